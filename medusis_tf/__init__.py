@@ -1,0 +1,1 @@
+"""medusis_tf: unsupervised semantic synthesis of MR slices from CT label maps."""

@@ -1,0 +1,59 @@
+"""The configuration of one experiment."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from medusis_tf.config.data import DataConfig
+from medusis_tf.config.networks import DiscriminatorConfig, GeneratorConfig, SegmenterConfig
+from medusis_tf.config.section import Section
+from medusis_tf.config.training import LossWeights, OptimizersConfig, TrainingConfig
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+class ExperimentConfig(Section):
+    """Everything that decides a run; saved with it as `config.yaml`."""
+
+    name: Name
+    preset: Literal["default", "thesis"] = "default"
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    runs_dir: Path = Path("runs")
+    data: DataConfig
+    generator: GeneratorConfig
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    segmenter: SegmenterConfig = SegmenterConfig()
+    loss_weights: LossWeights = LossWeights()
+    optimizers: OptimizersConfig = OptimizersConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    @property
+    def run_dir(self) -> Path:
+        """Where the run's files lie."""
+        return self.runs_dir / self.name
+
+    @model_validator(mode="after")
+    def _check_image_size(self) -> "ExperimentConfig":
+        image_size = self.data.image_size
+        if min(image_size) < 32:
+            raise ValueError(f"data.image_size must be 32 at least. Received: {list(image_size)}")
+        for network in ("generator", "discriminator", "segmenter"):
+            try:
+                getattr(self, network).check_image_size(image_size)
+            except ValueError as error:
+                raise ValueError(
+                    f"the {network} needs a data.image_size with {error}. Received: "
+                    f"{list(image_size)}. Change the size, or the number of blocks or levels"
+                ) from None
+        return self
+
+    @model_validator(mode="after")
+    def _check_splits(self) -> "ExperimentConfig":
+        streams = {s for entry in self.data.subjects_of("train") for s in entry.used_streams}
+        if missing := sorted({"label_map", "image"} - streams):
+            raise ValueError(
+                f"the training split has no {' and no '.join(missing)}: training needs label maps "
+                "and images, of the same or of different subjects"
+            )
+        return self

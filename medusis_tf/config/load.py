@@ -1,0 +1,150 @@
+"""Read, override, validate and save the configuration of an experiment."""
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import yaml
+
+from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.errors import UserError
+
+DATA_ROOT_VARIABLE = "MEDUSIS_DATA"
+_PRESETS = Path(__file__).parent / "presets"
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
+    """Read the configuration of an experiment.
+
+    The values of the preset come first, then those of the file, then the overrides. A
+    `data.taxonomy` (a path, relative to the file) is replaced by the classes it holds.
+    `data.root` that is given nowhere is taken from the environment variable `MEDUSIS_DATA`.
+
+    Args:
+        path: YAML file.
+        overrides: `key=value` each, the key dotted, the value YAML: `training.steps=100`.
+
+    Raises:
+        UserError: The file cannot be read, or holds or lacks what it should not; one line for
+            each problem.
+    """
+    chosen = merge(read_yaml(path), parse_overrides(overrides))
+    values = merge(_preset(chosen.get("preset", "default")), chosen)
+    data = values.get("data")
+    if isinstance(data, dict):
+        _inline_taxonomy(data, path)
+        if data.get("root") is None and DATA_ROOT_VARIABLE in os.environ:
+            data["root"] = os.environ[DATA_ROOT_VARIABLE]
+    return validate(values, path)
+
+
+def validate(values: Mapping[str, Any], path: Path) -> ExperimentConfig:
+    """Check plain values and freeze them.
+
+    Args:
+        values: Nested dictionaries.
+        path: The file to name in errors.
+
+    Raises:
+        UserError: One line for each problem.
+    """
+    try:
+        return ExperimentConfig.model_validate(values)
+    except pydantic.ValidationError as error:
+        problems = [f"  {_describe(problem)}" for problem in error.errors(include_url=False)]
+        raise UserError("\n".join([f"{path} is not a valid configuration:", *problems])) from None
+
+
+def save_config(config: ExperimentConfig, path: Path) -> None:
+    """Write every value of the configuration, defaults included, as YAML."""
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    temporary.replace(path)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping.
+
+    Raises:
+        UserError: The file is missing, unreadable, not YAML, or holds something else.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}. Check the path.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path} must hold keys and values. Received: {type(values).__name__}.")
+    return values
+
+
+def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """Turn `a.b=1` into `{"a": {"b": 1}}`, for all overrides together.
+
+    Raises:
+        UserError: An override is not of the form `key=value`.
+    """
+    values: dict[str, Any] = {}
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise UserError(f"an override is key=value, as in training.steps=100: {override!r}")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise UserError(f"the value of {key} is not YAML: {text!r}") from None
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        values = merge(values, value)
+    return values
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay nested `changes` over nested `base`; lists are replaced whole."""
+    merged = dict(base)
+    for key, value in changes.items():
+        below = merged.get(key)
+        both = isinstance(below, Mapping) and isinstance(value, Mapping)
+        merged[key] = merge(below, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _preset(name: object) -> dict[str, Any]:
+    # "default" is what the sections say by themselves; an unknown name is left to validation.
+    path = _PRESETS / f"{name}.yaml"
+    return read_yaml(path) if name == "thesis" else {}
+
+
+def _inline_taxonomy(data: dict[str, Any], config_path: Path) -> None:
+    taxonomy = data.pop("taxonomy", None)
+    if taxonomy is None:
+        return
+    if "classes" in data:
+        raise UserError(f"{config_path}: give data.taxonomy or data.classes, not both.")
+    data["classes"] = read_yaml(config_path.parent / str(taxonomy)).get("classes")
+
+
+def _describe(problem: Any) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        message = "unknown key" + _suggestion(str(problem["loc"][-1]))
+    elif problem["type"] == "missing":
+        message = "is required"
+    elif not isinstance(problem["input"], dict | list | tuple) and "Received" not in message:
+        message = f"{message}. Received: {problem['input']!r}"
+    return f"{where}: {message}" if where else message
+
+
+def _suggestion(key: str) -> str:
+    close = difflib.get_close_matches(key, sorted(_all_keys(ExperimentConfig.model_json_schema())))
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _all_keys(schema: Mapping[str, Any]) -> set[str]:
+    objects = [schema, *schema.get("$defs", {}).values()]
+    return {key for part in objects for key in part.get("properties", {})}

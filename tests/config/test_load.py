@@ -1,0 +1,138 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from medusis_tf.config.load import load_config, merge, parse_overrides, save_config
+from medusis_tf.errors import UserError
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+THIGH = CONFIGS / "thigh_ct_to_mr.yaml"
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("preset", ["default", "thesis"])
+def test_every_config_is_valid_and_reads_back_equal(path, preset, tmp_path):
+    config = load_config(path, [f"preset={preset}", "data.root=/volumes"])
+    save_config(config, tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == config
+
+
+def test_the_file_wins_over_the_preset_and_an_override_over_both():
+    config = load_config(THIGH, ["preset=thesis", "training.batch_size=8"])
+    assert config.training.r1.mode == "as_step"  # the preset's
+    assert config.training.steps == 1000  # the file's
+    assert config.training.batch_size == 8
+
+
+def test_thesis_preset_is_the_published_recipe(tmp_path):
+    values = yaml.safe_load(THIGH.read_text())
+    for key in ("generator", "discriminator", "segmenter", "loss_weights", "training"):
+        values.pop(key)
+    values["data"].pop("image_size")
+    values["data"]["taxonomy"] = str(CONFIGS / "taxonomies" / "tissue5.yaml")
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(values))
+    config = load_config(path, ["preset=thesis"])
+    assert (config.generator.name, config.generator.base_channels) == ("wavelet", 16)
+    assert (config.discriminator.base_channels, config.segmenter.base_channels) == (128, 64)
+    assert (config.data.image_size, config.data.image_channels) == ((256, 256), 3)
+    assert config.loss_weights.discriminator == 4.0
+    assert config.loss_weights.background == 0.0
+    rates = [
+        getattr(config.optimizers, name).learning_rate
+        for name in ("generator", "segmenter", "discriminator")
+    ]
+    assert rates == [1e-4, 4e-4, 2e-3]
+    assert (config.training.ema.decay, config.training.ema.warm_up) == (0.9999, False)
+    assert config.training.initial_gain == 0.02
+    assert config.training.schedule == "alternating"
+
+
+def test_data_root_comes_from_the_environment_unless_given(monkeypatch):
+    monkeypatch.setenv("MEDUSIS_DATA", "/volumes")
+    assert load_config(THIGH).data.root == Path("/volumes")
+    assert load_config(THIGH, ["data.root=/others"]).data.root == Path("/others")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.batchsize=3", "training.batchsize: unknown key; did you mean batch_size?"),
+        ("training.steps=many", "training.steps: .* Received: 'many'"),
+        ("training.steps=0", "training.steps: .*greater than 0. Received: 0"),
+        ("training.schedule=both", "'alternating' or 'simultaneous'. Received: 'both'"),
+        ("generator.name=unet", "generator: .*'oasis', 'wavelet'"),
+        ("data.image_size=[100, 128]", r"generator .* divisible by 16. Received: \[100, 128\]"),
+        ("data.image_size=[96, 96]", "discriminator needs .* short side that is a power of two"),
+        ("data.image_size=[16, 16]", r"must be 32 at least. Received: \[16, 16\]"),
+        ("segmenter.num_levels=8", "segmenter needs .* divisible by 256"),
+        ("name=../escape", "name: .*pattern"),
+        ("data.intensity={lower: 90, upper: 10}", "lower must be below upper"),
+        ("preset=best", "preset: .*'default' or 'thesis'"),
+        ("data=3", "data: "),
+    ],
+)
+def test_a_wrong_value_is_named(override, message):
+    with pytest.raises(UserError, match=message):
+        load_config(THIGH, [override])
+
+
+def test_every_problem_gets_its_line():
+    with pytest.raises(UserError) as error:
+        load_config(THIGH, ["training.steps=x", "training.colour=red", "seed=-1"])
+    assert len(str(error.value).splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("subjects", "message"),
+    [
+        ([{"subject": "a", "split": "train"}], "neither label_map, ct nor image"),
+        (
+            [{"subject": "a", "split": "train", "image": "a", "label_map": "b", "ct": "c"}],
+            "not both",
+        ),
+        ([{"subject": "a", "split": "train", "image": "a"}] * 2, "Repeated: .'a'."),
+        ([{"subject": "a", "split": "train", "image": "a"}], "training split has no label_map"),
+        ([{"subject": "a", "split": "train", "label_map": "a"}], "training split has no image"),
+        (
+            [{"subject": "a", "split": "test", "label_map": "a", "image": "b"}],
+            "no image and no",
+        ),
+        (
+            [{"subject": "a", "split": "train", "ct": "a", "overlays": {"liver": "b"}}],
+            "unknown classes .'liver'.",
+        ),
+        (
+            [{"subject": "a", "split": "train", "image": "a", "streams": ["label_map"]}],
+            "streams label_map but has none",
+        ),
+    ],
+)
+def test_a_wrong_subject_is_named(subjects, message):
+    with pytest.raises(UserError, match=message):
+        load_config(THIGH, [f"data.subjects={subjects}"])
+
+
+def test_a_missing_file_and_a_file_that_is_no_yaml_are_named(tmp_path):
+    with pytest.raises(UserError, match=r"cannot read .*absent.yaml: No such file"):
+        load_config(tmp_path / "absent.yaml")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("a: [1")
+    with pytest.raises(UserError, match=r"broken.yaml is not YAML"):
+        load_config(broken)
+    broken.write_text("- 1")
+    with pytest.raises(UserError, match=r"must hold keys and values. Received: list"):
+        load_config(broken)
+
+
+def test_overrides_nest_and_are_yaml():
+    overrides = ["a.b=1", "a.c=[1, 2]", "d=text", "a.e=1.0e-3"]
+    assert parse_overrides(overrides) == {"a": {"b": 1, "c": [1, 2], "e": 0.001}, "d": "text"}
+    with pytest.raises(UserError, match="'steps'"):
+        parse_overrides(["steps"])
+
+
+def test_merge_lays_dictionaries_and_replaces_lists():
+    merged = merge({"a": {"x": 1, "y": [1, 2]}}, {"a": {"y": [3]}})
+    assert merged == {"a": {"x": 1, "y": [3]}}
