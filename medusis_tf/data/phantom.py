@@ -1,0 +1,200 @@
+"""An anatomical phantom: thigh-like limbs with a tumour, as CT and T1-weighted MR volumes.
+
+For the quickstart and the tests: everything is drawn, nothing is anyone's. The volumes go through
+the same code as real ones, and CT and MR are of different subjects, except the test subject's.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from scipy import ndimage
+
+from medusis_tf.config.data import Split, Stream, Subject
+
+_SPACING_MM = (2.0, 2.0, 5.0)
+_AIR, _FAT, _MUSCLE, _SEPTUM, _CORTEX, _MARROW, _TUMOUR = range(7)
+_CT_HU = np.array([-1000.0, -100.0, 55.0, -60.0, 900.0, -30.0, 40.0])
+_MR_LEVEL = np.array([10.0, 880.0, 290.0, 640.0, 40.0, 830.0, 480.0])
+_CT_NOISE_HU, _MR_NOISE = 15.0, 12.0
+
+
+@dataclass(frozen=True, eq=False)
+class Limb:
+    """A drawn limb before it is scanned.
+
+    Attributes:
+        parts: `[x, y, z]`, what each voxel is made of; LPS order.
+        tumour: `[x, y, z]` bool.
+        texture: `[x, y, z]` smooth noise of mean 0 and deviation 1, the tumour's grain.
+    """
+
+    parts: np.ndarray
+    tumour: np.ndarray
+    texture: np.ndarray
+
+
+def write_phantom_dataset(
+    folder: Path,
+    num_label_subjects: int = 3,
+    num_image_subjects: int = 3,
+    shape: tuple[int, int, int] = (80, 80, 20),
+    seed: int = 0,
+) -> tuple[Subject, ...]:
+    """Write CT and tumour mask of some subjects, MR of others, and one test subject with all.
+
+    Args:
+        folder: Where to write; becomes `data.root`.
+        num_label_subjects: Training subjects with a CT.
+        num_image_subjects: Training subjects with an MR.
+        shape: Voxels along x, y and z, of 2 x 2 x 5 mm; the limb fills it.
+        seed: Of the anatomy and the noise; equal seeds give equal files.
+
+    Returns:
+        Entries for `data.subjects`. The label maps have the classes background, fat, soft_tissue,
+        bone and tumour.
+    """
+    plan: list[tuple[str, Split, tuple[Stream, ...]]] = [
+        *[(f"ct_{i}", "train", ("label_map",)) for i in range(num_label_subjects)],
+        *[(f"mr_{i}", "train", ("image",)) for i in range(num_image_subjects)],
+        ("test_0", "test", ("label_map", "image")),
+    ]
+    subjects = []
+    for number, (name, split, streams) in enumerate(plan):
+        random = np.random.default_rng([seed, number])
+        limb = draw_limb(shape, random)
+        ct, mask, image = (Path(name, f"{kind}.nii.gz") for kind in ("ct", "tumour", "mr"))
+        if "label_map" in streams:
+            _save(folder / ct, scan_ct(limb, random).astype(np.int16))
+            _save(folder / mask, limb.tumour.astype(np.uint8))
+        if "image" in streams:
+            _save(folder / image, scan_mr(limb, random).astype(np.int16))
+        has_ct = "label_map" in streams
+        subjects.append(
+            Subject(
+                subject=name,
+                split=split,
+                ct=ct if has_ct else None,
+                overlays={"tumour": mask} if has_ct else {},
+                image=image if "image" in streams else None,
+            )
+        )
+    return tuple(subjects)
+
+
+def draw_limb(shape: tuple[int, int, int], random: np.random.Generator) -> Limb:
+    """Draw one limb: skin outline, fat ring, muscles between septa, femur and tumour.
+
+    Args:
+        shape: Voxels along x, y and z.
+        random: Source of the subject's variation.
+    """
+    x, y, z = np.meshgrid(*(np.linspace(-1, 1, side) for side in shape), indexing="ij")
+    centre_x = random.uniform(-0.08, 0.08) + random.uniform(-0.06, 0.06) * z
+    centre_y = random.uniform(-0.1, 0.0) + random.uniform(-0.06, 0.06) * z
+    radius = np.hypot(x - centre_x, y - centre_y)
+    angle = np.arctan2(y - centre_y, x - centre_x)
+
+    skin = random.uniform(0.68, 0.78) * (1 + random.uniform(0.04, 0.12) * z)
+    skin = skin * _lobes(angle, z, random, 0.05)
+    thickness = random.uniform(0.08, 0.18) * _lobes(angle, z, random, 0.4)
+    fascia = (skin - thickness) * _lobes(angle, z, random, 0.02)
+    parts = np.where(radius < skin, _FAT, _AIR)
+    muscle = radius < fascia
+    parts[muscle] = _MUSCLE
+    warp = [0.05 * _smooth_noise(shape, (9, 9, 5), random) for _ in range(2)]
+    parts[muscle & _septa(x - centre_x + warp[0], y - centre_y + warp[1], z, random)] = _SEPTUM
+
+    bone_x = centre_x + random.uniform(0.0, 0.12)
+    bone_y = centre_y + random.uniform(-0.12, 0.0)
+    bone = np.hypot(x - bone_x, y - bone_y) / _lobes(angle, z, random, 0.03)
+    outer = random.uniform(0.17, 0.2) * (1 + 0.15 * z)
+    # The tumour grows beside the bone, not into it.
+    tumour = _tumour(x - bone_x, y - bone_y, z, shape, random) & (radius < fascia * 0.97)
+    tumour &= bone > outer + 0.02
+    parts[tumour] = _TUMOUR
+    parts[bone < outer] = _CORTEX
+    parts[bone < outer * random.uniform(0.52, 0.62)] = _MARROW
+    return Limb(parts, tumour, _smooth_noise(shape, (1.5, 1.5, 0.8), random))
+
+
+def scan_ct(limb: Limb, random: np.random.Generator) -> np.ndarray:
+    """CT of a limb on a table, `[x, y, z]` Hounsfield units with noise."""
+    values = _CT_HU[limb.parts] + 8.0 * limb.texture * limb.tumour
+    bottom = int(np.flatnonzero((limb.parts != _AIR).any(axis=(0, 2)))[-1])
+    table = bottom + 3
+    values[4:-4, table : table + 2] = 120.0
+    values = ndimage.gaussian_filter(values, (0.5, 0.5, 0.3))
+    return np.clip(values + random.normal(0, _CT_NOISE_HU, values.shape), -1024, 3071)
+
+
+def scan_mr(limb: Limb, random: np.random.Generator) -> np.ndarray:
+    """T1-weighted MR of a limb, `[x, y, z]` in arbitrary units, with bias field and noise."""
+    shape = limb.parts.shape
+    values = _MR_LEVEL[limb.parts] + 70.0 * limb.texture * limb.tumour
+    muscle = (limb.parts == _MUSCLE) | (limb.parts == _FAT)
+    # Fibres: muscle and fat are not of one grey.
+    values = values * (1 + 0.06 * _smooth_noise(shape, (1, 1, 2), random) * muscle)
+    values = ndimage.gaussian_filter(values, (0.55, 0.55, 0.3))
+    values = values * np.exp(0.1 * _smooth_noise(shape, (24, 24, 8), random))
+    # The magnitude of a complex signal: noise in air is never negative (Rician).
+    real, imaginary = (random.normal(0, _MR_NOISE, shape) for _ in range(2))
+    return np.hypot(values + real, imaginary) * random.uniform(0.8, 1.25)
+
+
+def _lobes(
+    angle: np.ndarray, z: np.ndarray, random: np.random.Generator, strength: float
+) -> np.ndarray:
+    """A factor around 1 that waves along the outline and turns slowly along the limb."""
+    wave = np.zeros_like(angle)
+    for frequency in (1, 2, 3, 4):
+        phase = random.uniform(0, 2 * np.pi) + random.uniform(-0.4, 0.4) * z
+        wave += random.uniform(0.4, 1.0) / frequency * np.cos(frequency * angle + phase)
+    return 1 + strength * wave
+
+
+def _septa(x: np.ndarray, y: np.ndarray, z: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Thin sheets between muscles: where two nearest of some scattered centres are equally far."""
+    count = 8
+    turn = random.uniform(0, 2 * np.pi)
+    distances = []
+    for muscle in range(count):
+        ring = 0.42 if muscle % 2 else 0.26
+        around = turn + 2 * np.pi * muscle / count + random.uniform(-0.25, 0.25)
+        centre = ring * np.exp(1j * (around + random.uniform(-0.15, 0.15) * z))
+        distances.append(np.hypot(x - centre.real, y - centre.imag))
+    nearest = np.partition(np.stack(distances), 1, axis=0)
+    return nearest[1] - nearest[0] < 0.028
+
+
+def _tumour(
+    x: np.ndarray,
+    y: np.ndarray,
+    z: np.ndarray,
+    shape: tuple[int, int, int],
+    random: np.random.Generator,
+) -> np.ndarray:
+    """A lumpy ellipsoid beside the origin, in the middle of the limb's length."""
+    around = random.uniform(0.6 * np.pi, 1.4 * np.pi)
+    x, y = x - 0.34 * np.cos(around), y - 0.34 * np.sin(around)
+    z = z - random.uniform(-0.3, 0.3)
+    size_x, size_y, size_z = random.uniform(0.18, 0.28), random.uniform(0.18, 0.26), 0.6
+    lumps = 0.15 * _smooth_noise(shape, (5, 5, 2), random)
+    return (x / size_x) ** 2 + (y / size_y) ** 2 + (z / size_z) ** 2 < 1 + lumps
+
+
+def _smooth_noise(
+    shape: tuple[int, int, int], sigma: tuple[float, float, float], random: np.random.Generator
+) -> np.ndarray:
+    """Noise of mean 0 and deviation 1, smooth over `sigma` voxels."""
+    noise = ndimage.gaussian_filter(random.normal(size=shape), sigma, mode="wrap")
+    return (noise - noise.mean()) / noise.std()
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    step = np.array(_SPACING_MM)
+    affine = np.diag([-step[0], -step[1], step[2], 1.0])  # LPS
+    affine[:3, 3] = -affine[:3, :3] @ ((np.array(array.shape) - 1) / 2)
+    nib.save(nib.Nifti1Image(array, affine), path)
