@@ -1,0 +1,121 @@
+"""Layers with an equalised learning rate: unit-variance weights, scaled when they are used."""
+
+import math
+
+import keras
+from keras import ops
+
+
+class _Equalized(keras.layers.Layer):
+    """The weights and the activation that the equalised layers share."""
+
+    def __init__(self, activate=True, **kwargs):
+        super().__init__(**kwargs)
+        self.activate = activate
+
+    def _add_weights(self, kernel_shape):
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=kernel_shape,
+            initializer=keras.initializers.RandomNormal(stddev=1.0),
+            autocast=False,
+        )
+        self.bias = self.add_weight(
+            name="bias", shape=kernel_shape[-1:], initializer="zeros", autocast=False
+        )
+
+    def _scaled_weights(self):
+        """Kernel and bias as used.
+
+        A leaky ReLU passes a positive factor on, so its gain of sqrt(2) is put on the weights,
+        which are small, and not on the features.
+        """
+        gain = math.sqrt(2.0) if self.activate else 1.0
+        scale = gain / math.sqrt(math.prod(self.kernel.shape[:-1]))
+        kernel = ops.cast(ops.convert_to_tensor(self.kernel) * scale, self.compute_dtype)
+        return kernel, ops.cast(ops.convert_to_tensor(self.bias) * gain, self.compute_dtype)
+
+    def _activated(self, outputs):
+        return ops.leaky_relu(outputs, negative_slope=0.2) if self.activate else outputs
+
+    def get_config(self):
+        return {**super().get_config(), "activate": self.activate}
+
+
+@keras.saving.register_keras_serializable("medusis_tf")
+class EqualizedConv2D(_Equalized):
+    """Convolution, bias and leaky ReLU (slope 0.2) times sqrt(2), with equalised learning rate.
+
+    Args:
+        filters: Channels of the output.
+        kernel_size: Height and width of the kernel.
+        strides: Step in both directions.
+        padding: `"same"` (zeros) or `"valid"`.
+        activate: Whether leaky ReLU and its gain follow.
+
+    Progressive growing of GANs, https://arxiv.org/abs/1710.10196, section 4.1
+    """
+
+    def __init__(self, filters, kernel_size=3, strides=1, padding="same", **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.strides = strides
+        self.padding = padding
+
+    def build(self, features_shape):
+        size = self.kernel_size
+        self._add_weights((size, size, features_shape[-1], self.filters))
+
+    def call(self, features):
+        kernel, bias = self._scaled_weights()
+        outputs = ops.conv(features, kernel, strides=self.strides, padding=self.padding)
+        return self._activated(outputs + bias)
+
+    def compute_output_shape(self, features_shape):
+        batch, height, width, _ = features_shape
+        return (batch, self._new_length(height), self._new_length(width), self.filters)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "padding": self.padding,
+        }
+
+    def _new_length(self, length):
+        if length is None:
+            return None
+        covered = length if self.padding == "same" else length - self.kernel_size + 1
+        return math.ceil(covered / self.strides)
+
+
+@keras.saving.register_keras_serializable("medusis_tf")
+class EqualizedDense(_Equalized):
+    """Dense layer, bias and leaky ReLU (slope 0.2) times sqrt(2), with equalised learning rate.
+
+    Args:
+        units: Size of the output.
+        activate: Whether leaky ReLU and its gain follow.
+
+    Progressive growing of GANs, https://arxiv.org/abs/1710.10196, section 4.1
+    """
+
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+
+    def build(self, features_shape):
+        self._add_weights((features_shape[-1], self.units))
+
+    def call(self, features):
+        kernel, bias = self._scaled_weights()
+        return self._activated(ops.matmul(features, kernel) + bias)
+
+    def compute_output_shape(self, features_shape):
+        return (*features_shape[:-1], self.units)
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}

@@ -1,0 +1,85 @@
+"""Convolution of the conditioning: a noise vector repeated over the image, and class labels."""
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from medusis_tf.layers.initializers import xavier_normal
+
+
+@keras.saving.register_keras_serializable("medusis_tf")
+class LabelConv2D(keras.layers.Layer):
+    """3x3 zero-padded convolution of `[noise | one_hot]` that never repeats the noise.
+
+    Noise that is constant over the image has the same response at every inner pixel and differs
+    only where the padding shows: along the four edges and in the four corners. So it is convolved
+    on a 3x3 image and the response is stretched, which is exact and saves `noise_dim` of the
+    `noise_dim + num_classes` input channels.
+
+    Args:
+        filters: Channels of the output.
+        noise_dim: Length of the noise vector; 0 for labels alone.
+    """
+
+    def __init__(self, filters, noise_dim=0, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.noise_dim = noise_dim
+
+    def build(self, one_hot_shape, noise_shape=None):
+        # One kernel over both inputs, noise channels first, as published weights have it.
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(3, 3, self.noise_dim + one_hot_shape[-1], self.filters),
+            initializer=xavier_normal(),
+        )
+        self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
+
+    def call(self, one_hot, noise=None):
+        """Convolve.
+
+        Args:
+            one_hot: `[batch, height, width, num_classes]`.
+            noise: `[batch, noise_dim]`, or None without noise.
+
+        Returns:
+            `[batch, height, width, filters]`.
+        """
+        kernel = ops.convert_to_tensor(self.kernel)
+        label_response = ops.conv(one_hot, kernel[:, :, self.noise_dim :], padding="same")
+        if noise is None:
+            return label_response + self.bias
+        height, width = ops.shape(one_hot)[1:3]
+        small_shape = (ops.shape(noise)[0], _at_most_3(height), _at_most_3(width), self.noise_dim)
+        small_noise = tf.broadcast_to(noise[:, None, None, :], small_shape)
+        response = ops.conv(small_noise, kernel[:, :, : self.noise_dim], padding="same")
+        return label_response + _stretch(response + self.bias, height, width)
+
+    def compute_output_shape(self, one_hot_shape, noise_shape=None):
+        return (*one_hot_shape[:-1], self.filters)
+
+    def get_config(self):
+        return {**super().get_config(), "filters": self.filters, "noise_dim": self.noise_dim}
+
+
+def _at_most_3(length):
+    return min(length, 3) if isinstance(length, int) else tf.minimum(length, 3)
+
+
+def _stretch(response, height, width):
+    """Repeat the middle row and column until the response is `height` by `width`."""
+    columns = _repeat_middle(tf.transpose(response, [0, 2, 1, 3]), width)
+    return _repeat_middle(tf.transpose(columns, [0, 2, 1, 3]), height)
+
+
+def _repeat_middle(response, length):
+    """Stretch axis 1 from `min(length, 3)` to `length` entries, keeping the first and last."""
+    if isinstance(length, int) and length <= 3:
+        return response
+    # A length of 1 or 2, seen only at run time, has no middle: it is then repeated zero times.
+    size = tf.shape(response)
+    first, middle = response[:, :1], response[:, 1:2]
+    last = response[:, tf.maximum(size[1] - 1, 1) :]
+    repeats = tf.maximum(length - 2, 0)
+    middle = tf.broadcast_to(middle, [size[0], repeats, size[2], response.shape[3]])
+    return tf.concat([first, middle, last], axis=1)

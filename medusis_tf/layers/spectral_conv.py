@@ -1,0 +1,109 @@
+"""Convolution whose kernel is divided by its largest singular value."""
+
+import keras
+from keras import ops
+
+from medusis_tf.layers.initializers import xavier_normal
+
+
+@keras.saving.register_keras_serializable("medusis_tf")
+class SpectralConv2D(keras.layers.Layer):
+    """Zero-padded convolution with a spectrally normalised kernel.
+
+    The kernel `W`, seen as a matrix from inputs to filters, is divided by `sigma = u' W v`, where
+    `u` and `v` follow its leading singular vectors by one power iteration per training call.
+
+    Unlike `keras.layers.SpectralNormalization`, which overwrites the kernel, the raw kernel is
+    kept and the gradient flows through `sigma` (`u` and `v` held constant). `sigma` is computed
+    in float32 under mixed precision too.
+
+    Args:
+        filters: Channels of the output.
+        kernel_size: Height and width of the kernel.
+        use_bias: Whether a bias is added.
+
+    Spectral normalization for generative adversarial networks, https://arxiv.org/abs/1802.05957
+    """
+
+    def __init__(self, filters, kernel_size=3, use_bias=True, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.use_bias = use_bias
+
+    def build(self, features_shape):
+        size = self.kernel_size
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(size, size, features_shape[-1], self.filters),
+            initializer=xavier_normal(),
+            autocast=False,
+        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
+        self.u = self._add_direction("u", self.filters, _random_direction)
+        # Starting v from the kernel keeps an untrained network in inference mode at a sane
+        # scale; two unrelated random directions would make sigma almost zero.
+        self.v = self._add_direction(
+            "v", size * size * features_shape[-1], lambda *_, **__: self._image_of_u()
+        )
+
+    def call(self, features, training=False):
+        kernel = self._normalized_kernel(training)
+        outputs = ops.conv(features, ops.cast(kernel, self.compute_dtype), padding="same")
+        return outputs if self.bias is None else outputs + self.bias
+
+    def compute_output_shape(self, features_shape):
+        return (*features_shape[:-1], self.filters)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "use_bias": self.use_bias,
+        }
+
+    def _add_direction(self, name, size, initializer):
+        return self.add_weight(
+            name=name,
+            shape=(size,),
+            initializer=initializer,
+            dtype="float32",
+            trainable=False,
+            autocast=False,
+            # Every replica computes the same iterate from the same kernel; taking the first
+            # replica's keeps them equal to the last bit.
+            aggregation="only_first_replica",
+        )
+
+    def _image_of_u(self):
+        return _unit(ops.matmul(self._matrix(), ops.convert_to_tensor(self.u)))
+
+    def _matrix(self):
+        """The kernel as a matrix `[inputs, filters]` in float32."""
+        return ops.reshape(ops.cast(self.kernel, "float32"), (-1, self.filters))
+
+    def _normalized_kernel(self, training):
+        matrix = self._matrix()
+        u, v = ops.convert_to_tensor(self.u), ops.convert_to_tensor(self.v)
+        if training:
+            v = ops.stop_gradient(_unit(ops.matmul(matrix, u)))
+            image_of_v = ops.matmul(v, matrix)
+            u = ops.stop_gradient(_unit(image_of_v))
+            self.u.assign(u)
+            self.v.assign(v)
+        else:
+            image_of_v = ops.matmul(v, matrix)
+        sigma = ops.sum(u * image_of_v)
+        return ops.cast(self.kernel, "float32") / sigma
+
+
+def _random_direction(shape, dtype=None):
+    # Not `keras.random.normal`: its global generator would become a variable of the strategy.
+    return _unit(keras.initializers.RandomNormal(stddev=1.0)(shape, dtype=dtype))
+
+
+def _unit(vector):
+    return vector / ops.maximum(ops.norm(vector), 1e-12)

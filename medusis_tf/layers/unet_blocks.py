@@ -1,0 +1,96 @@
+"""The residual blocks of the U-Net: one that halves the resolution, one that doubles it."""
+
+import keras
+from keras import ops
+
+from medusis_tf.layers.spectral_conv import SpectralConv2D
+from medusis_tf.ops.upsample import upsample_nearest
+
+
+class _UNetBlock(keras.layers.Layer):
+    """Two spectrally normalised convolutions and a 1x1 shortcut where the channels change."""
+
+    def __init__(self, filters, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+
+    def build(self, features_shape):
+        self.conv_1 = self._conv("conv_1")
+        self.conv_2 = self._conv("conv_2")
+        self.conv_1.build(features_shape)
+        self.conv_2.build((*features_shape[:-1], self.filters))
+        self.has_shortcut = features_shape[-1] != self.filters
+        if self.has_shortcut:
+            self.conv_shortcut = self._conv("conv_shortcut", kernel_size=1)
+            self.conv_shortcut.build(features_shape)
+
+    def get_config(self):
+        return {**super().get_config(), "filters": self.filters}
+
+    def _shortcut(self, features, training):
+        return self.conv_shortcut(features, training=training) if self.has_shortcut else features
+
+    def _conv(self, name, **options):
+        return SpectralConv2D(self.filters, name=name, dtype=self.dtype_policy, **options)
+
+
+@keras.saving.register_keras_serializable("medusis_tf")
+class EncoderBlock(_UNetBlock):
+    """Residual block that halves the resolution by average pooling.
+
+    Args:
+        filters: Channels of the output.
+        activate_first: Whether a leaky ReLU comes first; False for the block that sees the image.
+
+    You only need adversarial supervision (OASIS), https://arxiv.org/abs/2012.04781
+    """
+
+    def __init__(self, filters, activate_first=True, **kwargs):
+        super().__init__(filters, **kwargs)
+        self.activate_first = activate_first
+
+    def call(self, features, training=False):
+        residual = _activate(features) if self.activate_first else features
+        residual = _activate(self.conv_1(residual, training=training))
+        residual = self.conv_2(residual, training=training)
+        # A 1x1 convolution and pooling can change places: pooled first, it costs a quarter.
+        return self._shortcut(_halve(features), training) + _halve(residual)
+
+    def compute_output_shape(self, features_shape):
+        batch, height, width, _ = features_shape
+        halved = (None if length is None else length // 2 for length in (height, width))
+        return (batch, *halved, self.filters)
+
+    def get_config(self):
+        return {**super().get_config(), "activate_first": self.activate_first}
+
+
+@keras.saving.register_keras_serializable("medusis_tf")
+class DecoderBlock(_UNetBlock):
+    """Residual block that doubles the resolution by repeating pixels.
+
+    Args:
+        filters: Channels of the output.
+
+    You only need adversarial supervision (OASIS), https://arxiv.org/abs/2012.04781
+    """
+
+    def call(self, features, training=False):
+        residual = upsample_nearest(_activate(features))
+        residual = _activate(self.conv_1(residual, training=training))
+        residual = self.conv_2(residual, training=training)
+        # The 1x1 shortcut before doubling gives the same values at a quarter of the cost.
+        return upsample_nearest(self._shortcut(features, training)) + residual
+
+    def compute_output_shape(self, features_shape):
+        batch, height, width, _ = features_shape
+        doubled = (None if length is None else length * 2 for length in (height, width))
+        return (batch, *doubled, self.filters)
+
+
+def _activate(features):
+    return ops.leaky_relu(features, negative_slope=0.2)
+
+
+def _halve(features):
+    return ops.average_pool(features, 2, strides=2, padding="valid")

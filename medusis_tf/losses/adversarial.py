@@ -1,0 +1,70 @@
+"""The non-saturating adversarial losses and the R1 penalty."""
+
+import tensorflow as tf
+from keras import ops
+
+
+def generator_adversarial_loss(synthetic_logits):
+    """Reward the generator for images the discriminator takes for real.
+
+    `mean(softplus(-D(G)))`.
+
+    Args:
+        synthetic_logits: `[batch]`, the discriminator on synthetic images.
+
+    Returns:
+        Scalar, from 0.
+
+    Generative adversarial networks, https://arxiv.org/abs/1406.2661, section 3
+    """
+    return ops.mean(ops.softplus(-synthetic_logits))
+
+
+def discriminator_real_loss(real_logits):
+    """Reward the discriminator for high logits on real images.
+
+    `mean(softplus(-D(x)))`.
+
+    Args:
+        real_logits: `[batch]`, the discriminator on real images.
+
+    Returns:
+        Scalar, from 0.
+    """
+    return ops.mean(ops.softplus(-real_logits))
+
+
+def discriminator_synthetic_loss(synthetic_logits):
+    """Reward the discriminator for low logits on synthetic images.
+
+    `mean(softplus(D(G)))`.
+
+    Args:
+        synthetic_logits: `[batch]`, the discriminator on synthetic images.
+
+    Returns:
+        Scalar, from 0.
+    """
+    return ops.mean(ops.softplus(synthetic_logits))
+
+
+def r1_penalty(discriminator, real_images):
+    """Squared gradient norm of the discriminator at real images, without a weight.
+
+    `mean_b ||grad_x D(x_b)||^2`, the sum over pixels and channels.
+
+    Args:
+        discriminator: Callable from images to logits `[batch]`.
+        real_images: `[batch, height, width, channels]` in [-1, 1].
+
+    Returns:
+        Scalar float32, from 0; differentiable by the discriminator's weights.
+
+    Which training methods for GANs do actually converge?, https://arxiv.org/abs/1801.04406
+    """
+    real_images = tf.cast(real_images, tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(real_images)
+        total = tf.reduce_sum(discriminator(real_images))
+    gradients = tape.gradient(total, real_images)
+    return tf.reduce_mean(tf.reduce_sum(tf.square(gradients), axis=[1, 2, 3]))

@@ -1,0 +1,58 @@
+"""Doubling the resolution of feature maps and of Haar bands."""
+
+import tensorflow as tf
+
+from medusis_tf.ops.haar import haar_synthesis
+
+
+def upsample_nearest(features):
+    """Double height and width by repeating every pixel.
+
+    Args:
+        features: `[batch, height, width, channels]`.
+
+    Returns:
+        `[batch, 2 * height, 2 * width, channels]`.
+    """
+    # Repeat, not `tf.image.resize`, whose gradient has no deterministic GPU kernel.
+    return tf.repeat(tf.repeat(features, 2, axis=2), 2, axis=1)
+
+
+def upsample_bands(bands):
+    """Double the resolution of an image that is given, and returned, as its Haar bands.
+
+    Equal to synthesis, bilinear doubling (half-pixel centres, edges repeated), analysis. The
+    doubled image is never formed: the sums and differences that the analysis takes of its pixel
+    pairs are short filters on the image itself, `[1, 6, 1] / 4` and `[1, 0, -1] / 4` per axis.
+
+    Args:
+        bands: `[batch, height, width, 4 * channels]`, packed as `haar_analysis` returns them.
+
+    Returns:
+        `[batch, 2 * height, 2 * width, 4 * channels]`.
+    """
+    image = haar_synthesis(bands)
+    row_sum, row_difference = _pair_sum_and_difference(image, axis=1)
+    approximation, horizontal = _pair_sum_and_difference(row_sum, axis=2)
+    vertical, diagonal = _pair_sum_and_difference(row_difference, axis=2)
+    doubled = tf.concat([approximation, vertical, horizontal, diagonal], axis=-1)
+    return doubled * tf.constant(0.5, doubled.dtype)
+
+
+def _pair_sum_and_difference(image, axis):
+    """Sum and difference of the two pixels that bilinear doubling makes of each pixel."""
+    before, after = _neighbours(image, axis)
+    quarter = tf.constant(0.25, image.dtype)
+    pair_sum = quarter * (before + after) + tf.constant(1.5, image.dtype) * image
+    return pair_sum, quarter * (before - after)
+
+
+def _neighbours(image, axis):
+    """The previous and the next pixel along an axis, the edge pixel being its own neighbour."""
+    if axis == 1:
+        before = tf.concat([image[:, :1], image[:, :-1]], axis=1)
+        after = tf.concat([image[:, 1:], image[:, -1:]], axis=1)
+    else:
+        before = tf.concat([image[:, :, :1], image[:, :, :-1]], axis=2)
+        after = tf.concat([image[:, :, 1:], image[:, :, -1:]], axis=2)
+    return before, after

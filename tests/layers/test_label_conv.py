@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from medusis_tf.layers.label_conv import LabelConv2D
+from tests.layer_checks import check_contract
+
+SIZES = [(1, 1), (1, 7), (2, 2), (2, 5), (3, 3), (4, 3), (6, 8)]
+
+
+def draw_inputs(height, width, noise_dim=5):
+    generator = np.random.default_rng(0)
+    one_hot = np.eye(4, dtype="float32")[generator.integers(4, size=(2, height, width))]
+    return one_hot, generator.standard_normal((2, noise_dim)).astype("float32")
+
+
+def convolve_plainly(layer, one_hot, noise):
+    """What the layer stands for: noise on every pixel, before the labels."""
+    noise_map = np.broadcast_to(noise[:, None, None], (*one_hot.shape[:3], noise.shape[-1]))
+    conditioning = np.concatenate([noise_map, one_hot], axis=-1)
+    return tf.nn.conv2d(conditioning, layer.kernel.value, 1, "SAME") + layer.bias.value
+
+
+def test_contract(tmp_path):
+    def make(**kwargs):
+        return LabelConv2D(6, noise_dim=5, **kwargs)
+
+    check_contract(make, *draw_inputs(4, 6), output_shape=(2, 4, 6, 6), tmp_path=tmp_path)
+
+
+def test_contract_without_noise(tmp_path):
+    one_hot, _ = draw_inputs(4, 6)
+    check_contract(
+        lambda **kwargs: LabelConv2D(6, **kwargs),
+        one_hot,
+        output_shape=(2, 4, 6, 6),
+        tmp_path=tmp_path,
+    )
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_equals_the_convolution_of_repeated_noise(size):
+    one_hot, noise = draw_inputs(*size)
+    layer = LabelConv2D(6, noise_dim=5)
+    outputs = layer(one_hot, noise)
+    layer.bias.assign(np.arange(6))
+    outputs = layer(one_hot, noise)
+    np.testing.assert_allclose(outputs, convolve_plainly(layer, one_hot, noise), atol=1e-5)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_unknown_batch_and_size(size):
+    one_hot, noise = draw_inputs(*size)
+    layer = LabelConv2D(6, noise_dim=5)
+    expected = layer(one_hot, noise)
+    signature = [tf.TensorSpec([None, None, None, 4]), tf.TensorSpec([None, 5])]
+    traced = tf.function(lambda labels, noise: layer(labels, noise), signature)
+    np.testing.assert_allclose(traced(one_hot, noise), expected, atol=1e-6)
+
+
+def test_gradients_equal_those_of_the_plain_convolution():
+    one_hot, noise = draw_inputs(5, 6)
+    noise = tf.constant(noise)
+    layer = LabelConv2D(6, noise_dim=5)
+    layer(one_hot, noise)
+    with tf.GradientTape(persistent=True) as tape:
+        ours = tf.reduce_sum(layer(one_hot, noise) ** 3)
+        plain = tf.reduce_sum(convolve_plainly(layer, one_hot, noise) ** 3)
+    weights = [layer.kernel.value, layer.bias.value]
+    for gradient, expected in zip(
+        tape.gradient(ours, weights), tape.gradient(plain, weights), strict=True
+    ):
+        np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-6)

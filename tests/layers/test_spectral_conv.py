@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from medusis_tf.layers.spectral_conv import SpectralConv2D
+from medusis_tf.training.distribution import mirrored
+from tests.layer_checks import check_contract
+
+
+@pytest.fixture
+def features():
+    return np.random.default_rng(0).standard_normal((2, 4, 5, 3)).astype("float32")
+
+
+def pointwise(matrix):
+    """A built 1x1 convolution whose kernel is the matrix, inputs by filters."""
+    layer = SpectralConv2D(matrix.shape[1], kernel_size=1)
+    layer.build((None, None, None, matrix.shape[0]))
+    layer.kernel.assign(matrix[None, None])
+    return layer
+
+
+@pytest.mark.parametrize("kernel_size", [1, 3])
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_contract(kernel_size, use_bias, features, tmp_path):
+    def make(**kwargs):
+        return SpectralConv2D(6, kernel_size, use_bias, **kwargs)
+
+    check_contract(make, features, output_shape=(2, 4, 5, 6), tmp_path=tmp_path)
+
+
+def test_training_calls_bring_the_largest_singular_value_to_one():
+    layer = pointwise(np.diag([3.0, 2.0, 1.0]).astype("float32"))
+    for _ in range(60):
+        layer(np.zeros((1, 1, 1, 3), dtype="float32"), training=True)
+    outputs = layer(np.eye(3, dtype="float32")[:, None, None, :])[:, 0, 0]
+    np.testing.assert_allclose(outputs, np.diag([1, 2 / 3, 1 / 3]), atol=1e-5)
+
+
+def test_a_training_call_is_one_power_iteration():
+    matrix = np.random.default_rng(1).standard_normal((4, 3)).astype("float32")
+    layer = pointwise(matrix)
+    v = matrix @ layer.u.numpy()
+    v /= np.linalg.norm(v)
+    u = v @ matrix
+    u /= np.linalg.norm(u)
+    layer(np.zeros((1, 1, 1, 4), dtype="float32"), training=True)
+    np.testing.assert_allclose(layer.u, u, atol=1e-6)
+    np.testing.assert_allclose(layer.v, v, atol=1e-6)
+
+
+def test_training_leaves_the_kernel_alone(features):
+    layer = SpectralConv2D(6)
+    layer(features)
+    before = layer.kernel.numpy()
+    layer(features, training=True)
+    np.testing.assert_array_equal(layer.kernel, before)
+
+
+def test_inference_leaves_the_directions_alone(features):
+    layer = SpectralConv2D(6)
+    layer(features)
+    before = layer.u.numpy(), layer.v.numpy()
+    layer(features)
+    np.testing.assert_array_equal((layer.u.numpy()), before[0])
+    np.testing.assert_array_equal((layer.v.numpy()), before[1])
+
+
+def test_untrained_inference_divides_by_the_length_of_the_kernels_image_of_u(features):
+    layer = SpectralConv2D(64, use_bias=False)
+    outputs = layer(features)
+    matrix = layer.kernel.value.numpy().reshape(-1, 64)
+    sigma = np.linalg.norm(matrix @ layer.u.value.numpy())
+    undivided = tf.nn.conv2d(features, layer.kernel.value, 1, "SAME")
+    np.testing.assert_allclose(outputs, undivided / sigma, rtol=1e-4, atol=1e-5)
+
+
+def test_gradient_flows_through_sigma():
+    matrix = np.random.default_rng(2).standard_normal((4, 3)).astype("float32")
+    weights = np.random.default_rng(3).standard_normal((4, 3)).astype("float32")
+    layer = pointwise(matrix)
+    identity = np.eye(4, dtype="float32")[:, None, None, :]
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(layer(identity)[:, 0, 0] * weights)
+    u, v = layer.u.numpy(), layer.v.numpy()
+    sigma = v @ matrix @ u
+    expected = weights / sigma - np.sum(weights * matrix) / sigma**2 * np.outer(v, u)
+    gradient = tape.gradient(total, layer.kernel.value)[0, 0]
+    np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_first_call_may_be_traced(features):
+    layer = SpectralConv2D(6)
+    traced = tf.function(lambda x: layer(x, training=True))
+    assert np.isfinite(traced(features)).all()
+    np.testing.assert_allclose(np.linalg.norm(layer.v), 1, atol=1e-5)
+
+
+def test_two_replicas_keep_the_same_directions_as_one(features):
+    alone = SpectralConv2D(6)
+    alone(features)
+    strategy = mirrored(["CPU:0", "CPU:1"], on_gpu=False)
+    with strategy.scope():
+        replicated = SpectralConv2D(6)
+        replicated(features)
+    replicated.set_weights(alone.get_weights())
+
+    @tf.function
+    def step():
+        strategy.run(lambda: replicated(features, training=True))
+
+    for _ in range(3):
+        step()
+        alone(features, training=True)
+    for direction, expected in [(replicated.u, alone.u), (replicated.v, alone.v)]:
+        first, second = strategy.experimental_local_results(direction.value)
+        np.testing.assert_array_equal(first, second)
+        np.testing.assert_allclose(first, expected, atol=1e-6)

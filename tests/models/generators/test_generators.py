@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from medusis_tf.models.generators.oasis import OASISGenerator
+from medusis_tf.models.generators.wavelet import WaveletGenerator
+from medusis_tf.training.distribution import mirrored
+from tests.layer_checks import check_contract
+
+GENERATORS = [OASISGenerator, WaveletGenerator]
+
+
+def make_generator(generator_class, **settings):
+    small = {"base_channels": 2, "noise_dim": 5, "num_blocks": 3, "spade_channels": 6}
+    return generator_class(4, **{**small, **settings})
+
+
+def draw_labels(height=16, width=24, batch=2):
+    ids = np.random.default_rng(1).integers(4, size=(batch, height, width))
+    return np.eye(4, dtype="float32")[ids]
+
+
+def draw_noise(batch=2):
+    return np.random.default_rng(0).standard_normal((batch, 5)).astype("float32")
+
+
+@pytest.mark.parametrize("generator_class", GENERATORS)
+def test_contract(generator_class, tmp_path):
+    check_contract(
+        lambda **kwargs: make_generator(generator_class, image_channels=2, **kwargs),
+        draw_labels(),
+        draw_noise(),
+        output_shape=(2, 16, 24, 2),
+        tmp_path=tmp_path,
+    )
+
+
+@pytest.mark.parametrize("generator_class", GENERATORS)
+def test_contract_without_noise(generator_class, tmp_path):
+    check_contract(
+        lambda **kwargs: make_generator(generator_class, noise_dim=0, **kwargs),
+        draw_labels(),
+        output_shape=(2, 16, 24, 1),
+        tmp_path=tmp_path,
+    )
+
+
+@pytest.mark.parametrize("generator_class, stride", [(OASISGenerator, 4), (WaveletGenerator, 8)])
+def test_smallest_label_map_is_one_stride(generator_class, stride):
+    generator = make_generator(generator_class)
+    assert generator.stride == stride
+    assert generator(draw_labels(stride, stride), draw_noise()).shape == (2, stride, stride, 1)
+
+
+@pytest.mark.parametrize(
+    "generator_class, plan",
+    [
+        (OASISGenerator(4).channel_plan, [1024, 1024, 1024, 512, 256, 128, 64]),
+        (WaveletGenerator(4).band_plan, [1024, 1024, 1024, 512, 256, 128, 64]),
+    ],
+    ids=["oasis", "wavelet"],
+)
+def test_default_channels_are_those_published(generator_class, plan):
+    assert generator_class == plan
+
+
+@pytest.mark.parametrize("generator_class", GENERATORS)
+def test_image_lies_between_minus_one_and_one(generator_class):
+    generator = make_generator(generator_class)
+    generator(draw_labels(), draw_noise())
+    for weight in generator.trainable_variables:
+        weight.assign(10 * weight)
+    image = generator(draw_labels(), draw_noise())
+    assert np.abs(image).max() <= 1
+
+
+@pytest.mark.parametrize("generator_class", GENERATORS)
+def test_noise_changes_the_image(generator_class):
+    generator = make_generator(generator_class)
+    first = generator(draw_labels(), draw_noise())
+    assert np.any(first != generator(draw_labels(), draw_noise() + 1))
+
+
+@pytest.mark.parametrize("generator_class", GENERATORS)
+def test_export_with_unknown_batch_and_size(generator_class):
+    generator = make_generator(generator_class)
+    expected = generator(draw_labels(), draw_noise())
+
+    @tf.function(input_signature=[tf.TensorSpec([None] * 3, tf.int32), tf.TensorSpec([None, 5])])
+    def synthesize(label_map, noise):
+        return generator(tf.one_hot(label_map, 4), noise)
+
+    label_map = draw_labels().argmax(-1).astype("int32")
+    np.testing.assert_allclose(synthesize(label_map, draw_noise()), expected, atol=1e-6)
+    assert synthesize(label_map[:1, :8, :8], draw_noise(1)).shape == (1, 8, 8, 1)
+
+
+@pytest.mark.parametrize("generator_class", GENERATORS)
+@pytest.mark.parametrize(
+    "one_hot, noise, message",
+    [
+        (draw_labels(12, 30), draw_noise(), "multiples of"),
+        (draw_labels()[..., :3], draw_noise(), "num_classes=4"),
+        (draw_labels(), None, "noise_dim=5"),
+    ],
+    ids=["size", "classes", "noise"],
+)
+def test_unfit_input_is_refused(generator_class, one_hot, noise, message):
+    with pytest.raises(ValueError, match=message):
+        make_generator(generator_class)(one_hot, noise)
+
+
+@pytest.mark.parametrize("generator_class", GENERATORS)
+def test_training_step_runs_on_two_synchronized_replicas(generator_class):
+    strategy = mirrored(["CPU:0", "CPU:1"], on_gpu=False)
+    with strategy.scope():
+        generator = make_generator(generator_class, synchronized=True)
+        generator(draw_labels(), draw_noise())
+
+    @tf.function
+    def step():
+        return strategy.run(lambda: generator(draw_labels(), draw_noise(), training=True))
+
+    first, second = strategy.experimental_local_results(step())
+    np.testing.assert_allclose(first, second, atol=1e-6)

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from medusis_tf.ops.blur import blur, blur_down
+
+
+def ones(height, width, dtype="float32"):
+    return tf.ones([1, height, width, 1], dtype)
+
+
+def test_blur_down_of_ones_loses_what_the_zero_padding_takes():
+    blurred = blur_down(ones(8, 8))[0, :, :, 0]
+    assert blurred[1, 1] == 1.0
+    assert blurred[0, 1] == 0.875
+    assert blurred[0, 0] == 0.875**2
+
+
+def test_blur_down_halves_a_size_that_is_not_square():
+    assert blur_down(ones(8, 12)).shape == (1, 4, 6, 1)
+
+
+def test_blur_spreads_one_pixel_over_four():
+    pixel = np.zeros((1, 5, 5, 1), dtype="float32")
+    pixel[0, 2, 2, 0] = 64
+    taps = np.array([0, 1, 3, 3, 1, 0])
+    np.testing.assert_allclose(blur(pixel)[0, :, :, 0], np.outer(taps, taps), atol=1e-5)
+
+
+def test_blur_agrees_with_depthwise_convolution():
+    image = np.random.default_rng(0).standard_normal((2, 6, 9, 3)).astype("float32")
+    taps = np.array([1, 3, 3, 1], dtype="float32") / 8
+    kernel = np.tile(np.outer(taps, taps)[:, :, None, None], [1, 1, 3, 1])
+    padding = [[0, 0], [2, 2], [2, 2], [0, 0]]
+    expected = tf.nn.depthwise_conv2d(image, kernel, [1, 1, 1, 1], padding)
+    np.testing.assert_allclose(blur(image), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("filter_image", [blur, blur_down])
+def test_second_order_gradient(filter_image):
+    image = tf.random.stateless_normal([2, 8, 8, 3], seed=[0, 0])
+    with tf.GradientTape() as outer:
+        outer.watch(image)
+        with tf.GradientTape() as inner:
+            inner.watch(image)
+            cubes = tf.reduce_sum(filter_image(image) ** 3)
+        squared_norm = tf.reduce_sum(inner.gradient(cubes, image) ** 2)
+    assert np.any(outer.gradient(squared_norm, image))
+
+
+def test_bfloat16_stays_bfloat16():
+    assert blur(ones(4, 4, "bfloat16")).dtype == tf.bfloat16
+
+
+def test_unknown_size_is_refused():
+    traced = tf.function(blur, [tf.TensorSpec([None, None, None, 1])])
+    with pytest.raises(ValueError, match="height and width"):
+        traced.get_concrete_function()

@@ -1,0 +1,40 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from medusis_tf.ops.haar import haar_analysis, haar_synthesis
+from medusis_tf.ops.upsample import upsample_bands, upsample_nearest
+
+
+@pytest.fixture
+def bands():
+    return np.random.default_rng(0).standard_normal((2, 3, 4, 8)).astype("float32")
+
+
+def test_nearest_repeats_every_pixel():
+    image = np.array([[1.0, 2.0], [3.0, 4.0]], dtype="float32")[None, :, :, None]
+    expected = [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4]]
+    np.testing.assert_array_equal(upsample_nearest(image)[0, :, :, 0], expected)
+
+
+def test_bands_double_as_synthesis_bilinear_analysis(bands):
+    image = haar_synthesis(bands)
+    doubled = tf.image.resize(image, [12, 16], method="bilinear")
+    np.testing.assert_allclose(upsample_bands(bands), haar_analysis(doubled), atol=1e-5)
+
+
+def test_bands_of_a_constant_image_have_no_detail():
+    constant = haar_analysis(np.ones((1, 4, 4, 1), dtype="float32"))
+    expected = np.broadcast_to([2.0, 0, 0, 0], (1, 4, 4, 4))
+    np.testing.assert_allclose(upsample_bands(constant), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("upsample", [upsample_nearest, upsample_bands])
+def test_unknown_batch_and_size(upsample, bands):
+    traced = tf.function(upsample, [tf.TensorSpec([None, None, None, 8])])
+    np.testing.assert_allclose(traced(bands), upsample(bands), atol=1e-6)
+
+
+@pytest.mark.parametrize("upsample", [upsample_nearest, upsample_bands])
+def test_bfloat16_stays_bfloat16(upsample, bands):
+    assert upsample(tf.cast(bands, tf.bfloat16)).dtype == tf.bfloat16
