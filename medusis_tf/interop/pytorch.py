@@ -1,0 +1,125 @@
+"""Weights of the published PyTorch networks: read them, load them, write them back."""
+
+import pathlib
+import pickle
+import zipfile
+
+import numpy as np
+
+from medusis_tf.errors import UserError
+from medusis_tf.interop.names import CONSTANTS, NEVER_USED, pytorch_names
+
+
+def read_state_dict(path):
+    """Read a PyTorch `state_dict` from a file.
+
+    Args:
+        path: A `.npz` file with one array per tensor, or a `.pth` or `.pt` file, which needs
+            PyTorch and is read without running any code it may hold.
+
+    Returns:
+        Dictionary from tensor names to NumPy arrays.
+
+    Raises:
+        UserError: If the file is missing, is of another kind or holds something else.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file. Pass a .npz, .pth or .pt file.")
+    readers = {".npz": _read_npz, ".pth": _read_pth, ".pt": _read_pth}
+    if path.suffix not in readers:
+        raise UserError(
+            f"{path}: weights are read from .npz, .pth or .pt files. Received: {path.suffix!r}."
+        )
+    return readers[path.suffix](path)
+
+
+def load_pytorch_weights(model, state_dict):
+    """Fill every variable of a network from a PyTorch `state_dict`, or refuse.
+
+    Nothing is assigned unless every tensor has a place and every variable has a tensor.
+
+    Args:
+        model: One of the four networks, built.
+        state_dict: Dictionary from PyTorch tensor names to arrays.
+
+    Raises:
+        UserError: If a tensor is missing, unknown or of another shape.
+    """
+    state_dict = _without_wrapper(state_dict)
+    names = pytorch_names(model)
+    never_used = NEVER_USED.get(type(model), "\0")
+    for key in state_dict:
+        is_constant = key.rsplit(".", 1)[-1] in CONSTANTS
+        if key not in names and not is_constant and never_used not in key:
+            raise UserError(
+                f"PyTorch tensor {key!r} has no place in {type(model).__name__}. "
+                "Check that the network and its settings are those the weights were made with."
+            )
+    arrays = {key: _checked(key, entry, state_dict) for key, entry in names.items()}
+    for key, entry in names.items():
+        entry.variable.assign(entry.to_keras(arrays[key]))
+
+
+def export_pytorch_weights(model):
+    """Write a network's weights under their PyTorch names: the inverse of loading.
+
+    Args:
+        model: One of the four networks, built.
+
+    Returns:
+        Dictionary from PyTorch tensor names to float32 arrays.
+    """
+    names = pytorch_names(model)
+    return {key: entry.to_pytorch(entry.variable.numpy()) for key, entry in names.items()}
+
+
+def _checked(key, entry, state_dict):
+    if key not in state_dict:
+        raise UserError(
+            f"PyTorch tensor {key!r}, shape {entry.shape}, is missing from the weights. "
+            "Check that the network and its settings are those the weights were made with."
+        )
+    array = np.asarray(state_dict[key])
+    if array.shape != entry.shape:
+        raise UserError(
+            f"PyTorch tensor {key!r} must have shape {entry.shape}. Received: {array.shape}. "
+            "Check the numbers of classes, channels and noise, and the image size."
+        )
+    return array
+
+
+def _without_wrapper(state_dict):
+    """Drop the prefix that PyTorch's DataParallel puts before every name."""
+    prefix = "module."
+    if not all(key.startswith(prefix) for key in state_dict):
+        return state_dict
+    return {key.removeprefix(prefix): array for key, array in state_dict.items()}
+
+
+def _read_npz(path):
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: not a readable .npz file of plain arrays ({error}).") from error
+
+
+def _read_pth(path):
+    try:
+        import torch
+    except ImportError as error:
+        raise UserError(
+            f"{path}: reading it needs PyTorch. Install medusis_tf[pytorch], or store the "
+            "tensors as .npz."
+        ) from error
+    try:
+        state_dict = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise UserError(f"{path}: not a PyTorch file of plain tensors ({error}).") from error
+    if not isinstance(state_dict, dict) or not all(map(torch.is_tensor, state_dict.values())):
+        raise UserError(
+            f"{path}: must hold a state_dict, names and tensors only. "
+            f"Received: {type(state_dict).__name__}. Save network.state_dict() in PyTorch."
+        )
+    return {key: tensor.detach().numpy() for key, tensor in state_dict.items()}
