@@ -1,0 +1,117 @@
+"""Save and restore everything that a run needs to go on."""
+
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.config.load import load_config
+from medusis_tf.errors import UserError
+from medusis_tf.training.med_usis import MedUSIS, build_generator
+
+FOLDER = "checkpoints"
+
+
+class Checkpoints:
+    """The newest checkpoints of a run: networks, optimizers, EMA generator and step.
+
+    The step number is all the random state and data position there is, and the generator's
+    optimizer counts it. A checkpoint becomes the newest only once it is complete.
+
+    Args:
+        model: The model whose state is saved.
+        run_dir: The run; checkpoints lie in its folder `checkpoints/`.
+        keep: How many checkpoints are kept.
+    """
+
+    def __init__(self, model: MedUSIS, run_dir: Path, keep: int):
+        networks = ("generator", "ema_generator", "segmenter", "discriminator")
+        optimizers = ("generator_optimizer", "segmenter_optimizer", "discriminator_optimizer")
+        states = {name: network_state(getattr(model, name)) for name in networks}
+        states |= {name: optimizer_state(getattr(model, name)) for name in optimizers}
+        self._checkpoint = tf.train.Checkpoint(**states)
+        self._model = model
+        self._manager = tf.train.CheckpointManager(
+            self._checkpoint, str(run_dir / FOLDER), keep, checkpoint_name="step"
+        )
+
+    def save(self) -> Path:
+        """Save a checkpoint named after the step, and return its path."""
+        step = int(self._model.step)
+        try:
+            return Path(self._manager.save(checkpoint_number=step))
+        except (OSError, tf.errors.OpError) as error:
+            raise UserError(
+                f"the checkpoint of step {step} could not be written to "
+                f"{self._manager.directory}: {error}. Earlier checkpoints are untouched; free "
+                "some space and go on with --resume."
+            ) from None
+
+    def restore(self) -> int:
+        """Restore the newest checkpoint and return its step.
+
+        Raises:
+            UserError: There is none, or it does not fit the model.
+        """
+        path = newest_checkpoint(Path(self._manager.directory))
+        try:
+            status = self._checkpoint.restore(str(path))
+            status.assert_consumed()
+        except (AssertionError, ValueError, tf.errors.OpError) as error:
+            raise UserError(f"{path} does not fit the configuration: {error}") from None
+        return int(self._model.step)
+
+
+def network_state(network: keras.Model) -> tf.train.Checkpoint:
+    """Every weight of a network, state included, by its place among them.
+
+    `tf.train.Checkpoint` does not look into lists of layers of a Keras 3 model, and nothing says
+    so: the weights are therefore named one by one.
+    """
+    return tf.train.Checkpoint(weights=[weight.value for weight in network.weights])
+
+
+def optimizer_state(optimizer: keras.optimizers.Optimizer) -> tf.train.Checkpoint:
+    """Every variable of an optimizer, its step counter included."""
+    return tf.train.Checkpoint(variables=[variable.value for variable in optimizer.variables])
+
+
+def newest_checkpoint(folder: Path) -> Path:
+    """The newest complete checkpoint in a folder.
+
+    Raises:
+        UserError: There is none.
+    """
+    path = tf.train.latest_checkpoint(str(folder))
+    if path is None:
+        raise UserError(f"no checkpoint in {folder}. Train the run until it saves one.")
+    return Path(path)
+
+
+def load_ema_generator(run_dir: Path) -> tuple[ExperimentConfig, keras.Model, int]:
+    """The generator to show and export: the EMA generator of a run's newest checkpoint.
+
+    Its batch statistics were refreshed before it was saved, so that no data are needed here.
+
+    Args:
+        run_dir: A run written by `medusis_tf.train`.
+
+    Returns:
+        The run's configuration, the generator, and the step it was saved at.
+
+    Raises:
+        UserError: The folder is no run, or holds no checkpoint.
+    """
+    config_path = run_dir / "config.yaml"
+    if not config_path.is_file():
+        raise UserError(f"{run_dir} is not a run: it has no config.yaml. Give a folder of runs/.")
+    config = load_config(config_path)
+    path = newest_checkpoint(run_dir / FOLDER)
+    generator = build_generator(config, synchronized=False)
+    try:
+        status = tf.train.Checkpoint(ema_generator=network_state(generator)).restore(str(path))
+        status.assert_existing_objects_matched().expect_partial()
+    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        raise UserError(f"{path} does not fit {config_path}: {error}") from None
+    return config, generator, int(path.name.rpartition("-")[2])

@@ -1,0 +1,193 @@
+"""The training loop: one loop for one device, several devices, and a resumed run."""
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+import yaml
+
+from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.data.dataset import training_batches
+from medusis_tf.data.shards import Shards
+from medusis_tf.errors import UserError
+from medusis_tf.training.checkpoints import Checkpoints
+from medusis_tf.training.distribution import distribute, make_strategy, share_batch
+from medusis_tf.training.interruption import Interruption
+from medusis_tf.training.med_usis import MedUSIS
+from medusis_tf.training.progress import TrainingProgress
+from medusis_tf.training.records import Records
+from medusis_tf.training.training_panel import TrainingPanel
+
+logger = logging.getLogger(__name__)
+
+
+class TrainingLoop:
+    """Train one experiment, from the start or from its newest checkpoint.
+
+    Args:
+        config: The experiment.
+        shards: Its prepared slices.
+        strategy: Devices to train on; made from the configuration if not given.
+    """
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        shards: Shards,
+        strategy: tf.distribute.Strategy | None = None,
+    ):
+        self.config = config
+        self.shards = shards
+        training = config.training
+        self.strategy = strategy or make_strategy(training.strategy, training.batch_size)
+        # Grappler's remapper fails on this graph with a loud message, and gains nothing.
+        tf.config.optimizer.set_experimental_options({"remapping": False})
+        keras.utils.set_random_seed(config.seed)
+        with self.strategy.scope():
+            self.model = MedUSIS(config, self.strategy.num_replicas_in_sync)
+        self.checkpoints = Checkpoints(self.model, config.run_dir, training.checkpoints_to_keep)
+        self._steps = {flag: self._compile_step(flag) for flag in (True, False)}
+        self._refresh = self._compile_refresh()
+
+    def run(self, resume: bool = False) -> int | None:
+        """Train until `config.training.steps`, or until SIGINT or SIGTERM.
+
+        Returns:
+            The signal that ended the training early, or None.
+
+        Raises:
+            UserError: A loss is no longer finite, or nothing can be resumed or written.
+        """
+        start = self.checkpoints.restore() if resume else 0
+        records = Records(self.config.run_dir, start)
+        if start == 0:
+            records.text("config", yaml.safe_dump(self.config.model_dump(mode="json")))
+        steps = self.config.training.steps
+        try:
+            with Interruption() as interruption, TrainingProgress(start, steps) as progress:
+                self._train(start, records, progress, interruption)
+        finally:
+            records.close()
+        return interruption.signal
+
+    def train_on(self, batch: dict[str, tf.Tensor], step: int) -> dict[str, tf.Tensor]:
+        """Take step number `step`, counted from 1, on one global batch."""
+        regularize = (step - 1) % self.config.training.r1.interval == 0
+        return self._steps[regularize](share_batch(self.strategy, batch))
+
+    def _train(
+        self,
+        start: int,
+        records: Records,
+        progress: TrainingProgress,
+        interruption: Interruption,
+    ) -> None:
+        training = self.config.training
+        batches = iter(training_batches(self.config, self.shards, start))
+        panel = TrainingPanel(self.config, self.shards)
+        interval = _Interval(training.batch_size)
+        for step in range(start + 1, training.steps + 1):
+            losses = self.train_on(next(batches), step)
+            interval.add(losses)
+            progress.advance()
+            is_interrupted = interruption.signal is not None
+            is_last = step == training.steps or is_interrupted
+            if is_last or step % training.log_interval == 0:
+                self._log(step, interval, records, progress)
+            shows = step == training.steps or step % training.panel_interval == 0
+            saves = is_last or step % training.checkpoint_interval == 0
+            if saves:
+                self._check_finite(step, {name: float(value) for name, value in losses.items()})
+            if shows or saves:
+                self.refresh_ema(step)
+            if saves:
+                logger.info("saved %s", self.checkpoints.save())
+            if shows:
+                records.panel(step, panel.draw(self.model))
+            if is_interrupted:
+                break
+            interval.resume()
+
+    def refresh_ema(self, step: int) -> None:
+        """Renew the EMA generator's batch statistics on the batches that follow `step`.
+
+        It is saved and shown ready for use; the next step overwrites its statistics.
+        """
+        passes = self.config.training.ema.refresh_batches
+        batches = training_batches(self.config, self.shards, step).take(passes)
+        for number, batch in enumerate(batches):
+            self._refresh(share_batch(self.strategy, batch), tf.constant(number, tf.int64))
+
+    def _log(
+        self, step: int, interval: "_Interval", records: Records, progress: TrainingProgress
+    ) -> None:
+        losses, images_per_second = interval.finish()
+        progress.report(step, losses, images_per_second)
+        scalars = {f"losses/{name}": value for name, value in losses.items()}
+        for name in ("generator", "segmenter", "discriminator"):
+            optimizer = getattr(self.model, f"{name}_optimizer")
+            scalars[f"learning_rate/{name}"] = float(optimizer.learning_rate)
+        records.scalars(step, {**scalars, "images_per_second": images_per_second})
+        self._check_finite(step, losses)
+
+    def _check_finite(self, step: int, losses: dict[str, float]) -> None:
+        """Stop a training that cannot recover, before its weights replace a good checkpoint."""
+        if diverged := [name for name, value in losses.items() if not np.isfinite(value)]:
+            raise UserError(
+                f"the training diverged by step {step}: {', '.join(diverged)} is not finite. "
+                f"The newest checkpoint in {self.config.run_dir} is from before; lower the "
+                "learning rates, raise training.r1.gamma, or use training.precision=float32."
+            )
+
+    def _compile_step(self, regularize: bool) -> Callable[..., dict[str, tf.Tensor]]:
+        run = distribute(self.strategy, lambda batch: self.model.train_step(batch, regularize))
+
+        @tf.function(autograph=False)
+        def step(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            losses = run(batch)
+            self.model.update_ema()
+            return losses
+
+        return step
+
+    def _compile_refresh(self) -> Callable[..., None]:
+        @tf.function(autograph=False)
+        def refresh(batch: dict[str, tf.Tensor], number: tf.Tensor) -> None:
+            self.strategy.run(self.model.refresh_ema, args=(batch, number))
+
+        return refresh
+
+
+class _Interval:
+    """Losses and time of the steps since the last log line, without saving and drawing."""
+
+    def __init__(self, batch_size: int):
+        self._batch_size = batch_size
+        self._reset()
+
+    def _reset(self) -> None:
+        self._losses: dict[str, list[tf.Tensor]] = defaultdict(list)
+        self._steps = 0
+        self._seconds = 0.0
+        self.resume()
+
+    def resume(self) -> None:
+        self._since = time.perf_counter()
+
+    def add(self, losses: dict[str, tf.Tensor]) -> None:
+        for name, value in losses.items():
+            self._losses[name].append(value)
+        self._steps += 1
+        self._seconds += time.perf_counter() - self._since
+
+    def finish(self) -> tuple[dict[str, float], float]:
+        started = time.perf_counter()
+        losses = {name: float(np.mean(values)) for name, values in self._losses.items()}
+        seconds = self._seconds + time.perf_counter() - started
+        images_per_second = self._steps * self._batch_size / seconds
+        self._reset()
+        return losses, images_per_second

@@ -1,0 +1,110 @@
+"""The folder of a run: made once, never overwritten."""
+
+import json
+import subprocess
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.config.load import load_config, save_config
+from medusis_tf.errors import UserError
+
+# What a resumed run may change: how long and where it runs, and what it tells of itself.
+FREE_TO_CHANGE = {
+    "runs_dir",
+    "data.root",
+    "data.cache",
+    "training.steps",
+    "training.strategy",
+    "training.log_interval",
+    "training.panel_interval",
+    "training.checkpoint_interval",
+    "training.checkpoints_to_keep",
+}
+
+
+def check_run_dir(config: ExperimentConfig, resume: bool) -> None:
+    """Refuse to overwrite a run, or to resume what is not there or was another experiment.
+
+    Raises:
+        UserError: As above.
+    """
+    saved = config.run_dir / "config.yaml"
+    if not resume:
+        if config.run_dir.exists() and any(config.run_dir.iterdir()):
+            raise UserError(
+                f"{config.run_dir} already holds a run. Continue it with --resume, or give this "
+                "one another name: name=NAME."
+            )
+        return
+    if not saved.is_file():
+        raise UserError(f"nothing to resume: {saved} does not exist. Train without --resume.")
+    before, now = _flatten(load_config(saved)), _flatten(config)
+    changed = [key for key in sorted(before | now) if before.get(key) != now.get(key)]
+    if refused := [key for key in changed if key not in FREE_TO_CHANGE]:
+        lines = [f"  {key}: {before.get(key)} -> {now.get(key)}" for key in refused]
+        raise UserError(
+            "\n".join([f"--resume may not change the experiment of {config.run_dir}:", *lines])
+        )
+
+
+def write_run_dir(config: ExperimentConfig, data_manifest: dict[str, Any]) -> None:
+    """Make the run's folder with `config.yaml` and `manifest.json`.
+
+    Args:
+        config: Saved whole, defaults included.
+        data_manifest: Subjects, splits, classes and checksums, from `Shards.manifest`.
+
+    Raises:
+        UserError: The folder cannot be written.
+    """
+    manifest = {**data_manifest, "provenance": provenance()}
+    try:
+        config.run_dir.mkdir(parents=True, exist_ok=True)
+        save_config(config, config.run_dir / "config.yaml")
+        temporary = config.run_dir / "manifest.json.partial"
+        temporary.write_text(json.dumps(manifest, indent=2))
+        temporary.replace(config.run_dir / "manifest.json")
+    except OSError as error:
+        raise UserError(
+            f"cannot write the run to {config.run_dir}: {error.strerror}. "
+            "Choose another place with runs_dir=DIR."
+        ) from None
+
+
+def provenance() -> dict[str, Any]:
+    """When, with which versions and from which git revision something was made."""
+    packages = ("medusis_tf", "tensorflow", "keras", "numpy", "nibabel", "scipy", "scikit-image")
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {name: metadata.version(name) for name in packages},
+        "git_revision": git_revision(),
+    }
+
+
+def git_revision() -> str | None:
+    """The revision of the checkout this package runs from, `-dirty` if changed, or None."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        result = subprocess.run(  # noqa: S603
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return result.stdout.strip()
+
+
+def _flatten(config: ExperimentConfig) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+
+    def visit(prefix: str, values: dict[str, Any]) -> None:
+        for key, value in values.items():
+            if isinstance(value, dict):
+                visit(f"{prefix}{key}.", value)
+            else:
+                flat[prefix + key] = value
+
+    visit("", config.model_dump(mode="json"))
+    return flat

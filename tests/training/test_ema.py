@@ -1,0 +1,26 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from medusis_tf.training.ema import ema_decay, update_average
+
+
+@pytest.mark.parametrize(("step", "expected"), [(0, 0.1), (90, 0.91), (10**6, 0.99)])
+def test_warm_up_shortens_the_memory_of_early_steps(step, expected):
+    assert float(ema_decay(tf.constant(step), 0.99, warm_up=True)) == pytest.approx(expected)
+    assert float(ema_decay(tf.constant(step), 0.99, warm_up=False)) == pytest.approx(0.99)
+
+
+def test_weights_are_averaged_and_state_is_copied():
+    def network():
+        return keras.Sequential([keras.Input([3]), keras.layers.BatchNormalization()])
+
+    average, other = network(), network()
+    average.set_weights([np.zeros(3), np.zeros(3), np.zeros(3), np.ones(3)])
+    other.set_weights([np.full(3, 10.0), np.full(3, 10.0), np.full(3, 5.0), np.full(3, 7.0)])
+    update_average(average, other, tf.constant(0.9))
+    gamma, beta, mean, variance = average.get_weights()
+    np.testing.assert_allclose([gamma, beta], 1.0, rtol=1e-6)
+    np.testing.assert_array_equal(mean, 5.0)
+    np.testing.assert_array_equal(variance, 7.0)
