@@ -1,0 +1,78 @@
+"""A model with the data that it is judged on: a run, or an exported model and a configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.config.load import load_config
+from medusis_tf.errors import UserError
+
+if TYPE_CHECKING:
+    from medusis_tf.serving.metadata import ModelMetadata
+    from medusis_tf.serving.painter import SlicePainter
+
+
+@dataclass(frozen=True)
+class JudgedModel:
+    """A model, the experiment whose data it is judged on, and where it was read from."""
+
+    painter: SlicePainter
+    config: ExperimentConfig
+    source: Path
+
+    @property
+    def title(self) -> str:
+        """Name and step."""
+        return f"{self.painter.metadata.name}, step {self.painter.metadata.step}"
+
+
+def open_run(run_dir: Path) -> JudgedModel:
+    """The newest checkpoint of a run, judged on the run's own data.
+
+    Raises:
+        UserError: The folder is no run or has no checkpoint.
+    """
+    from medusis_tf.serving.exporter import painter_of_run
+
+    painter = painter_of_run(run_dir)
+    return JudgedModel(painter, load_config(run_dir / "config.yaml"), run_dir)
+
+
+def open_exported(model_dir: Path, config_path: Path) -> JudgedModel:
+    """An exported model, judged on the data of a configuration.
+
+    Raises:
+        UserError: There is no exported model, the configuration is not valid, or its slices are
+            not such as the model was trained on.
+    """
+    config = load_config(config_path)
+    from medusis_tf.serving.predictor import Predictor
+
+    painter = Predictor(model_dir)
+    _check_fit(painter.metadata, config, config_path)
+    return JudgedModel(painter, config, painter.folder)
+
+
+def _check_fit(metadata: ModelMetadata, config: ExperimentConfig, config_path: Path) -> None:
+    theirs = [entry.name for entry in metadata.classes]
+    ours = [entry.name for entry in config.data.classes]
+    if theirs != ours:
+        raise UserError(
+            f"{config_path} and the model {metadata.name} have different classes: "
+            f"{', '.join(ours)} against {', '.join(theirs)}. Use the model's class table."
+        )
+    if any(side % metadata.stride for side in config.data.image_size):
+        raise UserError(
+            f"data.image_size of {config_path} must be divisible by {metadata.stride}, the stride "
+            f"of the model {metadata.name}. Received: {list(config.data.image_size)}"
+        )
+    spacings = zip(metadata.spacing_mm, config.data.spacing_mm, strict=True)
+    if any(abs(trained - judged) > 1e-3 * trained for trained, judged in spacings):
+        raise UserError(
+            f"the model {metadata.name} was trained on pixels of {metadata.spacing_mm} mm, those "
+            f"of {config_path} measure {config.data.spacing_mm} mm. Change data.image_size or "
+            "data.field_of_view_mm."
+        )

@@ -1,0 +1,115 @@
+"""Turn a run into a SavedModel that says all a client must know."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.data.manifest import Manifest
+from medusis_tf.errors import UserError
+from medusis_tf.serving.metadata import ModelMetadata, write_metadata
+from medusis_tf.serving.model_folders import new_version
+from medusis_tf.serving.painter import SlicePainter
+from medusis_tf.serving.signatures import Endpoints, write_saved_model
+from medusis_tf.serving.warmup import write_warmup_requests
+from medusis_tf.training.checkpoints import load_ema_generator
+from medusis_tf.training.run_dir import provenance
+
+if TYPE_CHECKING:
+    import keras
+
+
+def export_run(run_dir: Path, out: Path, version: int | None = None) -> Path:
+    """Export the EMA generator of a run's newest checkpoint.
+
+    Args:
+        run_dir: A run that `medusis_tf.train` wrote.
+        out: Folder of all exported models.
+        version: A positive integer, or None for the next free one.
+
+    Returns:
+        The new folder `out/<name>/<version>`.
+
+    Raises:
+        UserError: The folder is no run or has no checkpoint, the version exists, or the model
+            cannot be written.
+    """
+    endpoints, generator, metadata = _open_run(run_dir)
+    try:
+        with new_version(out / metadata.name, version) as (folder, target):
+            write_saved_model(endpoints, generator, folder)
+            write_metadata(metadata, folder)
+            write_warmup_requests(folder, metadata.name, metadata.image_size, metadata.noise_dim)
+    except (OSError, tf.errors.OpError) as error:
+        reason = getattr(error, "strerror", None) or getattr(error, "message", error)
+        raise UserError(
+            f"cannot write the model to {out / metadata.name}: {reason}. "
+            "Choose another place with --out."
+        ) from None
+    return target
+
+
+def painter_of_run(run_dir: Path) -> SlicePainter:
+    """The painter of a run's newest checkpoint, as it would be exported.
+
+    Args:
+        run_dir: A run that `medusis_tf.train` wrote.
+
+    Raises:
+        UserError: The folder is no run or has no checkpoint.
+    """
+    endpoints, _, metadata = _open_run(run_dir)
+    return SlicePainter(vars(endpoints), metadata)
+
+
+def mean_intensity_range(manifest: Manifest) -> tuple[float, float]:
+    """What -1 and 1 mean, on average over the training images, in the units of their files."""
+    scales = [
+        entry.intensity
+        for entry in manifest.subjects
+        if entry.split == "train" and "image" in entry.streams and entry.intensity is not None
+    ]
+    return fmean(scale.lower for scale in scales), fmean(scale.upper for scale in scales)
+
+
+def _open_run(run_dir: Path) -> tuple[Endpoints, keras.Model, ModelMetadata]:
+    config, generator, step = load_ema_generator(run_dir)
+    metadata = _metadata(run_dir, config, step)
+    endpoints = Endpoints(generator, metadata.num_classes, metadata.noise_dim, metadata.stride)
+    return endpoints, generator, metadata
+
+
+def _metadata(run_dir: Path, config: ExperimentConfig, step: int) -> ModelMetadata:
+    manifest, trained = _read_manifest(run_dir / "manifest.json")
+    # Who was trained on, and where their files lie, is not for every user of the model to know.
+    private: dict[str, Any] = {"runs_dir": True, "data": {"root", "cache", "subjects"}}
+    return ModelMetadata(
+        name=config.name,
+        step=step,
+        classes=config.data.classes,
+        image_size=config.data.image_size,
+        spacing_mm=config.data.spacing_mm,
+        stride=config.generator.stride,
+        noise_dim=config.generator.noise_dim,
+        image_channels=config.data.image_channels,
+        intensity_range=mean_intensity_range(manifest),
+        config=config.model_dump(mode="json", exclude=private),
+        trained=trained,
+        exported=provenance(),
+    )
+
+
+def _read_manifest(path: Path) -> tuple[Manifest, dict[str, Any]]:
+    # A run's manifest is that of its shards, and where the run came from.
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        trained = values.pop("provenance", {})
+        return Manifest.model_validate(values), trained
+    except (OSError, ValueError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"cannot read {path}: {reason}. Give a run of medusis_tf.train.") from None

@@ -1,0 +1,150 @@
+"""The endpoints of an exported generator, and the SavedModel that holds them.
+
+Everything that a client could get wrong is checked inside the graph, because a served model
+has no Python around it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tensorflow as tf
+
+if TYPE_CHECKING:
+    import keras
+
+_LABEL_MAP = tf.TensorSpec([None, None, None], tf.int32, name="label_map")
+_SEED = tf.TensorSpec([None, 2], tf.int32, name="seed")
+_TRUNCATION = tf.TensorSpec([None], tf.float32, name="truncation")
+
+
+class Endpoints:
+    """What a client may ask of a generator; every input has the batch as its first axis.
+
+    Attributes:
+        serving_default: `label_map [B, H, W]`, `seed [B, 2]`, `truncation [B]` to
+            `{"image": [B, H, W, C]}` in [-1, 1].
+        from_noise: `label_map [B, H, W]`, `noise [B, Z]` to the same.
+        draw_noise: `seed [B, 2]`, `truncation [B]` to `{"noise": [B, Z]}`.
+    """
+
+    def __init__(
+        self, generator: keras.Model, num_classes: int, noise_dim: int, stride: int
+    ) -> None:
+        """Trace nothing yet.
+
+        Args:
+            generator: Called with `(one_hot [B, H, W, K], noise [B, Z] or None, training=False)`.
+            num_classes: K, background included.
+            noise_dim: Z; 0 for a generator without noise.
+            stride: What H and W must be divisible by.
+        """
+        noise = tf.TensorSpec([None, noise_dim], tf.float32, name="noise")
+
+        @tf.function(input_signature=[_LABEL_MAP, noise])
+        def from_noise(label_map, noise):
+            label_map = check_label_map(label_map, num_classes, stride)
+            same_batch(label_map=label_map, noise=noise)
+            one_hot = tf.one_hot(label_map, num_classes)
+            image = generator(one_hot, noise if noise_dim else None, training=False)
+            return {"image": tf.cast(image, tf.float32)}
+
+        @tf.function(input_signature=[_SEED, _TRUNCATION])
+        def draw_noise(seed, truncation):
+            same_batch(seed=seed, truncation=truncation)
+            return {"noise": truncated_noise(seed, truncation, noise_dim)}
+
+        @tf.function(input_signature=[_LABEL_MAP, _SEED, _TRUNCATION])
+        def serving_default(label_map, seed, truncation):
+            # A call, not a second copy of the network: the file is half as large.
+            return from_noise(label_map, draw_noise(seed, truncation)["noise"])
+
+        self.from_noise = from_noise
+        self.draw_noise = draw_noise
+        self.serving_default = serving_default
+
+
+def write_saved_model(endpoints: Endpoints, generator: keras.Model, folder: Path) -> None:
+    """Write a SavedModel whose named endpoints need neither Keras nor this package.
+
+    Args:
+        endpoints: Those of `generator`.
+        generator: Holds the weights.
+        folder: Made, with its parents.
+    """
+    # A plain module: `keras.export.ExportArchive` writes the same graphs, but prints as it does,
+    # and tracing a Keras model as an attribute would save its training graphs too.
+    module = tf.Module()
+    module.weights = [weight.value for weight in generator.weights]
+    signatures = {
+        name: endpoint.get_concrete_function() for name, endpoint in vars(endpoints).items()
+    }
+    tf.saved_model.save(module, str(folder), signatures=signatures)
+
+
+def truncated_noise(seed: tf.Tensor, truncation: tf.Tensor, noise_dim: int) -> tf.Tensor:
+    """Draw `z ~ N(0, 1)` conditioned on `-a <= z <= a`, by the inverse of its distribution.
+
+    The same seed gives the same noise, in whichever batch it stands, on every device. As a
+    grows the values of one seed spread continuously: a = 0 is the mean image, a = inf no
+    truncation.
+
+    Args:
+        seed: `[batch, 2]` int32.
+        truncation: `[batch]` float32, a, at least 0.
+        noise_dim: Z.
+
+    Returns:
+        `[batch, noise_dim]` float32.
+    """
+    checks = [
+        tf.debugging.assert_non_negative(
+            truncation, "truncation must be 0 or more (inf for none).", name="check_truncation"
+        )
+    ]
+    with tf.control_dependencies(checks):
+        bound = tf.cast(truncation, tf.float64)[:, tf.newaxis]
+    # float64, so that neither tail is cut by rounding; the generator's algorithm is named,
+    # because the automatic choice differs between devices.
+    uniform = tf.map_fn(
+        lambda one: tf.random.stateless_uniform([noise_dim], one, dtype=tf.float64, alg="philox"),
+        seed,
+        fn_output_signature=tf.TensorSpec([noise_dim], tf.float64),
+    )
+    lowest = 0.5 * tf.math.erfc(bound / 2.0**0.5)
+    # Half a step up: multiples of 2 ** -52 from 0 on would reach an infinite noise at 0.
+    probability = lowest + (uniform + 2.0**-53) * (1.0 - 2.0 * lowest)
+    return tf.cast(tf.clip_by_value(tf.math.ndtri(probability), -bound, bound), tf.float32)
+
+
+def check_label_map(label_map: tf.Tensor, num_classes: int, stride: int) -> tf.Tensor:
+    """Pass a label map on, or fail when run: unknown ids would become zeros in silence.
+
+    Args:
+        label_map: `[batch, height, width]` int32.
+        num_classes: Ids must be 0 to num_classes - 1.
+        stride: Height and width must be divisible by it.
+
+    Returns:
+        `label_map`.
+    """
+    known = f"label_map must hold class ids from 0 to {num_classes - 1} only."
+    divisible = f"the height and width of label_map must be divisible by {stride}."
+    sides = tf.shape(label_map)[1:]
+    checks = [
+        tf.debugging.assert_non_negative(label_map, known, name="check_ids_from_0"),
+        tf.debugging.assert_less(label_map, num_classes, known, name="check_ids"),
+        tf.debugging.assert_equal(sides % stride, 0, divisible, name="check_size"),
+        tf.debugging.assert_positive(sides, "label_map is empty.", name="check_not_empty"),
+    ]
+    with tf.control_dependencies(checks):
+        return tf.identity(label_map)
+
+
+def same_batch(**inputs: tf.Tensor) -> None:
+    """Fail when run if the inputs differ in their first axis."""
+    message = f"{', '.join(inputs)} must have one batch size."
+    first, *others = (tf.shape(tensor)[0] for tensor in inputs.values())
+    for other in others:
+        tf.debugging.assert_equal(first, other, message, name="check_batch")

@@ -1,0 +1,176 @@
+"""From a label map file to synthetic image files, each with a record of how it was made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from medusis_tf.data.nifti import Volume, read_label_map, write_volume
+from medusis_tf.data.subjects import check_class_ids
+from medusis_tf.errors import UserError
+from medusis_tf.reports.panels import PanelRow, panel
+from medusis_tf.serving.metadata import ModelMetadata, read_metadata
+from medusis_tf.serving.model_folders import find_model
+
+NUM_PREVIEW_ROWS = 4
+_SUFFIXES = (".nii.gz", ".nii")
+
+
+@dataclass(frozen=True)
+class SynthesisRequest:
+    """What to synthesize.
+
+    Attributes:
+        model_dir: `saved_models/NAME` or `saved_models/NAME/VERSION`.
+        label_map: NIfTI file of class ids.
+        out: NIfTI file to write; with several samples its name gets `_1`, `_2`, ...
+        seed: Of the first sample; each further one takes the next.
+        truncation: a >= 0; noise is drawn from N(0, 1) conditioned on [-a, a].
+        samples: Number of volumes.
+        batch_size: Slices painted at once.
+    """
+
+    model_dir: Path
+    label_map: Path
+    out: Path
+    seed: int = 0
+    truncation: float = math.inf
+    samples: int = 1
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        if not self.out.name.endswith(_SUFFIXES):
+            raise UserError(f"--out must end in .nii or .nii.gz. Received: {self.out}")
+        for path in self.outputs:
+            _check_writable(path)
+            if path.resolve() == self.label_map.resolve():
+                raise UserError(f"--out would replace the label map {self.label_map}.")
+
+    @property
+    def outputs(self) -> list[Path]:
+        """The volumes to write, one for each sample."""
+        if self.samples == 1:
+            return [self.out]
+        stem, suffix = _split_name(self.out)
+        numbers = range(1, self.samples + 1)
+        return [self.out.with_name(f"{stem}_{number}{suffix}") for number in numbers]
+
+
+SampleProgress = Callable[[int, int, int], None]
+
+
+def synthesize_files(
+    request: SynthesisRequest, progress: SampleProgress | None = None
+) -> np.ndarray:
+    """Write synthetic volumes on the label map's own grid, and a JSON file beside each.
+
+    Args:
+        request: What to synthesize.
+        progress: Called with the sample's number from 0, its slices done, and all its slices.
+
+    Returns:
+        A panel of some slices with every sample, `[height, width, 3]` uint8.
+
+    Raises:
+        UserError: The model or the label map cannot be used, or a file cannot be written.
+    """
+    # What may be wrong with the files is found before TensorFlow is started.
+    label_map = read_label_map(request.label_map)
+    folder = find_model(request.model_dir)
+    check_class_ids(label_map, read_metadata(folder).classes)
+    from medusis_tf.serving.predictor import Predictor
+
+    predictor = Predictor(folder)
+    shown = _preview_slices(label_map)
+    previews: dict[str, np.ndarray] = {}
+    for number, path in enumerate(request.outputs):
+        seed = request.seed + number
+
+        def tell(done: int, total: int, number: int = number) -> None:
+            if progress is not None:
+                progress(number, done, total)
+
+        array = predictor.synthesize_volume(
+            label_map, seed, request.truncation, tell, request.batch_size
+        )
+        write_volume(path, array, label_map.path)
+        _write_record(path, request, seed, folder, predictor.metadata)
+        previews[f"synthetic MR, seed {seed}"] = array[:, :, shown]
+    return _preview(label_map, shown, previews, predictor.metadata)
+
+
+def _write_record(
+    path: Path, request: SynthesisRequest, seed: int, folder: Path, metadata: ModelMetadata
+) -> None:
+    record = {
+        "synthetic": True,
+        "volume": path.name,
+        "model": metadata.name,
+        "model_version": int(folder.name) if folder.name.isdecimal() else None,
+        "step": metadata.step,
+        "seed": seed,
+        "truncation": request.truncation if math.isfinite(request.truncation) else None,
+        "label_map": request.label_map.name,
+        "label_map_sha256": hashlib.sha256(request.label_map.read_bytes()).hexdigest(),
+        "intensity_range": metadata.intensity_range,
+        "medusis_tf": version("medusis_tf"),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    stem, _ = _split_name(path)
+    target = path.with_name(f"{stem}.json")
+    temporary = target.with_name(f".{target.name}.partial")
+    try:
+        temporary.write_text(json.dumps(record, indent=2))
+        temporary.replace(target)
+    except OSError as error:
+        raise UserError(f"cannot write {target}: {error.strerror}.") from None
+
+
+def _preview_slices(label_map: Volume) -> np.ndarray:
+    # Spread evenly over the slices with foreground, the outermost left out.
+    occupied = np.flatnonzero(label_map.array.any(axis=(0, 1)))
+    if len(occupied) == 0:
+        return np.array([label_map.shape[2] // 2])
+    count = min(NUM_PREVIEW_ROWS, len(occupied))
+    return occupied[(2 * np.arange(count) + 1) * len(occupied) // (2 * count)]
+
+
+def _preview(
+    label_map: Volume, shown: np.ndarray, previews: dict[str, np.ndarray], metadata: ModelMetadata
+) -> np.ndarray:
+    lower, upper = metadata.intensity_range
+    rows = [
+        PanelRow(
+            label_map.array[:, :, z].T,
+            {
+                name: 2 * (array[:, :, place].T - lower) / (upper - lower) - 1
+                for name, array in previews.items()
+            },
+            f"axial slice {z}",
+        )
+        for place, z in enumerate(shown)
+    ]
+    title = f"{metadata.name}, step {metadata.step}: {label_map.path.name}"
+    return panel(rows, metadata.classes, title)
+
+
+def _check_writable(path: Path) -> None:
+    folder = path.parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK) or path.is_dir():
+        raise UserError(f"cannot write {path}. Give a file in a folder that is yours.")
+
+
+def _split_name(path: Path) -> tuple[str, str]:
+    suffix = next(suffix for suffix in _SUFFIXES if path.name.endswith(suffix))
+    return path.name.removesuffix(suffix), suffix

@@ -1,0 +1,68 @@
+"""Warm-up requests: what TensorFlow Serving runs before it offers a model.
+
+The records are `tensorflow.serving.PredictionLog` messages. They are encoded by hand, because
+their definition comes only with the package tensorflow-serving-api; all their fields are of one
+kind (length-delimited), so the encoding is short.
+
+Reference: protocol buffers encoding guide; `tensorflow_serving/apis/prediction_log.proto`,
+`predict.proto` and `model.proto`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+WARMUP_PATH = Path("assets.extra") / "tf_serving_warmup_requests"
+
+
+def write_warmup_requests(
+    model_folder: Path, model_name: str, image_size: tuple[int, int], noise_dim: int
+) -> None:
+    """Write one request of each endpoint into a SavedModel's folder.
+
+    Args:
+        model_folder: Gets `assets.extra/tf_serving_warmup_requests`.
+        model_name: Name the server offers the model under.
+        image_size: `(height, width)` of the label map in the requests.
+        noise_dim: Length of a noise vector.
+    """
+    label_map = np.zeros((1, *image_size), np.int32)
+    seed, truncation = np.zeros((1, 2), np.int32), np.ones(1, np.float32)
+    noise = np.zeros((1, noise_dim), np.float32)
+    requests: dict[str, dict[str, np.ndarray]] = {
+        "serving_default": {"label_map": label_map, "seed": seed, "truncation": truncation},
+        "from_noise": {"label_map": label_map, "noise": noise},
+        "draw_noise": {"seed": seed, "truncation": truncation},
+    }
+    path = model_folder / WARMUP_PATH
+    path.parent.mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for endpoint, inputs in requests.items():
+            writer.write(_prediction_log(model_name, endpoint, inputs))
+
+
+def _prediction_log(model_name: str, endpoint: str, inputs: Mapping[str, np.ndarray]) -> bytes:
+    model_spec = _field(1, model_name.encode()) + _field(3, endpoint.encode())
+    request = _field(1, model_spec)
+    for name, value in inputs.items():
+        tensor = tf.make_tensor_proto(value).SerializeToString()
+        request += _field(2, _field(1, name.encode()) + _field(2, tensor))
+    predict_log = _field(1, request)
+    return _field(6, predict_log)
+
+
+def _field(number: int, payload: bytes) -> bytes:
+    # 2 is the wire type of bytes, strings and messages: a length, then so many bytes.
+    return bytes([number << 3 | 2]) + _varint(len(payload)) + payload
+
+
+def _varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 127:
+        encoded.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*encoded, value])

@@ -1,0 +1,131 @@
+"""A run as training leaves it, small and made in seconds: data, configuration, one checkpoint."""
+
+import functools
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from nibabel import orientations
+
+from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.config.load import validate
+from medusis_tf.data.shards import prepare_shards
+from medusis_tf.serving.exporter import export_run
+from medusis_tf.training.checkpoints import Checkpoints
+from medusis_tf.training.med_usis import MedUSIS
+from medusis_tf.training.run_dir import write_run_dir
+
+STEP = 7
+CLASSES = [
+    {"id": 0, "name": "background", "colour": [0, 0, 0]},
+    {"id": 1, "name": "fat", "colour": [240, 200, 90]},
+    {"id": 2, "name": "muscle", "colour": [190, 70, 70]},
+]
+INTENSITIES = np.array([10.0, 400.0, 150.0])
+SHAPE = (24, 20, 6)
+SPACING_MM = (2.5, 2.5, 5.0)
+
+
+@functools.cache
+def _make(folder: Path) -> Path:
+    folder.mkdir()
+    config = experiment(folder)
+    for number, subject in enumerate("abcd"):
+        label_map = ellipses(number)
+        noise = np.random.default_rng(number).normal(0, 5, SHAPE)
+        write_nifti(folder / f"{subject}_labels.nii.gz", label_map)
+        write_nifti(folder / f"{subject}_mr.nii.gz", INTENSITIES[label_map] + noise)
+    write_run_dir(config, prepare_shards(config).manifest)
+    model = MedUSIS(config)
+    rng = np.random.default_rng(0)
+    weights = model.ema_generator.get_weights()
+    model.ema_generator.set_weights([w + 0.1 * np.abs(rng.normal(size=w.shape)) for w in weights])
+    model.generator_optimizer.iterations.assign(STEP)
+    Checkpoints(model, config.run_dir, keep=1).save()
+    return config.run_dir
+
+
+def make_run(factory: pytest.TempPathFactory) -> Path:
+    """The folder of the run, made once for all tests of a session."""
+    return _make(factory.getbasetemp() / "small_run")
+
+
+def make_model(factory: pytest.TempPathFactory) -> Path:
+    """The run exported, `saved_models/small`, once for all tests of a session."""
+    return _export(make_run(factory))
+
+
+@functools.cache
+def _export(run_dir: Path) -> Path:
+    return export_run(run_dir, run_dir.parent / "saved_models").parent
+
+
+def experiment(folder: Path, **data) -> ExperimentConfig:
+    """Two unpaired training subjects, one training pair that is not trained on, one test pair."""
+    subjects = [
+        {"subject": "a", "split": "train", "label_map": "a_labels.nii.gz"},
+        {"subject": "b", "split": "train", "image": "b_mr.nii.gz"},
+        {
+            "subject": "c",
+            "split": "train",
+            "label_map": "c_labels.nii.gz",
+            "image": "c_mr.nii.gz",
+            "streams": ["label_map"],
+        },
+        {
+            "subject": "d",
+            "split": "test",
+            "label_map": "d_labels.nii.gz",
+            "image": "d_mr.nii.gz",
+        },
+    ]
+    values = {
+        "name": "small",
+        "runs_dir": str(folder / "runs"),
+        "data": {
+            "root": str(folder),
+            "cache": str(folder / "cache"),
+            "classes": CLASSES,
+            "subjects": subjects,
+            "image_size": [32, 32],
+            "field_of_view_mm": [80, 80],
+            **data,
+        },
+        "generator": {
+            "name": "oasis",
+            "base_channels": 2,
+            "noise_dim": 4,
+            "num_blocks": 3,
+            "spade_channels": 4,
+        },
+        "discriminator": {"base_channels": 4, "max_channels": 8},
+        "segmenter": {"base_channels": 2, "num_levels": 3},
+    }
+    return validate(values, Path("small.yaml"))
+
+
+def ellipses(number: int = 0) -> np.ndarray:
+    """A label map in LPS order: muscle within fat; the first slice is empty."""
+    x, y, _ = np.meshgrid(*(np.arange(side) for side in SHAPE), indexing="ij")
+    radius = np.hypot((x - 11 - number % 2) / 10, (y - 9) / 8)
+    label_map = np.select([radius < 0.6, radius < 1], [2, 1], 0)
+    label_map[:, :, 0] = 0
+    # Something that tells left from right and front from back.
+    label_map[2:5, 3:6, 1:] = 1
+    return label_map
+
+
+def write_nifti(path: Path, array: np.ndarray, axes: str = "LPS") -> None:
+    """Write an array that is in LPS order, its axes stored in another order."""
+    affine = np.diag([-SPACING_MM[0], -SPACING_MM[1], SPACING_MM[2], 1.0])
+    affine[:3, 3] = (30, 20, -100)
+    change = orientations.ornt_transform(
+        orientations.axcodes2ornt("LPS"), orientations.axcodes2ornt(tuple(axes))
+    )
+    stored = orientations.apply_orientation(array, change)
+    affine = affine @ orientations.inv_ornt_aff(change, array.shape)
+    dtype = np.float32 if array.dtype.kind == "f" else np.uint8
+    image = nib.Nifti1Image(stored.astype(dtype), affine)
+    image.set_sform(affine, code=1)
+    nib.save(image, path)

@@ -1,0 +1,128 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from medusis_tf.data.nifti import read_label_map
+from medusis_tf.errors import UserError
+from medusis_tf.serving.exporter import painter_of_run
+from medusis_tf.serving.model_folders import find_model
+from medusis_tf.serving.predictor import Predictor
+from tests.serving.small_run import SHAPE, make_model, make_run, write_nifti
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory):
+    return make_model(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def predictor(model_dir):
+    return Predictor(model_dir)
+
+
+@pytest.fixture(scope="module")
+def label_map(tmp_path_factory):
+    return read_label_map(make_run(tmp_path_factory).parents[1] / "d_labels.nii.gz")
+
+
+def random_slices(count=3):
+    return np.random.default_rng(0).integers(0, 3, (count, 32, 32)).astype(np.uint8)
+
+
+def test_exported_model_paints_what_the_run_paints(predictor, tmp_path_factory):
+    painter = painter_of_run(make_run(tmp_path_factory))
+    noise = predictor.draw_noise(3, truncation=1.5)
+    np.testing.assert_array_equal(painter.draw_noise(3, truncation=1.5), noise)
+    expected = painter.paint(random_slices(), noise)
+    assert expected.std() > 0.01
+    np.testing.assert_allclose(predictor.paint(random_slices(), noise), expected, atol=1e-5)
+
+
+def test_batches_do_not_matter(predictor):
+    noise, told = predictor.draw_noise(0), []
+    one = predictor.paint(random_slices(5), noise, 2, lambda *counts: told.append(counts))
+    np.testing.assert_allclose(one, predictor.paint(random_slices(5), noise, 5), atol=1e-6)
+    assert told == [(2, 5), (4, 5), (5, 5)]
+
+
+def test_a_volume_lies_on_its_own_grid_in_units_of_the_training_images(predictor, label_map):
+    array = predictor.synthesize_volume(label_map, seed=1)
+    lower, upper = predictor.metadata.intensity_range
+    assert (array.shape, array.dtype) == (SHAPE, np.float32)
+    assert array.min() >= lower - 1e-3 * (upper - lower)
+    assert array.max() <= upper + 1e-3 * (upper - lower)
+    np.testing.assert_allclose(array[:, :, 0], lower, rtol=1e-5)  # no foreground there
+    assert array[:, :, 1].std() > 0
+
+
+def test_one_noise_vector_serves_the_whole_volume(predictor, label_map):
+    # Slices 1 and 2 of the label map are equal.
+    array = predictor.synthesize_volume(label_map, seed=1, batch_size=1)
+    np.testing.assert_allclose(array[:, :, 1], array[:, :, 2], rtol=1e-5)
+
+
+def test_seeds_and_truncation_decide_the_volume(predictor, label_map):
+    arrays = [
+        predictor.synthesize_volume(label_map, seed, truncation)
+        for seed, truncation in [(1, np.inf), (1, np.inf), (2, np.inf), (1, 0.0), (2, 0.0)]
+    ]
+    np.testing.assert_array_equal(arrays[0], arrays[1])
+    assert np.abs(arrays[0] - arrays[2]).max() > 1
+    np.testing.assert_array_equal(arrays[3], arrays[4])
+
+
+@pytest.mark.parametrize("axes", ["RAS", "SLP", "PIR"])
+def test_axis_order_of_the_file_does_not_matter(predictor, label_map, axes, tmp_path):
+    write_nifti(tmp_path / "other.nii.gz", label_map.array, axes)
+    other = read_label_map(tmp_path / "other.nii.gz")
+    np.testing.assert_allclose(
+        predictor.synthesize_volume(other), predictor.synthesize_volume(label_map), rtol=1e-4
+    )
+
+
+def test_unknown_class_ids_are_named(predictor, label_map):
+    array = label_map.array.copy()
+    array[3, 4, 2] = 7
+    broken = type(label_map)(array, label_map.affine, label_map.path)
+    with pytest.raises(UserError, match=r"d_labels.nii.gz.*7.*slice 2"):
+        predictor.synthesize_volume(broken)
+
+
+def test_a_broken_saved_model_is_a_user_error(model_dir, tmp_path):
+    version = find_model(model_dir)
+    (tmp_path / "assets.extra").mkdir()
+    (tmp_path / "saved_model.pb").write_bytes(b"no graph")
+    metadata = (version / "assets.extra" / "medusis.json").read_bytes()
+    (tmp_path / "assets.extra" / "medusis.json").write_bytes(metadata)
+    with pytest.raises(UserError, match="cannot be loaded as a SavedModel"):
+        Predictor(tmp_path)
+
+
+def test_model_gives_the_same_image_where_keras_cannot_be_imported(predictor, model_dir, tmp_path):
+    script = """
+import sys
+
+blocked = ("keras", "tf_keras", "medusis_tf")
+sys.modules.update(dict.fromkeys(blocked))  # importing them raises ModuleNotFoundError
+import numpy as np
+import tensorflow as tf
+
+model = tf.saved_model.load(sys.argv[1])
+label_map = tf.constant(np.load(sys.argv[2]), tf.int32)
+image = model.signatures["serving_default"](
+    label_map=label_map, seed=tf.constant([[3, 0]] * 3), truncation=tf.constant([1.5] * 3)
+)["image"]
+np.save(sys.argv[3], image.numpy())
+assert not any(name.split(".")[0] in blocked and sys.modules[name] for name in sys.modules)
+"""
+    np.save(tmp_path / "label_map.npy", random_slices())
+    files = [find_model(model_dir), tmp_path / "label_map.npy", tmp_path / "image.npy"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, files)],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    expected = predictor.paint(random_slices(), predictor.draw_noise(3, truncation=1.5))
+    np.testing.assert_allclose(np.load(files[2])[..., 0], expected, atol=1e-6)
