@@ -1,0 +1,44 @@
+"""What all commands share: lines that appear, one way to fail."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from medusis_tf.command_line import run
+from medusis_tf.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+COMMANDS = [
+    path
+    for folder in ("medusis_tf", "pipelines")
+    for path in sorted((ROOT / folder).glob("*.py"))
+    if '__name__ == "__main__"' in path.read_text()
+]
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=lambda path: path.stem)
+def test_a_command_logs_where_it_is_heard(path):
+    # Under `python -m` a module's `__name__` is "__main__", which no one listens to.
+    loggers = re.findall(r"getLogger\((.*?)\)", path.read_text())
+    assert all(name.startswith('"medusis_tf.') for name in loggers), loggers
+
+
+def test_a_users_mistake_is_one_message_and_status_2(monkeypatch, capsys):
+    def fail() -> None:
+        raise UserError("the cup is empty. Fill it.")
+
+    monkeypatch.setattr("sys.argv", ["fail"])
+    with pytest.raises(SystemExit) as end:
+        run(fail)
+    assert end.value.code == 2
+    assert capsys.readouterr().err == "error: the cup is empty. Fill it.\n"
+
+
+def test_our_own_mistake_keeps_its_traceback(monkeypatch):
+    def fail() -> None:
+        raise RuntimeError("ours")
+
+    monkeypatch.setattr("sys.argv", ["fail"])
+    with pytest.raises(RuntimeError, match="ours"):
+        run(fail)

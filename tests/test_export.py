@@ -1,0 +1,82 @@
+import json
+
+import pytest
+import tensorflow as tf
+
+from medusis_tf.export import export
+from medusis_tf.serving.metadata import read_metadata
+from tests.command_runner import run_command, user_error
+from tests.serving.small_run import STEP, make_model, make_run
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    return make_run(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def version(tmp_path_factory):
+    return make_model(tmp_path_factory) / "1"
+
+
+def test_a_second_export_becomes_version_2_and_nothing_else_is_left(run_dir, version):
+    model_dir = version.parent
+    before = {path: path.stat().st_mtime_ns for path in version.rglob("*")}
+    status, out, _ = run_command(export, "--run", run_dir, "--out", model_dir.parent)
+    assert status == 0
+    assert f"wrote {model_dir / '2'} " in out
+    assert sorted(path.name for path in model_dir.iterdir()) == ["1", "2"]
+    assert {path: path.stat().st_mtime_ns for path in version.rglob("*")} == before
+    assert {str(path.relative_to(model_dir / "2")) for path in model_dir.glob("2/**/*")} >= {
+        "saved_model.pb",
+        "variables/variables.index",
+        "assets.extra/medusis.json",
+        "assets.extra/tf_serving_warmup_requests",
+    }
+
+
+def test_metadata_say_what_a_client_must_know(run_dir, version):
+    metadata = read_metadata(version)
+    assert (metadata.name, metadata.step, metadata.stride) == ("small", STEP, 4)
+    assert [entry.name for entry in metadata.classes] == ["background", "fat", "muscle"]
+    assert (metadata.image_size, metadata.spacing_mm) == ((32, 32), (2.5, 2.5))
+    assert (metadata.noise_dim, metadata.image_channels) == (4, 1)
+    # Subject b alone is trained on: background 10 and fat 400, noise of 5 on both.
+    subjects = json.loads((run_dir / "manifest.json").read_text())["subjects"]
+    scale = next(entry["intensity"] for entry in subjects if entry["subject"] == "b")
+    assert metadata.intensity_range == pytest.approx((scale["lower"], scale["upper"]))
+    assert metadata.trained["versions"].keys() >= {"tensorflow", "keras", "medusis_tf"}
+    assert metadata.exported["created"] >= metadata.trained["created"]
+
+
+def test_metadata_do_not_tell_who_was_trained_on(run_dir, version):
+    text = (version / "assets.extra" / "medusis.json").read_text()
+    assert "labels.nii.gz" not in text
+    assert str(run_dir.parent.parent) not in text
+
+
+def test_what_cannot_be_exported_is_said(run_dir, tmp_path):
+    message = user_error(export, "--run", tmp_path / "missing", "--out", tmp_path)
+    assert "missing is not a run" in message
+    (tmp_path / "small" / "3").mkdir(parents=True)
+    message = user_error(export, "--run", run_dir, "--out", tmp_path, "--version", 3)
+    assert "small/3 exists already" in message
+    (tmp_path / "file").write_text("")
+    message = user_error(export, "--run", run_dir, "--out", tmp_path / "file")
+    assert "cannot write the model to" in message
+    assert "--out" in message
+
+
+def test_a_run_without_checkpoint_says_so(run_dir, tmp_path):
+    (tmp_path / "config.yaml").write_text((run_dir / "config.yaml").read_text())
+    assert "no checkpoint in" in user_error(export, "--run", tmp_path, "--out", tmp_path)
+
+
+def test_a_failed_export_leaves_nothing(run_dir, tmp_path, monkeypatch):
+    def fail(*_args, **_options):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(tf.saved_model, "save", fail)
+    message = user_error(export, "--run", run_dir, "--out", tmp_path)
+    assert "No space left on device" in message
+    assert list((tmp_path / "small").iterdir()) == []
