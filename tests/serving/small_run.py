@@ -39,8 +39,8 @@ def _make(folder: Path) -> Path:
     write_run_dir(config, prepare_shards(config).manifest)
     model = MedUSIS(config)
     rng = np.random.default_rng(0)
-    weights = model.ema_generator.get_weights()
-    model.ema_generator.set_weights([w + 0.1 * np.abs(rng.normal(size=w.shape)) for w in weights])
+    for weight in model.ema_generator.trainable_weights:
+        weight.assign_add(0.1 * rng.normal(size=weight.shape))
     model.generator_optimizer.iterations.assign(STEP)
     Checkpoints(model, config.run_dir, keep=1).save()
     return config.run_dir
