@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,6 +12,7 @@ STEPS = 3
 
 
 def train(strategy, config):
+    keras.utils.set_random_seed(0)
     with strategy.scope():
         model = MedUSIS(config, strategy.num_replicas_in_sync)
     take_step = tf.function(distribute(strategy, model.train_step), autograph=False)
