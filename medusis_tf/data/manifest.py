@@ -1,19 +1,23 @@
 """What a folder of shards says about itself: `manifest.json`."""
 
 from pathlib import Path
+from typing import Literal
 
-from medusis_tf.config.data import Split, Stream
+from medusis_tf.config.data import Axis, Pairing, Split, Stream
 from medusis_tf.config.section import Section
-from medusis_tf.data.intensity import IntensityRange
+from medusis_tf.data.intensity import IntensityScale
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FILE_NAME = "manifest.json"
+
+Kind = Literal["label_map", "image", "body_mask"]
 
 
 class FileRecord(Section):
     """A file, and what it held when it was read or written.
 
     `path` of a source is relative to `data.root`, that of a shard to the folder of the shards.
+    `sha256` of a folder (a DICOM series, one-class masks) is that of its files' checksums.
     """
 
     path: Path
@@ -21,26 +25,50 @@ class FileRecord(Section):
     bytes: int
 
 
+class SourceRecord(FileRecord):
+    """A source file, and how its voxels lay. `axes` are the stored ones, such as `RAS`."""
+
+    axes: str
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+
+
+class Histogram(Section):
+    """Voxel counts of equal bins between the volume's least and greatest intensity."""
+
+    lower: float
+    upper: float
+    counts: tuple[int, ...]
+
+
 class SubjectRecord(Section):
     """One converted subject.
 
-    `shards` may hold an image although `streams` does not name it: it is there to be measured
-    against, not to be trained on. `slice_indices` count the axial slices of the source volume
-    (cropped to the overlap if there are two), 0 the lowest; record i of every shard is
-    `slice_indices[i]`. `volume_shape` and `volume_spacing_mm` are in LPS order. `intensity` holds
-    what -1 and 1 of the image stand for in the source's units.
+    `kinds` may hold an image although `streams` does not name it: it is there to be measured
+    against, not to be trained on. `slice_indices` count the slices of the source volume along the
+    slicing axis (cropped to the overlap if there are two volumes), 0 the lowest, the rightmost or
+    the foremost; the subject's records are `first_record`, `first_record + 1`, ... in the file of
+    each of its kinds. `positions` say where each slice lies in the body, from 0 (first slice with
+    foreground) to 1 (last). `volume_shape` and `volume_spacing_mm` are in LPS order. `intensity`
+    is one scale for the volume, or one for each kept slice.
     """
 
     subject: str
+    patient: str
     split: Split
     streams: tuple[Stream, ...]
+    content: str  # hash of everything the subject's slices depend on
+    kinds: tuple[Kind, ...]
+    first_record: dict[Kind, int]
     volume_shape: tuple[int, int, int]
     volume_spacing_mm: tuple[float, float, float]
     slice_indices: tuple[int, ...]
+    positions: tuple[float, ...]
     class_pixels: tuple[int, ...] | None
-    intensity: IntensityRange | None
-    sources: dict[str, FileRecord]
-    shards: dict[Stream, FileRecord]
+    intensity: tuple[IntensityScale, ...] | None
+    histogram: Histogram | None
+    sources: dict[str, SourceRecord]
+    warnings: tuple[str, ...]
 
     @property
     def num_slices(self) -> int:
@@ -56,10 +84,13 @@ class ClassRecord(Section):
 
 
 class Manifest(Section):
-    """All shards of a folder."""
+    """All shards of a folder: one file of records for each kind."""
 
     format_version: int = FORMAT_VERSION
     classes: tuple[ClassRecord, ...]
+    axis: Axis
     image_size: tuple[int, int]
-    field_of_view_mm: tuple[float, float]
+    field_of_view_mm: tuple[float, float] | None
+    pairing: Pairing
+    files: dict[Kind, FileRecord]
     subjects: tuple[SubjectRecord, ...]

@@ -1,65 +1,122 @@
-"""Axial slices of a volume on a fixed grid in millimetres, and back.
+"""Slices of a volume on a fixed grid, and back.
 
-Slices are drawn as radiologists look at them: row 0 is anterior, column 0 the patient's right, so
-that `slice[row, column]` is `array[x=column, y=row, z]` of a volume in LPS order. The grid is
-centred on the volume's in-plane centre.
+Slices are drawn as radiologists look at them, and centred on the volume's in-plane centre:
+
+- axial: row 0 is anterior, column 0 the patient's right; slice 0 is the lowest;
+- coronal: row 0 is superior, column 0 the patient's right; slice 0 is the foremost;
+- sagittal: row 0 is superior, column 0 anterior; slice 0 is the rightmost.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from medusis_tf.config.data import DataConfig
-from medusis_tf.data.nifti import Volume
+from medusis_tf.config.data import Axis, DataConfig
+from medusis_tf.data.grid import Grid
+from medusis_tf.data.resampling import AxisSampling, sample_linear, sample_nearest
+from medusis_tf.data.volume import Volume
 
 OUTSIDE_IMAGE = -1.0
 # Pixels darker than this, on the scale from -1 to 1, count as air.
 AIR_BELOW = -0.9
+# Axes of a volume in LPS order that become slices, rows and columns; z is turned upside down
+# where it becomes rows.
+_VIEWS: dict[Axis, tuple[int, int, int]] = {
+    "axial": (2, 1, 0),
+    "coronal": (1, 2, 0),
+    "sagittal": (0, 2, 1),
+}
+_SLICES_AT_ONCE = 16
+
+Scaling = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
 class SliceGrid:
-    """A pixel grid, and where it lies on the axial slices of a volume.
+    """A pixel grid, and where it lies on the slices of a volume.
 
     Attributes:
         size: Rows and columns.
-        spacing_mm: Between rows and between columns.
+        spacing_mm: Between rows and between columns; None for the volume's own pixels, padded or
+            cropped by whole ones.
         volume_shape: Voxels along x, y and z, LPS order.
         volume_spacing_mm: Between voxels along x, y and z.
+        axis: Slices lie across it.
     """
 
     size: tuple[int, int]
-    spacing_mm: tuple[float, float]
+    spacing_mm: tuple[float, float] | None
     volume_shape: tuple[int, int, int]
     volume_spacing_mm: tuple[float, float, float]
+    axis: Axis = "axial"
 
     @classmethod
-    def of(cls, volume: Volume, data: DataConfig) -> SliceGrid:
-        """The grid of the configuration, laid on a volume."""
-        return cls(data.image_size, data.spacing_mm, volume.shape, volume.spacing_mm)
+    def of(cls, grid: Grid, data: DataConfig) -> SliceGrid:
+        """The grid of the configuration, laid on a volume's."""
+        return cls(data.image_size, data.pixel_spacing_mm, grid.shape, grid.spacing_mm, data.axis)
 
     @classmethod
     def covering(
-        cls, label_map: Volume, size: tuple[int, int], spacing_mm: tuple[float, float], stride: int
+        cls,
+        label_map: Volume,
+        size: tuple[int, int],
+        spacing_mm: tuple[float, float] | None,
+        stride: int,
+        axis: Axis = "axial",
     ) -> SliceGrid:
         """The grid to synthesize on: wide enough for all foreground of a label map.
 
         Args:
             label_map: Class ids, 0 for background.
             size: Rows and columns in training: the least.
-            spacing_mm: Between rows and between columns, as in training.
+            spacing_mm: Between rows and between columns, as in training; None for native pixels.
             stride: The size grows by multiples of it, as the generator needs.
+            axis: Slices lie across it.
         """
-        present = np.any(label_map.array != 0, axis=2)
-        axes = [(present.any(axis=0), 1), (present.any(axis=1), 0)]  # y for rows, x for columns
+        least = cls(size, spacing_mm, label_map.shape, label_map.spacing_mm, axis)
+        present = least.upright(label_map.array != 0).any(axis=0)
         wide = []
-        for (occupied, axis), least, spacing in zip(axes, size, spacing_mm, strict=True):
-            reach_mm = _reach(occupied) * label_map.spacing_mm[axis]
-            missing = max(0, int(np.ceil(round(2 * reach_mm / spacing - least, 6))))
-            wide.append(least + -(-missing // stride) * stride)
-        return cls((wide[0], wide[1]), spacing_mm, label_map.shape, label_map.spacing_mm)
+        for occupied, count, pixel_mm, voxel_mm in zip(
+            (present.any(axis=1), present.any(axis=0)),
+            size,
+            least.pixel_mm,
+            least.voxel_mm,
+            strict=True,
+        ):
+            reach_mm = _reach(occupied) * voxel_mm
+            missing = max(0, int(np.ceil(round(2 * reach_mm / pixel_mm - count, 6))))
+            wide.append(count + -(-missing // stride) * stride)
+        return cls((wide[0], wide[1]), spacing_mm, label_map.shape, label_map.spacing_mm, axis)
+
+    @property
+    def num_slices(self) -> int:
+        """Slices of the volume."""
+        return self.volume_shape[_VIEWS[self.axis][0]]
+
+    @property
+    def voxel_mm(self) -> tuple[float, float]:
+        """Spacing of the volume along rows and columns of the slices."""
+        _, row, column = _VIEWS[self.axis]
+        return self.volume_spacing_mm[row], self.volume_spacing_mm[column]
+
+    @property
+    def pixel_mm(self) -> tuple[float, float]:
+        """Spacing of the pixels, in native mode too."""
+        return self.spacing_mm or self.voxel_mm
+
+    def upright(self, array: np.ndarray) -> np.ndarray:
+        """View of `[x, y, z]` as `[slices, rows, columns]`.
+
+        Raises:
+            ValueError: The array does not have the volume's shape.
+        """
+        if array.shape != self.volume_shape:
+            raise ValueError(f"expected shape {self.volume_shape}. Received: {array.shape}")
+        view = array.transpose(_VIEWS[self.axis])
+        return view if self.axis == "axial" else view[:, ::-1]
 
     def label_slices(self, array: np.ndarray) -> np.ndarray:
         """Sample class ids, nearest neighbour; 0 outside the volume.
@@ -68,31 +125,40 @@ class SliceGrid:
             array: `[x, y, z]` integers.
 
         Returns:
-            `[z, rows, columns]`, same dtype.
+            `[slices, rows, columns]`, same dtype.
         """
         # Nearest, never linear: averaging two classes gives a third that is not there.
-        rows, columns = self._onto_grid()
-        slices = self._upright(array)[:, rows.nearest][:, :, columns.nearest]
-        slices[:, ~_inside(rows, columns)] = 0
-        return slices
+        return sample_nearest(self.upright(array), *self._onto_grid(), fill=0)
 
-    def image_slices(self, array: np.ndarray) -> np.ndarray:
-        """Sample intensities in [-1, 1], linear; -1 outside the volume.
+    def image_slices(self, volume: Volume, scale: Scaling) -> np.ndarray:
+        """Sample scaled intensities, linear; -1 outside the volume.
+
+        A few slices at a time, so that a volume of integers is never a volume of floats.
 
         Args:
-            array: `[x, y, z]` floats.
+            volume: An image.
+            scale: Maps `[n, rows, columns]` float32 intensities, of whole slices of the volume in
+                order, to the same shape in [-1, 1].
 
         Returns:
-            `[z, rows, columns]` float32.
+            `[slices, rows, columns]` float32.
         """
+        view = self.upright(volume.array)
         rows, columns = self._onto_grid()
-        return _sample_linear(self._upright(array), rows, columns, OUTSIDE_IMAGE)
+        sampled = np.empty((self.num_slices, *self.size), np.float32)
+        for first in range(0, self.num_slices, _SLICES_AT_ONCE):
+            part = slice(first, first + _SLICES_AT_ONCE)
+            values = view[part].astype(np.float32)
+            if (volume.slope, volume.intercept) != (1.0, 0.0):
+                values = values * np.float32(volume.slope) + np.float32(volume.intercept)
+            sampled[part] = sample_linear(scale(values), rows, columns, OUTSIDE_IMAGE)
+        return sampled
 
     def from_slices(self, slices: np.ndarray, fill: float = OUTSIDE_IMAGE) -> np.ndarray:
         """Lay intensities back onto the volume's own voxels, linear.
 
         Args:
-            slices: `[z, rows, columns]` floats, one for every axial slice of the volume.
+            slices: `[slices, rows, columns]` floats, one for every slice of the volume.
             fill: Value of voxels that the grid does not cover.
 
         Returns:
@@ -101,55 +167,45 @@ class SliceGrid:
         Raises:
             ValueError: The slices do not fit the grid.
         """
-        if slices.shape != (self.volume_shape[2], *self.size):
+        if slices.shape != (self.num_slices, *self.size):
             raise ValueError(
-                f"slices must have shape {(self.volume_shape[2], *self.size)}. "
-                f"Received: {slices.shape}"
+                f"slices must have shape {(self.num_slices, *self.size)}. Received: {slices.shape}"
             )
-        (height, width), (row_mm, column_mm) = self.size, self.spacing_mm
-        x, y, _ = self.volume_shape
-        x_mm, y_mm, _ = self.volume_spacing_mm
-        rows, columns = _Axis(y, y_mm, height, row_mm), _Axis(x, x_mm, width, column_mm)
-        volume = _sample_linear(slices, rows, columns, fill)
-        return np.ascontiguousarray(volume.transpose(2, 1, 0))
+        rows, columns = self._onto_volume()
+        view = sample_linear(slices.astype(np.float32), rows, columns, fill)
+        if self.axis != "axial":
+            view = view[:, ::-1]
+        return np.ascontiguousarray(view.transpose(np.argsort(_VIEWS[self.axis])))
 
-    def _onto_grid(self) -> tuple[_Axis, _Axis]:
-        (height, width), (row_mm, column_mm) = self.size, self.spacing_mm
-        x, y, _ = self.volume_shape
-        x_mm, y_mm, _ = self.volume_spacing_mm
-        return _Axis(height, row_mm, y, y_mm), _Axis(width, column_mm, x, x_mm)
+    def _onto_grid(self) -> tuple[AxisSampling, AxisSampling]:
+        row, column = (
+            AxisSampling(count, pixel_mm, source, voxel_mm, self._shift(count, source))
+            for count, pixel_mm, source, voxel_mm in self._axes()
+        )
+        return row, column
 
-    def _upright(self, array: np.ndarray) -> np.ndarray:
-        if array.shape != self.volume_shape:
-            raise ValueError(f"expected shape {self.volume_shape}. Received: {array.shape}")
-        return array.transpose(2, 1, 0)
+    def _onto_volume(self) -> tuple[AxisSampling, AxisSampling]:
+        row, column = (
+            AxisSampling(source, voxel_mm, count, pixel_mm, -self._shift(count, source))
+            for count, pixel_mm, source, voxel_mm in self._axes()
+        )
+        return row, column
 
+    def _axes(self) -> zip[tuple[int, float, int, float]]:
+        _, row, column = _VIEWS[self.axis]
+        voxels = self.volume_shape[row], self.volume_shape[column]
+        return zip(self.size, self.pixel_mm, voxels, self.voxel_mm, strict=True)
 
-class _Axis:
-    """Where the points of one axis fall among the points of another with the same centre.
-
-    Args:
-        count: Points to sample at.
-        spacing_mm: Between them.
-        source_count: Points with values.
-        source_spacing_mm: Between those.
-    """
-
-    def __init__(self, count: int, spacing_mm: float, source_count: int, source_spacing_mm: float):
-        from_centre = (np.arange(count) - (count - 1) / 2) * (spacing_mm / source_spacing_mm)
-        # Rounded, so that equal grids match exactly and halves fall the same way everywhere.
-        position = np.round(from_centre + (source_count - 1) / 2, 6)
-        # A source point stands for its whole cell, half a spacing to each side.
-        self.inside = (position >= -0.5) & (position <= source_count - 0.5)
-        position = np.clip(position, 0, source_count - 1)
-        self.nearest = np.floor(position + 0.5).astype(int).clip(max=source_count - 1)
-        self.lower = np.floor(position).astype(int)
-        self.upper = np.minimum(self.lower + 1, source_count - 1)
-        self.weight = (position - self.lower).astype(np.float32)
+    def _shift(self, count: int, source: int) -> float:
+        # Native pixels stay what they are: no half-pixel shift where odd meets even.
+        return 0.0 if self.spacing_mm is not None else -((source - count) % 2) / 2
 
 
 def choose_slices(
-    label_slices: np.ndarray | None, image_slices: np.ndarray | None, minimum_foreground: float
+    label_slices: np.ndarray | None,
+    image_slices: np.ndarray | None,
+    minimum_foreground: float,
+    skip_ends: int = 0,
 ) -> np.ndarray:
     """Indices of the slices that show enough.
 
@@ -158,15 +214,43 @@ def choose_slices(
         image_slices: The same slices as intensities in [-1, 1]; at least one of both is given.
         minimum_foreground: Least fraction of pixels that are not class 0, and of pixels brighter
             than air.
+        skip_ends: Slices left out at each end of the volume.
 
     Returns:
         Increasing indices.
     """
+    fractions = np.stack(
+        [part.mean(axis=(1, 2)) for part in _foregrounds(label_slices, image_slices)]
+    )
+    kept = np.flatnonzero(np.all(fractions >= minimum_foreground, axis=0))
+    return kept[(kept >= skip_ends) & (kept < fractions.shape[1] - skip_ends)]
+
+
+def relative_positions(
+    label_slices: np.ndarray | None, image_slices: np.ndarray | None
+) -> np.ndarray:
+    """Where each slice lies in the body: 0 the first slice with foreground, 1 the last.
+
+    Args:
+        label_slices: `[slices, rows, columns]` class ids; decides if given.
+        image_slices: The same slices as intensities in [-1, 1].
+
+    Returns:
+        `[slices]` float, below 0 or above 1 beyond the body.
+    """
+    foreground = _foregrounds(label_slices, image_slices)[0]
+    present = np.flatnonzero(foreground.any(axis=(1, 2)))
+    first, last = (present[0], present[-1]) if len(present) else (0, len(foreground) - 1)
+    return (np.arange(len(foreground)) - first) / max(last - first, 1)
+
+
+def _foregrounds(
+    label_slices: np.ndarray | None, image_slices: np.ndarray | None
+) -> list[np.ndarray]:
     foregrounds = [] if label_slices is None else [label_slices != 0]
     if image_slices is not None:
         foregrounds.append(image_slices > AIR_BELOW)
-    fractions = np.stack([part.mean(axis=(1, 2)) for part in foregrounds])
-    return np.flatnonzero(np.all(fractions >= minimum_foreground, axis=0))
+    return foregrounds
 
 
 def _reach(occupied: np.ndarray) -> float:
@@ -176,18 +260,3 @@ def _reach(occupied: np.ndarray) -> float:
         return 0.0
     middle = len(occupied) / 2
     return float(max(middle - indices[0], indices[-1] + 1 - middle))
-
-
-def _inside(rows: _Axis, columns: _Axis) -> np.ndarray:
-    return np.logical_and.outer(rows.inside, columns.inside)
-
-
-def _sample_linear(slices: np.ndarray, rows: _Axis, columns: _Axis, fill: float) -> np.ndarray:
-    values = slices.astype(np.float32)
-    weight = rows.weight[:, np.newaxis]
-    values = values[:, rows.lower] * (1 - weight) + values[:, rows.upper] * weight
-    values = values[:, :, columns.lower] * (1 - columns.weight) + (
-        values[:, :, columns.upper] * columns.weight
-    )
-    values[:, ~_inside(rows, columns)] = fill
-    return values

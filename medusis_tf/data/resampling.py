@@ -1,0 +1,70 @@
+"""Sample one axis of a grid at the points of another with the same centre."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class AxisSampling:
+    """Where the points of one axis fall among the points of another.
+
+    Args:
+        count: Points to sample at.
+        spacing_mm: Between them.
+        source_count: Points with values.
+        source_spacing_mm: Between those.
+        shift: Of the points, in source points; 0 puts centre on centre.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        spacing_mm: float,
+        source_count: int,
+        source_spacing_mm: float,
+        shift: float = 0.0,
+    ):
+        from_centre = (np.arange(count) - (count - 1) / 2) * (spacing_mm / source_spacing_mm)
+        # Rounded, so that equal grids match exactly and halves fall the same way everywhere.
+        position = np.round(from_centre + (source_count - 1) / 2 + shift, 6)
+        # A source point stands for its whole cell, half a spacing to each side.
+        self.inside = (position >= -0.5) & (position <= source_count - 0.5)
+        position = np.clip(position, 0, source_count - 1)
+        self.nearest = np.floor(position + 0.5).astype(int).clip(max=source_count - 1)
+        self.lower = np.floor(position).astype(int)
+        self.upper = np.minimum(self.lower + 1, source_count - 1)
+        self.weight = (position - self.lower).astype(np.float32)
+
+    def linear(self, values: np.ndarray, axis: int) -> np.ndarray:
+        """Values at the points, linear between neighbours, along one axis of a float array."""
+        if not self.weight.any():
+            return np.take(values, self.lower, axis)
+        shape = [1] * values.ndim
+        shape[axis] = -1
+        weight = self.weight.reshape(shape)
+        sampled = np.take(values, self.lower, axis)
+        sampled *= 1 - weight
+        sampled += weight * np.take(values, self.upper, axis)
+        return sampled
+
+
+def sample_nearest(
+    slices: np.ndarray, rows: AxisSampling, columns: AxisSampling, fill: int
+) -> np.ndarray:
+    """Nearest values of `[n, source rows, source columns]`, `fill` outside."""
+    sampled = slices[:, rows.nearest][:, :, columns.nearest]
+    sampled[:, ~_inside(rows, columns)] = fill
+    return sampled
+
+
+def sample_linear(
+    slices: np.ndarray, rows: AxisSampling, columns: AxisSampling, fill: float
+) -> np.ndarray:
+    """Values of `[n, source rows, source columns]` float32, linear between; `fill` outside."""
+    sampled = columns.linear(rows.linear(slices, 1), 2)
+    sampled[:, ~_inside(rows, columns)] = fill
+    return sampled
+
+
+def _inside(rows: AxisSampling, columns: AxisSampling) -> np.ndarray:
+    return np.logical_and.outer(rows.inside, columns.inside)
