@@ -1,6 +1,8 @@
 """Class tables: the classes of an experiment, and the names behind the ids of label-map files."""
 
+import functools
 from collections import Counter
+from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -28,9 +30,10 @@ class ClassEntry(Section):
 class Taxonomy(Section):
     """The classes of an experiment, as in `configs/taxonomies/`.
 
-    `order` names the classes in the order in which overlapping masks are painted, the lowest
-    first; those it leaves out lie below, in the order of their ids. `unlisted` names the class of
-    everything that no class lists as a source; without it, such a name or id is an error.
+    Class 0 is what is left where nothing is painted. `order` names the others in the order in
+    which overlapping masks are painted, the lowest first; those it leaves out lie below, in the
+    order of their ids. `unlisted` names the class of everything that no class lists as a source;
+    without it, such a name or id is an error.
     """
 
     name: str
@@ -57,7 +60,7 @@ class Taxonomy(Section):
         below = [entry.id for entry in self.classes if entry.name not in self.order]
         return (*below, *(self._class_of_source[name] for name in self.order))
 
-    @property
+    @functools.cached_property
     def _class_of_source(self) -> dict[str | None, int]:
         return {name: entry.id for entry in self.classes for name in (entry.name, *entry.sources)}
 
@@ -74,6 +77,8 @@ class Taxonomy(Section):
             raise ValueError(f"a source may become one class only. Repeated: {repeated}")
         if repeated := _repeated(self.order):
             raise ValueError(f"order may name a class once. Repeated: {repeated}")
+        if names[0] in self.order:
+            raise ValueError(f"order may not name class 0 ({names[0]}): it lies below all others")
         for key, chosen in [("order", self.order), ("unlisted", (self.unlisted,))]:
             if unknown := sorted({n for n in chosen if n is not None} - set(names)):
                 raise ValueError(f"{key} names unknown classes {unknown}. Known: {names}")
@@ -91,5 +96,5 @@ class LabelSource(Section):
     labels: Annotated[dict[LabelId, Name], Field(min_length=1)]
 
 
-def _repeated(names: "tuple[str, ...] | list[str]") -> list[str]:
+def _repeated(names: Iterable[str]) -> list[str]:
     return sorted(name for name, count in Counter(names).items() if count > 1)
