@@ -1,0 +1,11 @@
+"""Lists of subjects that are too long for a configuration.
+
+Everything here runs before a configuration is checked, and yields plain dictionaries with the
+keys of `medusis_tf.config.data.Subject`, paths relative to `data.root`.
+"""
+
+from medusis_tf.config.subject_globs import expand_globs
+from medusis_tf.config.subject_manifest import read_manifest
+from medusis_tf.config.subject_splits import assign_splits
+
+__all__ = ["assign_splits", "expand_globs", "read_manifest"]

@@ -1,0 +1,188 @@
+"""Manifest files: the subjects of a configuration, in a CSV or YAML file of their own."""
+
+import csv
+import difflib
+import io
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pydantic
+import yaml
+
+from medusis_tf.config.data import Subject
+from medusis_tf.errors import UserError
+
+COLUMNS = tuple(Subject.model_fields)
+_SHOWN_PROBLEMS = 20
+
+
+def read_manifest(path: Path) -> list[dict[str, Any]]:
+    """Read the subjects of a manifest.
+
+    A CSV file has a header row of the keys of `Subject`, of which only `subject` must be there;
+    empty cells are absent values. `overlays` is written `tumour=path;node=path` and `streams`
+    `label_map;image`. A YAML file holds a list of subjects, or a mapping whose key `subjects` does.
+    Names such as 001 are kept as they are written.
+
+    Args:
+        path: File that ends in `.csv`, `.yaml` or `.yml`, UTF-8 with or without a byte order mark.
+
+    Returns:
+        One dictionary for each subject, in the order of the file. `split` may be absent.
+
+    Raises:
+        UserError: The file cannot be read or a subject is not as `Subject` says; one line for each
+            problem, with the line of the file.
+    """
+    readers = {".csv": _csv_entries, ".yaml": _yaml_entries, ".yml": _yaml_entries}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise UserError(f"a manifest ends in .csv, .yaml or .yml. Received: {path}")
+    try:
+        # Excel writes a byte order mark; `newline=""` leaves line ends in quoted cells to csv.
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            entries = reader(path, file.read())
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}. Check the path.") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text ({error.reason}). Save it as UTF-8.") from None
+    _check_entries(path, entries)
+    return [entry for _, entry in entries]
+
+
+def suggestion(key: str, known: Iterable[str]) -> str:
+    """`; did you mean KEY?`, or the known keys if none resembles `key`."""
+    known = list(known)
+    close = difflib.get_close_matches(key, known)
+    return f"; did you mean {close[0]}?" if close else f". Known: {', '.join(known)}"
+
+
+def _csv_entries(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
+    rows = _csv_rows(path, text)
+    line, header = next(rows, (1, []))
+    _check_header(path, line, header)
+    entries, problems = [], []
+    for line, cells in rows:
+        if surplus := [cell for cell in cells[len(header) :] if cell]:
+            problems.append(f"line {line}: {len(surplus)} cells more than columns: {surplus}")
+            continue
+        values = {key: cell for key, cell in zip(header, cells, strict=False) if cell}
+        try:
+            entries.append((line, _parse_lists(values)))
+        except UserError as error:
+            problems.append(f"line {line}: {error}")
+    _refuse(path, problems)
+    return entries
+
+
+def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """The line that each row starts on and its cells, without blank rows."""
+    reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
+    line = 1
+    try:
+        for row in reader:
+            cells = [cell.strip() for cell in row]
+            if any(cells):
+                yield line, cells
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise UserError(f"{path}, line {line}: not CSV: {error}.") from None
+
+
+def _check_header(path: Path, line: int, header: list[str]) -> None:
+    where = f"{path}, line {line}"
+    if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
+        raise UserError(f"{where}: columns are separated by commas. Received: {header[0]!r}")
+    for key in header:
+        if key not in COLUMNS:
+            raise UserError(f"{where}: unknown column {key!r}{suggestion(key, COLUMNS)}")
+        if header.count(key) > 1:
+            raise UserError(f"{where}: column {key} stands there twice.")
+    if "subject" not in header:
+        raise UserError(
+            f"{where}: a header with a column subject is missing. Columns: {', '.join(COLUMNS)}."
+        )
+
+
+def _parse_lists(values: dict[str, Any]) -> dict[str, Any]:
+    if "streams" in values:
+        values["streams"] = [part.strip() for part in values["streams"].split(";") if part.strip()]
+    if "overlays" in values:
+        overlays: dict[str, str] = {}
+        for part in filter(None, map(str.strip, values["overlays"].split(";"))):
+            name, equals, mask = (piece.strip() for piece in part.partition("="))
+            if not (name and equals and mask) or name in overlays:
+                raise UserError(
+                    "overlays are written class=path;class=path, each class once. Received: "
+                    f"{values['overlays']!r}"
+                )
+            overlays[name] = mask
+        values["overlays"] = overlays
+    return values
+
+
+class _TextLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Keeps plain words as text: a subject 001 is not the number 1, nor `no` a boolean."""
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, pattern) for tag, pattern in pairs if tag.endswith((":null", ":merge"))]
+        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def _yaml_entries(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
+    loader = _TextLoader(text)
+    try:
+        node = loader.get_single_node()
+        if isinstance(node, yaml.MappingNode):
+            keys = [key.value for key, _ in node.value]
+            if keys != ["subjects"]:
+                raise UserError(f"{path} must hold a list, or subjects and a list. Keys: {keys}.")
+            node = node.value[0][1]
+        if not isinstance(node, yaml.SequenceNode):
+            raise UserError(f"{path} must hold a list of subjects.")
+        entries = [
+            (item.start_mark.line + 1, loader.construct_document(item)) for item in node.value
+        ]
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    finally:
+        loader.dispose()
+    if wrong := [line for line, entry in entries if not isinstance(entry, dict)]:
+        raise UserError(f"{path}, line {wrong[0]}: a subject must hold keys and values.")
+    return [(line, {k: v for k, v in e.items() if v not in (None, "")}) for line, e in entries]
+
+
+def _check_entries(path: Path, entries: list[tuple[int, dict[str, Any]]]) -> None:
+    if not entries:
+        raise UserError(f"{path} lists no subject.")
+    problems, first_line = [], dict[str, int]()
+    for line, entry in entries:
+        try:
+            name = Subject.model_validate({"split": "train", **entry}).subject
+        except pydantic.ValidationError as error:
+            problems += [f"line {line}: {_describe(e)}" for e in error.errors(include_url=False)]
+            continue
+        if name in first_line:
+            problems.append(f"line {line}: subject {name} stands in line {first_line[name]} too")
+        first_line.setdefault(name, line)
+    _refuse(path, problems)
+
+
+def _describe(problem: Any) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {where}{suggestion(where, COLUMNS)}"
+    if problem["type"] == "missing":
+        return f"{where} is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}. Received: {problem['input']!r}" if where else message
+
+
+def _refuse(path: Path, problems: list[str]) -> None:
+    if problems:
+        shown = problems[:_SHOWN_PROBLEMS]
+        rest = [f"... and {len(problems) - len(shown)} more"] * (len(shown) < len(problems))
+        lines = [f"  {problem}" for problem in shown + rest]
+        raise UserError("\n".join([f"{path} is not a valid manifest:", *lines]))
