@@ -126,7 +126,9 @@ def test_images_are_scaled_as_the_header_says(tmp_path):
     image.header.set_slope_inter(0.5, -10)
     nib.save(image, tmp_path / "a.nii")
     stored = nib.load(tmp_path / "a.nii")
-    np.testing.assert_allclose(read_volume(tmp_path / "a.nii").array, stored.get_fdata())
+    read = read_volume(tmp_path / "a.nii")
+    assert read.array.dtype == np.int16 and (read.slope, read.intercept) == (0.5, -10)
+    np.testing.assert_allclose(read.intensities(), stored.get_fdata())
 
 
 def test_labels_stored_through_a_scale_factor_are_whole_numbers(tmp_path):

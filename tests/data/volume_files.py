@@ -8,7 +8,7 @@ import numpy as np
 from nibabel import orientations
 
 from medusis_tf.config.experiment import ExperimentConfig
-from medusis_tf.data.nifti import Volume
+from medusis_tf.data.volume import Volume
 from tests.training.tiny_experiment import tiny_experiment
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])

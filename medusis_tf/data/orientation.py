@@ -1,0 +1,55 @@
+"""Turn arrays of any axis order to LPS and back, without copying a voxel."""
+
+import numpy as np
+from nibabel import orientations
+
+_LPS = orientations.axcodes2ornt(("L", "P", "S"))
+
+
+def to_lps(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """View a stored array in LPS order.
+
+    Args:
+        array: `[i, j, k]` as stored.
+        affine: `[4, 4]`, from stored indices to RAS+ millimetres.
+
+    Returns:
+        The view `[x, y, z]`, and the affine of its indices.
+    """
+    turned = orientations.apply_orientation(array, _transform(affine))
+    return turned, lps_grid(array.shape, affine)[1]
+
+
+def lps_grid(shape: tuple[int, ...], affine: np.ndarray) -> tuple[tuple[int, int, int], np.ndarray]:
+    """Shape and affine that a stored array has in LPS order."""
+    transform = _transform(affine)
+    sides = [0, 0, 0]
+    for side, (target, _) in zip(shape, transform, strict=True):
+        sides[int(target)] = side
+    x, y, z = sides
+    return (x, y, z), affine @ orientations.inv_ornt_aff(transform, shape)
+
+
+def from_lps(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """View an array in LPS order as it is stored in a file whose indices have this affine."""
+    back = orientations.ornt_transform(_LPS, orientations.io_orientation(affine))
+    return orientations.apply_orientation(array, back)
+
+
+def axis_codes(affine: np.ndarray) -> str:
+    """Where stored indices grow to, such as `RAS`."""
+    return "".join(orientations.aff2axcodes(affine))
+
+
+def spans_space(affine: np.ndarray) -> bool:
+    """Whether three indices reach every point in space: finite, of no zero length, not flat."""
+    if not np.isfinite(affine).all():
+        return False
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if not np.isfinite(lengths).all() or lengths.min() <= 0:
+        return False
+    return bool(abs(np.linalg.det(affine[:3, :3] / lengths)) >= 1e-3)
+
+
+def _transform(affine: np.ndarray) -> np.ndarray:
+    return orientations.ornt_transform(orientations.io_orientation(affine), _LPS)
