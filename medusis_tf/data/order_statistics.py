@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 
 # Integers that span more values than this are treated as floats.
 _MOST_VALUES = 2**22
-# Floats are copied and partitioned up to this many, which is faster; counted beyond.
+# Floats are copied and sorted up to this many, which is faster; counted beyond.
 _MOST_COPIED = 2**25
 _PIECE = 2**17
 _LOW_BITS = np.uint32(16)
@@ -52,7 +52,7 @@ def order_statistics(array: np.ndarray, ranks: Sequence[int]) -> np.ndarray:
             return _of_integers(array, wanted, least, greatest)
     if array.size <= _MOST_COPIED:
         values = array.astype(np.float32).ravel(order="K")
-        values.partition(np.unique(wanted))
+        values.sort()  # vectorised, so faster than partitioning for several ranks
         return values[wanted].astype(np.float64)
     return _of_floats(array, wanted)
 
