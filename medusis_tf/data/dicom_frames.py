@@ -1,0 +1,287 @@
+"""What the headers of a DICOM series say of its slices: single-frame files, or one enhanced file.
+
+Written from the DICOM standard, PS3.3 C.7.6.2 (image plane), C.7.6.16 (functional groups) and
+C.11.1 (modality rescale). Private elements and everything about the patient are never looked at.
+"""
+
+import importlib
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medusis_tf.errors import UserError
+
+_DIRECTORY = "1.2.840.10008.1.3.10"
+_DEFLATED = "1.2.840.10008.1.2.1.99"
+_TAGS = [
+    "SOPClassUID",
+    "Modality",
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SliceThickness",
+    "SpacingBetweenSlices",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "ModalityLUTSequence",
+    "LossyImageCompression",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One slice of a series.
+
+    Attributes:
+        name: Of its file, and of the frame in it, for messages.
+        path: Its file.
+        index: In the file.
+        shape: Rows and columns.
+        position: `[3]`, of the first pixel's centre, LPS millimetres.
+        directions: `[2, 3]`, along which columns, then rows, are counted.
+        spacing_mm: Between rows, and between columns.
+        thickness_mm: Or spacing between slices; None if it is not said.
+        slope: Of the intensities.
+        intercept: Of the intensities.
+    """
+
+    name: str
+    path: Path
+    index: int
+    shape: tuple[int, int]
+    position: np.ndarray
+    directions: np.ndarray
+    spacing_mm: tuple[float, float]
+    thickness_mm: float | None
+    slope: float
+    intercept: float
+
+
+def import_pydicom(module: str = "pydicom") -> Any:
+    """The optional library, or what to install.
+
+    Raises:
+        UserError: It is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise UserError(
+            "reading DICOM needs pydicom. Install it: pip install 'medusis_tf[dicom]'."
+        ) from None
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file starts as DICOM files do, whatever its name is."""
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+@contextmanager
+def dicom_errors(path: Path) -> Iterator[None]:
+    """Turn whatever pydicom raises about a file to one message, and silence its warnings."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except UserError:
+        raise
+    except Exception as error:  # pydicom raises anything, AttributeError and KeyError included
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise UserError(
+            f"{path} cannot be read as DICOM: {reason}. Copy or export it again."
+        ) from None
+
+
+def read_frames(path: Path, files: Sequence[Path], maximum_voxels: int) -> tuple[list[Frame], bool]:
+    """Read the headers of a series.
+
+    Args:
+        path: The folder, for messages.
+        files: The DICOM files in it.
+        maximum_voxels: More are refused before any is read.
+
+    Returns:
+        Its slices in no order, and whether they were compressed with losses.
+
+    Raises:
+        UserError: A file is broken or not one grey image in a known place, or the files are of
+            several series.
+    """
+    headers = [(file, header) for file in files if (header := _read_header(file)) is not None]
+    if not headers:
+        raise UserError(f"{path} holds a DICOM directory but no images. Name their folder.")
+    _check_one_series(path, [header for _, header in headers])
+    frames: list[Frame] = []
+    lossy = False
+    voxels = 0
+    for file, header in headers:
+        with dicom_errors(file):
+            count = _check_pixels(file, header)
+            voxels += int(header.Rows) * int(header.Columns) * count
+            if voxels > maximum_voxels:
+                raise UserError(
+                    f"{path} claims more than {maximum_voxels} voxels. "
+                    "Crop it, or raise data.reading.maximum_voxels."
+                )
+            lossy |= str(header.get("LossyImageCompression", "")) == "01"
+            frames.extend(_frame(file, header, index, count) for index in range(count))
+    return frames, lossy
+
+
+def _read_header(path: Path) -> Any:
+    pydicom = import_pydicom()
+    with dicom_errors(path):
+        meta = pydicom.filereader.read_file_meta_info(path)
+        if meta.get("MediaStorageSOPClassUID") == _DIRECTORY:
+            return None
+        syntax = meta.get("TransferSyntaxUID")
+        if syntax == _DEFLATED:  # pydicom would unpack it whole, however large
+            raise UserError(f"{path} is a deflated DICOM file, which is not read. Convert it.")
+        if syntax is not None and syntax.is_compressed:
+            _check_decoder(path, syntax)
+        return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
+
+
+def _check_decoder(path: Path, syntax: Any) -> None:
+    try:
+        available = import_pydicom("pydicom.pixels").get_decoder(syntax).is_available
+    except NotImplementedError:
+        available = False
+    if not available:
+        raise UserError(
+            f"{path} is compressed as {syntax.name}, for which no decoder is installed. "
+            "Install pylibjpeg and pylibjpeg-libjpeg, or decompress it, such as with gdcmconv -w."
+        )
+
+
+def _check_one_series(path: Path, headers: list[Any]) -> None:
+    series: dict[str, list[Any]] = {}
+    with dicom_errors(path):
+        for header in headers:
+            series.setdefault(str(header.get("SeriesInstanceUID", "")), []).append(header)
+        if len(series) > 1:
+            listed = "; ".join(
+                f"{group[0].get('Modality', '?')} series {group[0].get('SeriesNumber', '?')}, "
+                f"{len(group)} files"
+                for group in list(series.values())[:10]
+            )
+            raise UserError(
+                f"{path} must hold one DICOM series. Received {len(series)}: {listed}. "
+                "Put each into a folder of its own."
+            )
+
+
+def _check_pixels(path: Path, header: Any) -> int:
+    """Check that a file holds grey images, and count them."""
+    if "Rows" not in header or "Columns" not in header:
+        raise UserError(f"{path} is a DICOM file without an image. Take it out of the folder.")
+    samples, kind = int(header.SamplesPerPixel), str(header.PhotometricInterpretation)
+    if samples != 1 or kind != "MONOCHROME2":
+        raise UserError(
+            f"{path} must hold one MONOCHROME2 number per pixel. Received: {samples} of {kind}. "
+            "Export it as grey values."
+        )
+    if int(header.BitsAllocated) not in (8, 16, 32):
+        raise UserError(
+            f"{path} must hold 8, 16 or 32 bits per pixel. Received: {header.BitsAllocated}. "
+            "Convert segmentation objects to NIfTI."
+        )
+    if "ModalityLUTSequence" in header:
+        raise UserError(f"{path} maps its values by a table, which is not read. Convert it.")
+    count = int(header.get("NumberOfFrames") or 1)
+    if min(int(header.Rows), int(header.Columns), count) < 1:
+        raise UserError(f"{path} holds no pixels. Copy or export it again.")
+    groups = header.get("PerFrameFunctionalGroupsSequence")
+    if (groups is None and count > 1) or (groups is not None and len(groups) != count):
+        raise UserError(
+            f"{path} holds {count} frames, but does not say where each lies. "
+            "Only enhanced multi-frame files do; convert it to NIfTI."
+        )
+    return count
+
+
+def _frame(path: Path, header: Any, index: int, count: int) -> Frame:
+    sources = _functional_groups(header, index)
+    name = path.name if count == 1 else f"{path.name}, frame {index + 1}"
+    position = _numbers(sources, "ImagePositionPatient", 3, path, name)
+    directions = _numbers(sources, "ImageOrientationPatient", 6, path, name).reshape(2, 3)
+    row_mm, column_mm = _numbers(sources, "PixelSpacing", 2, path, name)
+    thickness = _value(sources, "SpacingBetweenSlices") or _value(sources, "SliceThickness")
+    lengths = np.linalg.norm(directions, axis=1)
+    if abs(lengths - 1).max() > 0.01 or abs(directions[0] @ directions[1]) > 0.01:
+        raise UserError(
+            f"{path} has rows and columns that are not at right angles: ImageOrientationPatient "
+            f"{directions.ravel().tolist()}. Export it again."
+        )
+    slope = _value(sources, "RescaleSlope")
+    slope, intercept = (
+        1.0 if slope is None else float(slope),
+        float(_value(sources, "RescaleIntercept") or 0),
+    )
+    if not np.isfinite([slope, intercept]).all() or slope == 0 or min(row_mm, column_mm) <= 0:
+        raise UserError(
+            f"{path} has a header that cannot be true: RescaleSlope {slope:g}, RescaleIntercept "
+            f"{intercept:g}, PixelSpacing {row_mm:g}, {column_mm:g}. Export it again."
+        )
+    return Frame(
+        name,
+        path,
+        index,
+        (int(header.Rows), int(header.Columns)),
+        position,
+        directions / lengths[:, np.newaxis],
+        (float(row_mm), float(column_mm)),
+        float(thickness) if thickness else None,
+        slope,
+        intercept,
+    )
+
+
+def _functional_groups(header: Any, index: int) -> list[Any]:
+    """Where the attributes of a frame may stand, nearest first."""
+    sources = []
+    for groups, item in (
+        (header.get("PerFrameFunctionalGroupsSequence"), index),
+        (header.get("SharedFunctionalGroupsSequence"), 0),
+    ):
+        if groups:
+            for keyword in (
+                "PlanePositionSequence",
+                "PlaneOrientationSequence",
+                "PixelMeasuresSequence",
+                "PixelValueTransformationSequence",
+            ):
+                if found := groups[item].get(keyword):
+                    sources.append(found[0])
+    return [*sources, header]
+
+
+def _value(sources: list[Any], keyword: str) -> Any:
+    return next((s.get(keyword) for s in sources if s.get(keyword) not in (None, "")), None)
+
+
+def _numbers(sources: list[Any], keyword: str, count: int, path: Path, name: str) -> np.ndarray:
+    value = _value(sources, keyword)
+    numbers = np.asarray([] if value is None else value, np.float64)
+    if numbers.shape != (count,) or not np.isfinite(numbers).all():
+        raise UserError(
+            f"{path} ({name}) does not say where it lies: {keyword} is "
+            f"{value}, not {count} numbers. Export the original series."
+        )
+    return numbers
