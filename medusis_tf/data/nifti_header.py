@@ -164,7 +164,13 @@ def _shape_and_type(
         raise UserError(f"{path} must hold one 3-D volume. Received: {axes} axes, shape {shape}.")
     if min(shape) < 1:
         raise UserError(f"{path} has an axis without voxels: shape {shape}. The file is broken.")
-    dtype = fields.get_data_dtype()
+    try:
+        dtype = fields.get_data_dtype()
+    except KeyError:
+        raise UserError(
+            f"{path} is broken: NIfTI knows no datatype {int(fields['datatype'])}. "
+            "Export it again."
+        ) from None
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise UserError(
             f"{path} must hold one plain number per voxel. Received: {dtype}. "

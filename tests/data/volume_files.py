@@ -1,5 +1,6 @@
 """Small NIfTI files and configurations for the tests of the data part."""
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,19 @@ def write_nifti(
     placed = affine @ orientations.inv_ornt_aff(transform, array.shape)
     path.parent.mkdir(parents=True, exist_ok=True)
     nib.save(nib.Nifti1Image(stored, placed), path)
+    return path
+
+
+def edit_nifti(path: Path, **fields: Any) -> Path:
+    """Write fields into the header of a valid NIfTI-1 file, however wrong they are."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rb") as file:
+        content = file.read()
+    header = nib.Nifti1Header(content[:348], check=False)
+    for name, value in fields.items():
+        header[name] = value
+    with opener(path, "wb") as file:
+        file.write(header.binaryblock + content[348:])
     return path
 
 
