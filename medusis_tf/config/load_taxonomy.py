@@ -77,7 +77,10 @@ def _validate(table: type[_Table], values: dict[str, Any], path: Path) -> _Table
     try:
         return table.model_validate(values)
     except pydantic.ValidationError as error:
-        problems = [f"  {_describe(problem)}" for problem in error.errors(include_url=False)]
+        found = error.errors(include_url=False)
+        # Items that are wrong are told; that too few are left without them tells nothing more.
+        inside = {problem["loc"][:1] for problem in found if len(problem["loc"]) > 1}
+        problems = [f"  {_describe(p)}" for p in found if p["loc"] not in inside]
         raise UserError("\n".join([f"{path} is not a valid class table:", *problems])) from None
 
 

@@ -1,0 +1,129 @@
+"""Class tables and label sources from YAML, and what is told about broken ones."""
+
+import pytest
+
+from medusis_tf.config.load_taxonomy import load_label_source, load_taxonomy
+from medusis_tf.errors import UserError
+
+TABLE = """
+name: abdomen
+classes:
+  - {id: 0, name: background, colour: [0, 0, 0]}
+  - {id: 1, name: fat, colour: [240, 200, 90]}
+  - {id: 2, name: kidney, colour: [200, 95, 35], sources: [kidney_left, kidney_right]}
+order: [kidney]
+unlisted: background
+"""
+SOURCE = "name: heads\nlabels:\n  0: background\n  2: white_matter\n  530: optic_nerve\n"
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(text):
+        path = tmp_path / "table.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_a_class_table(file):
+    taxonomy = load_taxonomy(file(TABLE))
+    assert taxonomy.ids == {0: "background", 1: "fat", 2: "kidney"}
+    assert taxonomy.class_of("kidney_right") == taxonomy.class_of("kidney") == 2
+    assert taxonomy.class_of("tail") == taxonomy.class_of(None) == 0
+    assert taxonomy.paint_order() == (0, 1, 2)
+
+
+def test_without_unlisted_an_unknown_name_has_no_class(file):
+    taxonomy = load_taxonomy(file(TABLE.replace("unlisted: background", "")))
+    assert taxonomy.class_of("tail") is None
+    assert taxonomy.class_of(None) is None
+
+
+def test_classes_that_the_order_leaves_out_lie_below_by_id(file):
+    text = TABLE.replace("order: [kidney]", "order: [fat]")
+    assert load_taxonomy(file(text)).paint_order() == (0, 2, 1)
+
+
+def test_ids_of_files_may_have_gaps_and_exceed_255(file):
+    assert load_label_source(file(SOURCE)) == {
+        0: "background",
+        2: "white_matter",
+        530: "optic_nerve",
+    }
+
+
+def test_a_class_table_serves_as_a_label_source(file):
+    assert load_label_source(file(TABLE)) == {0: "background", 1: "fat", 2: "kidney"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("id: 2", "id: 5"), "class ids must be 0, 1, 2, ... in order. Received: [0, 1, 5]"),
+        (("id: 2", "id: 256"), "classes.2.id: Input should be less than or equal to 255"),
+        (("name: fat", "name: kidney"), "class names must differ. Repeated: ['kidney']"),
+        (("name: fat", "name: kidney_left"), "one class only. Repeated: ['kidney_left']"),
+        (("[kidney]\n", "[liver]\n"), "order names unknown classes ['liver']"),
+        (("[kidney]\n", "[kidney, kidney]\n"), "order may name a class once"),
+        (("[kidney]\n", "[background]\n"), "order may not name class 0 (background)"),
+        (("unlisted: background", "unlisted: air"), "unlisted names unknown classes ['air']"),
+        (("unlisted:", "unlistet:"), "unlistet: unknown key"),
+        (("95, 35]", "95, 350]"), "classes.2.colour.2: Input should be less than or equal to 255"),
+        (("95, 35]", "95]"), "classes.2.colour.2: is required"),
+        (("name: kidney,", "name: '',"), "classes.2.name: String should have at least 1 char"),
+        (("name: abdomen", "{"), "is not YAML"),
+        (("order: [kidney]", "name: chest"), "line 7 gives 'name' a second time"),
+    ],
+)
+def test_what_is_wrong_with_a_class_table_is_told(file, change, message):
+    assert change[0] in TABLE
+    path = file(TABLE.replace(*change))
+    with pytest.raises(UserError) as caught:
+        load_taxonomy(path)
+    assert str(caught.value).startswith(str(path))
+    assert message in str(caught.value)
+
+
+def test_one_line_for_each_problem(file):
+    text = TABLE.replace("95, 35]", "95, 350]").replace("id: 1", "id: one")
+    with pytest.raises(UserError) as caught:
+        load_taxonomy(file(text))
+    assert [line.split(":")[0] for line in str(caught.value).splitlines()[1:]] == [
+        "  classes.1.id",
+        "  classes.2.colour.2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("530", "70000"), "labels.70000: Input should be less than or equal to 65535"),
+        (("530", "-1"), "labels.-1: Input should be greater than or equal to 0"),
+        (("530", "eye"), "labels.eye: Input should be a valid integer"),
+        (("optic_nerve", "true"), "labels.530: Input should be a valid string. Received: True"),
+        (("530", "2"), "line 5 gives 2 a second time"),
+        (("labels:", "names:"), "labels: is required"),
+    ],
+)
+def test_what_is_wrong_with_a_label_source_is_told(file, change, message):
+    assert change[0] in SOURCE
+    with pytest.raises(UserError) as caught:
+        load_label_source(file(SOURCE.replace(*change)))
+    assert message in str(caught.value)
+
+
+def test_a_label_source_is_no_class_table(file):
+    with pytest.raises(UserError, match=r"labels\), not what the classes of an experiment"):
+        load_taxonomy(file(SOURCE))
+
+
+def test_other_files_are_refused(file, tmp_path):
+    with pytest.raises(UserError, match=r"cannot read .*nothing\.yaml: No such file"):
+        load_taxonomy(tmp_path / "nothing.yaml")
+    with pytest.raises(UserError, match=r"must hold a class table: .* Received: list"):
+        load_label_source(file("[1, 2]"))
+    (tmp_path / "table.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="is not YAML"):
+        load_label_source(tmp_path / "table.yaml")
