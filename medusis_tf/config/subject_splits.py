@@ -49,11 +49,11 @@ def _check_fractions(splits: Mapping[str, float]) -> dict[str, float]:
     known = get_args(Split)
     for name, fraction in splits.items():
         if name not in known:
-            raise UserError(f"data.splits: unknown split {name!r}{suggestion(str(name), known)}")
+            raise UserError(f"splits: unknown split {name!r}{suggestion(str(name), known)}")
         if not isinstance(fraction, int | float) or not 0 <= fraction <= 1:
-            raise UserError(f"data.splits: {name} must be from 0 to 1. Received: {fraction!r}")
+            raise UserError(f"splits: {name} must be from 0 to 1. Received: {fraction!r}")
     if abs(sum(splits.values()) - 1) > 1e-6:
-        raise UserError(f"data.splits must sum to 1. Received: {dict(splits)}")
+        raise UserError(f"splits must sum to 1. Received: {dict(splits)}")
     # Test patients come first in the order, so that changing the share of validation leaves them.
     return {name: splits[name] for name in reversed(known) if splits.get(name, 0) > 0}
 
