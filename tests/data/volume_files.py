@@ -10,7 +10,6 @@ from nibabel import orientations
 
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.data.volume import Volume
-from tests.training.tiny_experiment import tiny_experiment
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 AXIS_ORDERS = [
@@ -64,6 +63,8 @@ def edit_nifti(path: Path, **fields: Any) -> Path:
 
 def phantom_experiment(root: Path, cache: Path, subjects: Any, **data: Any) -> ExperimentConfig:
     """The tiny experiment on subjects of a phantom."""
+    from tests.training.tiny_experiment import tiny_experiment  # starts TensorFlow
+
     values = {
         "root": str(root),
         "cache": str(cache),

@@ -1,0 +1,244 @@
+import shutil
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGLosslessSV1, generate_uid
+
+from medusis_tf.config.reading import ReadingConfig
+from medusis_tf.data.reading import read_grid, read_label_map, read_volume
+from medusis_tf.errors import UserError
+from tests.data.dicom_files import change, write_enhanced, write_series
+from tests.data.volume_files import AXIS_ORDERS, lps_affine, write_nifti
+
+RNG = np.random.default_rng(0)
+ARRAY = RNG.integers(-1000, 2000, [4, 5, 6]).astype(np.int16)
+AFFINE = lps_affine((0.75, 1.5, 3.0), (10, -20, 30))
+
+
+def turned(affine, angles=(0.2, -0.1, 0.3)):
+    """An oblique grid."""
+    turn = np.eye(4)
+    for axis, angle in enumerate(angles):
+        rotation = np.eye(4)
+        a, b = [i for i in range(3) if i != axis]
+        rotation[a, a] = rotation[b, b] = np.cos(angle)
+        rotation[a, b], rotation[b, a] = -np.sin(angle), np.sin(angle)
+        turn = turn @ rotation
+    return turn @ affine
+
+
+@pytest.mark.parametrize("axes", AXIS_ORDERS)
+def test_a_nifti_written_as_dicom_comes_back(axes, tmp_path):
+    path = write_nifti(tmp_path / "a.nii", ARRAY, turned(AFFINE), axes)
+    stored = nib.load(path)
+    write_series(tmp_path / "series", np.asarray(stored.dataobj), stored.affine)
+    expected, read = read_volume(path), read_volume(tmp_path / "series")
+    assert read.array.dtype == np.int16
+    np.testing.assert_array_equal(read.array, expected.array)
+    np.testing.assert_allclose(read.affine, expected.affine, atol=1e-5)
+    grid = read_grid(tmp_path / "series")
+    assert grid.shape == read.shape and grid.axes == read.axes
+    np.testing.assert_array_equal(grid.affine, read.affine)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16])
+def test_types_and_scale_are_kept(dtype, tmp_path):
+    array = RNG.integers(0, 200, [4, 5, 6]).astype(dtype)
+    write_series(tmp_path / "s", array, AFFINE, slope=0.5, intercept=-1024)
+    read = read_volume(tmp_path / "s")
+    assert (read.array.dtype, read.slope, read.intercept) == (dtype, 0.5, -1024)
+    np.testing.assert_array_equal(read.intensities(), array * 0.5 - 1024)
+    assert read.warnings == ()
+
+
+def test_slices_scaled_each_in_its_own_way_become_intensities(tmp_path):
+    slopes = np.array([1, 0.5, 2, 3, 1, 0.25])
+    write_series(tmp_path / "s", ARRAY, AFFINE, slope=slopes, intercept=np.arange(6))
+    read = read_volume(tmp_path / "s")
+    assert (read.array.dtype, read.slope, read.intercept) == (np.float32, 1, 0)
+    np.testing.assert_allclose(read.array, ARRAY * slopes + np.arange(6))
+
+
+def test_label_maps_are_whole_numbers(tmp_path):
+    labels = RNG.integers(0, 32, [4, 5, 6]).astype(np.uint8)
+    write_series(tmp_path / "s", labels, AFFINE)
+    assert read_label_map(tmp_path / "s").array.dtype == np.uint8
+    np.testing.assert_array_equal(read_label_map(tmp_path / "s").array, labels)
+    write_series(tmp_path / "scaled", labels, AFFINE, slope=2, intercept=1)
+    np.testing.assert_array_equal(read_label_map(tmp_path / "scaled").array, labels * 2 + 1)
+    write_series(tmp_path / "soft", labels, AFFINE, slope=0.3)
+    with pytest.raises(UserError, match="not a label map"):
+        read_label_map(tmp_path / "soft")
+
+
+def test_an_enhanced_file_is_a_series(tmp_path):
+    write_enhanced(tmp_path / "s" / "all.dcm", ARRAY, turned(AFFINE), slope=2)
+    for path in (tmp_path / "s", tmp_path / "s" / "all.dcm"):
+        read = read_volume(path)
+        np.testing.assert_array_equal(read.array, ARRAY)
+        np.testing.assert_allclose(read.affine, turned(AFFINE), atol=1e-5)
+        assert read.slope == 2
+
+
+def test_tilted_slices_keep_their_places_and_are_a_warning(tmp_path):
+    affine = AFFINE.copy()
+    affine[1, 2] = 0.5
+    write_series(tmp_path / "s", ARRAY, affine)
+    read = read_volume(tmp_path / "s")
+    np.testing.assert_array_equal(read.array, ARRAY)
+    np.testing.assert_allclose(read.affine, affine, atol=1e-5)
+    assert read.warnings == ("Its slices are tilted by 9.5 degrees against the table.",)
+
+
+def test_other_files_are_ignored_with_a_warning(tmp_path):
+    write_series(tmp_path / "s", ARRAY, AFFINE)
+    (tmp_path / "s" / "README.txt").write_text("hello")
+    read = read_volume(tmp_path / "s")
+    np.testing.assert_array_equal(read.array, ARRAY)
+    assert read.warnings == ("1 files in it are not DICOM and ignored: README.txt.",)
+
+
+def test_one_slice_is_a_volume_with_a_warning(tmp_path):
+    write_series(tmp_path / "s", ARRAY[:, :, :1], AFFINE)
+    read = read_volume(tmp_path / "s")
+    assert read.warnings == ("It holds one slice.",)
+    np.testing.assert_allclose(read.affine, AFFINE, atol=1e-5)
+
+
+def missing(files):
+    files[2].unlink()
+
+
+def duplicate(files):
+    shutil.copy(files[2], files[2].with_name("copy"))
+
+
+def two_series(files):
+    change(files[0], SeriesInstanceUID=generate_uid())
+
+
+def truncated(files):
+    files[1].write_bytes(files[1].read_bytes()[:-10])
+
+
+def compressed(files):
+    data = pydicom.dcmread(files[1])
+    data.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+    data.PixelData = pydicom.encaps.encapsulate([bytes(data.PixelData)])
+    data["PixelData"].VR = "OB"
+    data.save_as(files[1])
+
+
+def deflated(files):
+    data = pydicom.dcmread(files[1])
+    data.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    data.save_as(files[1])
+
+
+def setting(**fields):
+    return lambda files: change(files[1], **fields)
+
+
+def setting_all(**fields):
+    return lambda files: [change(file, **fields) for file in files]
+
+
+REFUSED = [
+    (missing, r"unequal steps: 6 mm between IM07919 and IM\d+, mostly 3 mm. A slice is missing"),
+    (duplicate, r"two slices at one position: \w+ and \w+. Put each echo"),
+    (two_series, r"one DICOM series. Received 2: CT series 3, \d files; .* own"),
+    (truncated, r"IM07919 cannot be read as DICOM: .* Copy or export it again"),
+    (compressed, r"IM07919 is compressed as JPEG Lossless.* no decoder is installed. Install"),
+    (deflated, r"IM07919 is a deflated DICOM file.* Convert"),
+    (setting(PixelSpacing=[1, 1]), r"IM00000 and IM07919 differ in pixel spacing: \[1.5, 0.75\]"),
+    (setting(ImageOrientationPatient=[0, 1, 0, 1, 0, 0]), r"differ in orientation"),
+    (setting(ImageOrientationPatient=[1, 0, 0, 1, 0, 0]), r"not at right angles"),
+    (setting(ImagePositionPatient=[0, 0, 33]), r"do not lie on one line"),
+    (setting(ImagePositionPatient=None), r"IM07919.* ImagePositionPatient is None, not 3 numbers"),
+    (setting(ImageOrientationPatient=None), r"does not say where it lies"),
+    (setting(PixelSpacing=[0, 1]), r"PixelSpacing 0, 1. Export"),
+    (setting(RescaleSlope=0), r"RescaleSlope 0"),
+    (setting(PhotometricInterpretation="MONOCHROME1"), r"Received: 1 of MONOCHROME1"),
+    (setting(PhotometricInterpretation="RGB", SamplesPerPixel=3), r"Received: 3 of RGB"),
+    (setting(BitsAllocated=1), r"8, 16 or 32 bits per pixel. Received: 1"),
+    (setting(NumberOfFrames=3), r"holds 3 frames, but does not say where each lies"),
+    (setting(Rows=None), r"DICOM file without an image"),
+    (setting(Rows=4, Columns=5), r"differ in rows and columns"),
+    (setting(PixelRepresentation=0), r"pixels of uint16 where the series has .* of int16"),
+    (setting_all(Rows=60000, Columns=60000), r"claims more than 536870912 voxels"),
+]
+
+
+@pytest.mark.parametrize("spoil, message", REFUSED)
+def test_series_that_are_not_one_volume_are_refused_by_name(spoil, message, tmp_path):
+    spoil(write_series(tmp_path / "s", ARRAY, AFFINE))
+    with pytest.raises(UserError, match=message) as caught:
+        read_volume(tmp_path / "s")
+    assert str(tmp_path / "s") in str(caught.value) and "Jane" not in str(caught.value)
+
+
+def test_without_pydicom_the_message_says_what_to_install(tmp_path, monkeypatch):
+    write_series(tmp_path / "s", ARRAY, AFFINE)
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(UserError, match=r"pip install 'medusis_tf\[dicom\]'"):
+        read_volume(tmp_path / "s")
+
+
+@pytest.fixture
+def real_files():
+    """What the library brings along; nothing is downloaded."""
+    return Path(pydicom.__file__).parent / "data" / "test_files"
+
+
+def test_a_real_ct_slice(real_files, tmp_path):
+    shutil.copy(real_files / "CT_small.dcm", tmp_path / "1")
+    read = read_volume(tmp_path)
+    assert (read.shape, read.axes, read.slope, read.intercept) == ((128, 128, 1), "LPS", 1, -1024)
+    np.testing.assert_allclose(
+        read.affine,
+        [
+            [-0.661468, 0, 0, 158.135803],
+            [0, -0.661468, 0, 179.035797],
+            [0, 0, 5, -75.699997],
+            [0, 0, 0, 1],
+        ],
+    )
+    data = pydicom.dcmread(real_files / "CT_small.dcm")
+    np.testing.assert_array_equal(
+        read.array[:, :, 0].T.ravel(), np.frombuffer(data.PixelData, "<i2")
+    )
+
+
+def test_a_real_ct_series_and_its_gap(real_files, tmp_path):
+    source = real_files / "dicomdirtests" / "77654033" / "CT2"
+    with pytest.raises(UserError, match=r"202\.5 mm between 17106 and 17136, mostly 1\.25 mm"):
+        read_volume(source)
+    for name in ("17136", "17166", "17196"):
+        shutil.copy(source / name, tmp_path / name)
+    read = read_volume(tmp_path)
+    np.testing.assert_allclose(read.spacing_mm[2], 1.25)
+    assert read.axes == "LPS" and read.shape[2] == 3
+    heights = sorted(
+        float(pydicom.dcmread(tmp_path / name).ImagePositionPatient[2])
+        for name in ("17136", "17166", "17196")
+    )
+    np.testing.assert_allclose(read.affine[2, 3] + 1.25 * np.arange(3), heights)
+
+
+@pytest.mark.parametrize("name", ["MR_small_bigendian.dcm", "MR_small_RLE.dcm"])
+def test_encodings_of_one_real_mr_slice_agree(name, real_files):
+    expected, read = read_volume(real_files / "MR_small.dcm"), read_volume(real_files / name)
+    np.testing.assert_array_equal(read.array, expected.array)
+    np.testing.assert_array_equal(read.affine, expected.affine)
+    assert read.array.dtype.isnative
+
+
+def test_a_cap_on_voxels_counts_the_series(tmp_path):
+    write_series(tmp_path / "s", ARRAY, AFFINE)
+    read_volume(tmp_path / "s", ReadingConfig(maximum_voxels=120))
+    with pytest.raises(UserError, match="more than 119 voxels"):
+        read_volume(tmp_path / "s", ReadingConfig(maximum_voxels=119))

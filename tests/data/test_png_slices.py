@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from medusis_tf.config.reading import ReadingConfig
+from medusis_tf.data.reading import read_grid, read_label_map, read_volume
+from medusis_tf.errors import UserError
+
+RNG = np.random.default_rng(0)
+
+
+def write_stack(folder, array, name="slice_{}.png"):
+    """Write `[x, y, z]` as the published preprocessing does: one file per z, rows are y."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for z in range(array.shape[2]):
+        Image.fromarray(np.ascontiguousarray(array[:, :, z].T)).save(folder / name.format(z))
+    return folder
+
+
+@pytest.mark.parametrize("dtype, most", [(np.uint8, 255), (np.uint16, 65535)])
+def test_slices_are_stacked_in_numeric_order(dtype, most, tmp_path):
+    array = RNG.integers(0, most, [4, 5, 12], endpoint=True).astype(dtype)
+    array[0, 0, 0] = most
+    write_stack(tmp_path / "images", array)
+    for read in (read_volume(tmp_path / "images"), read_label_map(tmp_path / "images")):
+        np.testing.assert_array_equal(read.array, array)
+        assert read.array.dtype == dtype
+        np.testing.assert_array_equal(read.affine, np.diag([-1.0, -1, 1, 1]))
+        (warning,) = read.warnings
+        assert "1 mm is assumed" in warning
+    grid = read_grid(tmp_path / "images")
+    assert (grid.shape, grid.axes) == ((4, 5, 12), "LPS")
+    np.testing.assert_array_equal(grid.affine, read.affine)
+
+
+def test_colour_with_equal_channels_is_grey(tmp_path):
+    array = RNG.integers(0, 256, [4, 5], np.uint8)
+    Image.fromarray(np.stack([array.T] * 3, axis=-1)).save(tmp_path / "1.png")
+    Image.fromarray(array.T.copy()).save(tmp_path / "2.png")
+    np.testing.assert_array_equal(read_volume(tmp_path).array, np.stack([array] * 2, axis=-1))
+
+
+def test_gaps_in_the_numbers_are_a_warning(tmp_path):
+    write_stack(tmp_path, np.zeros([4, 5, 6], np.uint8), "patient1_{}.png")
+    (tmp_path / "patient1_3.png").unlink()
+    assert "have 1 gaps" in read_volume(tmp_path).warnings[1]
+
+
+def another_size(folder):
+    Image.fromarray(np.zeros([5, 5], np.uint8)).save(folder / "slice_1.png")
+
+
+def another_depth(folder):
+    Image.fromarray(np.zeros([5, 4], np.uint16)).save(folder / "slice_1.png")
+
+
+def colour(folder):
+    pixels = np.zeros([5, 4, 3], np.uint8)
+    pixels[2, 2, 1] = 7
+    Image.fromarray(pixels).save(folder / "slice_1.png")
+
+
+def palette(folder):
+    Image.fromarray(np.zeros([5, 4], np.uint8)).convert("P").save(folder / "slice_1.png")
+
+
+def alpha(folder):
+    Image.fromarray(np.zeros([5, 4, 4], np.uint8)).save(folder / "slice_1.png")
+
+
+def text(folder):
+    (folder / "slice_1.png").write_text("hello")
+
+
+def truncated(folder):
+    path = folder / "slice_1.png"
+    path.write_bytes(path.read_bytes()[:50])
+
+
+def jpeg(folder):
+    Image.fromarray(np.zeros([5, 4], np.uint8)).save(folder / "slice_1.png", format="JPEG")
+
+
+def dicom(folder):
+    (folder / "IM0").write_bytes(bytes(128) + b"DICM")
+
+
+REFUSED = [
+    (another_size, r"slice_0.png has \(4, 5\) pixels of mode L and slice_1.png has \(5, 5\)"),
+    (another_depth, r"slice_1.png has \(4, 5\) of I;16. Put each volume"),
+    (colour, r"slice_1.png is coloured: its three channels differ. Save"),
+    (palette, r"slice_1.png must be grey.*Received: mode P. Save"),
+    (alpha, r"slice_1.png must be grey.*Received: mode RGBA. Save"),
+    (text, r"slice_1.png cannot be read as PNG"),
+    (truncated, r"slice_1.png cannot be read as PNG"),
+    (jpeg, r"slice_1.png cannot be read as PNG"),
+    (dicom, r"both PNG and DICOM files"),
+]
+
+
+@pytest.mark.parametrize("spoil, message", REFUSED)
+def test_folders_that_are_not_one_volume_are_refused_by_name(spoil, message, tmp_path):
+    write_stack(tmp_path, RNG.integers(0, 256, [4, 5, 3]).astype(np.uint8))
+    spoil(tmp_path)
+    with pytest.raises(UserError, match=message) as caught:
+        read_volume(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_a_cap_on_voxels_counts_the_stack(tmp_path):
+    write_stack(tmp_path, np.zeros([4, 5, 6], np.uint8))
+    with pytest.raises(UserError, match=r"claims 120 voxels; at most 119 are read"):
+        read_volume(tmp_path, ReadingConfig(maximum_voxels=119))
