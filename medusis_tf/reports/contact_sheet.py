@@ -1,0 +1,124 @@
+"""A subject at a glance: a few of its slices, small, as pictures inside a page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from medusis_tf.config.taxonomy import ClassEntry
+from medusis_tf.reports.intensity_curves import evenly_spread
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+NUM_TILES = 10
+_LONGEST_SIDE = 128
+_JPEG_QUALITY = 82
+_OUTLINE = (0, 229, 255)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One slice; each picture is a `data:` address, or None where there is nothing to show.
+
+    `outline` is transparent but for the edge of the body mask, to be laid over the image, or over
+    the label map where there is no image.
+    """
+
+    slice_index: int
+    label_map: str | None
+    image: str | None
+    outline: str | None
+
+
+@dataclass(frozen=True)
+class ContactSheet:
+    """Evenly spaced slices of a subject; all pictures are `width` by `height` pixels."""
+
+    width: int
+    height: int
+    tiles: tuple[Tile, ...]
+
+
+def contact_sheet(
+    slice_indices: Sequence[int],
+    label_map: np.ndarray | None,
+    image: np.ndarray | None,
+    body_mask: np.ndarray | None,
+    classes: Sequence[ClassEntry],
+    pixel_mm: tuple[float, float],
+) -> ContactSheet:
+    """Draw slices spread evenly over those that were kept.
+
+    Args:
+        slice_indices: `[slices]`, of the source volume.
+        label_map: `[slices, height, width]` class ids.
+        image: `[slices, height, width]` in [-1, 1].
+        body_mask: `[slices, height, width]`, true inside the body.
+        classes: The class table, for the colours.
+        pixel_mm: Between rows and between columns: slices are drawn as wide and high as they are.
+    """
+    volumes = [volume for volume in (label_map, image, body_mask) if volume is not None]
+    height, width = _tile_size(volumes[0].shape[1:], pixel_mm) if volumes else (1, 1)
+    palette = np.array([entry.colour for entry in classes], np.uint8)
+    tiles = []
+    for place in evenly_spread(NUM_TILES, len(slice_indices)):
+        labels, grey, mask = (
+            None if volume is None else volume[place] for volume in (label_map, image, body_mask)
+        )
+        tiles.append(
+            Tile(
+                int(slice_indices[place]),
+                None if labels is None else _label_picture(labels, palette, (width, height)),
+                None if grey is None else _image_picture(grey, (width, height)),
+                None if mask is None else _outline_picture(mask, (width, height)),
+            )
+        )
+    return ContactSheet(width, height, tuple(tiles))
+
+
+def _tile_size(shape: Sequence[int], pixel_mm: tuple[float, float]) -> tuple[int, int]:
+    height_mm, width_mm = (size * step for size, step in zip(shape, pixel_mm, strict=True))
+    scale = _LONGEST_SIDE / max(height_mm, width_mm)
+    return max(1, round(height_mm * scale)), max(1, round(width_mm * scale))
+
+
+def _label_picture(label_map: np.ndarray, palette: np.ndarray, size: tuple[int, int]) -> str:
+    from PIL import Image
+
+    # Nearest, never smoothed: a mixture of two colours may be the colour of a third class.
+    picture = Image.fromarray(label_map.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
+    picture.putpalette(palette.tobytes())
+    return _address(picture, "PNG", optimize=True)
+
+
+def _image_picture(image: np.ndarray, size: tuple[int, int]) -> str:
+    from PIL import Image
+
+    grey = np.clip((image + 1) * 127.5, 0, 255).round().astype(np.uint8)
+    picture = Image.fromarray(grey).resize(size, Image.Resampling.BOX)
+    return _address(picture, "JPEG", quality=_JPEG_QUALITY)
+
+
+def _outline_picture(body_mask: np.ndarray, size: tuple[int, int]) -> str:
+    from PIL import Image
+
+    small = Image.fromarray(body_mask.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
+    inside = np.asarray(small).astype(bool)
+    edge = inside & ~ndimage.binary_erosion(inside, np.ones((3, 3)))
+    picture = Image.fromarray(edge.astype(np.uint8))
+    picture.putpalette(bytes((*_OUTLINE, *_OUTLINE)))
+    return _address(picture, "PNG", optimize=True, transparency=0)
+
+
+def _address(picture: Image, file_format: str, **options: int) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, file_format, **options)
+    encoded = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return f"data:image/{file_format.lower()};base64,{encoded}"

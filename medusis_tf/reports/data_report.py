@@ -1,0 +1,289 @@
+"""Write down what was prepared: one HTML file to look at before training."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+
+from medusis_tf.config.data import DataConfig, Split
+from medusis_tf.data.manifest import FILE_NAME, Manifest, SubjectRecord
+from medusis_tf.errors import UserError
+from medusis_tf.reports import data_summary, number_format
+from medusis_tf.reports.charts import (
+    NUM_COLOURS,
+    SPARK_FRAME,
+    STRIP_FRAME,
+    CurveChart,
+    Dot,
+    LogScale,
+    curve_chart,
+    dot_strip,
+    median_path,
+    nice_ticks,
+    share_path,
+)
+from medusis_tf.reports.contact_sheet import ContactSheet, contact_sheet
+from medusis_tf.reports.data_descriptions import describe_scale, describe_settings
+from medusis_tf.reports.intensity_curves import (
+    IntensityCurves,
+    evenly_spread,
+    farthest,
+    raw_curves,
+    scaled_curves,
+    scaled_shares,
+)
+
+if TYPE_CHECKING:
+    from medusis_tf.data.shards import Shards
+
+# Slices of more subjects than this are not read: a report of 10,000 would take hours to write.
+MAXIMUM_SHEETS = 100
+_TEMPLATE = "data_report.html.jinja"
+
+
+@dataclass(frozen=True)
+class Spark:
+    """A small histogram of one subject over the median of its split."""
+
+    title: str
+    path: str
+    median: str | None
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The contact sheet of one subject and its histograms before and after scaling."""
+
+    record: SubjectRecord
+    pictures: ContactSheet
+    sparks: tuple[Spark, ...]
+
+
+@dataclass(frozen=True)
+class SplitIntensities:
+    """The histograms of one split; `num_drawn` of `num_subjects` were read for `scaled`."""
+
+    split: Split
+    num_subjects: int
+    raw: CurveChart
+    scaled: CurveChart | None
+    num_drawn: int
+    beyond: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SpacingRow:
+    """Spacings along one axis, and where their dots lie."""
+
+    spacings: data_summary.Spacings
+    dots: tuple[Dot, ...]
+    median: float
+
+
+def write_data_report(
+    data: DataConfig, shards: Shards, path: Path, name: str | None = None
+) -> None:
+    """Write one self-contained HTML file about prepared data; it appears whole or not at all.
+
+    The file loads nothing and runs nothing. It shows patients' slices. Of more than
+    `MAXIMUM_SHEETS` subjects, slices are shown for those with warnings (up to half of that) and
+    for others spread evenly over the rest, in the order of the configuration; the numbers are
+    those of all subjects.
+
+    Args:
+        data: The configuration the shards were made from, for the colours and the settings.
+        shards: The prepared data.
+        path: Replaced if it exists.
+        name: Of the experiment.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    page = _render(_content(data, shards, name))
+    temporary = path.with_name(path.name + ".partial")
+    try:
+        temporary.write_text(page, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(
+            f"cannot write the report {path}: {error.strerror}. Give a folder that is yours."
+        ) from None
+
+
+def chosen_subjects(
+    subjects: Sequence[SubjectRecord], warned: Sequence[str], limit: int
+) -> tuple[SubjectRecord, ...]:
+    """The subjects whose slices are shown: all, or those with warnings first, then evenly spread.
+
+    Args:
+        subjects: All subjects with slices, in the order of the configuration.
+        warned: Names of those with warnings; at most half of the limit goes to them.
+        limit: Subjects to choose at most.
+    """
+    if len(subjects) <= limit:
+        return tuple(subjects)
+    names = set(warned)
+    first = {entry.subject for entry in [e for e in subjects if e.subject in names][: limit // 2]}
+    others = [entry.subject for entry in subjects if entry.subject not in first]
+    chosen = first | {others[place] for place in evenly_spread(limit - len(first), len(others))}
+    return tuple(entry for entry in subjects if entry.subject in chosen)
+
+
+def _content(data: DataConfig, shards: Shards, name: str | None) -> dict[str, Any]:
+    manifest = shards.records
+    warnings = data_summary.subject_warnings(manifest)
+    with_slices = [entry for entry in manifest.subjects if entry.num_slices]
+    chosen = chosen_subjects(with_slices, list(warnings), MAXIMUM_SHEETS)
+    pictures, scaled = _read_slices(data, shards, chosen)
+    raw = {split: _raw_curves(manifest, split) for split in get_args(Split)}
+    after = {split: _scaled_curves(chosen, scaled, split) for split in get_args(Split)}
+    groups = data_summary.class_groups(manifest)
+    fractions = [group.fraction(entry.id) for group in groups for entry in data.classes]
+    return {
+        "name": name,
+        "prepared": None if shards.folder is None else _modified(shards.folder / FILE_NAME),
+        "folder": shards.folder,
+        "manifest": manifest,
+        "classes": data.classes,
+        "settings": describe_settings(data, manifest),
+        "splits": data_summary.split_summaries(manifest.subjects),
+        "class_warnings": data_summary.class_warnings(manifest),
+        "subject_warnings": warnings,
+        "groups": groups,
+        "log_scale": LogScale.of(fractions),
+        "untrained": data_summary.untrained_classes(manifest),
+        "intensities": [
+            _split_intensities(split, curves, after[split], [entry.subject for entry in chosen])
+            for split, curves in raw.items()
+            if curves is not None
+        ],
+        "axes": data_summary.axes_counts(manifest.subjects),
+        **_spacing_content(manifest),
+        "sheets": [
+            Sheet(entry, pictures[entry.subject], _sparks(entry, raw, after)) for entry in chosen
+        ],
+        "num_with_slices": len(with_slices),
+    }
+
+
+def _read_slices(
+    data: DataConfig, shards: Shards, chosen: Sequence[SubjectRecord]
+) -> tuple[dict[str, ContactSheet], dict[str, np.ndarray]]:
+    # The slices of one subject at a time: together they need not fit memory.
+    pictures, scaled = {}, {}
+    for entry in chosen:
+        slices = shards.read(entry.subject)
+        pictures[entry.subject] = contact_sheet(
+            entry.slice_indices,
+            slices.label_map,
+            slices.image,
+            slices.body_mask,
+            data.classes,
+            data_summary.pixel_mm(entry, shards.records),
+        )
+        if slices.image is not None:
+            scaled[entry.subject] = scaled_shares(slices.image)
+    return pictures, scaled
+
+
+def _raw_curves(manifest: Manifest, split: Split) -> IntensityCurves | None:
+    histograms = {
+        entry.subject: entry.histogram
+        for entry in manifest.subjects
+        if entry.split == split and entry.histogram is not None
+    }
+    return raw_curves(histograms) if histograms else None
+
+
+def _scaled_curves(
+    chosen: Sequence[SubjectRecord], scaled: dict[str, np.ndarray], split: Split
+) -> IntensityCurves | None:
+    shares = {
+        entry.subject: scaled[entry.subject]
+        for entry in chosen
+        if entry.split == split and entry.subject in scaled
+    }
+    return scaled_curves(shares) if shares else None
+
+
+def _split_intensities(
+    split: Split, raw: IntensityCurves, scaled: IntensityCurves | None, drawn: Sequence[str]
+) -> SplitIntensities:
+    coloured = farthest([raw] if scaled is None else [raw, scaled], NUM_COLOURS)
+    return SplitIntensities(
+        split,
+        len(raw.subjects),
+        curve_chart(raw, coloured, drawn),
+        None if scaled is None else curve_chart(scaled, coloured, drawn),
+        0 if scaled is None else len(scaled.subjects),
+        raw.beyond,
+    )
+
+
+def _sparks(
+    entry: SubjectRecord,
+    raw: dict[Split, IntensityCurves | None],
+    scaled: dict[Split, IntensityCurves | None],
+) -> tuple[Spark, ...]:
+    sparks = []
+    for title, curves in (("as stored", raw[entry.split]), ("scaled", scaled[entry.split])):
+        if curves is not None and entry.subject in curves.subjects:
+            path = share_path(curves.share_of(entry.subject), SPARK_FRAME)
+            sparks.append(Spark(title, path, median_path(curves, SPARK_FRAME)))
+    return tuple(sparks)
+
+
+def _spacing_content(manifest: Manifest) -> dict[str, Any]:
+    summaries = data_summary.spacings(manifest.subjects)
+    largest = 1.05 * max(value for spacings in summaries for value in spacings.values_mm)
+    return {
+        "spacing_rows": [
+            SpacingRow(
+                spacings,
+                dot_strip(spacings.values_mm, largest),
+                STRIP_FRAME.x(spacings.median_mm / largest),
+            )
+            for spacings in summaries
+        ],
+        "spacing_ticks": [
+            (STRIP_FRAME.x(tick / largest), number_format.millimetres(tick))
+            for tick in nice_ticks(0, largest, 5)
+        ],
+    }
+
+
+def _modified(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    moment = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC)
+    return moment.strftime("%d %B %Y, %H:%M UTC").lstrip("0")
+
+
+def _render(content: dict[str, Any]) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("medusis_tf.reports", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "count": number_format.count,
+        "percent": number_format.percent,
+        "mm": number_format.millimetres,
+        "times": number_format.times,
+        "file_size": number_format.file_size,
+    }
+    environment.globals |= {
+        "describe_scale": describe_scale,
+        "curve_frames": {"spark": SPARK_FRAME, "strip": STRIP_FRAME},
+    }
+    return environment.get_template(_TEMPLATE).render(content)
