@@ -1,0 +1,244 @@
+"""Label maps of files become label maps of the experiment's classes, by name."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from medusis_tf.config.reading import ReadingConfig
+from medusis_tf.config.taxonomy import Taxonomy
+from medusis_tf.data.taxonomy import holds_masks, mask_files, merge, read_masks, remap
+from medusis_tf.errors import UserError
+from tests.data.volume_files import lps_affine, volume, write_nifti
+
+READING = ReadingConfig()
+IDS = {0: "background", 3: "kidney_left", 7: "kidney_right", 530: "liver", 9: "tail"}
+
+
+def taxonomy(**changes):
+    names = {"background": [], "fat": ["torso_fat"], "kidney": ["kidney_left", "kidney_right"]}
+    names["liver"] = []
+    classes = [
+        {"id": id_, "name": name, "colour": [id_, 0, 0], "sources": sources}
+        for id_, (name, sources) in enumerate(names.items())
+    ]
+    return Taxonomy(name="test", classes=classes, **changes)
+
+
+def label_map(*ids, dtype=np.int16):
+    return volume(np.array(ids, dtype).reshape(1, 1, -1), name="heads/seg.nii.gz")
+
+
+def masks(folder, affine=None, **arrays):
+    for name, array in arrays.items():
+        array = np.asarray(array, np.uint8).reshape(1, 1, -1)
+        write_nifti(folder / f"{name}.nii.gz", array, affine)
+    return folder
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.uint16, np.int32, np.uint32])
+def test_ids_go_by_name_many_to_one(dtype):
+    ids = {3: "kidney_left", 7: "kidney_right", 100: "liver"}
+    result = remap(label_map(0, 3, 7, 100, 3, dtype=dtype), ids, taxonomy())
+    assert result.array.dtype == np.uint8
+    assert result.array.ravel().tolist() == [0, 2, 2, 3, 2]
+    assert result.warnings == ()
+
+
+def test_ids_may_exceed_255():
+    result = remap(label_map(530, 0, 7), IDS, taxonomy())
+    assert result.array.ravel().tolist() == [3, 0, 2]
+
+
+def test_the_largest_id():
+    result = remap(label_map(65535, dtype=np.uint16), {65535: "liver"}, taxonomy())
+    assert result.array.item() == 3
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("flip", [1, -1])
+def test_any_layout_in_memory_gives_what_indexing_gives(order, flip):
+    ids = np.random.default_rng(0).integers(0, 4, (70, 60, 90)).astype(np.int16, order=order)
+    source = volume(ids[::flip, :, ::flip])
+    table = np.array([0, 2, 2, 3])
+    result = remap(source, {1: "kidney_left", 2: "kidney", 3: "liver"}, taxonomy())
+    np.testing.assert_array_equal(result.array, table[source.array])
+
+
+def test_id_0_is_background_unless_the_source_says_else():
+    assert remap(label_map(0), {530: "liver"}, taxonomy()).array.item() == 0
+    assert remap(label_map(0), {0: "liver"}, taxonomy()).array.item() == 3
+
+
+def test_own_ids_stay():
+    assert remap(label_map(3, 0, 1), None, taxonomy()).array.ravel().tolist() == [3, 0, 1]
+
+
+def test_own_ids_that_are_unknown_are_told():
+    array = np.zeros((2, 2, 5), np.uint8)
+    array[1, 0, 3:] = [99, 117]
+    with pytest.raises(UserError) as caught:
+        remap(volume(array, name="seg.nii.gz"), None, taxonomy())
+    assert str(caught.value).startswith(
+        "seg.nii.gz holds class ids that data.classes does not know: 99, 117; "
+        "first in axial slice 3 (0 is the lowest). Known: 0 to 3."
+    )
+
+
+def test_names_without_a_class_are_told_with_their_ids():
+    with pytest.raises(UserError) as caught:
+        remap(label_map(0, 7, 9, 12), IDS, taxonomy())
+    assert str(caught.value).startswith(
+        "heads/seg.nii.gz holds ids that become no class: 9 (tail), 12; "
+        "first in axial slice 2 (0 is the lowest)."
+    )
+    assert "unlisted" in str(caught.value)
+
+
+def test_a_name_that_does_not_occur_needs_no_class():
+    remap(label_map(0, 7), IDS, taxonomy())  # 9, the tail, is in the source only
+
+
+def test_unlisted_takes_names_without_a_class():
+    result = remap(label_map(0, 7, 9), IDS, taxonomy(unlisted="fat"))
+    assert result.array.ravel().tolist() == [0, 2, 1]
+    assert result.warnings == ()
+
+
+def test_unlisted_takes_ids_without_a_name_and_warns():
+    result = remap(label_map(0, 12, 11), IDS, taxonomy(unlisted="fat"))
+    assert result.array.ravel().tolist() == [0, 1, 1]
+    assert "ids 11, 12 have no name in its label source; they became fat" in result.warnings[0]
+    assert remap(label_map(99), None, taxonomy(unlisted="fat")).array.item() == 1
+
+
+@pytest.mark.parametrize(("id_", "dtype"), [(-1, np.int16), (-1, np.int8), (65536, np.int32)])
+def test_ids_out_of_range_are_told(id_, dtype):
+    with pytest.raises(UserError, match=f"seg.nii.gz holds id {id_}; .* not a label map"):
+        remap(label_map(0, id_, dtype=dtype), IDS, taxonomy(unlisted="background"))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16])
+def test_memory_is_that_of_the_result(dtype):
+    source = volume(np.zeros((200, 200, 200), dtype))
+    tracemalloc.start()
+    remap(source, None, taxonomy())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8e6 + 16e6  # the result, and what the lookup needs at any size
+
+
+def test_masks_are_merged_by_name(tmp_path):
+    masks(tmp_path, kidney_left=[0, 1, 0, 0], kidney_right=[0, 0, 255, 0], liver=[1, 0, 0, 0])
+    result = read_masks(tmp_path, taxonomy(), READING)
+    assert result.array.dtype == np.uint8
+    assert result.array.ravel().tolist() == [3, 2, 2, 0]
+    assert result.warnings == ()
+    assert result.path.parent == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("order", "merged"), [((), [1, 3, 3, 0]), (("liver", "fat"), [1, 1, 3, 0])]
+)
+def test_the_order_says_which_mask_lies_on_top(tmp_path, order, merged):
+    masks(tmp_path, fat=[1, 1, 0, 0], liver=[0, 1, 1, 0])
+    result = read_masks(tmp_path, taxonomy(order=order), READING)
+    assert result.array.ravel().tolist() == merged
+
+
+def test_a_mask_of_a_background_source_erases_nothing(tmp_path):
+    masks(tmp_path, fat=[1, 1], prostate=[0, 1])
+    result = read_masks(tmp_path, taxonomy(unlisted="background"), READING)
+    assert result.array.ravel().tolist() == [1, 1]
+
+
+def test_masks_in_other_axis_orders_are_merged_in_place(tmp_path):
+    array = np.random.default_rng(0).integers(0, 2, (3, 4, 5)).astype(np.uint8)
+    write_nifti(tmp_path / "fat.nii", array, axes="PSR")
+    write_nifti(tmp_path / "liver.nii.gz", 1 - array, axes="RAS")
+    result = read_masks(tmp_path, taxonomy(), READING)
+    np.testing.assert_array_equal(result.array, np.where(array, 1, 3))
+
+
+def test_filled_masks_without_a_class_are_told(tmp_path):
+    masks(tmp_path, liver=[1, 0], tail=[0, 1], wing=[1, 0], horn=[0, 0])
+    with pytest.raises(UserError, match=r"become no class: tail.nii.gz, wing.nii.gz\. Add each"):
+        read_masks(tmp_path, taxonomy(), READING)
+
+
+def test_unlisted_takes_masks_without_a_class(tmp_path):
+    masks(tmp_path, liver=[1, 0], tail=[0, 1])
+    result = read_masks(tmp_path, taxonomy(unlisted="fat"), READING)
+    assert result.array.ravel().tolist() == [3, 1]
+
+
+def test_empty_masks_without_a_class_are_left_out_with_a_warning(tmp_path):
+    masks(tmp_path, liver=[1, 0], tail=[0, 0])
+    result = read_masks(tmp_path, taxonomy(), READING)
+    assert result.array.ravel().tolist() == [3, 0]
+    assert len(result.warnings) == 1
+    assert "empty masks that become no class, left out: tail.nii.gz" in result.warnings[0]
+
+
+def test_masks_on_different_grids_are_told(tmp_path):
+    masks(tmp_path, fat=[1, 0])
+    masks(tmp_path, lps_affine(origin=(0, 0, 3)), liver=[0, 1])
+    with pytest.raises(UserError, match=r"liver.nii.gz must lie on the voxel grid of .*fat.nii.gz"):
+        read_masks(tmp_path, taxonomy(), READING)
+
+
+def test_empty_masks_must_lie_on_the_grid_too(tmp_path):
+    masks(tmp_path, fat=[1, 0], liver=[0, 0, 0])
+    with pytest.raises(UserError, match=r"shapes \(1, 1, 3\) and \(1, 1, 2\)"):
+        read_masks(tmp_path, taxonomy(), READING)
+
+
+def test_a_mask_holds_0_and_one_other_value(tmp_path):
+    masks(tmp_path, liver=[0, 1, 2])
+    with pytest.raises(UserError, match=r"liver.nii.gz must hold 0 and one .* Received: 0, 1, 2"):
+        read_masks(tmp_path, taxonomy(), READING)
+
+
+def test_folders_without_masks_are_told(tmp_path):
+    with pytest.raises(UserError, match="there is no folder"):
+        read_masks(tmp_path / "none", taxonomy(), READING)
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / ".hidden.nii.gz").touch()
+    with pytest.raises(UserError, match="holds no masks"):
+        read_masks(tmp_path, taxonomy(), READING)
+    masks(tmp_path, tail=[0, 0])
+    with pytest.raises(UserError, match="holds no mask of any class"):
+        read_masks(tmp_path, taxonomy(), READING)
+
+
+def test_two_masks_of_one_name_are_told(tmp_path):
+    masks(tmp_path, liver=[1])
+    write_nifti(tmp_path / "liver.nii", np.ones((1, 1, 1), np.uint8))
+    with pytest.raises(UserError, match=r"two masks liver: liver.nii and liver.nii.gz"):
+        read_masks(tmp_path, taxonomy(), READING)
+
+
+def test_what_a_folder_of_masks_is(tmp_path):
+    assert not holds_masks(tmp_path)
+    masks(tmp_path, liver=[1], fat=[1])
+    assert holds_masks(tmp_path)
+    assert not holds_masks(tmp_path / "liver.nii.gz")
+    assert mask_files(tmp_path) == {
+        "fat": tmp_path / "fat.nii.gz",
+        "liver": tmp_path / "liver.nii.gz",
+    }
+
+
+def test_layers_are_merged_in_the_order_of_the_table():
+    below = [0, 1, 1, 3]
+    above = [2, 0, 3, 1]
+    table = taxonomy(order=("fat", "kidney", "liver"))
+    layers = [label_map(*ids, dtype=np.uint8) for ids in (below, above)]
+    assert merge(layers, table).array.ravel().tolist() == [2, 1, 3, 3]
+    layers = [label_map(*ids, dtype=np.uint8) for ids in (above, below)]
+    assert merge(layers, table).array.ravel().tolist() == [2, 1, 3, 3]
+
+
+def test_layers_lie_on_one_grid():
+    with pytest.raises(UserError, match="must lie on the voxel grid"):
+        merge([label_map(0, 1), label_map(0, 1, 2)], taxonomy())
