@@ -12,6 +12,7 @@ import numpy as np
 
 from medusis_tf.config.data import DataConfig, Split
 from medusis_tf.data.manifest import FILE_NAME, Manifest, SubjectRecord
+from medusis_tf.data.slices import SliceGrid
 from medusis_tf.errors import UserError
 from medusis_tf.reports import data_summary, number_format
 from medusis_tf.reports.charts import (
@@ -168,6 +169,7 @@ def _content(data: DataConfig, shards: Shards, name: str | None) -> dict[str, An
         "sheets": [
             Sheet(entry, pictures[entry.subject], _sparks(entry, raw, after)) for entry in chosen
         ],
+        "any_outline": any("body_mask" in entry.kinds for entry in chosen),
         "num_with_slices": len(with_slices),
     }
 
@@ -177,7 +179,9 @@ def _read_slices(
 ) -> tuple[dict[str, ContactSheet], dict[str, np.ndarray]]:
     # The slices of one subject at a time: together they need not fit memory.
     pictures, scaled = {}, {}
+    size, pixels, axis = data.image_size, data.pixel_spacing_mm, data.axis
     for entry in chosen:
+        grid = SliceGrid(size, pixels, entry.volume_shape, entry.volume_spacing_mm, axis)
         slices = shards.read(entry.subject)
         pictures[entry.subject] = contact_sheet(
             entry.slice_indices,
@@ -185,7 +189,7 @@ def _read_slices(
             slices.image,
             slices.body_mask,
             data.classes,
-            data_summary.pixel_mm(entry, shards.records),
+            grid.pixel_mm,
         )
         if slices.image is not None:
             scaled[entry.subject] = scaled_shares(slices.image)

@@ -9,15 +9,9 @@ from typing import get_args
 
 import numpy as np
 
-from medusis_tf.config.data import Axis, Split, Stream
+from medusis_tf.config.data import Split, Stream
 from medusis_tf.data.manifest import Manifest, SubjectRecord
 
-# Of the axes of an LPS volume: the one that slices are counted along, their rows and columns.
-SLICE_AXES: dict[Axis, tuple[int, int, int]] = {
-    "axial": (2, 1, 0),
-    "coronal": (1, 2, 0),
-    "sagittal": (0, 2, 1),
-}
 DIRECTIONS = ("left to right", "front to back", "foot to head")
 # Spacings further from the median than this factor are worth a look.
 OUTLIER_FACTOR = 1.5
@@ -147,15 +141,6 @@ def subject_warnings(manifest: Manifest) -> dict[str, tuple[str, ...]]:
         if warnings:
             found[entry.subject] = warnings
     return found
-
-
-def pixel_mm(entry: SubjectRecord, manifest: Manifest) -> tuple[float, float]:
-    """Distance between the rows and between the columns of a subject's slices."""
-    if manifest.field_of_view_mm is None:
-        _, row_axis, column_axis = SLICE_AXES[manifest.axis]
-        return entry.volume_spacing_mm[row_axis], entry.volume_spacing_mm[column_axis]
-    (height_mm, width_mm), (height, width) = manifest.field_of_view_mm, manifest.image_size
-    return height_mm / height, width_mm / width
 
 
 def axes_counts(subjects: Iterable[SubjectRecord]) -> dict[str, list[tuple[str, int]]]:
