@@ -68,7 +68,8 @@ def read_label_map(path: Path, config: ReadingConfig = _READING) -> Volume:
         scale = (frame.slope, frame.intercept)
         if not scaled and np.can_cast(pixels.dtype, np.int32):
             return pixels
-        return ids.setdefault(scale, WholeNumbers(*scale))(pixels)
+        whole = ids.setdefault(scale, WholeNumbers(*scale))
+        return whole(pixels).astype(np.int32, copy=False)
 
     stack = _decode(frames, convert)
     for whole in ids.values():

@@ -10,7 +10,7 @@ from medusis_tf.config.reading import ReadingConfig
 from medusis_tf.data.finite import settle_not_finite
 from medusis_tf.data.grid import Grid
 from medusis_tf.data.nifti_header import SUFFIXES, NiftiHeader, open_nifti
-from medusis_tf.data.nifti_voxels import as_stored, read_voxels
+from medusis_tf.data.nifti_voxels import read_voxels, to_float32
 from medusis_tf.data.orientation import axis_codes, from_lps, lps_grid, to_lps
 from medusis_tf.data.volume import Volume
 from medusis_tf.data.whole_numbers import WholeNumbers
@@ -47,8 +47,8 @@ def read_volume(path: Path, config: ReadingConfig = _READING) -> Volume:
             that are not finite numbers.
     """
     with open_nifti(path, config) as (header, stream):
-        to = np.float32 if header.dtype.itemsize > 4 else None
-        values = read_voxels(stream, header, path, to, as_stored)
+        convert = to_float32 if header.dtype.itemsize > 4 else None
+        values = read_voxels(stream, header, path, convert)
     flat = values.reshape(-1, order="F")
     doubts = settle_not_finite(flat, header.slope, header.intercept, path, config.not_finite)
     return _volume(values, header, path, header.slope, header.intercept, doubts)
@@ -57,17 +57,18 @@ def read_volume(path: Path, config: ReadingConfig = _READING) -> Volume:
 def read_label_map(path: Path, config: ReadingConfig = _READING) -> Volume:
     """Read a label map.
 
-    Integers up to 32 bits are taken as stored where the header has no scale factor. Everything
-    else becomes int32: values within 0.001 of an integer are rounded to it.
+    Integers up to 16 bits are taken as stored where the header has no scale factor. Everything
+    else becomes int16, or int32 where the ids need it: values within 0.001 of an integer are
+    rounded to it.
 
     Raises:
         UserError: As for `read_volume`, or the values are not integers of 32 bits.
     """
     with open_nifti(path, config) as (header, stream):
         unscaled = (header.slope, header.intercept) == (1.0, 0.0)
-        fits = header.dtype.kind in "iu" and np.can_cast(header.dtype, np.int32)
+        small = header.dtype.kind in "iu" and header.dtype.itemsize <= 2
         ids = WholeNumbers(header.slope, header.intercept)
-        values = read_voxels(stream, header, path, None if unscaled and fits else np.int32, ids)
+        values = read_voxels(stream, header, path, None if unscaled and small else ids)
         ids.check(path, header.voxels)
     return _volume(values, header, path)
 

@@ -168,8 +168,7 @@ def _shape_and_type(
         dtype = fields.get_data_dtype()
     except KeyError:
         raise UserError(
-            f"{path} is broken: NIfTI knows no datatype {int(fields['datatype'])}. "
-            "Export it again."
+            f"{path} is broken: NIfTI knows no datatype {int(fields['datatype'])}. Export it again."
         ) from None
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise UserError(

@@ -16,7 +16,7 @@ Convert = Callable[[np.ndarray], np.ndarray]
 
 
 def read_voxels(
-    stream: BinaryIO, header: NiftiHeader, path: Path, to: type[np.generic] | None, convert: Convert
+    stream: BinaryIO, header: NiftiHeader, path: Path, convert: Convert | None
 ) -> np.ndarray:
     """Read the stored array, to the very end of the file.
 
@@ -26,9 +26,8 @@ def read_voxels(
         stream: Behind the header's own bytes.
         header: Of the file.
         path: For error messages.
-        to: What type to convert to while reading; None keeps the stored one, in the byte order of
-            this machine.
-        convert: Applied to each chunk of stored values if `to` is given.
+        convert: Applied to each chunk of stored values; None keeps them, in the byte order of this
+            machine. The widest type that it returns is that of the whole.
 
     Returns:
         `[i, j, k]` as stored, first index fastest.
@@ -38,26 +37,35 @@ def read_voxels(
         EOFError, OSError, zlib.error, igzip_lib.IsalError: It is damaged.
     """
     _skip(stream, header.offset - len(header.fields.binaryblock), path)
-    if to is None:
+    if convert is None:
         values = np.empty(header.voxels, header.dtype)
         _fill(stream, values, path)
         if not header.dtype.isnative:
             values = values.byteswap(inplace=True).view(header.dtype.newbyteorder("="))
     else:
-        values = np.empty(header.voxels, to)
-        chunk = np.empty(max(1, _CHUNK_BYTES // header.dtype.itemsize), header.dtype)
-        for start in range(0, header.voxels, len(chunk)):
-            part = values[start : start + len(chunk)]
-            _fill(stream, chunk[: len(part)], path)
-            part[:] = convert(chunk[: len(part)])
+        values = _converted(stream, header, path, convert)
     _check_end(stream, header, path)
     return values.reshape(header.shape, order="F")
 
 
-def as_stored(chunk: np.ndarray) -> np.ndarray:
-    """Only change the type; numbers beyond its range become infinite."""
+def to_float32(chunk: np.ndarray) -> np.ndarray:
+    """Change the type; numbers beyond its range become infinite."""
     with np.errstate(over="ignore"):
         return chunk.astype(np.float32)
+
+
+def _converted(stream: BinaryIO, header: NiftiHeader, path: Path, convert: Convert) -> np.ndarray:
+    chunk = np.empty(_CHUNK_BYTES // header.dtype.itemsize, header.dtype)
+    values = np.empty(0, np.bool_)
+    for start in range(0, header.voxels, len(chunk)):
+        stored = chunk[: header.voxels - start]
+        _fill(stream, stored, path)
+        part = convert(stored)
+        if start == 0:
+            values = np.empty(header.voxels, part.dtype)
+        values = values.astype(np.promote_types(values.dtype, part.dtype), copy=False)
+        values[start : start + len(part)] = part
+    return values
 
 
 def _fill(stream: BinaryIO, array: np.ndarray, path: Path) -> None:

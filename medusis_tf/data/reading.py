@@ -37,7 +37,9 @@ def read_volume(path: Path, config: ReadingConfig = _READING) -> Volume:
 
 
 def read_label_map(path: Path, config: ReadingConfig = _READING) -> Volume:
-    """Read a label map: integers as stored, or rounded to int32 if they are within 0.001 of one.
+    """Read a label map: small integers as stored, others as int16 or int32.
+
+    Numbers within 0.001 of an integer, floats or scaled ones, are rounded to it.
 
     Raises:
         UserError: Names the path, what is wrong and what to do.

@@ -11,7 +11,7 @@ _LIMITS = np.iinfo(np.int32)
 
 
 class WholeNumbers:
-    """Rounds to int32, and remembers what was not whole or does not fit.
+    """Rounds to int16 or int32, and remembers what was not whole or does not fit.
 
     Label maps stored through a scale factor come back as 117.00000063 (nibabel's int16 for floats
     from 0 to 117), so that values within 0.001 of a whole number are taken for it.
@@ -25,13 +25,15 @@ class WholeNumbers:
         self._largest = 0.0
 
     def __call__(self, chunk: np.ndarray) -> np.ndarray:
-        """Round stored values to int32 ids; what is none becomes 0."""
+        """Round stored values to ids, int16 where they fit; what is no id becomes 0."""
         with np.errstate(all="ignore"):
             if (self._slope, self._intercept) == (1.0, 0.0):
-                ids = chunk.astype(np.int32)
+                ids = chunk.astype(np.int16)
                 if np.array_equal(ids, chunk):
                     return ids
-            return self._round(chunk.astype(np.float64) * self._slope + self._intercept)
+            ids = self._round(chunk.astype(np.float64) * self._slope + self._intercept)
+            narrow = ids.astype(np.int16)
+            return narrow if np.array_equal(narrow, ids) else ids
 
     def _round(self, values: np.ndarray) -> np.ndarray:
         rounded = np.rint(values)

@@ -211,7 +211,7 @@ def test_label_117_stored_through_a_scale_factor_is_117(tmp_path):
     nib.save(image, tmp_path / "a.nii")
     assert 1e-7 < np.abs(nib.load(tmp_path / "a.nii").get_fdata() - labels).max() < 1e-3
     read = read_label_map(tmp_path / "a.nii")
-    assert read.array.dtype == np.int32
+    assert read.array.dtype == np.int16
     np.testing.assert_array_equal(np.sort(read.array, axis=None), np.arange(118))
 
 

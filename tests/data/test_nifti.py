@@ -133,6 +133,17 @@ def test_images_are_scaled_as_the_header_says(tmp_path):
     np.testing.assert_allclose(read.intensities(), stored.get_fdata())
 
 
+@pytest.mark.parametrize("dtype", ["i4", "f4", "f8", "i8"])
+@pytest.mark.parametrize("largest", [530, 32767, 32768, 2**23 + 1])
+def test_large_ids_widen_the_map_wherever_they_come(largest, dtype, tmp_path):
+    labels = np.zeros([600, 600, 2], dtype)  # several chunks
+    labels[0, 0, 0], labels[-1, -1, -1] = -5, largest
+    nib.save(nib.Nifti1Image(labels, AFFINE, dtype=labels.dtype), tmp_path / "a.nii")
+    read = read_label_map(tmp_path / "a.nii")
+    np.testing.assert_array_equal(read.array, labels)
+    assert read.array.dtype == (np.int16 if largest < 2**15 else np.int32)
+
+
 def test_labels_stored_as_floats_are_read(tmp_path):
     labels = np.array([0.0, 530.0, -2.0]).reshape(3, 1, 1)
     path = write_nifti(tmp_path / "a.nii.gz", labels)
@@ -154,8 +165,9 @@ def test_numbers_are_kept_as_stored_in_the_byte_order_of_this_machine(
     for read in (read_volume(tmp_path / name), read_label_map(tmp_path / name)):
         np.testing.assert_array_equal(read.array, array)
         assert read.array.dtype.isnative and read.warnings == ()
-        if read.array.dtype != np.int32:
-            assert read.array.dtype == np.dtype(dtype)
+    assert read_volume(tmp_path / name).array.dtype == np.dtype(dtype)
+    kept = np.dtype(dtype).itemsize <= 2
+    assert read_label_map(tmp_path / name).array.dtype == (np.dtype(dtype) if kept else np.int16)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.int64, np.uint64])
@@ -165,7 +177,7 @@ def test_images_of_64_bits_become_float32(dtype, tmp_path):
     assert read.array.dtype == np.float32
     np.testing.assert_array_equal(read.array, ARRAY)
     labels = read_label_map(tmp_path / "a.nii")
-    assert labels.array.dtype == np.int32
+    assert labels.array.dtype == np.int16
     np.testing.assert_array_equal(labels.array, ARRAY)
 
 
