@@ -14,7 +14,7 @@ from isal import igzip, igzip_lib
 from nibabel.spatialimages import HeaderDataError
 
 from medusis_tf.config.reading import ReadingConfig
-from medusis_tf.data.orientation import spans_space
+from medusis_tf.data.orientation import axis_codes, spans_space
 from medusis_tf.errors import UserError
 
 SUFFIXES = (".nii", ".nii.gz")
@@ -194,6 +194,8 @@ def _shape_and_type(
 
 def _affine(fields: Any, path: Path, config: ReadingConfig, doubts: list[str]) -> np.ndarray:
     sizes = fields["pixdim"][1:4]
+    if fields["pixdim"][0] not in (-1, 1):
+        fields["pixdim"][0] = 1  # as the NIfTI standard says of 0
     if int(fields["sform_code"]) > 0:
         affine = fields.get_sform()
     else:
@@ -203,8 +205,6 @@ def _affine(fields: Any, path: Path, config: ReadingConfig, doubts: list[str]) -
                 "Set it from the source of the data."
             )
         if int(fields["qform_code"]) > 0:
-            if fields["pixdim"][0] not in (-1, 1):
-                fields["pixdim"][0] = 1  # as the NIfTI standard says of 0
             affine = fields.get_qform()
         elif config.assume_axes is None:
             raise UserError(
@@ -239,10 +239,25 @@ def _doubtful_sizes(fields: Any, affine: np.ndarray) -> Iterator[str]:
     unit = _UNITS.get(int(fields["xyzt_units"]) & 7)
     if unit is not None:
         yield f"Its header gives lengths in {unit}; they are taken as millimetres."
+    if (other := _other_axes(fields)) not in (None, axis_codes(affine)):
+        yield (
+            f"Its sform, which is used, has the axes {axis_codes(affine)}, but its qform {other}: "
+            "programs that use the other one see it mirrored or turned."
+        )
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
     low, high = _PLAUSIBLE_MM
     if sizes.min() < low or sizes.max() > high:
         yield f"Its voxels measure {np.array2string(sizes, precision=4)} mm, which is unusual."
+
+
+def _other_axes(fields: Any) -> str | None:
+    """Axes of the qform where the sform is used, if it is there and sound."""
+    turn = np.array([fields[f"quatern_{letter}"] for letter in "bcd"], np.float64)
+    given = int(fields["sform_code"]) > 0 and int(fields["qform_code"]) > 0
+    if not given or not turn @ turn <= 1 or not np.all(fields["pixdim"][1:4] > 0):
+        return None
+    qform = fields.get_qform()
+    return axis_codes(qform) if spans_space(qform) else None
 
 
 def _scale(fields: Any, path: Path, doubts: list[str]) -> tuple[float, float]:

@@ -244,6 +244,18 @@ def test_axes_are_not_assumed_where_the_header_knows(tmp_path):
     assert (read.axes, read.warnings) == ("RAS", ())
 
 
+def test_two_contradicting_places_are_a_warning(tmp_path):
+    path = write_nifti(tmp_path / "a.nii", ARRAY, AFFINE, "RAS")
+    edit_nifti(path, qform_code=1, quatern_b=0, quatern_c=0, quatern_d=1)
+    assert nib.load(path).get_qform(coded=True)[1] == 1
+    read = read_volume(path)
+    assert read.axes == "RAS" and "but its qform LPS" in read.warnings[0]
+    edit_nifti(path, quatern_d=0)
+    assert read_volume(path).warnings == ()
+    edit_nifti(path, quatern_d=7)
+    assert read_volume(path).warnings == ()
+
+
 def test_unusual_sizes_and_units_are_warnings(tmp_path):
     path = write_nifti(tmp_path / "a.nii", ARRAY, lps_affine((0.001, 0.001, 0.002)))
     edit_nifti(path, xyzt_units=1)
