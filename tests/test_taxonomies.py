@@ -9,6 +9,7 @@ import yaml
 from skimage.color import rgb2lab
 
 from medusis_tf.config.load_taxonomy import load_label_source, load_taxonomy
+from medusis_tf.config.taxonomy import Taxonomy
 
 FOLDER = Path(__file__).parents[1] / "configs" / "taxonomies"
 FILES = sorted(FOLDER.glob("*.yaml"))
@@ -90,10 +91,18 @@ def test_the_two_orders_differ_in_nothing_but_the_order():
     )
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["v1", "v2", "mr", "body", "tissue_types"],
-)
+def test_the_rest_of_the_body_can_be_a_class_as_the_comments_say():
+    values = yaml.safe_load((FOLDER / "synthrad31.yaml").read_text())
+    moved = ["body_trunc", "body_extremities"]
+    background = values["classes"][0]["sources"]
+    background[:] = [name for name in background if name not in moved]
+    other = {"id": 31, "name": "body_other", "colour": [90, 90, 90], "sources": moved}
+    values["classes"].append(other)
+    values["order"].insert(0, "body_other")
+    assert Taxonomy.model_validate(values).paint_order()[:3] == (0, 31, 29)
+
+
+@pytest.mark.parametrize("name", ["v1", "v2", "mr", "body", "tissue_types"])
 def test_synthrad31_takes_every_class_of_totalsegmentator(name):
     names = source(f"totalsegmentator_{name}").values()
     assert [n for n in names if table("synthrad31").class_of(n) is None] == []

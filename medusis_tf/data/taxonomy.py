@@ -83,6 +83,7 @@ def read_masks(folder: Path, taxonomy: Taxonomy, reading: ReadingConfig) -> Volu
                 canvas = dataclasses.replace(mask, array=array, warnings=left_out)
             _check_grid(canvas, mask)
             _paint_mask(canvas.array, mask, class_)
+            del mask  # or it would stay in memory while the next one is read
     if canvas is None:
         raise UserError(
             f"{folder} holds no mask of any class: {left_out[0]}. "
@@ -140,7 +141,8 @@ def merge(layers: Iterable[Volume], taxonomy: Taxonomy) -> Volume:
             continue
         _check_grid(merged, layer)
         for below, above in _slabs(merged.array, layer.array):
-            np.copyto(below, above, where=ranks[above] > ranks[below])
+            higher = np.take(ranks, above, mode="clip") > np.take(ranks, below, mode="clip")
+            np.copyto(below, above, where=higher)
         warnings = merged.warnings + layer.warnings
         merged = dataclasses.replace(merged, warnings=warnings)
     if merged is None:
