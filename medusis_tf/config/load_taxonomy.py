@@ -64,12 +64,13 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
-            if isinstance(key, str | int) and key in seen:
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.value == "<<":
+                continue
+            key = self.construct_object(key_node)  # type: ignore[no-untyped-call]
+            if key in seen:
                 line = key_node.start_mark.line + 1
                 raise yaml.YAMLError(f"line {line} gives {key!r} a second time")
-            if isinstance(key, str | int):
-                seen.add(key)
+            seen.add(key)
         return super().construct_mapping(node, deep)
 
 

@@ -114,6 +114,20 @@ def test_what_is_wrong_with_a_label_source_is_told(file, change, message):
     assert message in str(caught.value)
 
 
+def test_yaml_may_share_parts(file):
+    text = "common: &common {0: air, 1: fat}\nname: x\nlabels: {<<: *common, 1: liver, 2: bone}\n"
+    with pytest.raises(UserError, match="common: unknown key"):
+        load_label_source(file(text))
+    text = "name: x\nlabels: {<<: {0: air, 1: fat}, 1: liver}\n"
+    assert load_label_source(file(text)) == {0: "air", 1: "liver"}
+
+
+@pytest.mark.parametrize("key", ["[1, 2]", "{a: b}", "!!python/name:os.system"])
+def test_strange_keys_are_refused(file, key):
+    with pytest.raises(UserError, match=r"table\.yaml is not"):
+        load_label_source(file(f"name: x\nlabels: {{{key}: liver}}\n"))
+
+
 def test_a_label_source_is_no_class_table(file):
     with pytest.raises(UserError, match=r"labels\), not what the classes of an experiment"):
         load_taxonomy(file(SOURCE))
