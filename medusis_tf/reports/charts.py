@@ -152,9 +152,9 @@ class LogScale:
             return 0.0
         return round(max(_SMALLEST_BAR, 1 + math.log10(fraction) / self.decades), 4)
 
-    def ticks(self) -> tuple[tuple[float, str], ...]:
-        """Place from 0 to 1 and text of the decades, at most five of them."""
-        step = -(-self.decades // 4)
+    def ticks(self, number: int) -> tuple[tuple[float, str], ...]:
+        """Place from 0 to 1 and text of the decades, at most so many of them."""
+        step = -(-self.decades // (number - 1))
         exponents = range(0, self.decades + 1, step)
         return tuple((1 - e / self.decades, percent(10.0**-e)) for e in reversed(exponents))
 

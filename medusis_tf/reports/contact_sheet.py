@@ -27,8 +27,7 @@ _OUTLINE = (0, 229, 255)
 class Tile:
     """One slice; each picture is a `data:` address, or None where there is nothing to show.
 
-    `outline` is transparent but for the edge of the body mask, to be laid over the image, or over
-    the label map where there is no image.
+    `outline` is transparent but for the edge of the body mask, to be laid over the image.
     """
 
     slice_index: int
@@ -77,7 +76,7 @@ def contact_sheet(
                 int(slice_indices[place]),
                 None if labels is None else _label_picture(labels, palette, (width, height)),
                 None if grey is None else _image_picture(grey, (width, height)),
-                None if mask is None else _outline_picture(mask, (width, height)),
+                None if mask is None or grey is None else _outline_picture(mask, (width, height)),
             )
         )
     return ContactSheet(width, height, tuple(tiles))

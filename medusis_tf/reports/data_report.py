@@ -169,7 +169,7 @@ def _content(data: DataConfig, shards: Shards, name: str | None) -> dict[str, An
         "sheets": [
             Sheet(entry, pictures[entry.subject], _sparks(entry, raw, after)) for entry in chosen
         ],
-        "any_outline": any("body_mask" in entry.kinds for entry in chosen),
+        "any_outline": any({"body_mask", "image"} <= set(entry.kinds) for entry in chosen),
         "num_with_slices": len(with_slices),
     }
 
