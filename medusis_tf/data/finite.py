@@ -45,17 +45,21 @@ def settle_not_finite(
         )
     if bad == values.size:
         raise UserError(f"{path} holds no voxel that is a finite number. Leave it out.")
+    least = _replace(values, slope, intercept)
+    return (
+        f"{bad} of its {values.size} voxels are NaN or infinite: "
+        f"replaced by the least intensity, {least * slope + intercept:g}.",
+    )
+
+
+def _replace(values: np.ndarray, slope: float, intercept: float) -> float:
     pick = np.min if slope >= 0 else np.max
     least = pick(
         [pick(part[good]) for part, good in _slabs(values, slope, intercept) if good.any()]
     )
     for part, good in _slabs(values, slope, intercept):
         part[~good] = least
-    shown = float(least) * slope + intercept
-    return (
-        f"{bad} of its {values.size} voxels are NaN or infinite: "
-        f"replaced by the least intensity, {shown:g}.",
-    )
+    return float(least)
 
 
 def _slabs(

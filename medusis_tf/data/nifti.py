@@ -11,7 +11,13 @@ from medusis_tf.data.finite import settle_not_finite
 from medusis_tf.data.grid import Grid
 from medusis_tf.data.nifti_header import SUFFIXES, NiftiHeader, open_nifti
 from medusis_tf.data.nifti_voxels import read_voxels, to_float32
-from medusis_tf.data.orientation import axis_codes, from_lps, lps_grid, to_lps
+from medusis_tf.data.orientation import (
+    affine_in_order,
+    axis_codes,
+    from_lps,
+    lps_grid,
+    to_lps,
+)
 from medusis_tf.data.volume import Volume
 from medusis_tf.data.whole_numbers import WholeNumbers
 from medusis_tf.errors import UserError
@@ -99,20 +105,20 @@ def _volume(
 def write_volume(
     path: Path,
     array: np.ndarray,
-    reference: Path,
+    reference: Path | Grid,
     description: str = DESCRIPTION,
     config: ReadingConfig = _READING,
 ) -> None:
-    """Write an array in LPS order onto the grid, affine and axis order of another file.
+    """Write an array in LPS order onto the grid, affine and axis order of another volume.
 
-    Of the reference's header only the place in the world is kept: no text, no extensions. The file
+    Of a file's header only the place in the world is kept: no text, no extensions. The file
     appears whole or not at all.
 
     Args:
         path: Ends in `.nii` or `.nii.gz`; replaced if it exists.
         array: `[x, y, z]`, of the reference's shape in LPS order. Floats are stored as float32,
             integers and booleans as the smallest of uint8, int16, uint16 and int32 that fits.
-        reference: A NIfTI file.
+        reference: A NIfTI file, or the grid of a volume from elsewhere.
         description: For the header's `descrip`, at most 79 bytes.
         config: How the reference is read.
 
@@ -122,24 +128,35 @@ def write_volume(
     """
     if not path.name.endswith(SUFFIXES):
         raise UserError(f"{path} must end in .nii or .nii.gz.")
-    with open_nifti(reference, config) as (source, _):
-        pass
-    stored = from_lps(array, source.affine)
-    if stored.shape != source.shape:
+    header, affine, shape = _place(reference, config)
+    if array.shape != shape:
         raise ValueError(
-            f"the array must have the shape of {reference}. "
-            f"Received: {stored.shape}, {source.shape}"
+            f"the array must have the shape of its reference. Received: {array.shape}, {shape}"
         )
+    stored = from_lps(array, affine)
     stored = stored.astype(_storage_dtype(stored), copy=False)
-    header = type(source.fields)()
     header.set_data_dtype(stored.dtype)
-    header.set_data_shape(source.shape)
-    header["pixdim"][:4] = source.fields["pixdim"][:4]
-    for field in _GRID_FIELDS:
-        header[field] = source.fields[field]
+    header.set_data_shape(stored.shape)
     header["descrip"] = description.encode()
     kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
-    _save_whole(kind(stored, source.affine, header), path)
+    _save_whole(kind(stored, affine, header), path)
+
+
+def _place(
+    reference: Path | Grid, config: ReadingConfig
+) -> tuple[Any, np.ndarray, tuple[int, int, int]]:
+    """A header that says where the voxels lie and nothing else, its affine, the LPS shape."""
+    if isinstance(reference, Grid):
+        header = nib.Nifti1Header()
+        header.set_xyzt_units("mm")
+        affine = affine_in_order(reference.axes, reference.shape, reference.affine)
+        return header, affine, reference.shape
+    with open_nifti(reference, config) as (source, _):
+        header = type(source.fields)()
+        header["pixdim"][:4] = source.fields["pixdim"][:4]
+        for field in _GRID_FIELDS:
+            header[field] = source.fields[field]
+        return header, source.affine, lps_grid(source.shape, source.affine)[0]
 
 
 def _save_whole(image: Any, path: Path) -> None:

@@ -36,6 +36,12 @@ def from_lps(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
     return orientations.apply_orientation(array, back)
 
 
+def affine_in_order(axes: str, shape: tuple[int, int, int], affine: np.ndarray) -> np.ndarray:
+    """Affine of an LPS grid's indices when it is stored with other axes, such as `RAS`."""
+    there = orientations.ornt_transform(_LPS, orientations.axcodes2ornt(tuple(axes)))
+    return affine @ orientations.inv_ornt_aff(there, shape)
+
+
 def axis_codes(affine: np.ndarray) -> str:
     """Where stored indices grow to, such as `RAS`."""
     return "".join(orientations.aff2axcodes(affine))

@@ -104,10 +104,21 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["a.nii"]
 
 
+@pytest.mark.parametrize("axes", AXIS_ORDERS)
+def test_a_grid_stands_for_the_file(axes, tmp_path):
+    source = write_nifti(tmp_path / "a.nii", ARRAY, AFFINE, axes)
+    write_volume(tmp_path / "b.nii", ARRAY, read_grid(source))
+    original, written = nib.load(source), nib.load(tmp_path / "b.nii")
+    np.testing.assert_array_equal(written.get_fdata(), original.get_fdata())
+    np.testing.assert_allclose(written.affine, original.affine)
+    assert written.header.get_xyzt_units()[0] == "mm"
+
+
 def test_write_refuses_another_shape(tmp_path):
-    source = write_nifti(tmp_path / "a.nii", ARRAY)
-    with pytest.raises(ValueError, match="shape"):
-        write_volume(tmp_path / "b.nii", ARRAY[1:], source)
+    source = write_nifti(tmp_path / "a.nii", ARRAY, AFFINE, "SLP")
+    for reference in (source, read_grid(source)):
+        with pytest.raises(ValueError, match="shape"):
+            write_volume(tmp_path / "b.nii", ARRAY[1:], reference)
 
 
 def test_one_frame_of_4d_is_read_as_3d(tmp_path):
