@@ -16,28 +16,17 @@ from medusis_tf.data.slices import SliceGrid
 from medusis_tf.errors import UserError
 from medusis_tf.reports import data_summary, number_format
 from medusis_tf.reports.charts import (
-    NUM_COLOURS,
     SPARK_FRAME,
     STRIP_FRAME,
-    CurveChart,
     Dot,
     LogScale,
-    curve_chart,
     dot_strip,
-    median_path,
     nice_ticks,
-    share_path,
 )
 from medusis_tf.reports.contact_sheet import ContactSheet, contact_sheet
 from medusis_tf.reports.data_descriptions import describe_scale, describe_settings
-from medusis_tf.reports.intensity_curves import (
-    IntensityCurves,
-    evenly_spread,
-    farthest,
-    raw_curves,
-    scaled_curves,
-    scaled_shares,
-)
+from medusis_tf.reports.intensity_charts import Spark, split_intensities
+from medusis_tf.reports.intensity_curves import evenly_spread, scaled_shares
 
 if TYPE_CHECKING:
     from medusis_tf.data.shards import Shards
@@ -48,33 +37,12 @@ _TEMPLATE = "data_report.html.jinja"
 
 
 @dataclass(frozen=True)
-class Spark:
-    """A small histogram of one subject over the median of its split."""
-
-    title: str
-    path: str
-    median: str | None
-
-
-@dataclass(frozen=True)
 class Sheet:
     """The contact sheet of one subject and its histograms before and after scaling."""
 
     record: SubjectRecord
     pictures: ContactSheet
     sparks: tuple[Spark, ...]
-
-
-@dataclass(frozen=True)
-class SplitIntensities:
-    """The histograms of one split; `num_drawn` of `num_subjects` were read for `scaled`."""
-
-    split: Split
-    num_subjects: int
-    raw: CurveChart
-    scaled: CurveChart | None
-    num_drawn: int
-    beyond: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -142,8 +110,9 @@ def _content(data: DataConfig, shards: Shards, name: str | None) -> dict[str, An
     with_slices = [entry for entry in manifest.subjects if entry.num_slices]
     chosen = chosen_subjects(with_slices, list(warnings), MAXIMUM_SHEETS)
     pictures, scaled = _read_slices(data, shards, chosen)
-    raw = {split: _raw_curves(manifest, split) for split in get_args(Split)}
-    after = {split: _scaled_curves(chosen, scaled, split) for split in get_args(Split)}
+    drawn = [split_intensities(each, manifest.subjects, scaled) for each in get_args(Split)]
+    intensities = [each for each in drawn if each is not None]
+    sparks = {name: those for each in intensities for name, those in each.sparks.items()}
     groups = data_summary.class_groups(manifest)
     fractions = [group.fraction(entry.id) for group in groups for entry in data.classes]
     return {
@@ -159,15 +128,11 @@ def _content(data: DataConfig, shards: Shards, name: str | None) -> dict[str, An
         "groups": groups,
         "log_scale": LogScale.of(fractions),
         "untrained": data_summary.untrained_classes(manifest),
-        "intensities": [
-            _split_intensities(split, curves, after[split], [entry.subject for entry in chosen])
-            for split, curves in raw.items()
-            if curves is not None
-        ],
+        "intensities": intensities,
         "axes": data_summary.axes_counts(manifest.subjects),
         **_spacing_content(manifest),
         "sheets": [
-            Sheet(entry, pictures[entry.subject], _sparks(entry, raw, after)) for entry in chosen
+            Sheet(entry, pictures[entry.subject], sparks.get(entry.subject, ())) for entry in chosen
         ],
         "any_outline": any({"body_mask", "image"} <= set(entry.kinds) for entry in chosen),
         "num_with_slices": len(with_slices),
@@ -194,53 +159,6 @@ def _read_slices(
         if slices.image is not None:
             scaled[entry.subject] = scaled_shares(slices.image)
     return pictures, scaled
-
-
-def _raw_curves(manifest: Manifest, split: Split) -> IntensityCurves | None:
-    histograms = {
-        entry.subject: entry.histogram
-        for entry in manifest.subjects
-        if entry.split == split and entry.histogram is not None
-    }
-    return raw_curves(histograms) if histograms else None
-
-
-def _scaled_curves(
-    chosen: Sequence[SubjectRecord], scaled: dict[str, np.ndarray], split: Split
-) -> IntensityCurves | None:
-    shares = {
-        entry.subject: scaled[entry.subject]
-        for entry in chosen
-        if entry.split == split and entry.subject in scaled
-    }
-    return scaled_curves(shares) if shares else None
-
-
-def _split_intensities(
-    split: Split, raw: IntensityCurves, scaled: IntensityCurves | None, drawn: Sequence[str]
-) -> SplitIntensities:
-    coloured = farthest([raw] if scaled is None else [raw, scaled], NUM_COLOURS)
-    return SplitIntensities(
-        split,
-        len(raw.subjects),
-        curve_chart(raw, coloured, drawn),
-        None if scaled is None else curve_chart(scaled, coloured, drawn),
-        0 if scaled is None else len(scaled.subjects),
-        raw.beyond,
-    )
-
-
-def _sparks(
-    entry: SubjectRecord,
-    raw: dict[Split, IntensityCurves | None],
-    scaled: dict[Split, IntensityCurves | None],
-) -> tuple[Spark, ...]:
-    sparks = []
-    for title, curves in (("as stored", raw[entry.split]), ("scaled", scaled[entry.split])):
-        if curves is not None and entry.subject in curves.subjects:
-            path = share_path(curves.share_of(entry.subject), SPARK_FRAME)
-            sparks.append(Spark(title, path, median_path(curves, SPARK_FRAME)))
-    return tuple(sparks)
 
 
 def _spacing_content(manifest: Manifest) -> dict[str, Any]:

@@ -55,7 +55,8 @@ class ClassGroup:
 class Spacings:
     """Voxel spacings of one domain along one axis of the body.
 
-    `outliers` are subjects whose spacing is further from the median than `OUTLIER_FACTOR`.
+    `outliers` are subjects whose spacing is further from the median than `OUTLIER_FACTOR`, the
+    furthest first.
     """
 
     domain: str
@@ -162,11 +163,12 @@ def spacings(subjects: Sequence[SubjectRecord]) -> tuple[Spacings, ...]:
         for axis, direction in enumerate(DIRECTIONS):
             values = [entry.volume_spacing_mm[axis] for entry in entries]
             median = float(np.median(values))
-            outliers = tuple(
-                (entry.subject, value)
+            far = [
+                (max(value / median, median / value), entry.subject, value)
                 for entry, value in zip(entries, values, strict=True)
-                if max(value / median, median / value) > OUTLIER_FACTOR
-            )
+            ]
+            far.sort(key=lambda each: -each[0])
+            outliers = tuple((name, mm) for factor, name, mm in far if factor > OUTLIER_FACTOR)
             domain = _STREAM_TITLES[stream]
             summaries.append(Spacings(domain, direction, tuple(values), median, outliers))
     return tuple(summaries)
