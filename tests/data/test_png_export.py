@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from medusis_tf.data.png_export import export_png
+from medusis_tf.data.reading import read_label_map, read_volume
 from medusis_tf.errors import UserError
 from tests.reports.prepared_data import prepared_data, prepared_subject
 
@@ -173,3 +174,14 @@ def test_nothing_is_left_of_an_export_that_fails(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"cannot write PNG files to .*png: No space left"):
         export_png(shards, data, tmp_path / "png")
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+def test_exported_slices_can_be_read_as_volumes(tmp_path):
+    label_map, stored = labels(), levels()
+    subject = prepared_subject("a", label_map, as_read(stored))
+    data, shards = prepared_data(tmp_path, [subject])
+    export_png(shards, data, tmp_path / "png")
+    image = read_volume(tmp_path / "png/train/images")
+    np.testing.assert_array_equal(image.array, stored.transpose(2, 1, 0))
+    found = read_label_map(tmp_path / "png/train/labels")
+    np.testing.assert_array_equal(found.array, label_map.transpose(2, 1, 0))
