@@ -1,10 +1,14 @@
-"""Slices per second that training batches are made at, beside the machine's memory speed.
+"""Slices per second that training batches are made at, beside what the machine can do.
 
-    python -m benchmarks.input_pipeline [--size 128] [--batch-size 16] [--json]
+    python -m benchmarks.input_pipeline [--size 256] [--batch-size 16] [--json FILE]
 
-Label maps and images of a phantom are prepared, then batches are drawn: reading, shuffling,
-flipping and conversion to float32 included. One slice is one label map and one image. The roofline
-is what plain memory copies would allow for the bytes that a batch must be written with once.
+A pair is one label map (uint8) and one image (uint16 in the shards, float32 in the batch): read,
+decoded, augmented and batched. The variants take turns, and the median of their turns counts, so
+that a busy moment of the machine does not fall on one of them alone.
+
+The roofline is what copying memory allows for the bytes that a pair must be read and written with.
+One-hot label maps, which the networks need, are made on the device: `one_hot_in_pipeline` shows
+what it would cost to make them here.
 """
 
 import argparse
@@ -14,96 +18,120 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+from benchmarks.phantom_experiment import phantom_experiment
+from benchmarks.roofline import roofline
 
-CLASSES = ("background", "fat", "soft_tissue", "bone", "tumour")
+AUGMENTED = {
+    "flip": True,
+    "rotation_degrees": 10.0,
+    "scale": 0.1,
+    "translation": 0.05,
+    "gamma": 0.3,
+    "bias_field": 0.3,
+}
+MOVED = {**AUGMENTED, "gamma": 0.0, "bias_field": 0.0}
+STILL = {"flip": False}
+NUM_CLASSES = 31  # of the thesis's class table, for one-hot label maps
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", type=int, default=128, help="rows and columns of a slice")
+    parser.add_argument("--size", type=int, default=256, help="rows and columns of a slice")
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=200, help="batches of one repeat")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--steps", type=int, default=40, help="batches of one turn")
+    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--json", type=Path, help="also write the figures here")
     arguments = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.basicConfig(level=logging.WARNING)
-    result = measure(arguments.size, arguments.batch_size, arguments.steps, arguments.repeats)
+    result = measure(arguments.size, arguments.batch_size, arguments.steps, arguments.turns)
     if arguments.json:
-        print(json.dumps(result))
-        return
+        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
     for name, value in result.items():
-        print(f"{name:28} {value:,.1f}" if isinstance(value, float) else f"{name:28} {value}")
+        print(f"{name:44} {value:12,.1f}" if isinstance(value, float) else f"{name:44} {value:>12}")
 
 
-def measure(size: int, batch_size: int, steps: int, repeats: int) -> dict[str, float | int]:
-    """Median slices per second over repeats, with the roofline."""
-    from medusis_tf.data.dataset import training_batches
-    from medusis_tf.data.shards import prepare_shards
-
+def measure(size: int, batch_size: int, steps: int, turns: int) -> dict[str, float | int]:
+    """Median, slowest and fastest pairs per second of each variant, with the roofline."""
+    result: dict[str, float | int] = {"size": size, "batch_size": batch_size}
     with tempfile.TemporaryDirectory() as folder:
-        config = experiment(Path(folder), size, batch_size)
-        batches = iter(training_batches(config, prepare_shards(config)))
-        for _ in range(20):
-            next(batches)
-        rates = []
-        for _ in range(repeats):
-            start = time.perf_counter()
-            for _ in range(steps):
-                next(batches)
-            rates.append(steps * batch_size / (time.perf_counter() - start))
-    bytes_per_slice = size * size * (1 + 4)
-    copy_rate = memory_copy_rate()
-    return {
-        "size": size,
-        "batch_size": batch_size,
-        "slices_per_second": statistics.median(rates),
-        "slowest_repeat": min(rates),
-        "fastest_repeat": max(rates),
-        "memory_copy_gb_per_second": copy_rate / 1e9,
-        "roofline_slices_per_second": copy_rate / bytes_per_slice,
-        "cpu_cores": len(os.sched_getaffinity(0)),
-    }
+        streams = {
+            name: start() for name, start in variants(Path(folder), size, batch_size).items()
+        }
+        rates: dict[str, list[float]] = {name: [] for name in streams}
+        for turn in range(turns + 1):
+            for name, batches in streams.items():
+                rate = _rate(batches, steps, batch_size)
+                if turn > 0:  # the first compiles and warms up
+                    rates[name].append(rate)
+    for name, values in rates.items():
+        result[f"{name}_pairs_per_second"] = statistics.median(values)
+        result[f"{name}_slowest"] = min(values)
+        result[f"{name}_fastest"] = max(values)
+    result |= roofline()
+    pixels = size * size
+    result["bytes_per_pair_with_label_ids"] = pixels * (1 + 4)
+    result["bytes_per_pair_with_one_hot"] = pixels * (4 * NUM_CLASSES + 4)
+    touched = pixels * (1 + 2 + 1 + 4)  # ids and levels in, ids and float32 out
+    copied = float(result["memory_copy_gb_per_second"]) * 1e9
+    result["roofline_pairs_per_second"] = copied * 2 / touched  # a copy reads and writes
+    return result
 
 
-def experiment(folder: Path, size: int, batch_size: int):
-    """A configuration on a phantom of 2 x 100 label maps and 2 x 100 images."""
+def variants(folder: Path, size: int, batch_size: int) -> dict[str, Callable[[], Iterator[Any]]]:
+    """What is compared: each starts a stream of batches."""
     from medusis_tf.config.load import validate
+    from medusis_tf.data.dataset import training_batches
     from medusis_tf.data.phantom import write_phantom_dataset
+    from medusis_tf.data.preparation import prepare_shards
 
-    subjects = write_phantom_dataset(folder / "volumes", 2, 2, shape=(64, 64, 100))
-    values = {
-        "name": "input_pipeline",
-        "data": {
-            "root": folder / "volumes",
-            "cache": folder / "cache",
-            "classes": [
-                {"id": i, "name": name, "colour": (0, 0, 0)} for i, name in enumerate(CLASSES)
-            ],
-            "subjects": [entry.model_dump() for entry in subjects],
-            "image_size": (size, size),
-            "field_of_view_mm": (128, 128),
-        },
-        "generator": {"name": "oasis"},
-        "training": {"batch_size": batch_size},
+    subjects = write_phantom_dataset(folder / "volumes", 2, 2, shape=(64, 64, 200))
+
+    def stream(augmentation: dict[str, Any], cache: str = "shards"):
+        values = phantom_experiment(
+            folder / "volumes",
+            folder / "cache",
+            subjects,
+            size,
+            batch_size,
+            field_of_view_mm=[128, 128],
+            cache=cache,
+            augmentation=augmentation,
+        )
+        config = validate(values, Path("benchmark"))
+        return training_batches(config, prepare_shards(config))
+
+    def encoded():
+        import tensorflow as tf
+
+        def encode(batch):
+            one_hot = tf.one_hot(batch["label_map"], NUM_CLASSES, dtype=tf.float32)
+            return {**batch, "label_map": one_hot}
+
+        return stream(AUGMENTED).map(encode, tf.data.AUTOTUNE).prefetch(2)
+
+    return {
+        "read": lambda: iter(stream(STILL)),
+        "flipped": lambda: iter(stream({"flip": True})),
+        "moved": lambda: iter(stream(MOVED)),
+        "augmented": lambda: iter(stream(AUGMENTED)),
+        "augmented_from_memory": lambda: iter(stream(AUGMENTED, "memory")),
+        "one_hot_in_pipeline": lambda: iter(encoded()),
     }
-    return validate(values, Path("benchmark"))
 
 
-def memory_copy_rate(megabytes: int = 64, repeats: int = 9) -> float:
-    """Median bytes per second written by one thread copying an array."""
-    source = np.ones(megabytes * 2**20, np.uint8)
-    target = np.empty_like(source)
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        np.copyto(target, source)
-        seconds.append(time.perf_counter() - start)
-    return source.nbytes / statistics.median(seconds)
+def _rate(batches: Iterator[Any], steps: int, batch_size: int) -> float:
+    for _ in range(8):  # what was made ahead while others had their turn
+        next(batches)
+    start = time.perf_counter()
+    for _ in range(steps):
+        next(batches)
+    return steps * batch_size / (time.perf_counter() - start)
 
 
 if __name__ == "__main__":
