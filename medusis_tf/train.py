@@ -39,7 +39,7 @@ def train(
     from medusis_tf.training.run_dir import check_run_dir, write_run_dir
 
     check_run_dir(experiment, resume)
-    from medusis_tf.data.shards import prepare_shards
+    from medusis_tf.data.preparation import prepare_shards
     from medusis_tf.training.loop import TrainingLoop
 
     shards = prepare_shards(experiment)

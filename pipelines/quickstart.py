@@ -41,7 +41,7 @@ def quickstart(
     logger.info("writing phantom volumes to %s", data)
     write_phantom_dataset(data, num_label_subjects=4, num_image_subjects=4)
 
-    here = [f"data.root={data}", f"data.cache={folder / 'cache'}", f"runs_dir={runs}"]
+    here = [f"data.root={data}", f"data.cache_dir={folder / 'cache'}", f"runs_dir={runs}"]
     _command("medusis_tf.train", "--config", str(config), *here, f"name={NAME}", *(overrides or []))
     _command("medusis_tf.evaluate", "--run", str(runs / NAME))
     _command("medusis_tf.export", "--run", str(runs / NAME), "--out", str(models))

@@ -31,7 +31,7 @@ def config_file(tmp_path):
         runs_dir=str(tmp_path / "runs"),
         data={
             "root": str(tmp_path),
-            "cache": str(tmp_path / "cache"),
+            "cache_dir": str(tmp_path / "cache"),
             "field_of_view_mm": [40, 40],
         },
     )

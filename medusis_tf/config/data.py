@@ -9,7 +9,7 @@ from medusis_tf.config.augmentation import AugmentationConfig
 from medusis_tf.config.intensity import IntensityConfig, PercentileIntensity
 from medusis_tf.config.reading import ReadingConfig
 from medusis_tf.config.section import Section
-from medusis_tf.config.taxonomy import ClassEntry, Taxonomy
+from medusis_tf.config.taxonomy import ClassEntry, LabelId, Taxonomy
 
 Split = Literal["train", "validation", "test"]
 Stream = Literal["label_map", "image"]
@@ -102,7 +102,7 @@ class DataConfig(Section):
     classes: Annotated[tuple[ClassEntry, ...], Field(min_length=2)]
     order: tuple[str, ...] = ()
     unlisted: str | None = None
-    label_sources: dict[str, dict[NonNegativeInt, str]] = Field(default_factory=dict)
+    label_sources: dict[str, dict[LabelId, str]] = Field(default_factory=dict)
     subjects: Annotated[tuple[Subject, ...], Field(min_length=1)]
     pairing: Pairing = "unpaired"
     pair_by: Literal["world", "voxel"] = "world"

@@ -9,6 +9,7 @@ from typing import Any
 import pydantic
 import yaml
 
+from medusis_tf.config.data_references import choose_subject_list, inline_references
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.errors import UserError
 
@@ -20,7 +21,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
     """Read the configuration of an experiment.
 
     The values of the preset come first, then those of the file, then the overrides. A
-    `data.taxonomy` (a path, relative to the file) is replaced by the classes it holds.
+    `data.taxonomy`, `data.manifest` and the like are replaced by what they name.
     `data.root` that is given nowhere is taken from the environment variable `MEDUSIS_DATA`.
 
     Args:
@@ -31,13 +32,16 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
         UserError: The file cannot be read, or holds or lacks what it should not; one line for
             each problem.
     """
-    chosen = merge(read_yaml(path), parse_overrides(overrides))
+    changes = parse_overrides(overrides)
+    chosen = merge(read_yaml(path), changes)
     values = merge(_preset(chosen.get("preset", "default")), chosen)
     data = values.get("data")
     if isinstance(data, dict):
-        _inline_taxonomy(data, path)
         if data.get("root") is None and DATA_ROOT_VARIABLE in os.environ:
             data["root"] = os.environ[DATA_ROOT_VARIABLE]
+        data_changes = changes.get("data")
+        choose_subject_list(data, data_changes if isinstance(data_changes, dict) else {}, path)
+        inline_references(data, path)
     return validate(values, path)
 
 
@@ -117,15 +121,6 @@ def _preset(name: object) -> dict[str, Any]:
     # "default" is what the sections say by themselves; an unknown name is left to validation.
     path = _PRESETS / f"{name}.yaml"
     return read_yaml(path) if name == "thesis" else {}
-
-
-def _inline_taxonomy(data: dict[str, Any], config_path: Path) -> None:
-    taxonomy = data.pop("taxonomy", None)
-    if taxonomy is None:
-        return
-    if "classes" in data:
-        raise UserError(f"{config_path}: give data.taxonomy or data.classes, not both.")
-    data["classes"] = read_yaml(config_path.parent / str(taxonomy)).get("classes")
 
 
 def _describe(problem: Any) -> str:

@@ -10,7 +10,8 @@ from medusis_tf.config.section import Section
 class ReadingConfig(Section):
     """What to do with volumes whose headers or values are doubtful.
 
-    `not_finite`: voxels that are NaN or infinite are an error, or become the volume's least value.
+    `not_finite`: voxels of images that are NaN or infinite are an error, or become the volume's
+    least value; in label maps they are always an error.
     `assume_axes`: three letters such as `RAS` or `LPS`, the axes of volumes whose headers do not
     say where they lie; without it they are an error. `maximum_voxels`: more are not read.
     """

@@ -2,130 +2,206 @@
 
 The batch of a step is a pure function of the experiment's seed and the step: all randomness is
 stateless and keyed by the stream, the epoch and the step, and none depends on TensorFlow's global
-seed. Label maps and images are shuffled independently of each other: unpaired.
+seed. Records are gathered by number from files that are mapped into memory: any order costs the
+same, no shuffle buffer is held, and no more files are open than there are kinds of slices.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from enum import IntEnum
 
+import numpy as np
 import tensorflow as tf
 
 from medusis_tf.config.data import Stream
 from medusis_tf.config.experiment import ExperimentConfig
-from medusis_tf.data.conversion import IMAGE_LEVELS
-from medusis_tf.data.shards import Shards
+from medusis_tf.data.augmentation import augment_image, move_label_map
+from medusis_tf.data.manifest import Kind
+from medusis_tf.data.records import FOOTER_BYTES, HEADER_BYTES
+from medusis_tf.data.shards import Shards, framed_bytes
 
-# Subjects whose slices are mixed while reading, where a stream is too large to be shuffled whole.
-_FILES_AT_ONCE = 16
+# `nearest_position`: how far from the nearest image, as a fraction of all images in the order of
+# their positions, one is drawn.
+POSITION_WINDOW = 0.025
+
+_Numbers = dict[Stream, tf.Tensor]
 
 
 class _Purpose(IntEnum):
     """What random numbers are for."""
 
-    FILE_ORDER = 0
-    SLICE_ORDER = 1
-    FLIP = 2
+    LABEL_MAP_ORDER = 0
+    IMAGE_ORDER = 1
+    POSITION = 2
+    LABEL_MAP = 3
+    IMAGE = 4
 
 
 def training_batches(
-    config: ExperimentConfig, shards: Shards, start_step: int = 0
+    config: ExperimentConfig, shards: Shards, start_step: int = 0, body_mask: bool = False
 ) -> tf.data.Dataset:
-    """Endless batches of label maps and, unpaired, images of the training split.
+    """Endless batches of label maps and images of the training split.
+
+    How they are matched is `data.pairing`: `unpaired` and `disjoint` shuffle both streams
+    independently of each other, `paired` takes both from one slice, and `nearest_position` draws
+    images near the label map's relative position in the body.
 
     Args:
         config: The experiment.
         shards: Its prepared slices.
-        start_step: Number of batches already used. Those of earlier epochs cost nothing to pass
-            over, those of the current one are read but not decoded.
+        start_step: Number of batches already used; passing them over reads nothing.
+        body_mask: Whether the body masks of the label maps come too.
 
     Returns:
         Dataset of `{"label_map": [batch, height, width] uint8, "image": [batch, height, width,
-        channels] float32 in [-1, 1]}`, the batch that of all replicas together.
+        channels] float32 in [-1, 1]}` and, if asked, `"body_mask": [batch, height, width] uint8`
+        of 0 and 1; the batch is that of all replicas together.
     """
-    label_maps = _batched_records(config, shards, "label_map", start_step)
-    images = _batched_records(config, shards, "image", start_step)
+    batch = _Batch(config, shards, body_mask)
     options = tf.data.Options()
     options.deterministic = True
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return (
-        tf.data.Dataset.zip(label_maps, images)
+        _record_numbers(config, shards, start_step)
+        .batch(config.training.batch_size, drop_remainder=True)
         .enumerate(start=start_step)
-        .map(lambda step, records: _decode(config, step, *records), tf.data.AUTOTUNE)
+        .map(batch, tf.data.AUTOTUNE)
         .prefetch(tf.data.AUTOTUNE)
         .with_options(options)
     )
 
 
-def _batched_records(
-    config: ExperimentConfig, shards: Shards, stream: Stream, start_step: int
-) -> tf.data.Dataset:
-    """Endless batches of undecoded records, from `start_step` on."""
-    files = [str(path) for path in shards.files("train", stream)]
-    batch_size = config.training.batch_size
-    epoch, used = divmod(start_step * batch_size, shards.num_slices("train", stream))
-    return (
-        tf.data.Dataset.range(epoch, tf.int64.max)
-        .flat_map(lambda number: _epoch(config, stream, files, number))
-        .skip(used)
-        .batch(batch_size, drop_remainder=True)
+def _record_numbers(config: ExperimentConfig, shards: Shards, start_step: int) -> tf.data.Dataset:
+    """Numbers of the records of one sample after the other, for each stream."""
+    used = start_step * config.training.batch_size
+    pairing = config.data.pairing
+    if pairing == "paired":
+        both = [entry for entry in shards.subjects("train", "image") if len(entry.streams) == 2]
+        pairs: _Numbers = {
+            stream: tf.constant(_numbers(both, stream)) for stream in ("label_map", "image")
+        }
+        order = _shuffled(config, _Purpose.LABEL_MAP_ORDER, len(pairs["image"]), used)
+        return order.map(lambda index: {s: tf.gather(n, index) for s, n in pairs.items()})
+    label_maps = shards.subjects("train", "label_map")
+    numbers = tf.constant(_numbers(label_maps, "label_map"))
+    order = _shuffled(config, _Purpose.LABEL_MAP_ORDER, len(numbers), used)
+    if pairing == "nearest_position":
+        near = _near_images(config, shards)
+        positions = tf.constant([p for entry in label_maps for p in entry.positions])
+        return order.enumerate(used).map(
+            lambda sample, index: {
+                "label_map": tf.gather(numbers, index),
+                "image": near(sample, tf.gather(positions, index)),
+            }
+        )
+    images = tf.constant(_numbers(shards.subjects("train", "image"), "image"))
+    image_order = _shuffled(config, _Purpose.IMAGE_ORDER, len(images), used)
+    return tf.data.Dataset.zip(
+        {
+            "label_map": order.map(lambda index: tf.gather(numbers, index)),
+            "image": image_order.map(lambda index: tf.gather(images, index)),
+        }
     )
 
 
-def _epoch(
-    config: ExperimentConfig, stream: Stream, files: Sequence[str], number: tf.Tensor
+def _numbers(entries: tuple | list, kind: Kind) -> np.ndarray:
+    """Numbers of the records of subjects, in the file of one kind."""
+    parts = [e.first_record[kind] + np.arange(e.num_slices, dtype=np.int64) for e in entries]
+    return np.concatenate(parts)
+
+
+def _shuffled(
+    config: ExperimentConfig, purpose: _Purpose, count: int, used: int
 ) -> tf.data.Dataset:
-    """Every record of a stream once, shuffled within blocks of `shuffle_buffer` records.
+    """0 to `count - 1` endlessly, in a new order every epoch, the first `used` left out."""
 
-    Blocks are permuted rather than run through `Dataset.shuffle`, whose order depends on the
-    global seed too. A stream that fits a block, as most do, is shuffled whole.
-    """
-    order = _key(config, stream, _Purpose.FILE_ORDER, number)
-    paths = tf.random.experimental.stateless_shuffle(tf.constant(files), order, "philox")
-    key = _key(config, stream, _Purpose.SLICE_ORDER, number)
+    def epoch(number: tf.Tensor) -> tf.data.Dataset:
+        order = tf.random.experimental.stateless_shuffle(
+            tf.range(count, dtype=tf.int64), _key(config, purpose, number), "philox"
+        )
+        return tf.data.Dataset.from_tensor_slices(order)
 
-    def shuffle(block: tf.Tensor, records: tf.Tensor) -> tf.Tensor:
-        seed = tf.random.fold_in(key, block, "philox")
-        return tf.random.experimental.stateless_shuffle(records, seed, "philox")
-
-    return (
-        tf.data.Dataset.from_tensor_slices(paths)
-        .interleave(tf.data.TFRecordDataset, min(_FILES_AT_ONCE, len(files)))
-        .batch(config.data.shuffle_buffer)
-        .enumerate()
-        .map(shuffle)
-        .unbatch()
-    )
+    first, left_out = divmod(used, count)
+    return tf.data.Dataset.range(first, tf.int64.max).flat_map(epoch).skip(left_out)
 
 
-def _decode(
-    config: ExperimentConfig, step: tf.Tensor, label_records: tf.Tensor, image_records: tf.Tensor
-) -> dict[str, tf.Tensor]:
-    shape = [config.training.batch_size, *config.data.image_size]
-    label_map = tf.reshape(tf.io.decode_raw(label_records, tf.uint8), shape)
-    levels = tf.reshape(tf.io.decode_raw(image_records, tf.uint16), shape)
-    image = tf.cast(_flip(config, "image", step, levels), tf.float32) * (2 / IMAGE_LEVELS) - 1
-    return {
-        "label_map": _flip(config, "label_map", step, label_map),
-        "image": tf.repeat(image[..., tf.newaxis], config.data.image_channels, axis=-1),
-    }
+def _near_images(
+    config: ExperimentConfig, shards: Shards
+) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """A function that draws the number of an image near a position, for a numbered sample."""
+    entries = shards.subjects("train", "image")
+    positions = np.concatenate([np.array(entry.positions, np.float32) for entry in entries])
+    by_position = np.argsort(positions, kind="stable")
+    sorted_positions = tf.constant(positions[by_position])
+    numbers = tf.constant(_numbers(entries, "image")[by_position])
+    count = len(positions)
+    reach = max(1, round(POSITION_WINDOW * count))
+
+    def draw(sample: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
+        rank = tf.searchsorted(sorted_positions, position[tf.newaxis])[0]
+        # At the ends the window is moved, not cut: it always holds as many images.
+        lowest = tf.clip_by_value(rank - reach, 0, max(0, count - 2 * reach - 1))
+        key = _key(config, _Purpose.POSITION, sample)
+        highest = tf.minimum(lowest + 2 * reach + 1, count)
+        chosen = tf.random.stateless_uniform([], key, lowest, highest, tf.int32, "philox")
+        return tf.gather(numbers, chosen)
+
+    return draw
 
 
-def _flip(
-    config: ExperimentConfig, stream: Stream, step: tf.Tensor, slices: tf.Tensor
-) -> tf.Tensor:
-    """Swap left and right in half of the slices."""
-    if not config.data.flip:
-        return slices
-    seed = _key(config, stream, _Purpose.FLIP, step)
-    chance = tf.random.stateless_uniform([config.training.batch_size, 1, 1], seed, alg="philox")
-    return tf.where(chance < 0.5, tf.reverse(slices, axis=[2]), slices)
+class _Batch:
+    """Makes the batch of a step from the numbers of its records."""
+
+    def __init__(self, config: ExperimentConfig, shards: Shards, body_mask: bool):
+        self._config = config
+        self._shards = shards
+        self._body_mask = body_mask
+        self._held = {}
+        if shards.folder is None:
+            self._held = {kind: tf.constant(array) for kind, array in shards.arrays.items()}
+
+    def __call__(self, step: tf.Tensor, numbers: _Numbers) -> dict[str, tf.Tensor]:
+        config, augmentation = self._config, self._config.data.augmentation
+        shape = [config.training.batch_size, *config.data.image_size]
+        label_seed = _key(config, _Purpose.LABEL_MAP, step)
+        paired = config.data.pairing == "paired"
+        image_seed = label_seed if paired else _key(config, _Purpose.IMAGE, step)
+        label_map = tf.reshape(self._records("label_map", numbers["label_map"]), shape)
+        levels = tf.reshape(self._records("image", numbers["image"]), [*shape, 2])
+        image = augment_image(tf.bitcast(levels, tf.uint16), image_seed, augmentation)
+        batch = {
+            "label_map": move_label_map(label_map, label_seed, augmentation),
+            "image": tf.repeat(image[..., tf.newaxis], config.data.image_channels, axis=-1),
+        }
+        if self._body_mask:
+            mask = _unpacked(self._records("body_mask", numbers["label_map"]), shape)
+            batch["body_mask"] = move_label_map(mask, label_seed, augmentation)
+        return batch
+
+    def _records(self, kind: Kind, numbers: tf.Tensor) -> tf.Tensor:
+        """`[batch, record bytes]` uint8."""
+        if self._shards.folder is None:
+            return tf.gather(self._held[kind], numbers)
+        framed = framed_bytes(kind, self._config.data.image_size)
+        path = str(self._shards.folder / self._shards.records.files[kind].path)
+        # The file as a tensor, mapped into memory: only what is gathered is read.
+        file = tf.raw_ops.ImmutableConst(
+            dtype=tf.uint8,
+            shape=[len(self._shards.arrays[kind]), framed],
+            memory_region_name=path,
+        )
+        return tf.gather(file, numbers)[:, HEADER_BYTES:-FOOTER_BYTES]
 
 
-def _key(
-    config: ExperimentConfig, stream: Stream, purpose: _Purpose, number: tf.Tensor
-) -> tf.Tensor:
-    stream_number = ("label_map", "image").index(stream)
-    seed = tf.constant([config.seed, len(_Purpose) * stream_number + purpose], tf.int64)
+def _unpacked(packed: tf.Tensor, shape: list[int]) -> tf.Tensor:
+    """Eight pixels of each byte, the first in the highest bit."""
+    shifts = tf.constant([7, 6, 5, 4, 3, 2, 1, 0], tf.uint8)
+    bits = tf.bitwise.right_shift(packed[..., tf.newaxis], shifts) & 1
+    batch, height, width = shape
+    return tf.reshape(tf.reshape(bits, [batch, -1])[:, : height * width], shape)
+
+
+def _key(config: ExperimentConfig, purpose: _Purpose, number: tf.Tensor) -> tf.Tensor:
+    seed = tf.constant([config.seed, purpose], tf.int64)
     return tf.random.fold_in(seed, number, "philox")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +82,17 @@ class Crop:
     stop: tuple[int, int, int]
 
     @classmethod
+    def whole(cls, shape: tuple[int, int, int]) -> Crop:
+        """The crop that leaves everything."""
+        return cls((0, 0, 0), shape)
+
+    @property
+    def slices(self) -> tuple[slice, slice, slice]:
+        """To index an array with."""
+        x, y, z = (slice(low, high) for low, high in zip(self.start, self.stop, strict=True))
+        return x, y, z
+
+    @classmethod
     def between(cls, start: np.ndarray, stop: np.ndarray) -> Crop:
         """From two arrays of indices."""
         (x, y, z), (x_end, y_end, z_end) = start.tolist(), stop.tolist()
@@ -89,18 +100,17 @@ class Crop:
 
     def of(self, volume: Volume) -> Volume:
         """The cropped volume, a view."""
-        x, y, z = (slice(low, high) for low, high in zip(self.start, self.stop, strict=True))
-        affine = volume.affine.copy()
-        affine[:3, 3] += affine[:3, :3] @ np.array(self.start)
-        return Volume(
-            volume.array[x, y, z],
-            affine,
-            volume.path,
-            volume.slope,
-            volume.intercept,
-            volume.axes,
-            volume.warnings,
-        )
+        return replace(volume, array=volume.array[self.slices], affine=self._moved(volume.affine))
+
+    def of_grid(self, grid: Grid) -> Grid:
+        """The cropped grid."""
+        x, y, z = (stop - start for start, stop in zip(self.start, self.stop, strict=True))
+        return replace(grid, shape=(x, y, z), affine=self._moved(grid.affine))
+
+    def _moved(self, affine: np.ndarray) -> np.ndarray:
+        moved = affine.copy()
+        moved[:3, 3] += affine[:3, :3] @ np.array(self.start)
+        return moved
 
 
 def _same_axes(a: Grid, b: Grid) -> bool:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from medusis_tf.config.data import Axis, Pairing, Split, Stream
+from medusis_tf.config.data import Axis, Split, Stream
 from medusis_tf.config.section import Section
 from medusis_tf.data.intensity import IntensityScale
 
@@ -47,10 +47,11 @@ class SubjectRecord(Section):
     `kinds` may hold an image although `streams` does not name it: it is there to be measured
     against, not to be trained on. `slice_indices` count the slices of the source volume along the
     slicing axis (cropped to the overlap if there are two volumes), 0 the lowest, the rightmost or
-    the foremost; the subject's records are `first_record`, `first_record + 1`, ... in the file of
-    each of its kinds. `positions` say where each slice lies in the body, from 0 (first slice with
-    foreground) to 1 (last). `volume_shape` and `volume_spacing_mm` are in LPS order. `intensity`
-    is one scale for the volume, or one for each kept slice.
+    the foremost; `depth` is how many the volume has. The subject's records are `first_record`,
+    `first_record + 1`, ... in the file of each of its kinds. `positions` say where each slice lies
+    in the body, from 0 (first slice with foreground) to 1 (last). `volume_shape` and
+    `volume_spacing_mm` are in LPS order. `intensity` is one scale for the volume, or one for each
+    kept slice.
     """
 
     subject: str
@@ -62,6 +63,7 @@ class SubjectRecord(Section):
     first_record: dict[Kind, int]
     volume_shape: tuple[int, int, int]
     volume_spacing_mm: tuple[float, float, float]
+    depth: int
     slice_indices: tuple[int, ...]
     positions: tuple[float, ...]
     class_pixels: tuple[int, ...] | None
@@ -91,6 +93,5 @@ class Manifest(Section):
     axis: Axis
     image_size: tuple[int, int]
     field_of_view_mm: tuple[float, float] | None
-    pairing: Pairing
     files: dict[Kind, FileRecord]
     subjects: tuple[SubjectRecord, ...]

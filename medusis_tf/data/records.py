@@ -8,9 +8,8 @@ https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
 
 import hashlib
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import google_crc32c
 import numpy as np
@@ -40,19 +39,19 @@ def map_records(path: Path, record_bytes: int) -> np.ndarray:
     return records[:, HEADER_BYTES:-FOOTER_BYTES]
 
 
-def append_bytes(target: BinaryIO, source: Path, start: int, count: int) -> None:
-    """Copy `count` bytes of a file, framing and all, from `start` on.
+def read_chunks(path: Path, start: int, count: int) -> Iterator[bytes]:
+    """`count` bytes of a file from `start` on, framing and all, a few megabytes at a time.
 
     Raises:
-        OSError: The source is too short.
+        OSError: The file is too short.
     """
-    with source.open("rb") as file:
+    with path.open("rb") as file:
         file.seek(start)
         while count > 0:
             chunk = file.read(min(count, _COPY_BYTES))
             if not chunk:
-                raise OSError(f"{source} ends before its last record")
-            target.write(chunk)
+                raise OSError(f"{path} ends before its last record")
+            yield chunk
             count -= len(chunk)
 
 

@@ -77,10 +77,10 @@ class SliceGrid:
             axis: Slices lie across it.
         """
         least = cls(size, spacing_mm, label_map.shape, label_map.spacing_mm, axis)
-        present = least.upright(label_map.array != 0).any(axis=0)
+        present = least.upright(label_map.array != 0)
         wide = []
         for occupied, count, pixel_mm, voxel_mm in zip(
-            (present.any(axis=1), present.any(axis=0)),
+            (np.any(present, axis=(0, 2)), np.any(present, axis=(0, 1))),
             size,
             least.pixel_mm,
             least.voxel_mm,

@@ -1,39 +1,25 @@
 """Find, load and check the volumes of the configured subjects."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from medusis_tf.config.data import ClassEntry, DataConfig, Subject
+from medusis_tf.config.data import DataConfig, Subject
 from medusis_tf.config.load import DATA_ROOT_VARIABLE
-from medusis_tf.data.grid import crop_to_overlap, same_grid
-from medusis_tf.data.nifti import Volume, read_label_map, read_volume
+from medusis_tf.data.grid import Crop, Grid, crop_to_overlap, same_grid
+from medusis_tf.data.reading import read_grid, read_label_map, read_volume
+from medusis_tf.data.taxonomy import holds_masks, mask_files, read_masks, remap
 from medusis_tf.data.tissue import tissue_label_map
+from medusis_tf.data.volume import Volume
 from medusis_tf.errors import UserError
 
 
-@dataclass(frozen=True, eq=False)
-class SubjectVolumes:
-    """The volumes of one subject, on one voxel grid if there are two.
-
-    Attributes:
-        subject: As configured.
-        label_map: uint8 ids of the experiment's classes.
-        image: float32 intensities, units of the source.
-    """
-
-    subject: Subject
-    label_map: Volume | None
-    image: Volume | None
-
-
 def check_files(data: DataConfig) -> None:
-    """Check that every configured file is there, without reading any.
+    """Check that every configured file or folder is there, without reading any.
 
     Raises:
-        UserError: Names every file that is missing or outside `data.root`, or `data.root` itself.
+        UserError: Names every path that is missing or outside `data.root`, or `data.root` itself.
     """
     _data_root(data.root)
     problems = []
@@ -48,7 +34,7 @@ def check_files(data: DataConfig) -> None:
 
 
 def source_files(subject: Subject, root: Path | None) -> dict[str, tuple[Path, Path]]:
-    """Role (such as `ct` or `overlay:tumour`) to configured and actual path of each file."""
+    """Role (such as `ct` or `overlay:tumour`) to configured and actual path of each source."""
     return {role: (path, resolve_path(root, path)) for role, path in _listed(subject)}
 
 
@@ -67,78 +53,104 @@ def resolve_path(root: Path | None, path: Path) -> Path:
             f"{path} leads out of data.root={root}, to {resolved}. "
             "Name a root that holds all volumes."
         )
-    if not resolved.is_file():
+    if not resolved.exists():
         raise UserError(f"there is no file {path} in data.root={root}. Check both.")
     return resolved
 
 
-def load_subject(subject: Subject, data: DataConfig) -> SubjectVolumes:
-    """Read the volumes of a subject; make its label map from its CT if it has none.
-
-    A subject with both a label map and an image gets them cropped to their common extent.
-
-    Raises:
-        UserError: A volume is missing or broken, its grid does not fit, or it holds class ids
-            that the configuration does not know.
-    """
-    label_map, image = load_label_map(subject, data), None
-    if subject.image is not None:
-        image = read_volume(resolve_path(data.root, subject.image))
-    if label_map is not None and image is not None:
-        label_map, image = crop_to_overlap(label_map, image)
-    return SubjectVolumes(subject, label_map, image)
-
-
-def check_class_ids(label_map: Volume, classes: Sequence[ClassEntry]) -> None:
-    """Check that a label map holds ids of the given classes only.
-
-    Raises:
-        UserError: Names the file, the first axial slice with unknown ids, and all unknown ids.
-    """
-    known = [entry.id for entry in classes]
-    unknown = np.setdiff1d(label_map.array, known)
-    if len(unknown) == 0:
-        return
-    first = int(np.isin(label_map.array, unknown).any(axis=(0, 1)).argmax())
-    listed = ", ".join(str(number) for number in unknown[:10]) + (", ..." * (len(unknown) > 10))
-    raise UserError(
-        f"{label_map.path} holds class ids that data.classes does not know: {listed}; first in "
-        f"axial slice {first} (0 is the lowest). Known: 0 to {max(known)}. "
-        "Add the classes, or relabel the map."
-    )
-
-
-def load_label_map(subject: Subject, data: DataConfig) -> Volume | None:
+def load_label_map(subject: Subject, data: DataConfig) -> Volume:
     """Read the label map of a subject, or make it from its CT, on the grid of that file.
 
     Returns:
-        uint8 class ids; None if the subject has neither.
+        uint8 class ids of the experiment.
 
     Raises:
-        UserError: As for `load_subject`.
+        ValueError: The subject has neither.
+        UserError: A file is missing or broken, its grid does not fit, or it holds class ids that
+            the configuration does not know.
     """
     if subject.label_map is not None:
-        label_map = read_label_map(resolve_path(data.root, subject.label_map))
-        check_class_ids(label_map, data.classes)
-        return Volume(label_map.array.astype(np.uint8), label_map.affine, label_map.path)
+        path = resolve_path(data.root, subject.label_map)
+        if holds_masks(path):
+            return read_masks(path, data.taxonomy, data.reading)
+        ids = None if subject.label_source is None else data.label_sources[subject.label_source]
+        return remap(read_label_map(path, data.reading), ids, data.taxonomy)
     if subject.ct is None:
-        return None
-    ct = read_volume(resolve_path(data.root, subject.ct))
-    overlays = {}
-    for name, path in subject.overlays.items():
-        mask = read_label_map(resolve_path(data.root, path))
-        if not same_grid(ct, mask):
-            raise UserError(
-                f"{mask.path} must lie on the voxel grid of {ct.path}. Received: shapes "
-                f"{mask.shape} and {ct.shape}, spacings {mask.spacing_mm} and {ct.spacing_mm} mm. "
-                "Resample the mask onto the CT."
-            )
-        overlays[name] = mask.array
+        raise ValueError(f"subject {subject.subject} has no label map")
+    ct = read_volume(resolve_path(data.root, subject.ct), data.reading)
+    overlays = {
+        name: _overlay(ct, resolve_path(data.root, path), data)
+        for name, path in subject.overlays.items()
+    }
     try:
-        array = tissue_label_map(ct.array, data.tissue, data.classes, overlays)
+        array = tissue_label_map(ct.intensities(), data.tissue, data.classes, overlays)
     except UserError as error:
         raise UserError(f"{ct.path}: {error}") from None
-    return Volume(array, ct.affine, ct.path)
+    return Volume(array, ct.affine, ct.path, axes=ct.axes, warnings=ct.warnings)
+
+
+def load_image(subject: Subject, data: DataConfig) -> Volume:
+    """Read the image of a subject.
+
+    Raises:
+        ValueError: The subject has none.
+        UserError: The file is missing or broken.
+    """
+    if subject.image is None:
+        raise ValueError(f"subject {subject.subject} has no image")
+    return read_volume(resolve_path(data.root, subject.image), data.reading)
+
+
+def source_grids(subject: Subject, data: DataConfig) -> dict[str, Grid]:
+    """The voxel grid of each source of a subject, by role, from the headers alone.
+
+    Raises:
+        UserError: A header is missing or broken.
+    """
+    sources = source_files(subject, data.root)
+    return {role: _grid(path, data) for role, (_, path) in sources.items()}
+
+
+def overlap(grids: dict[str, Grid], data: DataConfig) -> tuple[Crop, Crop]:
+    """What to crop the label map and the image of a subject to: all there is, or what both have.
+
+    Args:
+        grids: From `source_grids`.
+        data: Whether volumes are matched by their place in the world or voxel by voxel.
+
+    Raises:
+        UserError: The grids do not fit each other.
+    """
+    label_map = grids.get("label_map", grids.get("ct"))
+    image = grids.get("image")
+    if label_map is None or image is None:
+        shape = next(grid.shape for grid in (label_map, image) if grid is not None)
+        return Crop.whole(shape), Crop.whole(shape)
+    if data.pair_by == "world":
+        return crop_to_overlap(label_map, image)
+    if label_map.shape != image.shape:
+        raise UserError(
+            f"data.pair_by=voxel needs volumes of one shape. Received: {label_map.path}: "
+            f"{label_map.shape}; {image.path}: {image.shape}."
+        )
+    return Crop.whole(label_map.shape), Crop.whole(image.shape)
+
+
+def _grid(path: Path, data: DataConfig) -> Grid:
+    if holds_masks(path):
+        path = next(iter(mask_files(path).values()))
+    return read_grid(path, data.reading)
+
+
+def _overlay(ct: Volume, path: Path, data: DataConfig) -> np.ndarray:
+    mask = read_label_map(path, data.reading)
+    if not same_grid(Grid.of(ct), Grid.of(mask)):
+        raise UserError(
+            f"{mask.path} must lie on the voxel grid of {ct.path}. Received: shapes "
+            f"{mask.shape} and {ct.shape}, spacings {mask.spacing_mm} and {ct.spacing_mm} mm. "
+            "Resample the mask onto the CT."
+        )
+    return mask.array
 
 
 def _listed(subject: Subject) -> Iterator[tuple[str, Path]]:

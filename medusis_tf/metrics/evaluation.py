@@ -65,7 +65,7 @@ def evaluate_model(judged: JudgedModel, split: str, seed: int, batch_size: int =
     """
     config = judged.config
     _check_split(config, split)
-    from medusis_tf.data.shards import prepare_shards
+    from medusis_tf.data.preparation import prepare_shards
 
     shards = prepare_shards(config)
     subjects = _read_pairs(shards, split)

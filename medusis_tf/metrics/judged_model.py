@@ -69,10 +69,23 @@ def _check_fit(metadata: ModelMetadata, config: ExperimentConfig, config_path: P
             f"data.image_size of {config_path} must be divisible by {metadata.stride}, the stride "
             f"of the model {metadata.name}. Received: {list(config.data.image_size)}"
         )
-    spacings = zip(metadata.spacing_mm, config.data.spacing_mm, strict=True)
-    if any(abs(trained - judged) > 1e-3 * trained for trained, judged in spacings):
+    if metadata.axis != config.data.axis:
         raise UserError(
-            f"the model {metadata.name} was trained on pixels of {metadata.spacing_mm} mm, those "
-            f"of {config_path} measure {config.data.spacing_mm} mm. Change data.image_size or "
-            "data.field_of_view_mm."
+            f"the model {metadata.name} was trained on {metadata.axis} slices, those of "
+            f"{config_path} are {config.data.axis}. Change data.axis."
         )
+    if not _same_spacing(metadata.spacing_mm, config.data.pixel_spacing_mm):
+        trained, judged = (
+            "their own pixels" if spacing is None else f"pixels of {spacing} mm"
+            for spacing in (metadata.spacing_mm, config.data.pixel_spacing_mm)
+        )
+        raise UserError(
+            f"the model {metadata.name} was trained on {trained}, the slices of {config_path} have "
+            f"{judged}. Change data.image_size or data.field_of_view_mm."
+        )
+
+
+def _same_spacing(a: tuple[float, float] | None, b: tuple[float, float] | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return all(abs(one - other) <= 1e-3 * one for one, other in zip(a, b, strict=True))

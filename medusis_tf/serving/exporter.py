@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
 from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.data.intensity import IntensityScale, mean_scale
 from medusis_tf.data.manifest import Manifest
 from medusis_tf.errors import UserError
 from medusis_tf.serving.metadata import ModelMetadata, write_metadata
@@ -67,14 +67,14 @@ def painter_of_run(run_dir: Path) -> SlicePainter:
     return SlicePainter(vars(endpoints), metadata)
 
 
-def mean_intensity_range(manifest: Manifest) -> tuple[float, float]:
-    """What -1 and 1 mean, on average over the training images, in the units of their files."""
+def mean_intensity(manifest: Manifest) -> IntensityScale:
+    """What -1 to 1 mean, on average over the training images, in the units of their files."""
     scales = [
-        entry.intensity
+        mean_scale(entry.intensity)
         for entry in manifest.subjects
-        if entry.split == "train" and "image" in entry.streams and entry.intensity is not None
+        if entry.split == "train" and "image" in entry.streams and entry.intensity
     ]
-    return fmean(scale.lower for scale in scales), fmean(scale.upper for scale in scales)
+    return mean_scale(scales)
 
 
 def _open_run(run_dir: Path) -> tuple[Endpoints, keras.Model, ModelMetadata]:
@@ -87,17 +87,18 @@ def _open_run(run_dir: Path) -> tuple[Endpoints, keras.Model, ModelMetadata]:
 def _metadata(run_dir: Path, config: ExperimentConfig, step: int) -> ModelMetadata:
     manifest, trained = _read_manifest(run_dir / "manifest.json")
     # Who was trained on, and where their files lie, is not for every user of the model to know.
-    private: dict[str, Any] = {"runs_dir": True, "data": {"root", "cache", "subjects"}}
+    private: dict[str, Any] = {"runs_dir": True, "data": {"root", "cache_dir", "subjects"}}
     return ModelMetadata(
         name=config.name,
         step=step,
         classes=config.data.classes,
         image_size=config.data.image_size,
-        spacing_mm=config.data.spacing_mm,
+        spacing_mm=config.data.pixel_spacing_mm,
+        axis=config.data.axis,
         stride=config.generator.stride,
         noise_dim=config.generator.noise_dim,
         image_channels=config.data.image_channels,
-        intensity_range=mean_intensity_range(manifest),
+        intensity=mean_intensity(manifest),
         config=config.model_dump(mode="json", exclude=private),
         trained=trained,
         exported=provenance(),

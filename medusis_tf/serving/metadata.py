@@ -6,8 +6,10 @@ from typing import Any, Literal
 
 import pydantic
 
-from medusis_tf.config.data import ClassEntry
+from medusis_tf.config.data import Axis
 from medusis_tf.config.section import Section
+from medusis_tf.config.taxonomy import ClassEntry, Taxonomy
+from medusis_tf.data.intensity import IntensityScale
 from medusis_tf.errors import UserError
 
 METADATA_PATH = Path("assets.extra") / "medusis.json"
@@ -22,12 +24,13 @@ class ModelMetadata(Section):
         step: Training step of the weights.
         classes: The class table; the model's label maps hold these ids.
         image_size: `(height, width)` of the training slices; others work too.
-        spacing_mm: `(row, column)` pixel spacing that the slices must have.
+        spacing_mm: `(row, column)` pixel spacing that the slices must have; None if they were
+            taken as they are.
+        axis: Slices lie across it.
         stride: What height and width must be divisible by.
         noise_dim: Length of a noise vector; 0 for a model without noise.
         image_channels: Channels of an image.
-        intensity_range: What -1 and 1 mean in the units of the training images: the means of
-            their lower and upper limits.
+        intensity: What -1 to 1 mean, on average, in the units of the training images.
         config: The experiment's configuration.
         trained: When, with which versions and from which revision the run was started.
         exported: The same, of the export.
@@ -38,11 +41,12 @@ class ModelMetadata(Section):
     step: int
     classes: tuple[ClassEntry, ...]
     image_size: tuple[int, int]
-    spacing_mm: tuple[float, float]
+    spacing_mm: tuple[float, float] | None
+    axis: Axis = "axial"
     stride: int
     noise_dim: int
     image_channels: int
-    intensity_range: tuple[float, float]
+    intensity: IntensityScale
     config: dict[str, Any]
     trained: dict[str, Any]
     exported: dict[str, Any]
@@ -51,6 +55,11 @@ class ModelMetadata(Section):
     def num_classes(self) -> int:
         """Number of classes, background included."""
         return len(self.classes)
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """The class table."""
+        return Taxonomy(name=self.name, classes=self.classes)
 
 
 def write_metadata(metadata: ModelMetadata, model_folder: Path) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from medusis_tf.data.intensity import IntensityRange, restore_intensity
-from medusis_tf.data.nifti import Volume
+from medusis_tf.data.intensity import restore_intensity
 from medusis_tf.data.slices import OUTSIDE_IMAGE, SliceGrid
-from medusis_tf.data.subjects import check_class_ids
+from medusis_tf.data.taxonomy import remap
+from medusis_tf.data.volume import Volume
 from medusis_tf.errors import UserError
 from medusis_tf.serving.metadata import read_metadata
 from medusis_tf.serving.model_folders import find_model
@@ -51,7 +51,7 @@ class Predictor(SlicePainter):
     ) -> np.ndarray:
         """Synthesize an image volume with one noise vector.
 
-        Axial slices are resampled to the pixels of the training, painted, and resampled back.
+        Slices are resampled to the pixels of the training, painted, and resampled back.
         Slices without foreground, which no training ever showed, are left at the lower end of
         the intensities, and so is what lies far outside all foreground.
 
@@ -70,14 +70,13 @@ class Predictor(SlicePainter):
             UserError: The label map holds ids that the model does not know.
         """
         metadata = self.metadata
-        check_class_ids(label_map, metadata.classes)
+        label_map = remap(label_map, None, metadata.taxonomy)
         grid = SliceGrid.covering(
-            label_map, metadata.image_size, metadata.spacing_mm, metadata.stride
+            label_map, metadata.image_size, metadata.spacing_mm, metadata.stride, metadata.axis
         )
         label_slices = grid.label_slices(label_map.array)
         painted = np.full(label_slices.shape, OUTSIDE_IMAGE, np.float32)
         shown = np.flatnonzero(label_slices.any(axis=(1, 2)))
         noise = self.draw_noise(seed, truncation)
         painted[shown] = self.paint(label_slices[shown], noise, batch_size, progress)
-        scale = IntensityRange(*metadata.intensity_range)
-        return restore_intensity(grid.from_slices(painted), scale)
+        return restore_intensity(grid.from_slices(painted), metadata.intensity)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -14,8 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from medusis_tf.data.nifti import Volume, read_label_map, write_volume
-from medusis_tf.data.subjects import check_class_ids
+from medusis_tf.data.intensity import scale_intensity
+from medusis_tf.data.nifti import read_label_map, write_volume
+from medusis_tf.data.taxonomy import remap
+from medusis_tf.data.volume import Volume
 from medusis_tf.errors import UserError
 from medusis_tf.reports.panels import PanelRow, panel
 from medusis_tf.serving.metadata import ModelMetadata, read_metadata
@@ -86,7 +89,7 @@ def synthesize_files(
     # What may be wrong with the files is found before TensorFlow is started.
     label_map = read_label_map(request.label_map)
     folder = find_model(request.model_dir)
-    check_class_ids(label_map, read_metadata(folder).classes)
+    remap(label_map, None, read_metadata(folder).taxonomy)
     from medusis_tf.serving.predictor import Predictor
 
     predictor = Predictor(folder)
@@ -121,7 +124,7 @@ def _write_record(
         "truncation": request.truncation if math.isfinite(request.truncation) else None,
         "label_map": request.label_map.name,
         "label_map_sha256": hashlib.sha256(request.label_map.read_bytes()).hexdigest(),
-        "intensity_range": metadata.intensity_range,
+        "intensity": dataclasses.asdict(metadata.intensity),
         "medusis_tf": version("medusis_tf"),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -147,12 +150,11 @@ def _preview_slices(label_map: Volume) -> np.ndarray:
 def _preview(
     label_map: Volume, shown: np.ndarray, previews: dict[str, np.ndarray], metadata: ModelMetadata
 ) -> np.ndarray:
-    lower, upper = metadata.intensity_range
     rows = [
         PanelRow(
             label_map.array[:, :, z].T,
             {
-                name: 2 * (array[:, :, place].T - lower) / (upper - lower) - 1
+                name: scale_intensity(array[:, :, place].T, metadata.intensity)
                 for name, array in previews.items()
             },
             f"axial slice {z}",

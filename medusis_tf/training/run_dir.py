@@ -15,7 +15,7 @@ from medusis_tf.errors import UserError
 FREE_TO_CHANGE = {
     "runs_dir",
     "data.root",
-    "data.cache",
+    "data.cache_dir",
     "training.steps",
     "training.strategy",
     "training.log_interval",

@@ -4,7 +4,8 @@ import logging
 import numpy as np
 import pytest
 
-from medusis_tf.data.shards import Shards, prepare_shards
+from medusis_tf.data.preparation import prepare_shards
+from medusis_tf.data.shards import Shards
 from medusis_tf.errors import UserError
 from tests.data.volume_files import phantom_experiment, write_nifti
 

@@ -67,7 +67,7 @@ def phantom_experiment(root: Path, cache: Path, subjects: Any, **data: Any) -> E
 
     values = {
         "root": str(root),
-        "cache": str(cache),
+        "cache_dir": str(cache),
         "subjects": [entry.model_dump(mode="json") for entry in subjects],
         "field_of_view_mm": [160, 160],
         **data,

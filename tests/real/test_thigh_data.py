@@ -6,7 +6,7 @@ import pytest
 from medusis_tf.config.load import load_config
 from medusis_tf.data.grid import crop_to_overlap
 from medusis_tf.data.nifti import read_label_map, read_volume
-from medusis_tf.data.shards import prepare_shards
+from medusis_tf.data.preparation import prepare_shards
 from medusis_tf.errors import UserError
 
 
@@ -14,7 +14,7 @@ from medusis_tf.errors import UserError
 def shards(shared_data, tmp_path_factory, request):
     config = load_config(
         request.config.rootpath / "configs/thigh_ct_to_mr.yaml",
-        [f"data.root={shared_data}", f"data.cache={tmp_path_factory.mktemp('cache')}"],
+        [f"data.root={shared_data}", f"data.cache_dir={tmp_path_factory.mktemp('cache')}"],
     )
     return prepare_shards(config)
 

@@ -10,7 +10,7 @@ from nibabel import orientations
 
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.config.load import validate
-from medusis_tf.data.shards import prepare_shards
+from medusis_tf.data.preparation import prepare_shards
 from medusis_tf.serving.exporter import export_run
 from medusis_tf.training.checkpoints import Checkpoints
 from medusis_tf.training.med_usis import MedUSIS
@@ -85,7 +85,7 @@ def experiment(folder: Path, **data) -> ExperimentConfig:
         "runs_dir": str(folder / "runs"),
         "data": {
             "root": str(folder),
-            "cache": str(folder / "cache"),
+            "cache_dir": str(folder / "cache"),
             "classes": CLASSES,
             "subjects": subjects,
             "image_size": [32, 32],

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from medusis_tf.data.phantom import write_phantom_dataset
-from medusis_tf.data.shards import prepare_shards
+from medusis_tf.data.preparation import prepare_shards
 from medusis_tf.errors import UserError
 from medusis_tf.training.checkpoints import load_ema_generator
 from medusis_tf.training.loop import TrainingLoop
@@ -34,7 +34,7 @@ def experiment(volumes, name, **training):
         runs_dir=str(folder / "runs"),
         data={
             "root": str(folder),
-            "cache": str(folder / "cache"),
+            "cache_dir": str(folder / "cache"),
             "subjects": subjects,
             "field_of_view_mm": [80, 80],
         },

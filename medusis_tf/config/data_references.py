@@ -1,0 +1,71 @@
+"""Put into the data section of a configuration what it refers to: tables, lists of subjects."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from medusis_tf.config.load_taxonomy import load_label_source, load_taxonomy
+from medusis_tf.config.subject_list import assign_splits, expand_globs, read_manifest
+from medusis_tf.errors import UserError
+
+_LISTS = ("subjects", "manifest", "globs")
+
+
+def choose_subject_list(
+    data: dict[str, Any], overrides: Mapping[str, Any], config_path: Path
+) -> None:
+    """Leave one of `subjects`, `manifest` and `globs`: an override displaces those of the file.
+
+    Args:
+        data: The data section, overrides merged in; changed in place.
+        overrides: The data section of the overrides alone.
+        config_path: For error messages.
+
+    Raises:
+        UserError: Several are given.
+    """
+    overriding = [key for key in _LISTS if overrides.get(key) is not None]
+    for key in _LISTS:
+        if data.get(key) is None or (overriding and key not in overriding):
+            data.pop(key, None)
+    if len(given := [key for key in _LISTS if key in data]) > 1:
+        named = ", ".join(f"data.{key}" for key in given)
+        raise UserError(f"{config_path}: give one list of subjects. Received: {named}.")
+
+
+def inline_references(data: dict[str, Any], config_path: Path) -> None:
+    """Replace `taxonomy`, `label_sources`, `manifest`, `globs` and `splits` by what they stand for.
+
+    Tables are looked up relative to the configuration, a manifest there first and then in
+    `data.root`.
+
+    Args:
+        data: The data section, its root known; changed in place.
+        config_path: The file it was read from.
+
+    Raises:
+        UserError: Something referred to is missing or wrong.
+    """
+    folder = config_path.parent
+    for name, source in (data.get("label_sources") or {}).items():
+        if isinstance(source, str):
+            data["label_sources"][name] = load_label_source(folder / source)
+    if (taxonomy := data.pop("taxonomy", None)) is not None:
+        if "classes" in data:
+            raise UserError(f"{config_path}: give data.taxonomy or data.classes, not both.")
+        table = load_taxonomy(folder / str(taxonomy))
+        data.update(table.model_dump(mode="json", exclude={"name"}))
+    if (manifest := data.pop("manifest", None)) is not None:
+        data["subjects"] = read_manifest(_manifest_path(str(manifest), data.get("root"), folder))
+    if (globs := data.pop("globs", None)) is not None:
+        if data.get("root") is None:
+            raise UserError(f"{config_path}: data.globs needs data.root, the folder to look in.")
+        data["subjects"] = expand_globs(globs, Path(data["root"]))
+    splits, seed = data.pop("splits", None), data.pop("split_seed", 0)
+    if splits is not None:
+        data["subjects"] = assign_splits(data.get("subjects") or [], splits, seed)
+
+
+def _manifest_path(manifest: str, root: str | None, folder: Path) -> Path:
+    near = folder / manifest
+    return near if near.exists() or root is None else Path(root) / manifest
