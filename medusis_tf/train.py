@@ -42,7 +42,7 @@ def train(
     from medusis_tf.data.preparation import prepare_shards
     from medusis_tf.training.loop import TrainingLoop
 
-    shards = prepare_shards(experiment)
+    shards = prepare_shards(experiment, jobs=None)
     loop = TrainingLoop(experiment, shards)
     if not resume:
         write_run_dir(experiment, shards.manifest)

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
-def prepare_shards(config: ExperimentConfig, jobs: int | None = None) -> Shards:
+def prepare_shards(config: ExperimentConfig, jobs: int | None = 1) -> Shards:
     """Convert the configured subjects to slices, or find those of an earlier run.
 
     A subject is converted once: what its slices depend on (files, settings, class names) is
@@ -45,7 +45,8 @@ def prepare_shards(config: ExperimentConfig, jobs: int | None = None) -> Shards:
 
     Args:
         config: The experiment.
-        jobs: Processes that convert; None for one per processor.
+        jobs: Processes that convert; None for one per processor. More than one need a main module
+            that may be imported, as commands are.
 
     Raises:
         UserError: Lists the problems of all subjects; or a training stream is left without slices.
@@ -65,7 +66,7 @@ def prepare_shards(config: ExperimentConfig, jobs: int | None = None) -> Shards:
         ) from None
 
 
-def check_subjects(config: ExperimentConfig, jobs: int | None = None) -> list[SubjectRecord]:
+def check_subjects(config: ExperimentConfig, jobs: int | None = 1) -> list[SubjectRecord]:
     """Read and slice every volume, and write nothing.
 
     Returns:

@@ -67,7 +67,7 @@ def evaluate_model(judged: JudgedModel, split: str, seed: int, batch_size: int =
     _check_split(config, split)
     from medusis_tf.data.preparation import prepare_shards
 
-    shards = prepare_shards(config)
+    shards = prepare_shards(config, jobs=None)
     subjects = _read_pairs(shards, split)
     if not subjects:
         raise UserError(
