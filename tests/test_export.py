@@ -43,8 +43,9 @@ def test_metadata_say_what_a_client_must_know(run_dir, version):
     assert (metadata.noise_dim, metadata.image_channels) == (4, 1)
     # Subject b alone is trained on: background 10 and fat 400, noise of 5 on both.
     subjects = json.loads((run_dir / "manifest.json").read_text())["subjects"]
-    scale = next(entry["intensity"] for entry in subjects if entry["subject"] == "b")
-    assert metadata.intensity_range == pytest.approx((scale["lower"], scale["upper"]))
+    (scale,) = next(entry["intensity"] for entry in subjects if entry["subject"] == "b")
+    assert metadata.intensity.source == pytest.approx(scale["source"])
+    assert metadata.intensity.scaled == (-1, 1)
     assert metadata.trained["versions"].keys() >= {"tensorflow", "keras", "medusis_tf"}
     assert metadata.exported["created"] >= metadata.trained["created"]
 

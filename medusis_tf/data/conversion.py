@@ -1,6 +1,7 @@
 """Convert the volumes of one subject to slices, and write them as records."""
 
 import json
+import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,14 +201,15 @@ def _as_records(found: _Slices, kept: np.ndarray) -> dict[Kind, np.ndarray]:
     """The kept slices as bytes, `[kept, record bytes]` for each kind."""
     records: dict[Kind, np.ndarray] = {}
     if found.label_map is not None:
-        mask = label_body_mask(found.label_map[kept]).reshape(len(kept), -1)
-        records["label_map"] = found.label_map[kept]
+        label_map = found.label_map[kept]
+        mask = label_body_mask(label_map).reshape(len(kept), math.prod(label_map.shape[1:]))
+        records["label_map"] = label_map
         records["body_mask"] = np.packbits(mask, axis=1)
     if found.image is not None:
         levels = np.rint((found.image[kept] + 1) * (IMAGE_LEVELS / 2)).astype("<u2")
         records["image"] = levels
     return {
-        kind: slices.reshape(len(kept), np.prod(slices.shape[1:], dtype=int)).view(np.uint8)
+        kind: slices.reshape(len(kept), math.prod(slices.shape[1:])).view(np.uint8)
         for kind, slices in records.items()
     }
 

@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from medusis_tf.config.data import ClassEntry
+from medusis_tf.config.taxonomy import ClassEntry
+from medusis_tf.data.intensity import IntensityScale
 from medusis_tf.errors import UserError
 from medusis_tf.serving.metadata import METADATA_PATH, ModelMetadata, read_metadata, write_metadata
 
@@ -17,7 +18,7 @@ def metadata(**changes):
         "stride": 32,
         "noise_dim": 64,
         "image_channels": 1,
-        "intensity_range": (3.5, 812.0),
+        "intensity": IntensityScale((3.5, 812.0), (-1.0, 1.0)),
         "config": {"seed": 0},
         "trained": {},
         "exported": {},

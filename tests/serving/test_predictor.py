@@ -49,7 +49,7 @@ def test_batches_do_not_matter(predictor):
 
 def test_a_volume_lies_on_its_own_grid_in_units_of_the_training_images(predictor, label_map):
     array = predictor.synthesize_volume(label_map, seed=1)
-    lower, upper = predictor.metadata.intensity_range
+    lower, upper = predictor.metadata.intensity.source
     assert (array.shape, array.dtype) == (SHAPE, np.float32)
     assert array.min() >= lower - 1e-3 * (upper - lower)
     assert array.max() <= upper + 1e-3 * (upper - lower)
