@@ -8,6 +8,7 @@ from pathlib import Path
 
 from medusis_tf.data.manifest import FileRecord
 from medusis_tf.data.records import sha256_of, sha256_of_all
+from medusis_tf.errors import UserError
 
 FILE_NAME = "checksums.json"
 
@@ -27,6 +28,9 @@ def all_checksums(
     Args:
         sources: Subject to role to the path as configured and to the actual one.
         remembered: JSON file of earlier checksums, brought up to date; None to remember nothing.
+
+    Raises:
+        UserError: A file cannot be read.
     """
     known = _read(remembered)
     before = dict(known)
@@ -42,15 +46,20 @@ def _records(
     sources: Mapping[str, tuple[Path, Path]], known: _Known
 ) -> Iterator[tuple[str, FileRecord]]:
     for role, (name, path) in sources.items():
-        files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-        digests = [_checksum(file, known) for file in files]
-        if path.is_dir():
-            names = [
-                f"{file.relative_to(path)}:{d}" for file, d in zip(files, digests, strict=True)
-            ]
-            digests = [sha256_of_all(names)]
-        size = sum(file.stat().st_size for file in files)
-        yield role, FileRecord(path=name, sha256=digests[0], bytes=size)
+        try:
+            yield role, _record(name, path, known)
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
+
+
+def _record(name: Path, path: Path, known: _Known) -> FileRecord:
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    digests = [_checksum(file, known) for file in files]
+    if path.is_dir():
+        names = [f"{file.relative_to(path)}:{d}" for file, d in zip(files, digests, strict=True)]
+        digests = [sha256_of_all(names)]
+    size = sum(file.stat().st_size for file in files)
+    return FileRecord(path=name, sha256=digests[0], bytes=size)
 
 
 def _checksum(path: Path, known: _Known) -> str:

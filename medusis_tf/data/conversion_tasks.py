@@ -75,7 +75,7 @@ def conversion_tasks(
     for subject in data.subjects:
         files = sources[subject.subject]
         content = [
-            *(FORMAT_VERSION, settings, classes, standard),
+            *(FORMAT_VERSION, settings, classes, standard if subject.image is not None else None),
             data.label_sources.get(subject.label_source or ""),
             {role: file.sha256 for role, file in files.items()},
         ]

@@ -9,7 +9,7 @@ from typing import TypeVar, get_args
 
 import numpy as np
 
-from medusis_tf.config.data import DataConfig, Stream
+from medusis_tf.config.data import DataConfig, Stream, Subject
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.config.intensity import NyulIntensity
 from medusis_tf.data import checksums
@@ -70,14 +70,14 @@ def check_subjects(config: ExperimentConfig, jobs: int | None = 1) -> list[Subje
     """Read and slice every volume, and write nothing.
 
     Returns:
-        What a manifest would say of each subject, its warnings included.
+        What a manifest would say of each subject, but for checksums.
 
     Raises:
         UserError: As for `prepare_shards`, after all subjects were looked at.
     """
     data = config.data
     check_files(data)
-    tasks = conversion_tasks(data, _checksums(data), _standard(data, jobs))
+    tasks = conversion_tasks(data, _unread(data.subjects), _standard(data, jobs))
     records = _run(check, tasks, "checked", jobs, lambda record: record)
     _check_streams(records, data)
     return records
@@ -85,12 +85,13 @@ def check_subjects(config: ExperimentConfig, jobs: int | None = 1) -> list[Subje
 
 def _stored(data: DataConfig, store: Store, jobs: int | None) -> Shards:
     sources = _checksums(data, store.folder / checksums.FILE_NAME)
-    tasks = conversion_tasks(data, sources, _standard(data, jobs), store.folder)
-    name = data_set_hash(tasks)
+    # The standard of all images follows from them: it is measured only where it is used.
+    name = data_set_hash(conversion_tasks(data, sources))
     shards = Shards.open(store.folder / name)
     if shards is not None:
         logger.info("using the slices prepared in %s", shards.folder)
         return shards
+    tasks = conversion_tasks(data, sources, _standard(data, jobs), store.folder)
     stored = store.stored()
     new = {task.content: task for task in tasks if task.content not in stored}
     if reused := sum(task.content in stored for task in tasks):
@@ -127,13 +128,17 @@ def _checksums(data: DataConfig, remembered: Path | None = None) -> checksums.Re
     return checksums.all_checksums(sources, remembered)
 
 
+def _unread(subjects: Iterable[Subject]) -> checksums.Records:
+    return {entry.subject: {} for entry in subjects}
+
+
 def _standard(data: DataConfig, jobs: int | None) -> Standard:
     """Where the landmarks of histograms go: learned from the images that are trained on."""
     if not isinstance(data.intensity, NyulIntensity):
         return None
     used = [entry for entry in data.subjects_of("train") if "image" in entry.used_streams]
     chosen = data.model_copy(update={"subjects": tuple(used)})
-    tasks = conversion_tasks(chosen, {entry.subject: {} for entry in used})
+    tasks = conversion_tasks(chosen, _unread(used))
     return standard_landmarks(_run(measure_landmarks, tasks, "measured", jobs))
 
 
@@ -199,3 +204,8 @@ def _check_streams(records: Iterable[SubjectRecord], data: DataConfig) -> None:
                 f"data.minimum_foreground={data.minimum_foreground:g} of foreground. "
                 "Lower it, or check that the volumes are not empty."
             )
+    if data.pairing == "paired" and not any(e.num_slices for e in training if len(e.streams) == 2):
+        raise UserError(
+            "data.pairing=paired: no training subject with label map and image is left with a "
+            "slice. Lower data.minimum_foreground, or check that the volumes are not empty."
+        )

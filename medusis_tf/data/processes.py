@@ -1,7 +1,9 @@
 """Run one function over many subjects in parallel processes."""
 
 import multiprocessing
+import multiprocessing.connection
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -35,7 +37,8 @@ def in_processes(
             yield number, _caught(function, item)
         return
     # Not forked: TensorFlow's threads, if it runs here, would not survive that.
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(jobs, context, initializer=_end_with_parent)
     try:
         calls = {pool.submit(_caught, function, item): n for n, item in enumerate(items)}
         for call in as_completed(calls):
@@ -47,6 +50,22 @@ def in_processes(
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """In a worker: end when the process that started it does, even if that was killed.
+
+    Left alone it would work off what is queued, beside the next run, and then wait for ever.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        raise ValueError("this is no worker process")
+
+    def watch() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _caught(function: Callable[[Item], Result], item: Item) -> Result | UserError:

@@ -7,13 +7,13 @@ and `body_mask` eight pixels to the byte, the first in the highest bit.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydantic
 
 from medusis_tf.config.data import Split, Stream
 from medusis_tf.data.conversion import IMAGE_LEVELS
@@ -66,7 +66,7 @@ class Shards:
                 kind: map_records(folder / file.path, record_bytes(kind, records.image_size))
                 for kind, file in records.files.items()
             }
-        except (OSError, pydantic.ValidationError):
+        except (OSError, ValueError):  # pydantic's errors are ValueErrors
             return None
         return cls(records, arrays, folder)
 
@@ -104,10 +104,10 @@ class Shards:
             ValueError: There is no such subject.
         """
         name = subject if isinstance(subject, str) else subject.subject
-        found = [entry for entry in self.records.subjects if entry.subject == name]
-        if not found:
+        entry = self._by_name.get(name)
+        if entry is None:
             raise ValueError(f"no subject {name} among the prepared slices")
-        entry, shape = found[0], (found[0].num_slices, *self.records.image_size)
+        shape = (entry.num_slices, *self.records.image_size)
         label_map = self._records(entry, "label_map")
         image, mask = self._records(entry, "image"), self._records(entry, "body_mask")
         if label_map is not None:
@@ -120,6 +120,10 @@ class Shards:
                 np.unpackbits(mask, axis=1, count=shape[1] * shape[2]).astype(bool).reshape(shape)
             )
         return SubjectSlices(label_map, image, mask, np.array(entry.slice_indices, int))
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, SubjectRecord]:
+        return {entry.subject: entry for entry in self.records.subjects}
 
     def _records(self, entry: SubjectRecord, kind: Kind) -> np.ndarray | None:
         if kind not in entry.kinds:

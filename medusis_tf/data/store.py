@@ -54,7 +54,10 @@ class Store:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from preparing here; wait if one does. It ends with the process."""
+        """Keep other processes from preparing here; wait if one does. It ends with the process.
+
+        What a killed process left half written is taken away.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / ".lock").open("w") as file:
             try:
@@ -62,10 +65,15 @@ class Store:
             except BlockingIOError:
                 logger.info("waiting for another process that prepares slices in %s", self.folder)
                 fcntl.flock(file, fcntl.LOCK_EX)
+            self._clear_partial()
             yield
 
     def stored(self) -> dict[str, Stored]:
-        """All converted subjects that are whole, by content."""
+        """All converted subjects that are whole, by content.
+
+        A subject that a data set holds needs no folder of its own: what a killed process left of
+        such is taken away.
+        """
         found = {}
         for manifest in sorted(self.folder.glob(f"*/{FILE_NAME}")):
             shards = Shards.open(manifest.parent)
@@ -73,7 +81,10 @@ class Store:
                 for record in shards.records.subjects:
                     found[record.content] = Stored(record, manifest.parent)
         for folder in sorted((self.folder / "subjects").glob("[!.]*")):
-            if (whole := self._whole(folder)) is not None:
+            whole = self._whole(folder)
+            if folder.name in found:
+                shutil.rmtree(folder)
+            elif whole is not None:
                 found[whole.content] = Stored(whole, folder)
         return found
 
@@ -113,9 +124,10 @@ class Store:
             logger.warning("replacing the damaged slices in %s", folder)
             shutil.rmtree(folder)
         partial.replace(folder)
-        for part in parts:
-            if part.folder.parent.name == "subjects":
-                shutil.rmtree(part.folder)
+        # A set: subjects whose files are alike share one folder.
+        for used in {part.folder for part in parts}:
+            if used.parent.name == "subjects":
+                shutil.rmtree(used)
         shards = Shards.open(folder)
         if shards is None:
             raise OSError(f"the slices written to {folder} cannot be read back")
@@ -139,6 +151,11 @@ class Store:
                     digest.update(chunk)
                 count += part.record.num_slices
         return FileRecord(path=Path(path.name), sha256=digest.hexdigest(), bytes=count * framed)
+
+    def _clear_partial(self) -> None:
+        for folder in (self.folder, self.folder / "subjects"):
+            for left in folder.glob(".partial-*"):
+                shutil.rmtree(left)
 
     def _whole(self, folder: Path) -> SubjectRecord | None:
         try:

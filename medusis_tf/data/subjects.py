@@ -47,13 +47,17 @@ def resolve_path(root: Path | None, path: Path) -> Path:
     folder = _data_root(root)
     # Resolved, so that neither `..` nor a link can reach the rest of the machine: configurations
     # are passed around and should read nothing but the data they name.
-    resolved = (folder / path).resolve()
+    try:
+        resolved = (folder / path).resolve()
+        found = resolved.is_file() or resolved.is_dir()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, links in a ring, a null byte
+        raise UserError(f"{path} cannot be the path of a volume: {error}.") from None
     if not resolved.is_relative_to(folder):
         raise UserError(
             f"{path} leads out of data.root={root}, to {resolved}. "
             "Name a root that holds all volumes."
         )
-    if not resolved.exists():
+    if not found:
         raise UserError(f"there is no file {path} in data.root={root}. Check both.")
     return resolved
 
