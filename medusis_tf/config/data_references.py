@@ -9,6 +9,14 @@ from medusis_tf.config.subject_list import assign_splits, expand_globs, read_man
 from medusis_tf.errors import UserError
 
 _LISTS = ("subjects", "manifest", "globs")
+_TYPES: dict[str, tuple[type, str]] = {
+    "root": (str, "the path of a folder"),
+    "label_sources": (dict, "names and tables"),
+    "taxonomy": (str, "the path of a class table"),
+    "manifest": (str, "the path of a CSV or YAML file"),
+    "globs": (list, "a list of patterns"),
+    "splits": (dict, "names of splits and fractions"),
+}
 
 
 def choose_subject_list(
@@ -46,6 +54,7 @@ def inline_references(data: dict[str, Any], config_path: Path) -> None:
     Raises:
         UserError: Something referred to is missing or wrong.
     """
+    _check_types(data, config_path)
     folder = config_path.parent
     for name, source in (data.get("label_sources") or {}).items():
         if isinstance(source, str):
@@ -62,8 +71,19 @@ def inline_references(data: dict[str, Any], config_path: Path) -> None:
             raise UserError(f"{config_path}: data.globs needs data.root, the folder to look in.")
         data["subjects"] = expand_globs(globs, Path(data["root"]))
     splits, seed = data.pop("splits", None), data.pop("split_seed", 0)
-    if splits is not None:
-        data["subjects"] = assign_splits(data.get("subjects") or [], splits, seed)
+    if splits is not None and _is_list_of_mappings(data.get("subjects")):
+        data["subjects"] = assign_splits(data["subjects"], splits, seed)
+
+
+def _is_list_of_mappings(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
+
+
+def _check_types(data: Mapping[str, Any], config_path: Path) -> None:
+    for key, (expected, meaning) in _TYPES.items():
+        value = data.get(key)
+        if value is not None and not isinstance(value, expected):
+            raise UserError(f"{config_path}: data.{key} must be {meaning}. Received: {value!r}")
 
 
 def _manifest_path(manifest: str, root: str | None, folder: Path) -> Path:

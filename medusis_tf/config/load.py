@@ -15,6 +15,9 @@ from medusis_tf.errors import UserError
 
 DATA_ROOT_VARIABLE = "MEDUSIS_DATA"
 _PRESETS = Path(__file__).parent / "presets"
+# Those of libyaml where it is there: ten thousand subjects are seconds of work for Python's own.
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
@@ -65,7 +68,8 @@ def validate(values: Mapping[str, Any], path: Path) -> ExperimentConfig:
 def save_config(config: ExperimentConfig, path: Path) -> None:
     """Write every value of the configuration, defaults included, as YAML."""
     temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    values = config.model_dump(mode="json")
+    temporary.write_text(yaml.dump(values, Dumper=_DUMPER, sort_keys=False), encoding="utf-8")
     temporary.replace(path)
 
 
@@ -76,10 +80,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UserError: The file is missing, unreadable, not YAML, or holds something else.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}. Check the path.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path} must hold keys and values. Received: {type(values).__name__}.")
