@@ -113,8 +113,9 @@ class Shards:
         if label_map is not None:
             label_map = label_map.reshape(shape)
         if image is not None:
-            levels = image.view("<u2").reshape(shape)
-            image = levels.astype(np.float32) * np.float32(2 / IMAGE_LEVELS) - np.float32(1)
+            image = image.view("<u2").reshape(shape).astype(np.float32)
+            image *= np.float32(2 / IMAGE_LEVELS)
+            image -= np.float32(1)
         if mask is not None:
             mask = (
                 np.unpackbits(mask, axis=1, count=shape[1] * shape[2]).astype(bool).reshape(shape)

@@ -11,6 +11,7 @@ from medusis_tf.data.manifest import Histogram
 
 NUM_BINS = 96
 SCALED_RANGE = (-1.0, 1.0)
+_LEVELS = 2**16  # of prepared slices
 # Of the voxels of a volume, at most this share may lie beyond the axis unnoticed.
 _BEYOND = 1e-3
 # An axis ends here, in median reaches of all subjects, or one bright volume would squeeze the rest.
@@ -81,15 +82,28 @@ def scaled_curves(shares: Mapping[str, np.ndarray]) -> IntensityCurves:
 def scaled_shares(image: np.ndarray) -> np.ndarray:
     """Share of pixels in each of the equal bins from -1 to 1.
 
+    A value stands for all that is nearer to it than to its neighbours, up to a bin away: volumes
+    of few grey levels would make a comb of bins that hold one level more or less.
+
     Args:
-        image: Any shape, in [-1, 1]; not empty.
+        image: `[slices, rows, columns]`, in [-1, 1]; not empty.
 
     Returns:
         `[NUM_BINS]`, adding up to 1.
     """
-    places = ((image.ravel() + 1) * np.float32(NUM_BINS / 2)).astype(np.uint8)
-    counts = np.bincount(np.minimum(places, NUM_BINS - 1), minlength=NUM_BINS)
-    return counts / counts.sum()
+    counts = np.zeros(_LEVELS, np.int64)
+    for pixels in image:  # one by one, so that no second volume is held
+        levels = np.rint((pixels.ravel() + 1) * np.float32((_LEVELS - 1) / 2))
+        counts += np.bincount(levels.astype(np.int64), minlength=_LEVELS)
+    present = np.flatnonzero(counts)
+    values = present * (2 / (_LEVELS - 1)) - 1
+    reach = np.minimum(np.diff(values) / 2, 2 / NUM_BINS)
+    starts = np.maximum(values - np.concatenate([[2 / NUM_BINS], reach]), -1)
+    ends = np.minimum(values + np.concatenate([reach, [2 / NUM_BINS]]), 1)
+    below = np.concatenate([[0.0], np.cumsum(counts[present]) / counts.sum()])
+    knots = np.stack([starts, ends], axis=1).ravel()
+    edges = np.linspace(*SCALED_RANGE, NUM_BINS + 1)
+    return np.diff(np.interp(edges, knots, np.repeat(below, 2)[1:-1]))
 
 
 def distances_from_median(shares: np.ndarray) -> np.ndarray:

@@ -46,9 +46,25 @@ def test_a_constant_volume_is_one_peak():
 
 
 def test_scaled_slices_fill_the_bins_from_minus_one_to_one():
-    values = np.array([-1, -1 + 1e-6, 0, 1 - 1e-6, 1], np.float32)
+    values = np.array([[[-1, -1 + 1e-6, 0.5 / NUM_BINS, 1 - 1e-6, 1]]], np.float32)
     shares = scaled_shares(values)
-    assert shares[0] == 0.4 and shares[NUM_BINS // 2] == 0.2 and shares[-1] == 0.4
+    # A level alone reaches a bin to each side.
+    assert shares[0] == pytest.approx(0.4) and shares[-1] == pytest.approx(0.4)
+    near = shares[NUM_BINS // 2 - 1 : NUM_BINS // 2 + 2]
+    np.testing.assert_allclose(near, [0.075, 0.1, 0.025], atol=1e-3)
+    assert shares.sum() == pytest.approx(1)
+
+
+def test_scaled_slices_of_many_levels_are_counted_as_they_are():
+    values = RNG.normal(0, 0.3, [4, 100, 100]).clip(-1, 1).astype(np.float32)
+    counts, _ = np.histogram(values, NUM_BINS, (-1, 1))
+    np.testing.assert_allclose(scaled_shares(values), counts / counts.sum(), atol=2e-4)
+
+
+def test_a_volume_of_few_grey_levels_makes_no_comb():
+    values = np.linspace(-1, 1, 130, dtype=np.float32).reshape(1, 10, 13)
+    shares = scaled_shares(values)[1:-1]
+    np.testing.assert_allclose(shares, shares.mean(), rtol=0.01)
 
 
 def test_distances_are_wassersteins():
