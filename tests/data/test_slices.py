@@ -64,7 +64,9 @@ def test_pixels_are_what_scipy_finds_at_their_place(axis, size, spacing_mm):
     nearest = ndimage.map_coordinates(ids, voxels, order=0, mode="nearest")
     found = grid.label_slices(ids)
     np.testing.assert_array_equal(found == 0, ~inside)
-    assert np.mean(found[inside] != nearest[inside]) < 0.02  # halves may fall either way
+    clear = inside & np.all(np.abs(voxels % 1 - 0.5) > 1e-3, axis=0)  # halves fall either way
+    np.testing.assert_array_equal(found[clear], nearest[clear])
+    assert np.mean(clear) > 0.6 * np.mean(inside)
     assert found.dtype == np.uint8
 
 
