@@ -72,10 +72,11 @@ def _checksum(path: Path, known: _Known) -> str:
 
 
 def _read(path: Path | None) -> _Known:
+    if path is None:
+        return {}
     try:
-        return (
-            {} if path is None else {k: tuple(v) for k, v in json.loads(path.read_text()).items()}
-        )
+        known = json.loads(path.read_text())
+        return {k: (size, modified, digest) for k, (size, modified, digest) in known.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}  # a memory aid only: what it does not hold is computed
 

@@ -73,3 +73,8 @@ def phantom_experiment(root: Path, cache: Path, subjects: Any, **data: Any) -> E
         **data,
     }
     return tiny_experiment(data=values)
+
+
+def changed_data(config: ExperimentConfig, **data: Any) -> ExperimentConfig:
+    """The experiment with other values in its data section."""
+    return config.model_copy(update={"data": config.data.model_copy(update=data)})
