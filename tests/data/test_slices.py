@@ -66,7 +66,7 @@ def test_pixels_are_what_scipy_finds_at_their_place(axis, size, spacing_mm):
     np.testing.assert_array_equal(found == 0, ~inside)
     clear = inside & np.all(np.abs(voxels % 1 - 0.5) > 1e-3, axis=0)  # halves fall either way
     np.testing.assert_array_equal(found[clear], nearest[clear])
-    assert np.mean(clear) > 0.6 * np.mean(inside)
+    assert np.mean(clear) > 0.4 * np.mean(inside)
     assert found.dtype == np.uint8
 
 
