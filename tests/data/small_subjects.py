@@ -59,13 +59,15 @@ def write_cohort(root: Path) -> list[dict[str, Any]]:
     ]
 
 
-def small_experiment(root: Path, cache: Path, subjects: list[Any], **data: Any) -> ExperimentConfig:
+def small_experiment(
+    root: Path, cache_dir: Path, subjects: list[Any], **data: Any
+) -> ExperimentConfig:
     """The tiny experiment on such subjects."""
     from tests.training.tiny_experiment import tiny_experiment  # starts TensorFlow
 
     values = {
         "root": str(root),
-        "cache_dir": str(cache),
+        "cache_dir": str(cache_dir),
         "subjects": subjects,
         "field_of_view_mm": [48, 48],
         **data,
