@@ -1,0 +1,294 @@
+"""What `python -m medusis_tf.prepare` writes, shows, and says to a user's mistakes."""
+
+import io
+import logging
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from rich.console import Console
+
+from medusis_tf.command_line import show_log
+from medusis_tf.data.preparation_progress import PreparationProgress
+from medusis_tf.prepare import prepare
+from tests.command_runner import run_command, user_error
+from tests.data.small_subjects import small_experiment, tree, write_cohort, write_subject
+from tests.data.volume_files import lps_affine, write_nifti
+
+NUM_SLICES = 6 * 6  # six subjects
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with volumes, a manifest of them, and a configuration."""
+    subjects = write_cohort(tmp_path / "root")
+    config = small_experiment(tmp_path / "root", tmp_path / "cache", subjects)
+    values = config.model_dump(mode="json")
+    del values["data"]["subjects"]
+    values["data"]["manifest"] = "subjects.yaml"
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(values))
+    write_manifest(tmp_path, subjects)
+    return tmp_path
+
+
+@pytest.fixture
+def config(folder):
+    return folder / "tiny.yaml"
+
+
+def write_manifest(folder, subjects):
+    (folder / "subjects.yaml").write_text(yaml.safe_dump(subjects))
+
+
+def listed(folder):
+    return yaml.safe_load((folder / "subjects.yaml").read_text())
+
+
+def data_set(folder):
+    (found,) = (path.parent for path in (folder / "cache").glob("*/manifest.json"))
+    return found
+
+
+def test_volumes_become_slices_and_a_report(folder, config):
+    status, out, err = run_command(prepare, "--config", config, "--jobs", 1)
+    assert (status, err) == (0, "")
+    written = data_set(folder)
+    assert sorted(path.name for path in written.iterdir()) == [
+        "body_mask.tfrecord",
+        "image.tfrecord",
+        "label_map.tfrecord",
+        "manifest.json",
+        "report.html",
+    ]
+    report = (written / "report.html").read_text()
+    assert all(name in report for name in ("ct_1", "mr_2", "valid"))
+    lines = out.splitlines()
+    assert lines[:6] == [
+        f"{name}: kept 6 of 6 slices" for name in ("ct_1", "ct_2", "mr_1", "mr_2", "valid", "test")
+    ]
+    assert lines[6] == f"prepared slices of 6 subjects in {written}"
+    assert lines[7:] == [f"report: {written / 'report.html'} (it shows patients' images)"]
+
+
+def test_a_second_time_only_the_report_is_written(folder, config):
+    run_command(prepare, "--config", config, "--jobs", 1)
+    before = tree(data_set(folder))
+    _, out, _ = run_command(prepare, "--config", config, "--jobs", 1)
+    assert out.splitlines()[0] == f"using the slices prepared in {data_set(folder)}"
+    after = tree(data_set(folder))
+    before.pop("report.html"), after.pop("report.html")
+    assert before == after
+
+
+def test_as_a_program_with_processes(folder, config):
+    command = [sys.executable, "-m", "medusis_tf.prepare", "--config", config, "--jobs", "2"]
+    report = ["--report", folder / "else.html"]
+    result = subprocess.run([*command, *report], capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert f"prepared slices of 6 subjects in {data_set(folder)}" in result.stdout
+    assert sorted(re.findall(r"^(\w+): kept", result.stdout, re.MULTILINE)) == sorted(
+        entry["subject"] for entry in listed(folder)
+    )
+    assert (folder / "else.html").is_file()
+    assert not (data_set(folder) / "report.html").exists()
+
+
+@pytest.mark.parametrize(("bits", "mode"), [(8, "L"), (16, "I;16")])
+def test_slices_as_png(folder, config, bits, mode):
+    export = ["--export-png", folder / "png", "--png-bits", bits]
+    status, out, _ = run_command(prepare, "--config", config, "--jobs", 1, *export)
+    assert status == 0
+    # Label maps of three subjects and images of four.
+    assert f"wrote {7 * 6} PNG files to {folder / 'png'}" in out
+    with Image.open(folder / "png/train/images/mr_1_slice_003.png") as picture:
+        assert (picture.mode, picture.size) == (mode, (32, 32))
+    with Image.open(folder / "png/test/labels/test_slice_000.png") as picture:
+        assert set(np.unique(np.asarray(picture))) <= {0, 1, 2, 3, 4}
+    message = user_error(prepare, "--config", config, "--jobs", 1, *export)
+    assert "is not an empty folder" in message
+
+
+def test_checking_writes_nothing(folder, config):
+    before = tree(folder)
+    status, out, err = run_command(prepare, "--config", config, "--check", "--jobs", 1)
+    assert (status, err) == (0, "")
+    assert out.splitlines()[-1] == f"6 subjects, {NUM_SLICES} slices, 0 warnings"
+    assert tree(folder) == before
+    assert not (folder / "cache").exists()
+
+
+def test_checking_finishes_all_files_before_it_gives_up(folder, config):
+    write_nifti(folder / "root/ct_1/label_map.nii.gz", np.full([4, 4, 4], 99, np.uint8))
+    (folder / "root/mr_1/image.nii.gz").write_bytes(b"\x1f\x8b broken")
+    write_nifti(folder / "root/test/image.nii.gz", np.full([4, 4, 4], 3, np.int16))
+    before = tree(folder)
+    status, out, err = run_command(prepare, "--config", config, "--check", "--jobs", 1)
+    assert status == 2
+    problems = err.removeprefix("error: ").splitlines()
+    assert [line.split(": ")[0] for line in problems[:3]] == [
+        "subject ct_1",
+        "subject mr_1",
+        "subject test",
+    ]
+    assert problems[3:] == ["3 of 6 subjects cannot be used; the others are fine."]
+    assert [line for line in out.splitlines() if "kept" in line] == [
+        f"{name}: kept 6 of 6 slices" for name in ("ct_2", "mr_2", "valid")
+    ]
+    assert [line for line in out.splitlines() if "cannot" in line] == [
+        f"{name}: cannot be used" for name in ("ct_1", "mr_1", "test")
+    ]
+    assert tree(folder) == before
+
+
+def test_preparing_tells_the_same_and_keeps_what_is_fine(folder, config):
+    (folder / "root/mr_1/image.nii.gz").write_bytes(b"")
+    message = user_error(prepare, "--config", config, "--jobs", 1)
+    first, second = message.splitlines()
+    assert re.match(r"subject mr_1: .*mr_1/image\.nii\.gz .*it is empty", first)
+    assert second == "1 of 6 subjects cannot be used; the others are fine and kept."
+    assert not list((folder / "cache").glob("*/manifest.json"))
+    write_subject(folder / "root", "mr_1", kinds="image", seed=3)
+    status, out, _ = run_command(prepare, "--config", config, "--jobs", 1)
+    assert status == 0
+    assert out.splitlines()[:2] == [
+        "5 of 6 subjects were converted before",
+        "mr_1: kept 6 of 6 slices",
+    ]
+
+
+def test_warnings_are_shown_by_subject(folder, config):
+    random = np.random.default_rng(0)
+    classes = random.integers(1, 5, (1, 1, 40)) * np.ones((12, 12, 1), int)
+    image = (classes * 100 + random.normal(0, 5, classes.shape)).astype(np.int16)
+    write_nifti(folder / "root/test/label_map.nii.gz", classes.astype(np.uint8))
+    write_nifti(folder / "root/test/image.nii.gz", image, lps_affine(origin=(0, 0, 5)))
+    _, out, _ = run_command(prepare, "--config", config, "--check", "--jobs", 1)
+    lines = out.splitlines()
+    place = next(number for number, line in enumerate(lines) if line.startswith("test: kept"))
+    assert re.match(r"  warning: label map and image do not seem to lie where", lines[place + 1])
+    assert lines[-1].endswith("1 warnings")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--png-bits", 12], r"--png-bits must be 8 or 16\. Received: 12"),
+        (["--check", "--report", "r.html"], r"--check writes nothing: leave out"),
+        (["--check", "--export-png", "png"], r"--check writes nothing: leave out"),
+        (["data.cache=memory"], r"data\.cache=memory no slices are written"),
+    ],
+)
+def test_options_that_exclude_each_other(folder, config, arguments, message):
+    before = tree(folder)
+    assert re.search(message, user_error(prepare, "--config", config, *arguments))
+    assert tree(folder) == before
+
+
+def test_memory_is_reported_on_and_checked(folder, config):
+    memory = ["data.cache=memory", "--jobs", 1]
+    assert run_command(prepare, "--config", config, "--check", *memory)[0] == 0
+    report = folder / "report.html"
+    assert run_command(prepare, "--config", config, "--report", report, *memory)[0] == 0
+    assert "mr_1" in report.read_text()
+    assert not (folder / "cache").exists()
+
+
+def test_a_cache_that_cannot_be_written_is_named(folder, config):
+    (folder / "file").touch()
+    for place in ("file", "file/cache"):
+        message = user_error(prepare, "--config", config, f"data.cache_dir={folder / place}")
+        assert message.startswith(
+            f"cannot write prepared slices to data.cache_dir={folder / place}: "
+        )
+
+
+def test_a_report_that_cannot_be_written_is_named(folder, config):
+    (folder / "file").touch()
+    message = user_error(
+        prepare, "--config", config, "--jobs", 1, "--report", folder / "file" / "r.html"
+    )
+    assert message.startswith(f"cannot write the report {folder / 'file' / 'r.html'}: ")
+
+
+def duplicate(folder, subjects):
+    return [*subjects, subjects[0]]
+
+
+def torn(folder, subjects):
+    subjects[1] |= {"patient": "p", "split": "train"}
+    subjects[5] |= {"patient": "p"}
+    return subjects
+
+
+def escaping(folder, subjects):
+    subjects[0]["label_map"] = "../outside.nii.gz"
+    return subjects
+
+
+def linked(folder, subjects):
+    (folder / "root/link.nii.gz").symlink_to(folder / "outside.nii.gz")
+    subjects[0]["label_map"] = "link.nii.gz"
+    return subjects
+
+
+def missing(folder, subjects):
+    subjects[2]["image"] = "mr_1/absent.nii.gz"
+    return subjects
+
+
+def shifted(folder, subjects):
+    write_nifti(folder / "root/s.nii.gz", np.ones([20, 18, 6], np.int16), lps_affine((2, 2, 4)))
+    subjects[5]["image"] = "s.nii.gz"
+    affine = lps_affine((2, 2, 4), (3.3, -2, 8))
+    write_nifti(folder / "root/test/label_map.nii.gz", np.ones([20, 18, 6], np.uint8), affine)
+    return subjects
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (duplicate, r"subjects\.yaml is not a valid manifest:\n  line \d+: subject ct_1 stands in"),
+        (torn, r"a patient may stand in one split only\. In several: .'p \(test, train\)'."),
+        (escaping, r"subject ct_1: \.\./outside\.nii\.gz leads out of data\.root=.*outside\.nii"),
+        (linked, r"subject ct_1: link\.nii\.gz leads out of data\.root=.*outside\.nii"),
+        (missing, r"subject mr_1: there is no file mr_1/absent\.nii\.gz in data\.root="),
+        (shifted, r"subject test: .*a fraction of a voxel.*\[-3\.3, 2\.0, -8\.0\] mm.*pair_by"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("check", [True, False])
+def test_a_wrong_manifest_gets_one_message(folder, config, make, message, check):
+    write_nifti(folder / "outside.nii.gz", np.ones([4, 4, 4], np.uint8))
+    write_manifest(folder, make(folder, listed(folder)))
+    arguments = ["--check"] if check else []
+    found = user_error(prepare, "--config", config, "--jobs", 1, *arguments)
+    assert re.search(message, found), found
+    assert len(found.splitlines()) <= 2
+
+
+def test_a_bar_on_a_terminal_and_lines_above_it(monkeypatch):
+    logger = logging.getLogger("medusis_tf")
+    for name in ("handlers", "level", "propagate"):
+        monkeypatch.setattr(logger, name, getattr(logger, name))
+    shown = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", shown)
+    show_log()
+    console = Console(force_terminal=True, file=shown, width=80)
+    with PreparationProgress(3, "converted", console) as progress:
+        progress.advance("ct_1: kept 6 of 6 slices")
+        progress.advance("ct_2: kept 5 of 6 slices")
+    text = shown.getvalue()
+    assert "subjects converted" in text and "2/3" in text and "━" in text
+    assert text.index("ct_1: kept") < text.index("ct_2: kept") < text.rindex("2/3")
+
+
+def test_lines_alone_elsewhere(monkeypatch, caplog):
+    shown = io.StringIO()
+    caplog.set_level(logging.INFO, "medusis_tf")
+    with PreparationProgress(1, "converted", Console(file=shown)) as progress:
+        progress.advance("ct_1: kept 6 of 6 slices")
+    assert caplog.messages == ["ct_1: kept 6 of 6 slices"]
+    assert shown.getvalue().strip() == ""
