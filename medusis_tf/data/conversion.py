@@ -173,7 +173,7 @@ def _read(
 
 def _slice_label_map(volume: Volume, found: _Slices) -> None:
     found.label_map = found.grid.label_slices(volume.array)
-    found.warnings += volume.warnings
+    found.warnings += _warnings_of("label map", volume)
 
 
 def _slice_image(volume: Volume, data: DataConfig, standard: Standard, found: _Slices) -> None:
@@ -194,7 +194,11 @@ def _slice_image(volume: Volume, data: DataConfig, standard: Standard, found: _S
     found.image = remove_background(slices) if data.remove_background else slices
     found.scales = tuple(scales)
     found.histogram = histogram(volume)
-    found.warnings += volume.warnings
+    found.warnings += _warnings_of("image", volume)
+
+
+def _warnings_of(what: str, volume: Volume) -> tuple[str, ...]:
+    return tuple(f"{what}: {text[:1].lower()}{text[1:]}" for text in volume.warnings)
 
 
 def _as_records(found: _Slices, kept: np.ndarray) -> dict[Kind, np.ndarray]:

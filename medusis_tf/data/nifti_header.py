@@ -161,7 +161,10 @@ def _shape_and_type(
     axes = int(fields["dim"][0])
     shape = tuple(int(side) for side in fields["dim"][1 : 1 + max(axes, 0)])
     if not 3 <= axes <= 7 or any(side != 1 for side in shape[3:]):
-        raise UserError(f"{path} must hold one 3-D volume. Received: {axes} axes, shape {shape}.")
+        raise UserError(
+            f"{path} must hold one 3-D volume. Received: {axes} axes, shape {shape}. "
+            "Save the frame to use as a file of its own."
+        )
     if min(shape) < 1:
         raise UserError(f"{path} has an axis without voxels: shape {shape}. The file is broken.")
     try:

@@ -163,16 +163,22 @@ def _run(
             progress.advance(f"{name}: {done}" if record_of is None else _told(record_of(result)))
     if problems:
         lines = [problems[number] for number in sorted(problems)]
-        kept = " and kept" if function is convert_to_store else ""
-        lines.append(
-            f"{len(problems)} of {len(tasks)} subjects cannot be used; the others are fine{kept}."
-        )
+        if len(problems) < len(tasks):
+            kept = " and kept" if function is convert_to_store else ""
+            lines.append(
+                f"{len(problems)} of {len(tasks)} subjects cannot be used; "
+                f"the others are fine{kept}."
+            )
+        elif len(tasks) > 1:
+            lines.append(f"none of the {len(tasks)} subjects can be used.")
         raise UserError("\n".join(lines))
     return [results[number] for number in sorted(results)]
 
 
 def _told(record: SubjectRecord) -> str:
     kept = f"{record.subject}: kept {record.num_slices} of {record.depth} slices"
+    if record.num_slices == 0:
+        kept += ", none shows as much as data.minimum_foreground asks for"
     return "\n".join([kept, *(f"  warning: {warning}" for warning in record.warnings)])
 
 
