@@ -134,6 +134,8 @@ def _describe(problem: Any) -> str:
         message = "unknown key" + _suggestion(str(problem["loc"][-1]))
     elif problem["type"] == "missing":
         message = "is required"
+    elif problem["type"] == "union_tag_not_found":
+        message = f"its {problem['ctx']['discriminator'].strip(chr(39))} is required"
     elif not isinstance(problem["input"], dict | list | tuple) and "Received" not in message:
         message = f"{message}. Received: {problem['input']!r}"
     return f"{where}: {message}" if where else message

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.config.load import load_config, merge, parse_overrides, save_config
 from medusis_tf.errors import UserError
 
@@ -10,12 +11,39 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 THIGH = CONFIGS / "thigh_ct_to_mr.yaml"
 
 
+SUBJECTS = [
+    {"subject": "a", "split": "train", "label_map": "a.nii.gz"},
+    {"subject": "b", "split": "train", "image": "b.nii.gz"},
+]
+
+
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 @pytest.mark.parametrize("preset", ["default", "thesis"])
 def test_every_config_is_valid_and_reads_back_equal(path, preset, tmp_path):
-    config = load_config(path, [f"preset={preset}", "data.root=/volumes"])
+    values = yaml.safe_load(path.read_text())
+    # What is written for one preset, such as the thesis's own, takes the rest from it.
+    overrides = [f"preset={values.get('preset', preset)}", "data.root=/volumes"]
+    # Manifests come with the volumes: tests/pipelines makes such.
+    if "manifest" in values["data"]:
+        overrides.append(f"data.subjects={SUBJECTS}")
+    config = load_config(path, overrides)
     save_config(config, tmp_path / "config.yaml")
     assert load_config(tmp_path / "config.yaml") == config
+
+
+def test_a_saved_config_keeps_every_subject_and_unusual_names(tmp_path):
+    names = ["001", "no", "1e3", "0x10", "null", "2020-01-01", "a_b.c-d"]
+    patients = [
+        {"subject": name, "split": "train", "label_map": f"ü {name}.nii", "image": f"{name}: x.nii"}
+        for name in names
+    ]
+    values = load_config(THIGH, ["data.root=/volumes"]).model_dump(mode="json")
+    values["data"]["subjects"] = patients
+    config = ExperimentConfig.model_validate(values)
+    save_config(config, tmp_path / "config.yaml")
+    again = load_config(tmp_path / "config.yaml")
+    assert again == config
+    assert [entry.subject for entry in again.data.subjects] == names
 
 
 def test_the_file_wins_over_the_preset_and_an_override_over_both():
@@ -68,7 +96,17 @@ def test_data_root_comes_from_the_environment_unless_given(monkeypatch):
         ("data.image_size=[16, 16]", r"must be 32 at least. Received: \[16, 16\]"),
         ("segmenter.num_levels=8", "segmenter needs .* divisible by 256"),
         ("name=../escape", "name: .*pattern"),
-        ("data.intensity={lower: 90, upper: 10}", "lower must be below upper"),
+        ("data.intensity={lower: 10, upper: 90}", "data.intensity: its name is required"),
+        ("data.intensity={name: percentile, lower: 9, upper: 1}", "lower and upper must increase"),
+        ("data.intensity={name: clip}", "data.intensity: .*'percentile', 'min_max'"),
+        ("data.intensity={name: nyul, percentiles: [1, 99, 50]}", "percentiles must increase"),
+        ("data.reading.assume_axes=RPX", "data.reading.assume_axes: .*pattern"),
+        ("data.axis=oblique", "'axial', 'coronal' or 'sagittal'. Received: 'oblique'"),
+        ("data.cache=disk", "'shards' or 'memory'. Received: 'disk'"),
+        ("data.pairing=random", "'unpaired', 'disjoint', 'paired' or 'nearest_position'"),
+        ("data.flip=true", "data.flip: unknown key"),
+        ("data.minimum_foreground=1", "less than 1. Received: 1"),
+        ("data.skip_ends=-1", "greater than or equal to 0. Received: -1"),
         ("preset=best", "preset: .*'default' or 'thesis'"),
         ("data=3", "data: "),
     ],
@@ -92,7 +130,7 @@ def test_every_problem_gets_its_line():
             [{"subject": "a", "split": "train", "image": "a", "label_map": "b", "ct": "c"}],
             "not both",
         ),
-        ([{"subject": "a", "split": "train", "image": "a"}] * 2, "Repeated: .'a'."),
+        ([{"subject": "a", "split": "train", "image": "a"}] * 2, "once: .'a'."),
         ([{"subject": "a", "split": "train", "image": "a"}], "training split has no label_map"),
         ([{"subject": "a", "split": "train", "label_map": "a"}], "training split has no image"),
         (

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from medusis_tf.config.load import load_config
-from medusis_tf.data.grid import crop_to_overlap
-from medusis_tf.data.nifti import read_label_map, read_volume
+from medusis_tf.data.grid import Grid, crop_to_overlap
 from medusis_tf.data.preparation import prepare_shards
+from medusis_tf.data.reading import read_grid, read_label_map, read_volume
 from medusis_tf.errors import UserError
 
 
@@ -48,16 +48,16 @@ def test_label_maps_fit_the_mr_of_the_test_subject(shards):
 @pytest.mark.parametrize("subject", ["STS_034", "STS_038", "STS_048", "STS_050"])
 def test_the_overlap_is_the_extent_of_the_mr(shared_data, subject):
     folder = shared_data / "sts_ct_mr" / subject
-    ct, mr = read_volume(folder / "CT_image.nii.gz"), read_volume(folder / "MR_T1_image.nii.gz")
-    cropped, whole = crop_to_overlap(ct, mr)
-    assert cropped.shape == whole.shape == mr.shape
+    ct, mr = read_grid(folder / "CT_image.nii.gz"), read_grid(folder / "MR_T1_image.nii.gz")
+    of_ct, of_mr = crop_to_overlap(ct, mr)
+    assert of_ct.of_grid(ct).shape == of_mr.of_grid(mr).shape == mr.shape
 
 
 def test_tumour_masks_agree_in_the_overlap(shared_data):
     folder = shared_data / "sts_ct_mr" / "STS_048"
-    pair = [read_label_map(folder / f"{kind}_mask.nii.gz") for kind in ("CT", "MR_T1")]
-    on_ct, on_mr = crop_to_overlap(*pair)
-    np.testing.assert_array_equal(on_ct.array, on_mr.array)
+    ct, mr = (read_label_map(folder / f"{kind}_mask.nii.gz") for kind in ("CT", "MR_T1"))
+    of_ct, of_mr = crop_to_overlap(Grid.of(ct), Grid.of(mr))
+    np.testing.assert_array_equal(of_ct.of(ct).array, of_mr.of(mr).array)
 
 
 def test_awkward_volumes_are_refused(shared_data):

@@ -1,0 +1,82 @@
+"""What the data section of a configuration refuses, and what follows from it."""
+
+import pydantic
+import pytest
+
+from medusis_tf.config.data import DataConfig, Subject
+
+CLASSES = [
+    {"id": 0, "name": "background", "colour": [0, 0, 0]},
+    {"id": 1, "name": "fat", "colour": [240, 200, 90]},
+]
+PAIR = {"subject": "a", "split": "train", "label_map": "a.nii", "image": "b.nii"}
+
+
+def data(*subjects, **values):
+    return DataConfig.model_validate({"classes": CLASSES, "subjects": subjects or [PAIR], **values})
+
+
+def test_streams_are_what_volumes_there_are_unless_named():
+    assert Subject(**PAIR).used_streams == ("label_map", "image")
+    assert Subject(subject="a", split="train", ct="a").used_streams == ("label_map",)
+    assert Subject(subject="a", split="train", image="a").used_streams == ("image",)
+    assert Subject(**PAIR, streams=["image"]).used_streams == ("image",)
+    assert Subject(**PAIR, streams=[]).used_streams == ()
+
+
+def test_a_patient_may_have_scans_in_one_split_only():
+    scans = [{**PAIR, "subject": f"s{i}", "patient": "p"} for i in range(3)]
+    assert {entry.patient_name for entry in data(*scans).subjects} == {"p"}
+    scans[2]["split"] = "test"
+    with pytest.raises(pydantic.ValidationError, match=r"In several: \['p \(test, train\)'\]"):
+        data(*scans)
+    # A subject's name is its patient's, where none is given.
+    with pytest.raises(pydantic.ValidationError, match=r"In several: \['a \(test, train\)'\]"):
+        data(PAIR, {**PAIR, "subject": "b", "patient": "a", "split": "test"})
+
+
+def test_disjoint_pairing_wants_no_patient_on_both_sides():
+    label_map = {"subject": "l", "split": "train", "label_map": "l", "patient": "p"}
+    image = {"subject": "i", "split": "train", "image": "i", "patient": "q"}
+    held_out = {**PAIR, "split": "test"}
+    data(label_map, image, held_out, pairing="disjoint")
+    with pytest.raises(pydantic.ValidationError, match=r"patients \['p'\] feed label maps and"):
+        data(label_map, {**image, "patient": "p"}, pairing="disjoint")
+    with pytest.raises(pydantic.ValidationError, match=r"patients \['a'\] feed"):
+        data(PAIR, label_map, image, pairing="disjoint")
+    data({**PAIR, "streams": ["label_map"]}, image, pairing="disjoint")
+
+
+def test_paired_training_wants_a_pair():
+    data(PAIR, pairing="paired")
+    for pair in ({**PAIR, "streams": ["image"]}, {**PAIR, "split": "test"}):
+        with pytest.raises(pydantic.ValidationError, match="pairing paired needs a training"):
+            data(pair, pairing="paired")
+
+
+@pytest.mark.parametrize("name", ["", "a b", "../a", ".a", "a/b", "ä", "a\n"])
+def test_names_become_file_names(name):
+    for key in ("subject", "patient"):
+        with pytest.raises(pydantic.ValidationError, match="pattern"):
+            Subject.model_validate({**PAIR, key: name})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"order": ["bone"]}, "order names unknown classes"),
+        ({"unlisted": "bone"}, "unlisted names unknown classes"),
+        ({"classes": [CLASSES[1], CLASSES[0]]}, "class ids must be 0, 1, 2"),
+        ({"label_sources": {"tool": {-1: "fat"}}}, "greater than or equal to 0"),
+        ({"label_sources": {"tool": {70000: "fat"}}}, "less than or equal to 65535"),
+    ],
+)
+def test_tables_are_checked_where_they_are_used(values, message):
+    with pytest.raises(pydantic.ValidationError, match=message):
+        data(**values)
+
+
+def test_the_spacing_of_pixels_follows_from_the_field_of_view():
+    config = data(image_size=(64, 128), field_of_view_mm=(128, 128))
+    assert config.pixel_spacing_mm == (2, 1)
+    assert data(field_of_view_mm=None).pixel_spacing_mm is None
