@@ -37,11 +37,12 @@ def remap(label_map: Volume, ids: Mapping[int, str] | None, taxonomy: Taxonomy) 
             names, and the first axial slice that has one. Or ids below 0 or above 65535.
     """
     names = taxonomy.ids if ids is None else {0: taxonomy.classes[0].name, **ids}
-    classes: dict[int, int | None] = dict.fromkeys(range(_NUM_IDS), taxonomy.class_of(None))
-    classes |= {id_: taxonomy.class_of(name) for id_, name in names.items() if id_ < _NUM_IDS}
-    table = np.array([class_ or 0 for class_ in classes.values()], np.uint8)
+    classes = {id_: taxonomy.class_of(name) for id_, name in names.items() if id_ < _NUM_IDS}
+    elsewhere = taxonomy.class_of(None)
+    table = np.full(_NUM_IDS, elsewhere or 0, np.uint8)
+    table[list(classes)] = [class_ or 0 for class_ in classes.values()]
     result, present = _look_up(label_map, table)
-    if unknown := [id_ for id_ in present if classes[id_] is None]:
+    if unknown := [id_ for id_ in present if classes.get(id_, elsewhere) is None]:
         raise _unknown_ids(label_map, unknown, names, taxonomy, own=ids is None)
     warnings = label_map.warnings
     if nameless := [id_ for id_ in present if id_ not in names]:
