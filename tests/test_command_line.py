@@ -1,6 +1,8 @@
 """What all commands share: lines that appear, one way to fail."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,3 +44,25 @@ def test_our_own_mistake_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr("sys.argv", ["fail"])
     with pytest.raises(RuntimeError, match="ours"):
         run(fail)
+
+
+# Half a gigabyte for each worker process, and seconds at every start.
+NEEDS_TENSORFLOW = {"dataset", "augmentation"}
+
+
+def test_configuration_and_preparing_need_no_tensorflow():
+    modules = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for folder in ("config", "data", "reports")
+        for path in sorted((ROOT / "medusis_tf" / folder).glob("*.py"))
+        if path.stem not in NEEDS_TENSORFLOW
+    ]
+    script = (
+        "import importlib, sys\n"
+        f"for name in {[*modules, 'medusis_tf.prepare']}:\n"
+        "    importlib.import_module(name)\n"
+        "    assert 'tensorflow' not in sys.modules, name\n"
+    )
+    command = [sys.executable, "-c", script]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr

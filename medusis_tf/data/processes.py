@@ -1,8 +1,10 @@
 """Run one function over many subjects in parallel processes."""
 
+import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -38,9 +40,11 @@ def in_processes(
         return
     # Not forked: TensorFlow's threads, if it runs here, would not survive that.
     context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(jobs, context, initializer=_end_with_parent)
     try:
-        calls = {pool.submit(_caught, function, item): n for n, item in enumerate(items)}
+        with _interrupts_held_back():
+            calls = {pool.submit(_caught, function, item): n for n, item in enumerate(items)}
         for call in as_completed(calls):
             yield calls[call], call.result()
     except BrokenProcessPool:
@@ -48,8 +52,26 @@ def in_processes(
             f"a process that was reading volumes died, perhaps for want of memory with {jobs} at "
             "once. Try fewer: --jobs 1. What was converted so far is kept."
         ) from None
+    except BaseException:
+        # Whoever presses Ctrl-C does not want to wait for volumes that are being read.
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Processes started meanwhile never see Ctrl-C, which the terminal sends to all; this one does.
+
+    They would each answer with a traceback.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_with_parent() -> None:

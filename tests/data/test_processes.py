@@ -1,6 +1,7 @@
 """One function over many items, here or in other processes."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -34,6 +35,8 @@ if __name__ == "__main__":
             print(number, *(result if isinstance(result, tuple) else ["error", result]), flush=True)
     except UserError as error:
         print(error)
+    except KeyboardInterrupt:
+        print("interrupted")
 """
 
 
@@ -43,7 +46,12 @@ def start(tmp_path, how):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, script, how]
     return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
 
 
@@ -93,6 +101,17 @@ def test_no_process_outlives_one_that_is_killed(tmp_path):
     end = time.monotonic() + 30
     while alive(worker) and time.monotonic() < end:
         time.sleep(0.05)
+    assert not alive(worker)
+
+
+def test_an_interrupt_ends_all_at_once_and_without_noise(tmp_path):
+    process = start(tmp_path, "wait")
+    process.stdout.readline()
+    worker = int(process.stdout.readline().split()[-1])
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    out, err = process.communicate(timeout=60)
+    assert out.splitlines()[-1] == "interrupted"
+    assert err == ""
     assert not alive(worker)
 
 
