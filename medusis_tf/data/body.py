@@ -25,7 +25,7 @@ def label_body_mask(label_slices: np.ndarray) -> np.ndarray:
     Returns:
         Same shape, bool.
     """
-    return _fill_holes(label_slices != 0)
+    return fill_holes(label_slices != 0)
 
 
 def image_body(slices: np.ndarray) -> np.ndarray:
@@ -51,7 +51,7 @@ def image_body(slices: np.ndarray) -> np.ndarray:
     # Opening by a square cuts ears, noses and corners: give back what is near.
     body = _dilate(_dilate(body, 3, axis=1), 3, axis=2)
     np.logical_and(body, bright, out=body)
-    body = _fill_holes(_close(body, side))
+    body = fill_holes(_close(body, side))
     # Smoothing made the body wider: pixels of its rim must be bright themselves.
     return body & (_erode(body, _GROWTH + 1) | (slices > 2 * air / (_LEVELS - 1) - 1))
 
@@ -63,6 +63,25 @@ def remove_background(slices: np.ndarray) -> np.ndarray:
         slices: `[slices, rows, columns]` float32 in [-1, 1], all slices of a volume.
     """
     return np.where(image_body(slices), slices, np.float32(AIR))
+
+
+def fill_holes(mask: np.ndarray) -> np.ndarray:
+    """Fill the background of each slice that has no way to the border.
+
+    Labelling is ten times as fast as `scipy.ndimage.binary_fill_holes`, which floods.
+
+    Args:
+        mask: `[slices, rows, columns]` bool.
+    """
+    filled = np.empty(mask.shape, bool)
+    for index, part in enumerate(mask):
+        labels, count = ndimage.label(~part)
+        inside = np.ones(count + 1, bool)
+        for border in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+            inside[border] = False
+        inside[0] = True  # the mask itself
+        filled[index] = inside[labels]
+    return filled
 
 
 def _smooth_levels(slices: np.ndarray) -> np.ndarray:
@@ -105,22 +124,6 @@ def _keep_large(mask: np.ndarray) -> None:
     large = sizes >= _LEAST_COMPONENT * sizes.max()
     for part, part_labels in zip(mask, labels, strict=True):
         part &= large[part_labels]
-
-
-def _fill_holes(mask: np.ndarray) -> np.ndarray:
-    """Fill the background of each slice that has no way to the border.
-
-    Labelling is ten times as fast as `scipy.ndimage.binary_fill_holes`, which floods.
-    """
-    filled = np.empty(mask.shape, bool)
-    for index, part in enumerate(mask):
-        labels, count = ndimage.label(~part)
-        inside = np.ones(count + 1, bool)
-        for border in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
-            inside[border] = False
-        inside[0] = True  # the mask itself
-        filled[index] = inside[labels]
-    return filled
 
 
 def _open(mask: np.ndarray, side: int) -> np.ndarray:

@@ -6,6 +6,8 @@ import numpy as np
 from scipy import ndimage
 
 from medusis_tf.config.data import ClassEntry, TissueConfig
+from medusis_tf.data.body import fill_holes
+from medusis_tf.data.median import median_3x3x3
 from medusis_tf.errors import UserError
 
 # Gaps in thin cortical bone (noise, partial volume) up to about two voxels wide are bridged before
@@ -48,7 +50,7 @@ def tissue_label_map(
             f"a label map made from a CT needs classes named {', '.join(missing)}. "
             f"Received: {', '.join(ids)}. Add them to data.classes, or give a label_map."
         )
-    smooth = ndimage.median_filter(ct_array, size=3, mode="nearest")
+    smooth = median_3x3x3(ct_array)
     body = _body(smooth > thresholds.body_hu)
     label_map = np.full(ct_array.shape, ids["background"], np.uint8)
     label_map[body] = ids["soft_tissue"]
@@ -86,5 +88,4 @@ def _bone(hard: np.ndarray) -> np.ndarray:
 
 
 def _fill_axial_holes(mask: np.ndarray) -> np.ndarray:
-    filled = [ndimage.binary_fill_holes(mask[:, :, index]) for index in range(mask.shape[2])]
-    return np.stack(filled, axis=2)
+    return fill_holes(mask.transpose(2, 0, 1)).transpose(1, 2, 0)
