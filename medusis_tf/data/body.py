@@ -51,7 +51,7 @@ def image_body(slices: np.ndarray) -> np.ndarray:
     # Opening by a square cuts ears, noses and corners: give back what is near.
     body = _dilate(_dilate(body, 3, axis=1), 3, axis=2)
     np.logical_and(body, bright, out=body)
-    body = fill_holes(_close(body, side))
+    body = fill_holes(close_gaps(body, side))
     # Smoothing made the body wider: pixels of its rim must be bright themselves.
     return body & (_erode(body, _GROWTH + 1) | (slices > 2 * air / (_LEVELS - 1) - 1))
 
@@ -82,6 +82,18 @@ def fill_holes(mask: np.ndarray) -> np.ndarray:
         inside[0] = True  # the mask itself
         filled[index] = inside[labels]
     return filled
+
+
+def close_gaps(mask: np.ndarray, side: int) -> np.ndarray:
+    """Binary closing of every slice by a square; no body is assumed beyond the border.
+
+    Args:
+        mask: `[slices, rows, columns]` bool.
+        side: Of the square, in pixels.
+    """
+    for axis in (1, 2):
+        mask = _dilate(mask, side, axis)
+    return _erode(mask, side)
 
 
 def _smooth_levels(slices: np.ndarray) -> np.ndarray:
@@ -128,14 +140,7 @@ def _keep_large(mask: np.ndarray) -> None:
 
 def _open(mask: np.ndarray, side: int) -> np.ndarray:
     """Binary opening of every slice by a square; the body goes on beyond the border."""
-    return ~_close(~mask, side)
-
-
-def _close(mask: np.ndarray, side: int) -> np.ndarray:
-    """Binary closing of every slice by a square; no body is assumed beyond the border."""
-    for axis in (1, 2):
-        mask = _dilate(mask, side, axis)
-    return _erode(mask, side)
+    return ~close_gaps(~mask, side)
 
 
 def _erode(mask: np.ndarray, side: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from medusis_tf.config.data import ClassEntry, TissueConfig
-from medusis_tf.data.body import fill_holes
+from medusis_tf.data.body import close_gaps, fill_holes
 from medusis_tf.data.median import median_3x3x3
 from medusis_tf.errors import UserError
 
@@ -80,11 +80,10 @@ def _bone(hard: np.ndarray) -> np.ndarray:
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
     bone = sizes[parts] >= _SMALLEST_BONE_VOXELS
-    side = 2 * _BRIDGE_VOXELS + 1
-    padded = np.pad(bone, [(_BRIDGE_VOXELS, _BRIDGE_VOXELS)] * 2 + [(0, 0)])
-    bridged = ndimage.binary_closing(padded, structure=np.ones([side, side, 1]))
-    inner = slice(_BRIDGE_VOXELS, -_BRIDGE_VOXELS)
-    return _fill_axial_holes(bridged[inner, inner])
+    around = _BRIDGE_VOXELS
+    padded = np.pad(bone.transpose(2, 0, 1), [(0, 0), (around, around), (around, around)])
+    bridged = close_gaps(padded, 2 * around + 1)[:, around:-around, around:-around]
+    return fill_holes(bridged).transpose(1, 2, 0)
 
 
 def _fill_axial_holes(mask: np.ndarray) -> np.ndarray:
