@@ -8,10 +8,13 @@ import pytest
 
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.data import preparation
+from medusis_tf.data.manifest import SubjectRecord
+from medusis_tf.data.shards import Shards
 from tests.data.volume_files import lps_affine, write_nifti
 
 SHAPE = (20, 18, 6)
 SPACING = (2.0, 2.0, 4.0)
+AFFINE = lps_affine(SPACING, (19, 17, -10))
 
 
 def small_label_map(seed: int) -> np.ndarray:
@@ -37,12 +40,11 @@ def write_subject(
     root: Path, name: str, split: str = "train", kinds: str = "label_map image", seed: int = 0
 ) -> dict[str, Any]:
     """Write the volumes of a subject; its entry for `data.subjects`."""
-    affine = lps_affine(SPACING, (19, 17, -10))
     entry: dict[str, Any] = {"subject": name, "split": split}
     for kind, make in (("label_map", small_label_map), ("image", small_image)):
         if kind in kinds.split():
             path = Path(name) / f"{kind}.nii.gz"
-            write_nifti(root / path, make(seed), affine, axes="RAS")
+            write_nifti(root / path, make(seed), AFFINE, axes="RAS")
             entry[kind] = str(path)
     return entry
 
@@ -73,6 +75,25 @@ def small_experiment(
         **data,
     }
     return tiny_experiment(data=values)
+
+
+def prepared(folder: Path, subjects: list[Any], **data: Any) -> Shards:
+    """Prepare subjects beside two that feed both streams; slices at the volumes' own pixels."""
+    values = {"field_of_view_mm": None, "cache": "memory", "minimum_foreground": 0.0, **data}
+    both = write_subject(folder, "first", seed=1), write_subject(folder, "last", seed=2)
+    config = small_experiment(folder, folder / "cache", [both[0], *subjects, both[1]], **values)
+    return preparation.prepare_shards(config)
+
+
+def record_of(shards: Shards, name: str) -> SubjectRecord:
+    return next(entry for entry in shards.records.subjects if entry.subject == name)
+
+
+def on_slices(array: np.ndarray) -> np.ndarray:
+    """`[x, y, z]` as axial slices at the volume's own pixels, padded to 32x32."""
+    view = array.transpose(2, 1, 0)
+    padding = [(0, 0)] + [((32 - side) // 2, (33 - side) // 2) for side in view.shape[1:]]
+    return np.pad(view, padding)
 
 
 def count_conversions(monkeypatch: pytest.MonkeyPatch) -> list[str]:

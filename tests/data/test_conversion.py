@@ -13,8 +13,12 @@ from medusis_tf.data.preparation import prepare_shards
 from medusis_tf.errors import UserError
 from tests.data.dicom_files import write_series
 from tests.data.small_subjects import (
+    AFFINE,
     SHAPE,
     SPACING,
+    on_slices,
+    prepared,
+    record_of,
     small_experiment,
     small_image,
     small_label_map,
@@ -24,26 +28,6 @@ from tests.data.small_subjects import (
 from tests.data.volume_files import lps_affine, write_nifti
 
 LEVELS = 65535
-AFFINE = lps_affine(SPACING, (19, 17, -10))
-
-
-def prepared(folder, subjects, **data):
-    """Prepare subjects beside two that feed both streams; slices at the volumes' own pixels."""
-    values = {"field_of_view_mm": None, "cache": "memory", "minimum_foreground": 0.0, **data}
-    both = write_subject(folder, "first", seed=1), write_subject(folder, "last", seed=2)
-    config = small_experiment(folder, folder / "cache", [both[0], *subjects, both[1]], **values)
-    return prepare_shards(config)
-
-
-def record_of(shards, name):
-    return next(entry for entry in shards.records.subjects if entry.subject == name)
-
-
-def on_slices(array):
-    """`[x, y, z]` as axial slices at the volume's own pixels, padded to 32x32."""
-    view = array.transpose(2, 1, 0)
-    padding = [(0, 0)] + [((32 - side) // 2, (33 - side) // 2) for side in view.shape[1:]]
-    return np.pad(view, padding)
 
 
 def test_the_manifest_tells_of_all_that_was_converted(tmp_path):
@@ -225,83 +209,6 @@ def test_a_ct_becomes_tissue_with_its_overlays_on_top(tmp_path):
     }
 
 
-def expected_ends(values, name):
-    low, high = values.min(), values.max()
-    if name == "percentile":
-        return np.percentile(values, [0.5, 99.5])
-    if name == "z_score":
-        return values.mean() - 2 * values.std(), values.mean() + 2 * values.std()
-    return (100, 300) if name == "window" else (low, high)
-
-
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("percentile", {"lower": 0.5, "upper": 99.5}),
-        ("min_max", {}),
-        ("window", {"lower": 100, "upper": 300}),
-        ("z_score", {"deviations": 2}),
-    ],
-)
-def test_intensities_of_a_volume(tmp_path, name, options):
-    shards = prepared(tmp_path, [], intensity={"name": name, **options})
-    image = small_image(2).astype(np.float64)
-    ends = expected_ends(image, name)
-    expected = np.interp(image, ends, [0, 2])
-    np.testing.assert_allclose(
-        shards.read("last").image, on_slices(expected) - 1, atol=1.5 / LEVELS
-    )
-    (scale,) = record_of(shards, "last").intensity
-    assert scale.source == pytest.approx(ends) and scale.scaled == (-1, 1)
-
-
-def test_each_slice_has_its_own_scale(tmp_path):
-    image = small_image(5)
-    image[:, :, 2] = 7
-    write_nifti(tmp_path / "s.nii.gz", image, AFFINE)
-    entry = {"subject": "s", "split": "test", "image": "s.nii.gz"}
-    shards = prepared(tmp_path, [entry], intensity={"name": "slice_min_max"}, skip_ends=1)
-    record, slices = record_of(shards, "s"), shards.read("s")
-    assert len(record.intensity) == record.num_slices == SHAPE[2] - 2
-    for index, scale, part in zip(
-        record.slice_indices, record.intensity, slices.image, strict=True
-    ):
-        values = image[:, :, index]
-        if index == 2:  # constant: darkest, and restored to its value
-            assert (part == -1).all() and scale.source[0] == 7
-        else:
-            assert scale.source == (values.min(), values.max())
-            assert (part.min(), part.max()) == (-1, 1)
-
-
-def test_landmarks_of_the_training_images_meet(tmp_path):
-    mild, strong = small_image(5), small_image(5) * 3 + 100
-    entries = []
-    for name, image in (("mild", mild), ("strong", strong.astype(np.int16))):
-        write_nifti(tmp_path / f"{name}.nii.gz", image, AFFINE)
-        entries.append({"subject": name, "split": "train", "image": f"{name}.nii.gz"})
-    shards = prepared(tmp_path, entries, intensity={"name": "nyul"})
-    inside = np.s_[:, 7:25, 6:26]
-    np.testing.assert_allclose(
-        shards.read("mild").image[inside], shards.read("strong").image[inside], atol=3 / LEVELS
-    )
-    assert len(record_of(shards, "mild").intensity[0].source) == 11
-
-
-def test_what_lies_beside_the_body_becomes_air(tmp_path):
-    image = np.zeros((64, 64, 8), np.int16)
-    image[10:40, 12:52] = 500
-    image[56:58, 15:25] = 450  # a bottle
-    noise = np.random.default_rng(0).integers(0, 15, image.shape)
-    write_nifti(tmp_path / "s.nii.gz", (image + noise).astype(np.int16), AFFINE)
-    entry = {"subject": "s", "split": "test", "image": "s.nii.gz"}
-    size = {"image_size": (64, 64)}
-    kept = prepared(tmp_path, [entry], **size).read("s").image
-    clean = prepared(tmp_path, [entry], remove_background=True, **size).read("s").image
-    assert kept[:, 20, 57].min() > 0.5 and (clean[:, :, 45:] == -1).all()
-    np.testing.assert_array_equal(kept[:, 20:45, 15:35], clean[:, 20:45, 15:35])
-
-
 def test_volumes_are_paired_by_voxel_only_when_asked(tmp_path):
     entry = write_subject(tmp_path, "s", "test", seed=5)
     moved = lps_affine(SPACING, (19.8, 17, -10))
@@ -338,15 +245,6 @@ def test_a_subject_without_foreground_has_no_slices(tmp_path):
     assert (record.num_slices, record.class_pixels) == (0, (0,) * 5)
     assert shards.read("s").label_map.shape == (0, 32, 32)
     assert shards.subjects("test", "label_map") == ()
-
-
-@pytest.mark.parametrize("intensity", ["percentile", "min_max", "window", "z_score", "nyul"])
-def test_a_constant_image_is_refused(tmp_path, intensity):
-    write_nifti(tmp_path / "s.nii.gz", np.full(SHAPE, 7, np.int16), AFFINE)
-    entry = {"subject": "s", "split": "train", "image": "s.nii.gz"}
-    options = {"lower": 0, "upper": 1} if intensity == "window" else {}
-    with pytest.raises(UserError, match=r"subject s: .*s\.nii\.gz is almost constant"):
-        prepared(tmp_path, [entry], intensity={"name": intensity, **options})
 
 
 def test_a_label_map_that_lies_elsewhere_than_its_image_is_warned_of(tmp_path):
