@@ -4,6 +4,9 @@ The batch of a step is a pure function of the experiment's seed and the step: al
 stateless and keyed by the stream, the epoch and the step, and none depends on TensorFlow's global
 seed. Records are gathered by number from files that are mapped into memory: any order costs the
 same, no shuffle buffer is held, and no more files are open than there are kinds of slices.
+
+The files are variables of TensorFlow. As `ImmutableConst` they would be read whole and copied when
+the pipeline starts, by the folding of constants; as captured tensors, by the optimizer of tf.data.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from medusis_tf.data.augmentation import augment_image, move_label_map
 from medusis_tf.data.manifest import Kind
 from medusis_tf.data.records import FOOTER_BYTES, HEADER_BYTES
 from medusis_tf.data.shards import Shards, framed_bytes
+from medusis_tf.errors import UserError
 
 # `nearest_position`: how far from the nearest image, as a fraction of all images in the order of
 # their positions, one is drawn.
@@ -57,6 +61,9 @@ def training_batches(
         Dataset of `{"label_map": [batch, height, width] uint8, "image": [batch, height, width,
         channels] float32 in [-1, 1]}` and, if asked, `"body_mask": [batch, height, width] uint8`
         of 0 and 1; the batch is that of all replicas together.
+
+    Raises:
+        UserError: Pairs are asked for, and none has slices.
     """
     batch = _Batch(config, shards, body_mask)
     options = tf.data.Options()
@@ -78,6 +85,11 @@ def _record_numbers(config: ExperimentConfig, shards: Shards, start_step: int) -
     pairing = config.data.pairing
     if pairing == "paired":
         both = [entry for entry in shards.subjects("train", "image") if len(entry.streams) == 2]
+        if not both:
+            raise UserError(
+                "data.pairing=paired: no training subject that feeds both streams has a slice "
+                "left. Lower data.minimum_foreground, or check that its volumes are not empty."
+            )
         pairs: _Numbers = {
             stream: tf.constant(_numbers(both, stream)) for stream in ("label_map", "image")
         }
@@ -129,7 +141,10 @@ def _shuffled(
 def _near_images(
     config: ExperimentConfig, shards: Shards
 ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """A function that draws the number of an image near a position, for a numbered sample."""
+    """A function that draws the number of an image near a position, for a numbered sample.
+
+    Images that no label map is near are never drawn.
+    """
     entries = shards.subjects("train", "image")
     positions = np.concatenate([np.array(entry.positions, np.float32) for entry in entries])
     by_position = np.argsort(positions, kind="stable")
@@ -139,11 +154,15 @@ def _near_images(
     reach = max(1, round(POSITION_WINDOW * count))
 
     def draw(sample: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
-        rank = tf.searchsorted(sorted_positions, position[tf.newaxis])[0]
-        # At the ends the window is moved, not cut: it always holds as many images.
-        lowest = tf.clip_by_value(rank - reach, 0, max(0, count - 2 * reach - 1))
+        # All images at the very position, and `reach` before and behind them; at the ends the
+        # window is moved, not cut.
+        first, behind = (
+            tf.searchsorted(sorted_positions, position[tf.newaxis], side)[0]
+            for side in ("left", "right")
+        )
+        lowest = tf.maximum(tf.minimum(first - reach, count - 2 * reach), 0)
+        highest = tf.minimum(tf.maximum(behind + reach, 2 * reach), count)
         key = _key(config, _Purpose.POSITION, sample)
-        highest = tf.minimum(lowest + 2 * reach + 1, count)
         chosen = tf.random.stateless_uniform([], key, lowest, highest, tf.int32, "philox")
         return tf.gather(numbers, chosen)
 
@@ -157,9 +176,10 @@ class _Batch:
         self._config = config
         self._shards = shards
         self._body_mask = body_mask
-        self._held = {}
-        if shards.folder is None:
-            self._held = {kind: tf.constant(array) for kind, array in shards.arrays.items()}
+        kinds: tuple[Kind, ...] = ("label_map", "image")
+        if body_mask:
+            kinds += ("body_mask",)
+        self._records = {kind: _as_variable(shards, kind) for kind in kinds}
 
     def __call__(self, step: tf.Tensor, numbers: _Numbers) -> dict[str, tf.Tensor]:
         config, augmentation = self._config, self._config.data.augmentation
@@ -167,31 +187,36 @@ class _Batch:
         label_seed = _key(config, _Purpose.LABEL_MAP, step)
         paired = config.data.pairing == "paired"
         image_seed = label_seed if paired else _key(config, _Purpose.IMAGE, step)
-        label_map = tf.reshape(self._records("label_map", numbers["label_map"]), shape)
-        levels = tf.reshape(self._records("image", numbers["image"]), [*shape, 2])
+        label_map = tf.reshape(self._gather("label_map", numbers["label_map"]), shape)
+        levels = tf.reshape(self._gather("image", numbers["image"]), [*shape, 2])
         image = augment_image(tf.bitcast(levels, tf.uint16), image_seed, augmentation)
         batch = {
             "label_map": move_label_map(label_map, label_seed, augmentation),
             "image": tf.repeat(image[..., tf.newaxis], config.data.image_channels, axis=-1),
         }
         if self._body_mask:
-            mask = _unpacked(self._records("body_mask", numbers["label_map"]), shape)
+            mask = _unpacked(self._gather("body_mask", numbers["label_map"]), shape)
             batch["body_mask"] = move_label_map(mask, label_seed, augmentation)
         return batch
 
-    def _records(self, kind: Kind, numbers: tf.Tensor) -> tf.Tensor:
+    def _gather(self, kind: Kind, numbers: tf.Tensor) -> tf.Tensor:
         """`[batch, record bytes]` uint8."""
-        if self._shards.folder is None:
-            return tf.gather(self._held[kind], numbers)
-        framed = framed_bytes(kind, self._config.data.image_size)
-        path = str(self._shards.folder / self._shards.records.files[kind].path)
-        # The file as a tensor, mapped into memory: only what is gathered is read.
-        file = tf.raw_ops.ImmutableConst(
-            dtype=tf.uint8,
-            shape=[len(self._shards.arrays[kind]), framed],
-            memory_region_name=path,
-        )
-        return tf.gather(file, numbers)[:, HEADER_BYTES:-FOOTER_BYTES]
+        # Read first: a variable that is gathered from by itself is copied.
+        records = tf.gather(self._records[kind].read_value(), numbers)
+        return records if self._shards.folder is None else records[:, HEADER_BYTES:-FOOTER_BYTES]
+
+
+def _as_variable(shards: Shards, kind: Kind) -> tf.Variable:
+    """All records of a kind, framed if they lie in a file: then it is mapped, and not read."""
+    with tf.device("CPU:0"):
+        if shards.folder is None:
+            return tf.Variable(tf.constant(shards.arrays[kind]), trainable=False)
+        path = shards.folder / shards.records.files[kind].path
+        framed = framed_bytes(kind, shards.records.image_size)
+        # Copied on write: what may not be written cannot be shared with TensorFlow.
+        file = np.memmap(path, np.uint8, mode="c").reshape(-1, framed)
+        shared = tf.experimental.dlpack.from_dlpack(np.asarray(file).__dlpack__())
+        return tf.Variable(shared, trainable=False)
 
 
 def _unpacked(packed: tf.Tensor, shape: list[int]) -> tf.Tensor:
