@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -127,9 +128,13 @@ def _check_alike(path: Path, frames: list[Frame]) -> None:
             if np.abs(np.subtract(ours, theirs)).max() > tolerance:
                 raise UserError(
                     f"{path} must hold slices of one size and direction, but {first.name} and "
-                    f"{frame.name} differ in {name}: {np.ravel(ours).tolist()} and "
-                    f"{np.ravel(theirs).tolist()}. Put localizers into another folder."
+                    f"{frame.name} differ in {name}: {_rounded(ours)} and {_rounded(theirs)}. "
+                    "Put localizers into another folder."
                 )
+
+
+def _rounded(values: Any) -> list[float]:
+    return np.round(np.ravel(values), 4).tolist()
 
 
 def _step(path: Path, frames: list[Frame], normal: np.ndarray, doubts: list[str]) -> np.ndarray:

@@ -207,8 +207,9 @@ def _check_streams(records: Iterable[SubjectRecord], data: DataConfig) -> None:
         if not sum(entry.num_slices for entry in training if stream in entry.streams):
             raise UserError(
                 f"the training split is left without a single {stream} slice: none shows "
-                f"data.minimum_foreground={data.minimum_foreground:g} of foreground. "
-                "Lower it, or check that the volumes are not empty."
+                f"data.minimum_foreground={data.minimum_foreground:g} of foreground, in the image "
+                "too where a subject has one. Lower it, or check that the volumes are not empty "
+                "and that data.intensity does not make them black."
             )
     if data.pairing == "paired" and not any(e.num_slices for e in training if len(e.streams) == 2):
         raise UserError(

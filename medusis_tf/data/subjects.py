@@ -86,11 +86,13 @@ def load_label_map(subject: Subject, data: DataConfig) -> Volume:
         name: _overlay(ct, resolve_path(data.root, path), data)
         for name, path in subject.overlays.items()
     }
+    hounsfield = ct.intensities()
     try:
-        array = tissue_label_map(ct.intensities(), data.tissue, data.classes, overlays)
+        array = tissue_label_map(hounsfield, data.tissue, data.classes, overlays)
     except UserError as error:
         raise UserError(f"{ct.path}: {error}") from None
-    return Volume(array, ct.affine, ct.path, axes=ct.axes, warnings=ct.warnings)
+    warnings = (*ct.warnings, *_doubts_of_ct(hounsfield, data))
+    return Volume(array, ct.affine, ct.path, axes=ct.axes, warnings=warnings)
 
 
 def load_image(subject: Subject, data: DataConfig) -> Volume:
@@ -151,10 +153,21 @@ def _overlay(ct: Volume, path: Path, data: DataConfig) -> np.ndarray:
     if not same_grid(Grid.of(ct), Grid.of(mask)):
         raise UserError(
             f"{mask.path} must lie on the voxel grid of {ct.path}. Received: shapes "
-            f"{mask.shape} and {ct.shape}, spacings {mask.spacing_mm} and {ct.spacing_mm} mm. "
+            f"{mask.shape} and {ct.shape}, spacings {np.round(mask.spacing_mm, 4).tolist()} and "
+            f"{np.round(ct.spacing_mm, 4).tolist()} mm. "
             "Resample the mask onto the CT."
         )
     return mask.array
+
+
+def _doubts_of_ct(hounsfield: np.ndarray, data: DataConfig) -> tuple[str, ...]:
+    least = float(hounsfield.min())
+    if least < data.tissue.body_hu:
+        return ()
+    return (
+        f"It holds nothing below data.tissue.body_hu={data.tissue.body_hu:g}, so no air: the least "
+        f"value is {least:g}. Check that it is a CT in Hounsfield units.",
+    )
 
 
 def _listed(subject: Subject) -> Iterator[tuple[str, Path]]:

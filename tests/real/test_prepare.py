@@ -195,6 +195,19 @@ def test_every_problem_is_told_and_the_good_subject_is_kept(native, tmp_path):
     assert "1 of 1 subjects were converted before" in prepared(tmp_path, **fixed)[0]
 
 
+def test_an_mr_given_as_ct_is_doubted(shared_data, tables, tmp_path):
+    image = "sts_ct_mr/STS_034/MR_T1_image.nii.gz"
+    data = {
+        "root": str(shared_data),
+        "cache_dir": str(tmp_path / "cache"),
+        "taxonomy": str(tables / "tissue5.yaml"),
+        "field_of_view_mm": [160, 160],
+        "subjects": [entry("wrong", ct=image, image=image)],
+    }
+    out, _ = prepared(tmp_path, **data)
+    assert "warning: label map: it holds nothing below data.tissue.body_hu=-300, so no air" in out
+
+
 @pytest.fixture
 def heads(shared_data, tables, tmp_path):
     """Values of a configuration: two heads, T1 and label map each."""
