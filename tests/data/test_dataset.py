@@ -1,25 +1,47 @@
+import os
+import resource
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from medusis_tf.config.augmentation import AugmentationConfig
+from medusis_tf.data.conversion import IMAGE_LEVELS
 from medusis_tf.data.dataset import training_batches
+from medusis_tf.data.manifest import FileRecord
+from medusis_tf.data.preparation import prepare_shards
+from medusis_tf.data.records import map_records, write_records
+from medusis_tf.data.shards import Shards, framed_bytes, record_bytes
+from tests.data.made_shards import (
+    NUM_IMAGES,
+    NUM_LABEL_MAPS,
+    changed,
+    made_shards,
+    numbered_shards,
+    plain_experiment,
+    subject_record,
+    taken,
+    training_numbers,
+)
+
+EVERYTHING = AugmentationConfig(
+    rotation_degrees=15, scale=0.2, translation=0.1, gamma=0.4, bias_field=0.3
+)
+MOVING = AugmentationConfig(rotation_degrees=15, scale=0.2, translation=0.1)
 
 
-def changed(config, **data):
-    return config.model_copy(update={"data": config.data.model_copy(update=data)})
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    return numbered_shards(folder=tmp_path_factory.mktemp("made") / "shards")
 
 
-def numbers(batches, count):
-    return [{k: v.numpy() for k, v in batch.items()} for batch in batches.take(count)]
+@pytest.fixture(scope="module")
+def config():
+    return plain_experiment()
 
 
 def fingerprint(batches, count):
-    return [b["label_map"].tobytes() + b["image"].tobytes() for b in numbers(batches, count)]
-
-
-def slices_of(shards, stream):
-    subjects = shards.subjects("train", stream)
-    return np.concatenate([getattr(shards.read(entry), stream) for entry in subjects])
+    return [b["label_map"].tobytes() + b["image"].tobytes() for b in taken(batches, count)]
 
 
 def test_batches_have_static_shapes_and_known_ranges(prepared):
@@ -29,77 +51,128 @@ def test_batches_have_static_shapes_and_known_ranges(prepared):
         "label_map": tf.TensorSpec([4, 32, 32], tf.uint8),
         "image": tf.TensorSpec([4, 32, 32, 1], tf.float32),
     }
-    batch = numbers(batches, 1)[0]
+    masked = training_batches(config, shards, body_mask=True)
+    assert masked.element_spec["body_mask"] == tf.TensorSpec([4, 32, 32], tf.uint8)
+    batch = taken(masked, 1)[0]
     assert -1 <= batch["image"].min() < batch["image"].max() <= 1
+    assert set(np.unique(batch["body_mask"])) == {0, 1}
 
 
-def test_images_can_have_three_channels(prepared):
-    config, shards = prepared
-    batch = numbers(training_batches(changed(config, image_channels=3), shards), 1)[0]
+def test_images_can_have_three_channels(config, shards):
+    batch = taken(training_batches(changed(config, image_channels=3), shards), 1)[0]
     assert batch["image"].shape == (4, 32, 32, 3)
-    np.testing.assert_array_equal(batch["image"][..., 0], batch["image"][..., 2])
+    for channel in range(3):
+        np.testing.assert_array_equal(batch["image"][..., channel], batch["image"][..., 0])
 
 
-@pytest.mark.parametrize("buffer", [4096, 5])
-def test_an_epoch_shows_every_slice_once(buffer, prepared):
-    config, shards = prepared
-    config = changed(config, flip=False, shuffle_buffer=buffer)
-    batches = numbers(training_batches(config, shards), 9)
-    for stream, steps in (("label_map", 6), ("image", 9)):
-        shown = np.concatenate([batch[stream] for batch in batches[:steps]])
-        expected = slices_of(shards, stream).reshape(shown.shape)
-        assert not np.array_equal(shown, expected)
-        np.testing.assert_allclose(
-            np.sort(shown.reshape(len(shown), -1).astype(float).sum(1)),
-            np.sort(expected.reshape(len(shown), -1).astype(float).sum(1)),
-            atol=1e-3,
-        )
-
-
-def test_epochs_are_shuffled_differently(prepared):
-    config, shards = prepared
-    batches = numbers(training_batches(changed(config, flip=False), shards), 12)
-    first, second = (np.concatenate([b["label_map"] for b in batches[i : i + 6]]) for i in (0, 6))
-    assert not np.array_equal(first, second)
-
-
-@pytest.mark.parametrize("start, buffer", [(1, 4096), (5, 7), (6, 4096), (17, 4096), (17, 7)])
-def test_starting_at_a_step_equals_never_having_stopped(start, buffer, prepared):
-    config, shards = prepared
-    config = changed(config, shuffle_buffer=buffer)
-    uninterrupted = fingerprint(training_batches(config, shards), start + 4)
-    assert fingerprint(training_batches(config, shards, start), 4) == uninterrupted[start:]
-
-
-def test_batches_depend_on_the_seed_of_the_experiment_alone(prepared):
-    config, shards = prepared
+@pytest.mark.parametrize(
+    "pairing, augmentation",
+    [
+        ("unpaired", AugmentationConfig()),
+        ("paired", AugmentationConfig()),
+        ("nearest_position", EVERYTHING),
+    ],
+)
+def test_a_batch_is_a_function_of_the_step(pairing, augmentation, config, shards):
+    config = changed(config, pairing=pairing, augmentation=augmentation)
     tf.random.set_seed(1)
-    first = fingerprint(training_batches(config, shards), 8)
+    uninterrupted = fingerprint(training_batches(config, shards), 12)
+    assert len(set(uninterrupted)) == 12
     tf.random.set_seed(2)
-    assert fingerprint(training_batches(config, shards), 8) == first
-    other = config.model_copy(update={"seed": 1})
-    assert not set(fingerprint(training_batches(other, shards), 8)) & set(first)
+    # Within an epoch, and behind the borders of both streams; body masks change nothing else.
+    for start, body_mask in ((1, True), (9, False)):
+        after = training_batches(config, shards, start, body_mask)
+        assert fingerprint(after, 3) == uninterrupted[start : start + 3], start
 
 
-def test_far_steps_are_reached_at_once(prepared):
+def test_another_seed_gives_other_batches(config, shards):
+    first, other = (
+        fingerprint(training_batches(config.model_copy(update={"seed": seed}), shards), 6)
+        for seed in (0, 1)
+    )
+    assert not set(first) & set(other)
+
+
+def test_slices_in_memory_give_the_batches_of_shards(prepared):
     config, shards = prepared
-    assert len(fingerprint(training_batches(config, shards, 10**9), 1)) == 1
+    config = changed(config, pairing="nearest_position")
+    held = prepare_shards(changed(config, cache="memory"))
+    assert held.folder is None
+    expected, found = (
+        [batch.items() for batch in taken(training_batches(config, each, 2, body_mask=True), 8)]
+        for each in (shards, held)
+    )
+    for one, other in zip(expected, found, strict=True):
+        for (name, values), (same_name, same_values) in zip(one, other, strict=True):
+            assert name == same_name
+            np.testing.assert_array_equal(values, same_values)
 
 
-def test_half_of_the_slices_are_flipped_left_to_right_independently(prepared):
+@pytest.mark.parametrize(
+    "in_files, size, degrees", [(True, (33, 35), 0), (False, (33, 37), 0), (True, (33, 35), 15)]
+)
+def test_body_masks_are_unpacked_exactly_and_moved_with_the_label_map(
+    in_files, size, degrees, config, tmp_path
+):
+    random = np.random.default_rng(0)
+    label_maps = random.choice([0, 0, 7, 200], [8, *size]).astype(np.uint8)
+    subjects = [
+        subject_record("l", ("label_map",), 8, {"label_map": 0, "body_mask": 0}),
+        subject_record("i", ("image",), 8, {"image": 0}),
+    ]
+    folder = tmp_path / "shards" if in_files else None
+    made = made_shards(subjects, label_maps, random.uniform(-1, 1, [8, *size]), folder)
+    packed = np.array(made.arrays["body_mask"])
+    assert packed.shape[1] == -(-size[0] * size[1] // 8)
+    masks = np.unpackbits(packed, axis=1)[:, : size[0] * size[1]].reshape(-1, *size)
+    expected = {one.tobytes(): mask for one, mask in zip(label_maps, masks, strict=True)}
+    augmentation = AugmentationConfig(flip=degrees > 0, rotation_degrees=degrees)
+    changes = {"image_size": size, "augmentation": augmentation}
+    for batch in taken(training_batches(changed(config, **changes), made, body_mask=True), 4):
+        np.testing.assert_array_equal(batch["body_mask"], batch["label_map"] > 0)
+        for label_map, mask in zip(batch["label_map"], batch["body_mask"], strict=True):
+            assert degrees or np.array_equal(mask, expected[label_map.tobytes()])
+
+
+def test_label_maps_never_gain_ids(prepared):
     config, shards = prepared
-    plain = numbers(training_batches(changed(config, flip=False), shards), 60)
-    flipped = numbers(training_batches(config, shards), 60)
-    rates = []
-    for stream in ("label_map", "image"):
-        before = np.concatenate([batch[stream] for batch in plain])
-        after = np.concatenate([batch[stream] for batch in flipped])
-        same = (before == after).reshape(len(before), -1).all(1)
-        turned = (before[:, :, ::-1] == after).reshape(len(before), -1).all(1)
-        assert np.all(same | turned)
-        assert 0.4 < turned.mean() < 0.6
-        rates.append(turned)
-    assert 0.35 < (rates[0] == rates[1]).mean() < 0.65
+    config = changed(config, augmentation=MOVING)
+    subjects = shards.subjects("train", "label_map")
+    ids = set(np.unique(np.concatenate([shards.read(entry).label_map for entry in subjects])))
+    for batch in taken(training_batches(config, shards), 24):
+        assert set(np.unique(batch["label_map"])) <= ids | {0}
+
+
+@pytest.mark.parametrize("pairing", ["paired", "nearest_position"])
+def test_no_python_runs_between_batches(pairing, config, shards):
+    config = changed(config, pairing=pairing, augmentation=EVERYTHING)
+    batches = training_batches(config, shards, body_mask=True)
+    nodes = list(nodes_of(batches))
+    operations = {node.op for node in nodes}
+    assert {"ReadVariableOp", "GatherV2"} <= operations
+    assert not {op for op in operations if "PyFunc" in op}
+    random = {op for op in operations if "Shuffle" in op or "Random" in op}
+    assert all(op.startswith("Stateless") for op in random)
+    # It would be read whole, and copied.
+    assert "ImmutableConst" not in operations
+
+
+def nodes_of(dataset):
+    """Operations of the functions of a dataset and of all that feed it, nested ones too."""
+    for function in dataset._functions():
+        graph = function.function.graph.as_graph_def()
+        yield from graph.node
+        for nested in graph.library.function:
+            yield from nested.node_def
+    for source in dataset._inputs():
+        yield from nodes_of(source)
+
+
+def test_far_steps_are_reached_at_once(config, shards):
+    batches = taken(training_batches(config, shards, start_step=10**12), 1)
+    label_maps, images = training_numbers(batches)
+    assert set(label_maps) <= set(range(NUM_LABEL_MAPS))
+    assert set(images) <= set(range(NUM_IMAGES))
 
 
 def test_replicas_share_the_global_batch(prepared):
@@ -107,5 +180,42 @@ def test_replicas_share_the_global_batch(prepared):
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     shared = next(iter(strategy.experimental_distribute_dataset(training_batches(config, shards))))
     parts = strategy.experimental_local_results(shared["label_map"])
-    whole = numbers(training_batches(config, shards), 1)[0]["label_map"]
+    whole = taken(training_batches(config, shards), 1)[0]["label_map"]
     np.testing.assert_array_equal(np.concatenate([part.numpy() for part in parts]), whole)
+
+
+def test_records_beyond_two_gigabytes_are_gathered_and_nothing_else_read(config, tmp_path):
+    size = (256, 256)
+    framed = framed_bytes("image", size)
+    last = 2**31 // framed + 2
+    made = made_shards(
+        [
+            subject_record("l", ("label_map",), 4, {"label_map": 0}),
+            subject_record("i", ("image",), 4, {"image": last}),
+        ],
+        np.zeros([4, *size], np.uint8),
+        np.zeros([4, *size]),
+        tmp_path / "shards",
+    )
+    levels = np.random.default_rng(0).integers(0, 2**16, [4, *size]).astype("<u2")
+    path, part = made.folder / "image.tfrecord", tmp_path / "part"
+    write_records(part, (level.tobytes() for level in levels))
+    os.truncate(path, last * framed)  # sparse: takes no room on the disk
+    with path.open("ab") as file:
+        file.write(part.read_bytes())
+    records = made.records.model_copy(
+        update={
+            "files": {
+                **made.records.files,
+                "image": FileRecord(path="image.tfrecord", sha256="", bytes=path.stat().st_size),
+            }
+        }
+    )
+    arrays = {**made.arrays, "image": map_records(path, record_bytes("image", size))}
+    assert path.stat().st_size > 2**31 > path.stat().st_blocks * 512
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    large = changed(config, image_size=size)
+    batch = taken(training_batches(large, Shards(records, arrays, made.folder)), 1)[0]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20  # kilobytes
+    found = np.rint((batch["image"][..., 0] + 1) * (IMAGE_LEVELS / 2)).astype("<u2")
+    assert {part.tobytes() for part in found} == {part.tobytes() for part in levels}
