@@ -38,13 +38,13 @@ class AxisSampling:
     def linear(self, values: np.ndarray, axis: int) -> np.ndarray:
         """Values at the points, linear between neighbours, along one axis of a float array."""
         if not self.weight.any():
-            return np.take(values, self.lower, axis)
+            return np.take(values, self.lower, axis, mode="clip")
         shape = [1] * values.ndim
         shape[axis] = -1
         weight = self.weight.reshape(shape)
-        sampled = np.take(values, self.lower, axis)
+        sampled = np.take(values, self.lower, axis, mode="clip")
         sampled *= 1 - weight
-        sampled += weight * np.take(values, self.upper, axis)
+        sampled += weight * np.take(values, self.upper, axis, mode="clip")
         return sampled
 
 
@@ -52,7 +52,11 @@ def sample_nearest(
     slices: np.ndarray, rows: AxisSampling, columns: AxisSampling, fill: int
 ) -> np.ndarray:
     """Nearest values of `[n, source rows, source columns]`, `fill` outside."""
-    sampled = slices[:, rows.nearest][:, :, columns.nearest]
+    size = len(rows.nearest), len(columns.nearest)
+    sampled = np.empty((len(slices), *size), slices.dtype)
+    for source, target in zip(slices, sampled, strict=True):  # one by one, they fit the cache
+        nearest = np.take(source, rows.nearest, 0, mode="clip")
+        np.take(nearest, columns.nearest, 1, out=target, mode="clip")
     sampled[:, ~_inside(rows, columns)] = fill
     return sampled
 
