@@ -1,21 +1,27 @@
 """How fast volumes become slices, beside plain decompression, and in how much memory.
 
-    python -m benchmarks.prepare [--volumes 4] [--size 256] [--json FILE]
+    python -m benchmarks.prepare [--data ../shared/data] [--size 256] [--json FILE]
 
-`python -m medusis_tf.prepare --jobs 1` runs on made volumes. What it takes to start, and to find
-that all is prepared, is measured by a second run and taken off. `gzip -dc` of the same files is the
-bound: both use one core. Then one volume of 512x512x800 voxels is prepared, and the peak memory of
-the process, and of those it starts, is read from the system.
+`python -m medusis_tf.prepare --jobs 1` runs on made volumes of 512x512x800 voxels (an int16 image,
+a uint8 label map, a subject with both), and on real ones if `--data` names the folder of them: the
+brain experiment, whose volumes are read as they are, and the thigh experiment, whose label maps are
+made from CTs. What it takes to start, and to find that all is prepared, is measured by a second run
+and taken off. `gzip -dc` of the same files is the bound. Both use one core and are measured in CPU
+seconds, which other work on the machine hardly changes. The peak memory is that of the whole
+process, the report included, as the system tells it.
 """
 
 import argparse
 import gzip
 import json
 import os
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,130 +31,166 @@ import yaml
 
 from benchmarks.phantom_experiment import phantom_experiment
 from benchmarks.roofline import roofline
-from medusis_tf.config.data import Subject
+from medusis_tf.config.data import DataConfig, Subject
+from medusis_tf.config.load import load_config
 
 LARGE = (512, 512, 800)
+REPOSITORY = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a process took; `peak_mb` is its greatest resident memory."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_mb: float
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--volumes", type=int, default=4, help="subjects, a CT and an MR each")
+    parser.add_argument("--data", type=Path, help="folder of real volumes: ../shared/data")
     parser.add_argument("--size", type=int, default=256, help="rows and columns of a slice")
+    parser.add_argument("--repeats", type=int, default=3, help="the median counts")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     arguments = parser.parse_args()
     result = roofline()
     with tempfile.TemporaryDirectory() as folder:
-        result |= measure_speed(Path(folder), arguments.volumes, arguments.size)
-    with tempfile.TemporaryDirectory() as folder:
-        result |= measure_memory(Path(folder), arguments.size)
+        configs = large_volumes(Path(folder), arguments.size)
+        if arguments.data:
+            configs |= real_volumes(Path(folder), arguments.data.resolve())
+        for name, command in configs.items():
+            measured = measure(command, Path(folder) / f"cache_{name}", arguments.repeats)
+            result |= {f"{name}_{key}": value for key, value in measured.items()}
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n")
     for name, value in result.items():
         print(f"{name:44} {value:12,.2f}")
 
 
-def measure_speed(folder: Path, volumes: int, size: int) -> dict[str, float]:
-    """Volumes and megabytes (decompressed) a second, and the same of `gzip -dc`."""
-    shape = (320, 320, 100)
-    subjects = [write_subject(folder, f"subject_{i}", shape, i) for i in range(volumes)]
-    config = write_config(folder, subjects, size)
-    first, _ = run_prepare(config)
-    again, _ = run_prepare(config)
-    seconds = first - again
-    files = sorted(folder.glob("*/*.nii.gz"))
-    start = time.perf_counter()
-    for path in files:
-        subprocess.run(["gzip", "-dc", path], check=True, stdout=subprocess.DEVNULL)  # noqa: S603, S607
-    bound = time.perf_counter() - start
-    megabytes = len(files) * 2 * np.prod(shape) / 1e6
+def measure(config: list[str], cache: Path, repeats: int) -> dict[str, float]:
+    """CPU seconds of preparing, beside those of `gzip -dc`, and the peak memory.
+
+    Args:
+        config: The file, and changes to it.
+        cache: Where slices are kept.
+        repeats: Of all measurements, taking turns.
+    """
+    config = [*config, f"data.cache_dir={cache}"]
+    data = load_config(Path(config[0]), config[1:]).data
+    files = source_files(data)
+    command = [sys.executable, "-m", "medusis_tf.prepare", "--jobs", "1", "--config", *config]
+    runs = []
+    for _ in range(repeats):
+        shutil.rmtree(cache, ignore_errors=True)
+        runs.append([run(command), run(command), run(["gzip", "-dc", *map(str, files)])])
+    first, again, bound = (statistics.median(r[i].cpu_seconds for r in runs) for i in range(3))
     return {
-        "prepare_volumes_per_second": len(files) / seconds,
-        "prepare_mb_per_second": megabytes / seconds,
-        "gzip_volumes_per_second": len(files) / bound,
-        "gzip_mb_per_second": megabytes / bound,
-        "prepare_seconds_over_gzip_seconds": seconds / bound,
-        "start_and_check_seconds": again,
+        "volumes": len(files),
+        "volumes_per_cpu_second": len(files) / (first - again),
+        "gzip_volumes_per_cpu_second": len(files) / bound,
+        "times_gzip": (first - again) / bound,
+        "cpu_seconds": first,
+        "cpu_seconds_when_prepared": again,
+        "seconds": statistics.median(r[0].seconds for r in runs),
+        "peak_mb": max(r[0].peak_mb for r in runs),
+        "peak_mb_when_prepared": max(r[1].peak_mb for r in runs),
     }
 
 
-def measure_memory(folder: Path, size: int) -> dict[str, float]:
-    """Peak memory of preparing a volume of 512x512x800 voxels, and its time beside `gzip -dc`."""
-    subject = write_subject(folder, "large", LARGE, 0, with_ct=False)
-    small = write_subject(folder, "small", (64, 64, 20), 1)
-    config = write_config(folder, [subject, small], size)
-    seconds, peak = run_prepare(config)
-    again, idle = run_prepare(config)
-    start = time.perf_counter()
-    path = folder / "large" / "mr.nii.gz"
-    subprocess.run(["gzip", "-dc", path], check=True, stdout=subprocess.DEVNULL)  # noqa: S603, S607
-    bound = time.perf_counter() - start
+def source_files(data: DataConfig) -> list[Path]:
+    """All files that the subjects are made of."""
+    root = data.root or Path()
+    paths = [
+        path
+        for subject in data.subjects
+        for path in (subject.label_map, subject.ct, subject.image, *subject.overlays.values())
+        if path is not None
+    ]
+    return [root / path for path in paths]
+
+
+def real_volumes(folder: Path, data: Path) -> dict[str, list[str]]:
+    """The experiments on real volumes: configuration, and changes to it."""
+    manifest = folder / "brain.csv"
+    listing = [sys.executable, "-m", "pipelines.prepare_brain", "--root", str(data)]
+    listing += ["--out", str(manifest)]
+    subprocess.run(listing, check=True, cwd=REPOSITORY, stdout=subprocess.DEVNULL)  # noqa: S603
+    configs, root = REPOSITORY / "configs", f"data.root={data}"
     return {
-        "large_volume_mb": 2 * np.prod(LARGE) / 1e6,
-        "large_volume_peak_mb": peak / 1e6,
-        "large_volume_peak_mb_when_prepared": idle / 1e6,
-        "large_volume_seconds": seconds - again,
-        "large_volume_gzip_seconds": bound,
+        "brain": [str(configs / "brain_labels_to_t1.yaml"), root, f"data.manifest={manifest}"],
+        "thigh": [str(configs / "thigh_ct_to_mr.yaml"), root],
     }
 
 
-def write_subject(
-    folder: Path, name: str, shape: tuple[int, int, int], seed: int, with_ct: bool = True
-) -> Subject:
-    """An MR, and a CT if wanted, of a noisy cylinder; written a slice at a time."""
-    (folder / name).mkdir(parents=True)
-    write_volume(folder / name / "mr.nii.gz", shape, seed, air=20, body=600, noise=25)
-    files: dict[str, Path] = {"image": Path(name, "mr.nii.gz")}
-    if with_ct:
-        write_volume(folder / name / "ct.nii.gz", shape, seed, air=-1000, body=40, noise=25)
-        files["ct"] = Path(name, "ct.nii.gz")
-    return Subject(subject=name, split="train", **files)
+def large_volumes(folder: Path, size: int) -> dict[str, list[str]]:
+    """Configurations of made volumes: a large image, a large label map, and both of one subject."""
+    for name in ("image", "label_map"):
+        write_volume(folder / f"large_{name}.nii.gz", LARGE, name)
+        write_volume(folder / f"small_{name}.nii.gz", (64, 64, 20), name)
+    image = Subject(subject="l", split="train", image=Path("large_image.nii.gz"))
+    labels = Subject(subject="l", split="train", label_map=Path("large_label_map.nii.gz"))
+    both = image.model_copy(update={"label_map": labels.label_map})
+    # Training needs both streams: what the large subject lacks comes from a small one.
+    small_labels = Subject(subject="s", split="train", label_map=Path("small_label_map.nii.gz"))
+    small_image = Subject(subject="s", split="train", image=Path("small_image.nii.gz"))
+    subjects = {
+        "large_image": [image, small_labels],
+        "large_label_map": [labels, small_image],
+        "large_both": [both],
+    }
+    return {name: [str(write_config(folder, name, us, size))] for name, us in subjects.items()}
 
 
-def write_volume(
-    path: Path, shape: tuple[int, int, int], seed: int, air: int, body: int, noise: int
-) -> None:
-    """An int16 NIfTI of 1 mm voxels; this process must stay small for its children's peak."""
+def write_volume(path: Path, shape: tuple[int, int, int], name: str) -> None:
+    """A noisy cylinder or its classes, voxels of 1 mm; written a slice at a time.
+
+    This process must stay small: the peak memory of a child is never less than its parent's was.
+    """
+    dtype = np.dtype(np.uint8 if name == "label_map" else np.int16)
     header = nib.Nifti1Header()
-    header.set_data_dtype(np.int16)
+    header.set_data_dtype(dtype)
     header.set_data_shape(shape)
     header.set_sform(np.diag([-1.0, -1.0, 1.0, 1.0]), code=1)
     header.set_zooms((1, 1, 1))
     header["vox_offset"] = 352
     header["magic"] = b"n+1"
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     y, x = np.mgrid[: shape[1], : shape[0]]
-    inside = (x - shape[0] / 2) ** 2 / 0.16 + (y - shape[1] / 2) ** 2 / 0.1 < shape[0] ** 2
-    texture = rng.normal(0, noise, [2 * shape[1], shape[0]])
+    radius = (x / shape[0] - 0.5) ** 2 / 0.16 + (y / shape[1] - 0.5) ** 2 / 0.1
+    classes = np.where(radius < 1, 1 + np.round(3 * radius), 0)
+    texture = rng.normal(0, 25, [2 * shape[1], shape[0]])
     with gzip.open(path, "wb", compresslevel=4) as file:
         file.write(header.binaryblock + bytes(4))
         for z in range(shape[2]):
             start = (7 * z) % shape[1]
-            plane = np.where(inside, body, air) + texture[start : start + shape[1]]
-            file.write(plane.astype("<i2").tobytes())
+            plane = 20 + 200 * classes + texture[start : start + shape[1]]
+            plane = classes if name == "label_map" else plane
+            file.write(plane.astype(dtype.newbyteorder("<")).tobytes())
 
 
-def write_config(folder: Path, subjects: list[Subject], size: int) -> Path:
+def write_config(folder: Path, name: str, subjects: list[Subject], size: int) -> Path:
     """The configuration as a file."""
     values: dict[str, Any] = phantom_experiment(
         folder, folder / "cache", subjects, size, field_of_view_mm=[400, 400]
     )
-    path = folder / "config.yaml"
+    path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(values))
     return path
 
 
-def run_prepare(config: Path) -> tuple[float, float]:
-    """Seconds, and the greatest resident memory in bytes of the process and its children."""
-    command = [sys.executable, "-m", "medusis_tf.prepare", "--config", str(config), "--jobs", "1"]
+def run(command: list[str]) -> Run:
+    """Run a command in a process of its own."""
     start = time.perf_counter()
-    log = config.with_suffix(".log")
-    with log.open("w") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)  # noqa: S603
+    with tempfile.TemporaryFile() as log, Path(os.devnull).open("wb") as nowhere:
+        process = subprocess.Popen(command, stdout=nowhere, stderr=log, cwd=REPOSITORY)  # noqa: S603
         _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(log.read_text())
-    return time.perf_counter() - start, usage.ru_maxrss * 1024
+        if status:
+            log.seek(0)
+            raise SystemExit(log.read().decode())
+    seconds = time.perf_counter() - start
+    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6)
 
 
 if __name__ == "__main__":
