@@ -126,7 +126,8 @@ def _whole_shift(a: Grid, b: Grid) -> np.ndarray | None:
     whole = np.rint(shift)
     if np.any(np.abs(shift - whole) > _TOLERANCE_VOXELS):
         return None
-    return whole.astype(int)
+    # No volume is as wide as that, and what lies further is no integer.
+    return np.clip(whole, -(2**31), 2**31).astype(int)
 
 
 def _incompatible(a: Grid, b: Grid, why: str) -> UserError:

@@ -120,6 +120,7 @@ def test_spacings_may_differ_by_what_moves_no_voxel(voxels, same):
         (grid((3, 4, 5), origin=(0, 97.7, 0), name="b.nii"), "do not overlap", [0, 97.7, 0]),
         (grid((3, 4, 5), origin=(0, 0, 16.35), name="b.nii"), "do not overlap", [0, 0, 16.35]),
         (grid((3, 4, 5), origin=(9.77e8, 0, 0), name="b.nii"), "do not overlap", [9.77e8, 0, 0]),
+        (grid((3, 4, 5), origin=(-1e30, 0, 0), name="b.nii"), "do not overlap", [-1e30, 0, 0]),
         (turned(90), "spacing or direction differ", [0, 0, 0]),
     ],
 )
