@@ -11,6 +11,10 @@ this process, times the cores is what comes where nothing else runs.
 The roofline is what copying memory allows for the bytes that a pair must be read and written with.
 One-hot label maps, which the networks need, are made on the device: `one_hot_in_pipeline` shows
 what it would cost to make them here.
+
+Measured on two busy cores of an Intel Xeon, 256x256, batches of 16, in pairs per CPU second of
+both: 10,600 read, 11,900 flipped, 3,100 with every change (3,300 from memory), 860 with one-hot
+label maps too; the roofline was at 23,400. Beside three other jobs 1,900 came with every change.
 """
 
 import argparse

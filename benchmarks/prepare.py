@@ -9,6 +9,10 @@ made from CTs. What it takes to start, and to find that all is prepared, is meas
 and taken off. `gzip -dc` of the same files is the bound. Both use one core and are measured in CPU
 seconds, which other work on the machine hardly changes. The peak memory is that of the whole
 process, the report included, as the system tells it.
+
+Measured on a core of an Intel Xeon, in times of `gzip -dc` and MB: large image 1.6 and 784, large
+label map 2.8 and 517, both of one subject 1.5 and 890, brain experiment 1.1 and 203, thigh
+experiment 3.5 (its CTs are classified) and 203.
 """
 
 import argparse
