@@ -21,8 +21,8 @@ from medusis_tf.config.data import Stream
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.data.augmentation import augment_image, move_label_map
 from medusis_tf.data.manifest import Kind
-from medusis_tf.data.records import FOOTER_BYTES, HEADER_BYTES
-from medusis_tf.data.shards import Shards, framed_bytes
+from medusis_tf.data.records import FOOTER_BYTES, HEADER_BYTES, map_framed
+from medusis_tf.data.shards import Shards, record_bytes
 from medusis_tf.errors import UserError
 
 # `nearest_position`: how far from the nearest image, as a fraction of all images in the order of
@@ -212,10 +212,8 @@ def _as_variable(shards: Shards, kind: Kind) -> tf.Variable:
         if shards.folder is None:
             return tf.Variable(tf.constant(shards.arrays[kind]), trainable=False)
         path = shards.folder / shards.records.files[kind].path
-        framed = framed_bytes(kind, shards.records.image_size)
-        # Copied on write: what may not be written cannot be shared with TensorFlow.
-        file = np.memmap(path, np.uint8, mode="c").reshape(-1, framed)
-        shared = tf.experimental.dlpack.from_dlpack(np.asarray(file).__dlpack__())
+        file = map_framed(path, record_bytes(kind, shards.records.image_size))
+        shared = tf.experimental.dlpack.from_dlpack(file.__dlpack__())
         return tf.Variable(shared, trainable=False)
 
 

@@ -7,7 +7,9 @@ https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
 """
 
 import hashlib
+import mmap
 import struct
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -18,6 +20,7 @@ HEADER_BYTES = 12
 FOOTER_BYTES = 4
 FRAME_BYTES = HEADER_BYTES + FOOTER_BYTES
 _COPY_BYTES = 2**22
+_MAP_NORESERVE = 0x4000  # of Linux; Python's mmap does not name it
 
 
 def write_records(path: Path, records: Iterable[bytes]) -> None:
@@ -37,6 +40,18 @@ def map_records(path: Path, record_bytes: int) -> np.ndarray:
         return np.zeros((0, record_bytes), np.uint8)
     records = np.memmap(path, np.uint8, mode="r").reshape(-1, framed)
     return records[:, HEADER_BYTES:-FOOTER_BYTES]
+
+
+def map_framed(path: Path, record_bytes: int) -> np.ndarray:
+    """All records, `[records, framed bytes]` uint8, mapped so that writing would change a copy.
+
+    TensorFlow shares memory only if it may be written. For such a mapping Linux sets aside memory
+    of the file's size, and refuses files larger than that, unless told not to: nobody writes here.
+    """
+    flags = mmap.MAP_PRIVATE | (_MAP_NORESERVE if sys.platform == "linux" else 0)
+    with path.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, flags, mmap.PROT_READ | mmap.PROT_WRITE)
+    return np.frombuffer(mapped, np.uint8).reshape(-1, record_bytes + FRAME_BYTES)
 
 
 def read_chunks(path: Path, start: int, count: int) -> Iterator[bytes]:
