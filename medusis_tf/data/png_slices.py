@@ -37,7 +37,7 @@ def read_volume(path: Path, config: ReadingConfig = _READING) -> Volume:
     for index, file in enumerate(files):
         with _opened(file) as image:
             stack[index] = _grey(np.asarray(image), file)
-    doubts = (_UNKNOWN_PLACE, *_gaps(files))
+    doubts = (_UNKNOWN_PLACE, *_mixture(files), *_gaps(files))
     return Volume(stack.transpose(2, 1, 0), _affine(), path, axes="LPS", warnings=doubts)
 
 
@@ -77,6 +77,17 @@ def _parts(file: Path) -> list[str]:
 
 def _natural(part: str) -> tuple[int, str]:
     return (int(part), "") if part.isascii() and part.isdigit() else (-1, part)
+
+
+def _mixture(files: list[Path]) -> Iterator[str]:
+    """Numbers count slices; what comes before the last one names the volume they are of."""
+    names = list(dict.fromkeys("".join(_parts(file)[:-2]) for file in files))
+    if len(names) > 1:
+        yield (
+            f"Its files have {len(names)} names, such as {names[0]} and {names[1]}, and are taken "
+            "for one volume: with one scale of intensities, and in one split. "
+            "Put the slices of each volume into a folder of their own."
+        )
 
 
 def _gaps(files: list[Path]) -> Iterator[str]:

@@ -46,6 +46,14 @@ def test_gaps_in_the_numbers_are_a_warning(tmp_path):
     assert "have 1 gaps" in read_volume(tmp_path).warnings[1]
 
 
+def test_slices_of_two_volumes_in_a_folder_are_a_warning(tmp_path):
+    for patient in ("p1", "p2"):
+        write_stack(tmp_path, np.zeros([4, 5, 6], np.uint8), patient + "_slice_{}.png")
+    read = read_volume(tmp_path)
+    assert read.shape == (4, 5, 12)
+    assert "2 names, such as p1_slice_ and p2_slice_" in read.warnings[1]
+
+
 def another_size(folder):
     Image.fromarray(np.zeros([5, 5], np.uint8)).save(folder / "slice_1.png")
 
