@@ -49,14 +49,14 @@ def resolve_path(root: Path | None, path: Path) -> Path:
     # are passed around and should read nothing but the data they name.
     try:
         resolved = (folder / path).resolve()
-        found = resolved.is_file() or resolved.is_dir()
+        is_folder = resolved.is_dir()
+        found = is_folder or resolved.is_file()
     except (OSError, RuntimeError, ValueError) as error:  # too long, links in a ring, a null byte
         raise UserError(f"{path} cannot be the path of a volume: {error}.") from None
-    if not resolved.is_relative_to(folder):
-        raise UserError(
-            f"{path} leads out of data.root={root}, to {resolved}. "
-            "Name a root that holds all volumes."
-        )
+    _check_inside(resolved, path, folder)
+    if is_folder:
+        for entry in resolved.iterdir():
+            _check_inside(entry.resolve(), path / entry.name, folder)
     if not found:
         raise UserError(f"there is no file {path} in data.root={root}. Check both.")
     return resolved
@@ -177,6 +177,14 @@ def _listed(subject: Subject) -> Iterator[tuple[str, Path]]:
             yield role, path
     for name, path in subject.overlays.items():
         yield f"overlay:{name}", path
+
+
+def _check_inside(resolved: Path, path: Path, root: Path) -> None:
+    if not resolved.is_relative_to(root):
+        raise UserError(
+            f"{path} leads out of data.root={root}, to {resolved}. "
+            "Name a root that holds all volumes."
+        )
 
 
 def _data_root(root: Path | None) -> Path:

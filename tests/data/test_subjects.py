@@ -150,3 +150,13 @@ def test_a_role_that_a_subject_lacks_is_our_mistake(tmp_path):
         load_image(label_map, data)
     with pytest.raises(ValueError, match="no label map"):
         load_label_map(image, data)
+
+
+def test_a_link_in_a_folder_cannot_leave_the_root(tmp_path):
+    outside = tmp_path / "outside.nii.gz"
+    outside.touch()
+    masks = tmp_path / "root" / "masks"
+    masks.mkdir(parents=True)
+    (masks / "liver.nii.gz").symlink_to(outside)
+    with pytest.raises(UserError, match=r"masks/liver.nii.gz leads out of data.root"):
+        resolve_path(tmp_path / "root", Path("masks"))
