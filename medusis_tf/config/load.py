@@ -61,7 +61,7 @@ def validate(values: Mapping[str, Any], path: Path) -> ExperimentConfig:
     try:
         return ExperimentConfig.model_validate(values)
     except pydantic.ValidationError as error:
-        problems = [f"  {_describe(problem)}" for problem in error.errors(include_url=False)]
+        problems = [f"  {_describe(problem)}" for problem in _telling(error)]
         raise UserError("\n".join([f"{path} is not a valid configuration:", *problems])) from None
 
 
@@ -125,6 +125,13 @@ def _preset(name: object) -> dict[str, Any]:
     # "default" is what the sections say by themselves; an unknown name is left to validation.
     path = _PRESETS / f"{name}.yaml"
     return read_yaml(path) if name == "thesis" else {}
+
+
+def _telling(error: pydantic.ValidationError) -> list[Any]:
+    """All problems but lists called too short for want of the entries that are wrong."""
+    problems = error.errors(include_url=False)
+    inner = {problem["loc"][:depth] for problem in problems for depth in range(len(problem["loc"]))}
+    return [p for p in problems if p["type"] != "too_short" or p["loc"] not in inner]
 
 
 def _describe(problem: Any) -> str:

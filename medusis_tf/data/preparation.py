@@ -9,7 +9,7 @@ from typing import TypeVar, get_args
 
 import numpy as np
 
-from medusis_tf.config.data import DataConfig, Stream, Subject
+from medusis_tf.config.data import DataConfig, Stream
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.config.intensity import NyulIntensity
 from medusis_tf.data import checksums
@@ -24,6 +24,7 @@ from medusis_tf.data.conversion_tasks import (
     measure_landmarks,
 )
 from medusis_tf.data.intensity import standard_landmarks
+from medusis_tf.data.leaks import check_leaks
 from medusis_tf.data.manifest import ClassRecord, Kind, Manifest, SubjectRecord
 from medusis_tf.data.preparation_progress import PreparationProgress
 from medusis_tf.data.processes import in_processes
@@ -70,14 +71,14 @@ def check_subjects(config: ExperimentConfig, jobs: int | None = 1) -> list[Subje
     """Read and slice every volume, and write nothing.
 
     Returns:
-        What a manifest would say of each subject, but for checksums.
+        What a manifest would say of each subject.
 
     Raises:
         UserError: As for `prepare_shards`, after all subjects were looked at.
     """
     data = config.data
     check_files(data)
-    tasks = conversion_tasks(data, _unread(data.subjects), _standard(data, jobs))
+    tasks = conversion_tasks(data, _checksums(data), _standard(data, jobs))
     records = _run(check, tasks, "checked", jobs, lambda record: record)
     _check_streams(records, data)
     return records
@@ -125,11 +126,9 @@ def _held_in_memory(data: DataConfig, jobs: int | None) -> Shards:
 
 def _checksums(data: DataConfig, remembered: Path | None = None) -> checksums.Records:
     sources = {entry.subject: source_files(entry, data.root) for entry in data.subjects}
-    return checksums.all_checksums(sources, remembered)
-
-
-def _unread(subjects: Iterable[Subject]) -> checksums.Records:
-    return {entry.subject: {} for entry in subjects}
+    records = checksums.all_checksums(sources, remembered)
+    check_leaks(data, records)
+    return records
 
 
 def _standard(data: DataConfig, jobs: int | None) -> Standard:
@@ -138,7 +137,7 @@ def _standard(data: DataConfig, jobs: int | None) -> Standard:
         return None
     used = [entry for entry in data.subjects_of("train") if "image" in entry.used_streams]
     chosen = data.model_copy(update={"subjects": tuple(used)})
-    tasks = conversion_tasks(chosen, _unread(used))
+    tasks = conversion_tasks(chosen, {entry.subject: {} for entry in used})
     return standard_landmarks(_run(measure_landmarks, tasks, "measured", jobs))
 
 

@@ -174,3 +174,11 @@ def test_overrides_nest_and_are_yaml():
 def test_merge_lays_dictionaries_and_replaces_lists():
     merged = merge({"a": {"x": 1, "y": [1, 2]}}, {"a": {"y": [3]}})
     assert merged == {"a": {"x": 1, "y": [3]}}
+
+
+def test_a_wrong_subject_is_one_problem():
+    subjects = [{"subject": "a", "split": "train", "image": "a.nii.gz", "label_source": "x"}]
+    with pytest.raises(UserError) as error:
+        load_config(THIGH, [f"data.subjects={subjects}"])
+    assert "label_source needs label_map" in str(error.value)
+    assert "at least 1 item" not in str(error.value)

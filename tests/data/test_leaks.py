@@ -1,0 +1,47 @@
+from pathlib import Path
+
+import pytest
+
+from medusis_tf.data.leaks import check_leaks
+from medusis_tf.data.manifest import FileRecord
+from medusis_tf.errors import UserError
+from tests.training.tiny_experiment import tiny_experiment
+
+
+def data(second_split):
+    subjects = [
+        {"subject": "a", "split": "train", "label_map": "a.nii.gz", "image": "a_mr.nii.gz"},
+        {"subject": "b", "split": second_split, "image": "copy.nii.gz"},
+    ]
+    return tiny_experiment(data={"subjects": subjects}).data
+
+
+def records(**digests):
+    def record(name):
+        return FileRecord(path=Path(name), sha256=digests.get(name.split(".")[0], name), bytes=1)
+
+    return {
+        "a": {"label_map": record("a.nii.gz"), "image": record("a_mr.nii.gz")},
+        "b": {"image": record("copy.nii.gz")},
+    }
+
+
+def test_a_copy_in_another_split_is_told_with_both_names():
+    with pytest.raises(UserError) as error:
+        check_leaks(data("test"), records(a_mr="x", copy="x"))
+    message = str(error.value)
+    assert "a_mr.nii.gz of a (train) and copy.nii.gz of b (test) are the same volume" in message
+    assert "one split only" in message
+
+
+def test_a_copy_in_the_same_split_and_other_volumes_are_fine():
+    check_leaks(data("train"), records(a_mr="x", copy="x"))
+    check_leaks(data("test"), records())
+
+
+def test_overlays_may_be_alike():
+    alike = records()
+    empty = FileRecord(path=Path("empty.nii.gz"), sha256="0", bytes=1)
+    for files in alike.values():
+        files["overlay:tumour"] = empty
+    check_leaks(data("test"), alike)
