@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medusis_tf.config.data import DataConfig, Subject
+from medusis_tf.config.data import DataConfig, Subject, TissueConfig
 from medusis_tf.config.load import DATA_ROOT_VARIABLE
 from medusis_tf.data.grid import Crop, Grid, crop_to_overlap, same_grid
 from medusis_tf.data.reading import read_grid, read_label_map, read_volume
@@ -86,12 +86,12 @@ def load_label_map(subject: Subject, data: DataConfig) -> Volume:
         name: _overlay(ct, resolve_path(data.root, path), data)
         for name, path in subject.overlays.items()
     }
-    hounsfield = ct.intensities()
+    stored, thresholds = _stored_thresholds(ct, data.tissue)
     try:
-        array = tissue_label_map(hounsfield, data.tissue, data.classes, overlays)
+        array = tissue_label_map(stored, thresholds, data.classes, overlays)
     except UserError as error:
         raise UserError(f"{ct.path}: {error}") from None
-    warnings = (*ct.warnings, *_doubts_of_ct(hounsfield, data))
+    warnings = (*ct.warnings, *_doubts_of_ct(stored.min() < thresholds.body_hu, data))
     return Volume(array, ct.affine, ct.path, axes=ct.axes, warnings=warnings)
 
 
@@ -160,13 +160,20 @@ def _overlay(ct: Volume, path: Path, data: DataConfig) -> np.ndarray:
     return mask.array
 
 
-def _doubts_of_ct(hounsfield: np.ndarray, data: DataConfig) -> tuple[str, ...]:
-    least = float(hounsfield.min())
-    if least < data.tissue.body_hu:
+def _stored_thresholds(ct: Volume, thresholds: TissueConfig) -> tuple[np.ndarray, TissueConfig]:
+    """Numbers as they are stored, and the thresholds in their units: a CT of floats is large."""
+    if ct.slope <= 0:
+        return ct.intensities(), thresholds
+    values = {name: (hu - ct.intercept) / ct.slope for name, hu in thresholds}
+    return ct.array, TissueConfig(**values)
+
+
+def _doubts_of_ct(has_air: bool, data: DataConfig) -> tuple[str, ...]:
+    if has_air:
         return ()
     return (
-        f"It holds nothing below data.tissue.body_hu={data.tissue.body_hu:g}, so no air: the least "
-        f"value is {least:g}. Check that it is a CT in Hounsfield units.",
+        f"It holds nothing below data.tissue.body_hu={data.tissue.body_hu:g}, so no air. "
+        "Check that it is a CT in Hounsfield units.",
     )
 
 

@@ -15,6 +15,7 @@ from medusis_tf.errors import UserError
 _BRIDGE_VOXELS = 2
 # Smaller hard specks are calcifications or noise.
 _SMALLEST_BONE_VOXELS = 30
+_SLICES_AT_ONCE = 16
 
 
 def tissue_label_map(
@@ -31,8 +32,9 @@ def tissue_label_map(
     and the rest is soft tissue.
 
     Args:
-        ct_array: `[x, y, z]` Hounsfield units, z along the body, axial slices across it.
-        thresholds: Hounsfield units.
+        ct_array: `[x, y, z]` Hounsfield units, z along the body, axial slices across it; or
+            numbers that grow with them.
+        thresholds: In the units of the array.
         classes: Must hold background, fat, soft_tissue and bone, and the overlays' names.
         overlays: Class name to a `[x, y, z]` mask, painted on top in the order given.
 
@@ -50,15 +52,37 @@ def tissue_label_map(
             f"a label map made from a CT needs classes named {', '.join(missing)}. "
             f"Received: {', '.join(ids)}. Add them to data.classes, or give a label_map."
         )
-    smooth = median_3x3x3(ct_array)
-    body = _body(smooth > thresholds.body_hu)
-    label_map = np.full(ct_array.shape, ids["background"], np.uint8)
+    dense, fat, hard = _bands(ct_array, thresholds)
+    body = _body(dense)
+    del dense
+    label_map = np.full(body.shape, ids["background"], np.uint8)
     label_map[body] = ids["soft_tissue"]
-    label_map[body & (smooth < thresholds.fat_hu)] = ids["fat"]
-    label_map[body & _bone(smooth > thresholds.bone_hu)] = ids["bone"]
+    label_map[body & fat] = ids["fat"]
+    label_map[body & _bone(hard)] = ids["bone"]
+    label_map = label_map.transpose(2, 1, 0)
     for name, mask in overlays.items():
         label_map[mask > 0] = ids[name]
     return label_map
+
+
+def _bands(ct_array: np.ndarray, thresholds: TissueConfig) -> tuple[np.ndarray, ...]:
+    """Where the smooth CT is denser than air, sparser than muscle, and harder than it.
+
+    A few slices at a time, so that the smooth CT is never there whole.
+
+    Returns:
+        `[z, y, x]` bool each.
+    """
+    x, y, z = ct_array.shape
+    dense, fat, hard = (np.empty((z, y, x), bool) for _ in range(3))
+    for first in range(0, z, _SLICES_AT_ONCE):
+        before, stop = max(0, first - 1), min(z, first + _SLICES_AT_ONCE)
+        smooth = median_3x3x3(ct_array[:, :, before : stop + 1])
+        part = smooth[:, :, first - before : stop - before].transpose(2, 1, 0)
+        np.greater(part, thresholds.body_hu, out=dense[first:stop])
+        np.less(part, thresholds.fat_hu, out=fat[first:stop])
+        np.greater(part, thresholds.bone_hu, out=hard[first:stop])
+    return dense, fat, hard
 
 
 def _body(dense: np.ndarray) -> np.ndarray:
@@ -69,22 +93,26 @@ def _body(dense: np.ndarray) -> np.ndarray:
             "the CT holds nothing denser than data.tissue.body_hu, so no body. "
             "Check that it is a CT in Hounsfield units."
         )
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    return _fill_axial_holes(parts == sizes.argmax())
+    return fill_holes(parts == _sizes(parts, count).argmax())
 
 
 def _bone(hard: np.ndarray) -> np.ndarray:
     """Bone with its marrow; specks too small to be bone left out."""
-    parts, _ = ndimage.label(hard, structure=np.ones([3, 3, 3]))
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    bone = sizes[parts] >= _SMALLEST_BONE_VOXELS
+    parts, count = ndimage.label(hard, structure=np.ones([3, 3, 3]))
+    large = _sizes(parts, count) >= _SMALLEST_BONE_VOXELS
+    bone = np.empty(hard.shape, bool)
+    for part, labels in zip(bone, parts, strict=True):
+        part[...] = large[labels]
+    del parts
     around = _BRIDGE_VOXELS
-    padded = np.pad(bone.transpose(2, 0, 1), [(0, 0), (around, around), (around, around)])
-    bridged = close_gaps(padded, 2 * around + 1)[:, around:-around, around:-around]
-    return fill_holes(bridged).transpose(1, 2, 0)
+    padded = np.pad(bone, [(0, 0), (around, around), (around, around)])
+    return fill_holes(close_gaps(padded, 2 * around + 1)[:, around:-around, around:-around])
 
 
-def _fill_axial_holes(mask: np.ndarray) -> np.ndarray:
-    return fill_holes(mask.transpose(2, 0, 1)).transpose(1, 2, 0)
+def _sizes(parts: np.ndarray, count: int) -> np.ndarray:
+    """Voxels of each part, that of the background called 0. `bincount` copies all it is given."""
+    sizes = np.zeros(count + 1, np.int64)
+    for labels in parts:
+        sizes += np.bincount(labels.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    return sizes

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -160,3 +161,21 @@ def test_a_link_in_a_folder_cannot_leave_the_root(tmp_path):
     (masks / "liver.nii.gz").symlink_to(outside)
     with pytest.raises(UserError, match=r"masks/liver.nii.gz leads out of data.root"):
         resolve_path(tmp_path / "root", Path("masks"))
+
+
+def test_tissue_of_a_ct_does_not_depend_on_how_its_numbers_are_stored(tmp_path):
+    hounsfield = np.full([24, 24, 6], -1000, np.int16)
+    for start, value in [(4, -100), (9, 50), (14, 600)]:
+        hounsfield[start : start + 5, 4:20] = value
+    maps = []
+    for number, (slope, intercept) in enumerate([(1, 0), (1, -1024), (2, 24), (-1, 0)]):
+        stored = ((hounsfield - intercept) / slope).astype(np.int16)
+        image = nib.Nifti1Image(stored, lps_affine())
+        image.header.set_slope_inter(slope, intercept)  # written as given, the numbers too
+        image.to_filename(tmp_path / f"{number}.nii.gz")
+        entry = Subject(subject="a", split="train", ct=f"{number}.nii.gz")
+        data = tiny_experiment(data={"root": str(tmp_path)}).data
+        maps.append(load_label_map(entry, data).array)
+    assert len(np.unique(maps[0])) == 4
+    for other in maps[1:]:
+        np.testing.assert_array_equal(other, maps[0])
