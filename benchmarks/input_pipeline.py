@@ -12,9 +12,10 @@ The roofline is what copying memory allows for the bytes that a pair must be rea
 One-hot label maps, which the networks need, are made on the device: `one_hot_in_pipeline` shows
 what it would cost to make them here.
 
-Measured on two busy cores of an Intel Xeon, 256x256, batches of 16, in pairs per CPU second of
-both: 10,600 read, 11,900 flipped, 3,100 with every change (3,300 from memory), 860 with one-hot
-label maps too; the roofline was at 23,400. Beside three other jobs 1,900 came with every change.
+Measured on two quiet cores of an Intel Xeon, 256x256, batches of 16, median pairs per second: 9,500
+read, 9,100 flipped, 3,080 with every change (3,210 from memory), 810 with one-hot label maps too;
+the roofline was at 28,700, matrix products at 307 GFLOP/s. Beside three other jobs 1,900 came with
+every change.
 """
 
 import argparse

@@ -21,6 +21,7 @@ from medusis_tf.config.data import Stream
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.data.augmentation import augment_image, move_label_map
 from medusis_tf.data.manifest import Kind
+from medusis_tf.data.processes import processors
 from medusis_tf.data.records import FOOTER_BYTES, HEADER_BYTES, map_framed
 from medusis_tf.data.shards import Shards, record_bytes
 from medusis_tf.errors import UserError
@@ -28,6 +29,10 @@ from medusis_tf.errors import UserError
 # `nearest_position`: how far from the nearest image, as a fraction of all images in the order of
 # their positions, one is drawn.
 POSITION_WINDOW = 0.025
+
+# Batches begun beyond one for each processor. They come in order: while one is late, the others
+# must not wait. Three per cent faster on two cores than what tf.data tunes itself to.
+_BATCHES_AHEAD = 2
 
 _Numbers = dict[Stream, tf.Tensor]
 
@@ -73,7 +78,7 @@ def training_batches(
         _record_numbers(config, shards, start_step)
         .batch(config.training.batch_size, drop_remainder=True)
         .enumerate(start=start_step)
-        .map(batch, tf.data.AUTOTUNE)
+        .map(batch, processors() + _BATCHES_AHEAD)
         .prefetch(tf.data.AUTOTUNE)
         .with_options(options)
     )

@@ -33,7 +33,7 @@ def in_processes(
     Raises:
         UserError: A process died.
     """
-    jobs = min(jobs or _processors(), len(items))
+    jobs = min(jobs or processors(), len(items))
     if jobs <= 1 or len(items) < _FEWEST_ITEMS:
         for number, item in enumerate(items):
             yield number, _caught(function, item)
@@ -97,7 +97,7 @@ def _caught(function: Callable[[Item], Result], item: Item) -> Result | UserErro
         return error
 
 
-def _processors() -> int:
-    """Those this process may use, where the system tells."""
+def processors() -> int:
+    """How many processors this process may use, where the system tells."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
