@@ -4,7 +4,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+# The same examples in every run, and none of them timed: a busy machine is not a broken promise.
+settings.register_profile(
+    "suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("suite")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 

@@ -99,7 +99,9 @@ def test_the_body_mask_is_the_foreground_with_its_holes_filled(tmp_path):
     axes=st.sampled_from(["LPS", "RAS", "SAR", "PIL"]),
 )
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_no_class_appears_that_was_not_there(tmp_path, seed, axis, size, field, axes):
     random = np.random.default_rng(seed)

@@ -38,7 +38,9 @@ def test_any_axis_order_reads_as_lps_and_is_written_back_exactly(axes, tmp_path)
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     axes=st.sampled_from(AXIS_ORDERS),
