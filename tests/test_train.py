@@ -101,7 +101,7 @@ def test_an_unknown_class_is_named_with_its_file_slice_and_ids(config_file):
 def test_an_image_and_a_label_map_on_different_grids_are_named(config_file):
     folder = config_file.parent
     write_volume(folder / "c.nii.gz", np.ones(SHAPE, np.float32), spacing=(2.0, 2.0, 3.0))
-    both = "{subject: c, split: test, label_map: a.nii.gz, image: c.nii.gz}"
+    both = "{subject: c, split: train, label_map: a.nii.gz, image: c.nii.gz}"
     a, b = (
         "{subject: a, split: train, label_map: a.nii.gz}",
         "{subject: b, split: train, image: b.nii.gz}",
