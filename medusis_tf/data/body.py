@@ -7,7 +7,7 @@ from skimage.filters import threshold_otsu
 from medusis_tf.data.order_statistics import pieces
 
 AIR = -1.0
-_LEVELS = 256
+NUM_LEVELS = 256
 # Components smaller than this part of the largest one are not body: a table, a bottle, noise.
 _LEAST_COMPONENT = 0.1
 # Opening removes what is thinner than this part of the slice: 9 of 256 pixels.
@@ -41,8 +41,8 @@ def image_body(slices: np.ndarray) -> np.ndarray:
     Returns:
         Same shape, bool.
     """
-    levels = _smooth_levels(slices)
-    air = _air_level(levels)
+    levels = smooth_levels(slices)
+    air = air_level(levels)
     bright = levels > air
     del levels
     side = _GROWTH + max(2, round(min(slices.shape[1:]) * _THIN))
@@ -53,7 +53,7 @@ def image_body(slices: np.ndarray) -> np.ndarray:
     np.logical_and(body, bright, out=body)
     body = fill_holes(close_gaps(body, side))
     # Smoothing made the body wider: pixels of its rim must be bright themselves.
-    return body & (_erode(body, _GROWTH + 1) | (slices > 2 * air / (_LEVELS - 1) - 1))
+    return body & (_erode(body, _GROWTH + 1) | (slices > 2 * air / (NUM_LEVELS - 1) - 1))
 
 
 def remove_background(slices: np.ndarray) -> np.ndarray:
@@ -63,6 +63,57 @@ def remove_background(slices: np.ndarray) -> np.ndarray:
         slices: `[slices, rows, columns]` float32 in [-1, 1], all slices of a volume.
     """
     return np.where(image_body(slices), slices, np.float32(AIR))
+
+
+def smooth_levels(slices: np.ndarray) -> np.ndarray:
+    """Means over 3x3 pixels in 256 levels: fat may be as noisy as it is brighter than air.
+
+    Args:
+        slices: `[slices, rows, columns]` in [-1, 1].
+
+    Returns:
+        Same shape, uint8: 0 and 255 stand for -1 and 1.
+    """
+    levels = np.empty(slices.shape, np.uint8)
+    for index, part in enumerate(slices):
+        smooth = ndimage.uniform_filter(part.astype(np.float32), 3, mode="nearest")
+        levels[index] = np.rint((np.clip(smooth, -1, 1) + 1) * (NUM_LEVELS - 1) / 2)
+    return levels
+
+
+def air_level(levels: np.ndarray) -> int:
+    """The level that parts air from the darkest tissue.
+
+    Otsu's threshold falls between dark and bright tissue where fat is bright, as in T1-weighted
+    MR, or where a window of CT ends at fat. Below it, air and dark tissue are left: Otsu's
+    threshold again.
+
+    Args:
+        levels: From `smooth_levels`, of all slices of a volume.
+
+    Otsu, A threshold selection method from gray-level histograms, IEEE Trans. SMC 1979.
+    """
+    counts = np.zeros(NUM_LEVELS, np.int64)
+    for part in levels:
+        counts += np.bincount(part.ravel(), minlength=NUM_LEVELS)
+    level = NUM_LEVELS - 1
+    for _ in range(2):
+        level = otsu_level(counts[: level + 1])
+    return level
+
+
+def otsu_level(counts: np.ndarray) -> int:
+    """Otsu's threshold of a histogram: the greatest level of the darker class.
+
+    Args:
+        counts: How often each level occurs.
+
+    Returns:
+        The last level if there are not two that occur.
+    """
+    if np.count_nonzero(counts) < 2:
+        return len(counts) - 1
+    return int(threshold_otsu(hist=(counts, np.arange(len(counts)))))
 
 
 def fill_holes(mask: np.ndarray) -> np.ndarray:
@@ -94,35 +145,6 @@ def close_gaps(mask: np.ndarray, side: int) -> np.ndarray:
     for axis in (1, 2):
         mask = _dilate(mask, side, axis)
     return _erode(mask, side)
-
-
-def _smooth_levels(slices: np.ndarray) -> np.ndarray:
-    """Means over 3x3 pixels in 256 levels: fat may be as noisy as it is brighter than air."""
-    levels = np.empty(slices.shape, np.uint8)
-    for index, part in enumerate(slices):
-        smooth = ndimage.uniform_filter(part.astype(np.float32), 3, mode="nearest")
-        levels[index] = np.rint((np.clip(smooth, -1, 1) + 1) * (_LEVELS - 1) / 2)
-    return levels
-
-
-def _air_level(levels: np.ndarray) -> int:
-    """The level that parts air from the darkest tissue.
-
-    Otsu's threshold falls between dark and bright tissue where fat is bright, as in T1-weighted
-    MR, or where a window of CT ends at fat. Below it, air and dark tissue are left: Otsu's
-    threshold again.
-
-    Otsu, A threshold selection method from gray-level histograms, IEEE Trans. SMC 1979.
-    """
-    counts = np.zeros(_LEVELS, np.int64)
-    for part in levels:
-        counts += np.bincount(part.ravel(), minlength=_LEVELS)
-    level = _LEVELS - 1
-    for _ in range(2):
-        below = counts[: level + 1]
-        if np.count_nonzero(below) > 1:
-            level = int(threshold_otsu(hist=(below, np.arange(level + 1))))
-    return level
 
 
 def _keep_large(mask: np.ndarray) -> None:
