@@ -57,3 +57,21 @@ def test_unfit_size_is_refused(image_size):
 def test_images_of_another_size_are_refused():
     with pytest.raises(ValueError, match="image_size"):
         make_discriminator()(draw_images(32, 32))
+
+
+def test_features_are_those_of_every_scale_and_make_the_logits():
+    discriminator = make_discriminator()
+    features = discriminator.features(draw_images())
+    assert [tuple(each.shape) for each in features] == [(4, 8, 16, 4), (4, 4, 8, 8)]
+    logits = discriminator(draw_images())
+    np.testing.assert_array_equal(discriminator.judge(features), logits)
+    assert len({id(weight) for weight in discriminator.weights}) == 2 * (2 + 2 + 3)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_features_are_seen_with_the_precision_of_a_call(policy):
+    discriminator = make_discriminator(dtype=policy)
+    logits = discriminator(draw_images())
+    features = discriminator.features(draw_images())
+    assert {each.dtype.name for each in features} == {discriminator.compute_dtype}
+    np.testing.assert_array_equal(discriminator.judge(features), logits)
