@@ -33,12 +33,20 @@ def evaluate(
             "RUN/evaluation/SPLIT_step_STEP.json; for a model by default nothing is written."
         ),
     ] = None,
+    segmenter: Annotated[
+        Path | None,
+        typer.Option(
+            help="Weights of an independent segmenter, from pipelines.train_segmenter: adds the "
+            "Dice of the classes that it reads in the pictures."
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Slices painted at once.")] = 8,
 ) -> None:
     """Compare synthetic with real images on the paired subjects of a split.
 
-    Reports SSIM, PSNR, RMSE and MAE on the whole slice and inside the body, next to the floor of
-    painting each class with its mean intensity: as a table, a JSON file and a panel.
+    Reports SSIM, PSNR, RMSE and MAE on the whole slice and inside the body, and how well the body
+    of the label map is seen in the picture, next to the true image and to the floor of painting
+    each class with its mean intensity: as tables, a JSON file and a panel.
     """
     from medusis_tf.metrics.evaluation import evaluate_model
     from medusis_tf.metrics.judged_model import open_exported, open_run
@@ -53,7 +61,7 @@ def evaluate(
         judged = open_exported(model, config)
     else:
         raise UserError("give either --run DIR, or --model DIR and --config FILE.")
-    evaluation = evaluate_model(judged, split, seed, batch_size)
+    evaluation = evaluate_model(judged, split, seed, batch_size, segmenter)
     print_evaluation(evaluation)
     if out is not None:
         write_evaluation(out, evaluation)

@@ -43,6 +43,7 @@ def test_the_model_stands_beside_both_floors(evaluated):
     names = [method["name"] for method in content["methods"]]
     assert names == [
         f"small, step {STEP}",
+        "true image (what a perfect picture would get)",
         "class means (training pairs)",
         "class means (this test subject; oracle)",
     ]
@@ -57,13 +58,26 @@ def test_the_model_stands_beside_both_floors(evaluated):
 
 
 def test_the_floor_is_near_perfect_on_flat_regions(evaluated):
-    _, training, oracle = evaluated[0]["methods"]
+    _, _, training, oracle = evaluated[0]["methods"]
     # Noise of 5 on a scale of about 400; nothing else tells the images from their class means.
     assert training["mean"]["body"]["rmse"] == pytest.approx(5 / 400, rel=0.25)
     assert oracle["mean"]["whole"]["rmse"] <= training["mean"]["whole"]["rmse"] * 1.01
     for region in ("whole", "body"):
         figures = training["mean"][region]
         assert figures["psnr"] == pytest.approx(-20 * math.log10(figures["rmse"]), abs=0.2)
+
+
+def test_the_true_image_is_what_a_perfect_picture_would_get(evaluated):
+    content, printed, _ = evaluated
+    _, true_image, training, _ = (method["mean"] for method in content["methods"])
+    assert true_image["whole"] == {"ssim": 1, "psnr": None, "rmse": 0, "mae": 0}
+    # Flat ellipses: the outline of images and of class means is that of the label map.
+    for figures in (true_image["outline"], training["outline"]):
+        assert figures["dice"] > 0.95
+        assert figures["painted_as_air"] + figures["invisible"] < 0.05
+    assert -1 < content["grey_levels"]["air"] <= content["grey_levels"]["dark_tissue"] < 0
+    assert all(name in printed for name in ("outline", "painted", "invisible"))
+    assert training["class_dice"] == {}
 
 
 def test_an_exported_model_gets_the_figures_of_its_run(evaluated, model_dir, run_dir, tmp_path):

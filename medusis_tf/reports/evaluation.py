@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medusis_tf.errors import UserError
-from medusis_tf.metrics.evaluation import TRAINING_MEANS, synthesis
-from medusis_tf.metrics.paired import PairedSubject
+from medusis_tf.metrics.evaluation import TRAINING_MEANS, TRUE_IMAGE, synthesis
+from medusis_tf.metrics.paired import Agreement, PairedSubject
 from medusis_tf.metrics.similarity import DATA_RANGE, Similarity
 from medusis_tf.reports.panels import PanelRow, panel
 
@@ -29,13 +29,14 @@ _MEAN = "over slices, then over subjects; body: label map not 0"
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
-    """Print the table, as wide as the terminal, or wide enough where there is none."""
+    """Print the tables, as wide as the terminal, or wide enough where there is none."""
     from rich.console import Console
 
     console = Console()
     if not console.is_terminal:
         console = Console(width=160)
     console.print(evaluation_table(evaluation))
+    console.print(shape_table(evaluation))
 
 
 def evaluation_table(evaluation: Evaluation) -> Table:
@@ -54,6 +55,29 @@ def evaluation_table(evaluation: Evaluation) -> Table:
         if len(result.subjects) > 1:
             for subject, found in result.subjects.items():
                 table.add_row(f"  {subject}", *_cells(found.whole), *_cells(found.body))
+    return table
+
+
+def shape_table(evaluation: Evaluation) -> Table:
+    """A table of what the pictures show of the label maps' shapes; lines as in the other table."""
+    from rich.table import Table
+
+    classes = list(evaluation.results[TRUE_IMAGE].mean.class_dice)
+    table = Table(
+        title="shapes: what the picture shows of the label map's body",
+        title_justify="left",
+        caption="\n".join(_shape_notes(evaluation)),
+        caption_justify="left",
+    )
+    table.add_column("method", overflow="fold")
+    headers = ["outline\nDice", "outline\npooled", "painted\nas air", "invisible\ngrey"]
+    for header in headers + [f"{name}\nDice" for name in classes]:
+        table.add_column(header, justify="right", no_wrap=True)
+    for name, result in evaluation.results.items():
+        table.add_row(name, *_shape_cells(result.mean, classes))
+        if len(result.subjects) > 1:
+            for subject, found in result.subjects.items():
+                table.add_row(f"  {subject}", *_shape_cells(found, classes))
     return table
 
 
@@ -83,6 +107,8 @@ def write_evaluation(path: Path, evaluation: Evaluation) -> None:
         "data_range": DATA_RANGE,
         "intensities": _INTENSITIES,
         "mean": _MEAN,
+        "grey_levels": asdict(evaluation.rules.levels),
+        "shapes": _shape_notes(evaluation),
         "methods": methods,
     }
     temporary = path.with_name(path.name + ".partial")
@@ -134,6 +160,33 @@ def _spread(subjects: Sequence[PairedSubject]) -> list[tuple[PairedSubject, int]
 
 def _cells(found: Similarity) -> list[str]:
     return [f"{found.ssim:.3f}", f"{found.psnr:.2f}", f"{found.rmse:.3f}", f"{found.mae:.3f}"]
+
+
+def _shape_cells(found: Agreement, classes: Sequence[str]) -> list[str]:
+    outline = found.outline
+    dice = [found.class_dice.get(name, math.nan) for name in classes]
+    shares = [f"{100 * share:.1f} %" for share in (outline.painted_as_air, outline.invisible)]
+    return [
+        f"{outline.dice:.3f}",
+        f"{outline.pooled_dice:.3f}",
+        *shares,
+        *(f"{value:.3f}" for value in dice),
+    ]
+
+
+def _shape_notes(evaluation: Evaluation) -> list[str]:
+    levels = evaluation.rules.levels
+    notes = [
+        "outline Dice: body by three-level Otsu on each picture, holes filled, against the label "
+        "map's; mean over slices, pooled over pixels",
+        f"as air: share of the label map's body below {levels.air:.2f}; invisible grey: from there "
+        f"to {levels.dark_tissue:.2f}, below the darkest soft tissue of the real images",
+    ]
+    if evaluation.rules.read_classes is not None:
+        notes.append(
+            "class Dice: as an independent segmenter reads the picture; pooled over slices"
+        )
+    return notes
 
 
 def _finite(value: Any) -> Any:
