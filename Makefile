@@ -2,8 +2,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Python 3.11 and TensorFlow 2.15: the last in which the packages of `make reference` import.
+REFERENCE_PYTHON ?= python3.11
+REFERENCE_VENV ?= .venv-reference
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format reference clean
 
 demo: $(VENV)/.installed ## Phantom volumes, training, evaluation, export, one synthesized volume
 	$(BIN)/python -m pipelines.quickstart
@@ -20,8 +23,11 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean: ## Remove the environment; data, runs and models stay
-	rm -rf $(VENV)
+reference: $(REFERENCE_VENV)/.installed ## Rewrite the arrays of tensorflow-addons and tensorflow-gan that tests compare with
+	TF_CPP_MIN_LOG_LEVEL=3 TF_ENABLE_ONEDNN_OPTS=0 CUDA_VISIBLE_DEVICES= $(REFERENCE_VENV)/bin/python tests/reference/write_reference.py
+
+clean: ## Remove the environments; data, runs and models stay
+	rm -rf $(VENV) $(REFERENCE_VENV)
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("medusis_tf needs Python 3.11 or newer: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
@@ -33,4 +39,9 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+$(REFERENCE_VENV)/.installed: tests/reference/requirements.txt
+	$(REFERENCE_PYTHON) -m venv --clear $(REFERENCE_VENV)
+	$(REFERENCE_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@

@@ -10,8 +10,11 @@ from medusis_tf.losses.adversarial import (
     generator_adversarial_loss,
     r1_penalty,
 )
+from tests.reference.reference_arrays import cases, reference_arrays
 
 ALL = [generator_adversarial_loss, discriminator_real_loss, discriminator_synthetic_loss]
+NAMES = ["generator", "real", "synthetic"]
+REFERENCE = reference_arrays("adversarial_losses")
 
 
 @pytest.mark.parametrize("loss", ALL)
@@ -46,3 +49,52 @@ def test_r1_can_be_minimised():
         )
     # The penalty is 4 w^2.
     assert tape.gradient(penalty, weight).numpy() == 8 * 3
+
+
+@pytest.mark.parametrize("name, loss", list(zip(NAMES, ALL, strict=True)))
+@pytest.mark.parametrize("case", cases(REFERENCE, "logits"))
+def test_losses_and_their_gradients_are_those_of_tensorflow_gan(case, name, loss):
+    logits = tf.constant(REFERENCE[f"{case}/logits"])
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        value = loss(logits)
+    np.testing.assert_allclose(value, REFERENCE[f"{case}/{name}"], rtol=1e-6)
+    gradient = tape.gradient(value, logits)
+    np.testing.assert_allclose(gradient, REFERENCE[f"{case}/{name}_gradient"], atol=1e-8)
+
+
+@pytest.mark.parametrize("case", cases(REFERENCE, "logits"))
+def test_the_discriminator_pays_the_sum_of_both_as_in_tensorflow_gan(case):
+    logits = REFERENCE[f"{case}/logits"]
+    total = discriminator_real_loss(logits) + discriminator_synthetic_loss(logits[::-1])
+    np.testing.assert_allclose(total, REFERENCE[f"{case}/discriminator"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("case", cases(REFERENCE, "logits"))
+def test_labels_are_not_smoothed_by_a_quarter_as_in_tensorflow_gan(case):
+    # Its default asks for a probability of 0.875, not 1, which costs an eighth of each logit.
+    logits = REFERENCE[f"{case}/logits"]
+    smoothed = discriminator_real_loss(logits).numpy() + logits.mean() / 8
+    np.testing.assert_allclose(smoothed, REFERENCE[f"{case}/default_real"], rtol=1e-5)
+
+
+def small_discriminator(images):
+    hidden = tf.tanh(tf.reshape(images, [-1, 48]) @ REFERENCE["penalty/hidden"])
+    return tf.squeeze(hidden @ REFERENCE["penalty/output"], axis=1)
+
+
+def test_r1_follows_from_the_penalties_of_tensorflow_gan():
+    penalty = r1_penalty(small_discriminator, REFERENCE["penalty/images"])
+    # Of a gradient norm s they are (s - 1)^2 and (s + 1)^2.
+    both = REFERENCE["penalty/target_one"] + REFERENCE["penalty/target_minus_one"]
+    np.testing.assert_allclose(penalty, both / 2 - 1, rtol=1e-5)
+
+
+def test_r1_of_a_small_discriminator_is_the_gradient_by_hand():
+    images, hidden, output = (
+        REFERENCE[f"penalty/{name}"].astype(float) for name in ("images", "hidden", "output")
+    )
+    slopes = output[:, 0] * (1 - np.tanh(images.reshape(5, 48) @ hidden) ** 2)
+    expected = np.mean(np.sum((slopes @ hidden.T) ** 2, axis=1))
+    penalty = r1_penalty(small_discriminator, REFERENCE["penalty/images"])
+    np.testing.assert_allclose(penalty, expected, rtol=1e-5)
