@@ -47,7 +47,7 @@ def test_our_own_mistake_keeps_its_traceback(monkeypatch):
 
 
 # Half a gigabyte for each worker process, and seconds at every start.
-NEEDS_TENSORFLOW = {"dataset", "augmentation"}
+NEEDS_TENSORFLOW = {"dataset", "augmentation", "random_key", "record_order"}
 
 
 def test_configuration_and_preparing_need_no_tensorflow():

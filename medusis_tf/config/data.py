@@ -14,7 +14,9 @@ from medusis_tf.config.taxonomy import ClassEntry, LabelId, Taxonomy
 Split = Literal["train", "validation", "test"]
 Stream = Literal["label_map", "image"]
 Axis = Literal["axial", "coronal", "sagittal"]
-Pairing = Literal["unpaired", "disjoint", "paired", "nearest_position"]
+Pairing = Literal[
+    "unpaired", "disjoint", "nearest_position", "paired_sampling", "paired", "semi_supervised"
+]
 SubjectName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
@@ -88,6 +90,11 @@ class TissueConfig(Section):
 class DataConfig(Section):
     """Volumes, classes and the grid that slices are resampled to.
 
+    `pairing`: which image a training label map comes with. Any (`unpaired`; `disjoint` also
+    refuses patients who give both), one from the same height in the body (`nearest_position`), its
+    own (`paired_sampling`, which no loss makes use of, and `paired`, where images are compared
+    with the true ones), or its own for a part of the subjects (`semi_supervised`):
+    `paired_fraction` of those with label map and image. See `medusis_tf.data.pairing`.
     `cache`: slices are kept as `shards` in `cache_dir`, or made anew at every start and held in
     `memory`. `label_sources`: tables of the ids in label-map files, by the name that subjects
     choose them by. `pair_by`: a subject's volumes are matched by their place in the `world`, or,
@@ -105,6 +112,7 @@ class DataConfig(Section):
     label_sources: dict[str, dict[LabelId, str]] = Field(default_factory=dict)
     subjects: Annotated[tuple[Subject, ...], Field(min_length=1)]
     pairing: Pairing = "unpaired"
+    paired_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
     pair_by: Literal["world", "voxel"] = "world"
     reading: ReadingConfig = ReadingConfig()
     axis: Axis = "axial"
@@ -122,6 +130,11 @@ class DataConfig(Section):
     def num_classes(self) -> int:
         """Number of classes, background included."""
         return len(self.classes)
+
+    @property
+    def draws_pairs(self) -> bool:
+        """Whether training label maps come with their own images, all of them or some."""
+        return self.pairing in ("paired_sampling", "paired", "semi_supervised")
 
     @property
     def pixel_spacing_mm(self) -> tuple[float, float] | None:
@@ -179,6 +192,13 @@ class DataConfig(Section):
                 f"pairing disjoint: patients {both} feed label maps and images. "
                 "Limit each to one by streams: [label_map] or streams: [image]"
             )
-        if self.pairing == "paired" and not any(len(e.used_streams) == 2 for e in training):
-            raise ValueError("pairing paired needs a training subject with label map and image")
+        if self.draws_pairs and not any(len(e.used_streams) == 2 for e in training):
+            raise ValueError(
+                f"pairing {self.pairing} needs a training subject with label map and image"
+            )
+        if (self.pairing == "semi_supervised") != (self.paired_fraction is not None):
+            raise ValueError(
+                "pairing semi_supervised needs paired_fraction, and no other pairing takes it. "
+                f"Received: pairing {self.pairing}, paired_fraction {self.paired_fraction}"
+            )
         return self

@@ -11,40 +11,20 @@ the pipeline starts, by the folding of constants; as captured tensors, by the op
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from enum import IntEnum
-
-import numpy as np
 import tensorflow as tf
 
-from medusis_tf.config.data import Stream
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.data.augmentation import augment_image, move_label_map
 from medusis_tf.data.manifest import Kind
 from medusis_tf.data.processes import processors
+from medusis_tf.data.random_key import Purpose, random_key
+from medusis_tf.data.record_order import Numbers, record_order
 from medusis_tf.data.records import FOOTER_BYTES, HEADER_BYTES, map_framed
 from medusis_tf.data.shards import Shards, record_bytes
-from medusis_tf.errors import UserError
-
-# `nearest_position`: how far from the nearest image, as a fraction of all images in the order of
-# their positions, one is drawn.
-POSITION_WINDOW = 0.025
 
 # Batches begun beyond one for each processor. They come in order: while one is late, the others
 # must not wait. Three per cent faster on two cores than what tf.data tunes itself to.
 _BATCHES_AHEAD = 2
-
-_Numbers = dict[Stream, tf.Tensor]
-
-
-class _Purpose(IntEnum):
-    """What random numbers are for."""
-
-    LABEL_MAP_ORDER = 0
-    IMAGE_ORDER = 1
-    POSITION = 2
-    LABEL_MAP = 3
-    IMAGE = 4
 
 
 def training_batches(
@@ -52,9 +32,13 @@ def training_batches(
 ) -> tf.data.Dataset:
     """Endless batches of label maps and images of the training split.
 
-    How they are matched is `data.pairing`: `unpaired` and `disjoint` shuffle both streams
-    independently of each other, `paired` takes both from one slice, and `nearest_position` draws
-    images near the label map's relative position in the body.
+    How they are matched is `data.pairing`:
+
+    - `unpaired` and `disjoint` shuffle both streams independently of each other;
+    - `nearest_position` draws images near the label map's relative position in the body;
+    - `paired_sampling` and `paired` take both from one slice, moved alike;
+    - `semi_supervised` does so for the label maps of `paired_subjects`; every other one comes with
+      an image drawn from all, moved as the label map is.
 
     Args:
         config: The experiment.
@@ -64,8 +48,10 @@ def training_batches(
 
     Returns:
         Dataset of `{"label_map": [batch, height, width] uint8, "image": [batch, height, width,
-        channels] float32 in [-1, 1]}` and, if asked, `"body_mask": [batch, height, width] uint8`
-        of 0 and 1; the batch is that of all replicas together.
+        channels] float32 in [-1, 1]}`; if asked, `"body_mask": [batch, height, width] uint8` of 0
+        and 1; with `paired` and `semi_supervised` `"is_paired": [batch] bool`, whether the image
+        is the label map's own and may be compared with it. The batch is that of all replicas
+        together.
 
     Raises:
         UserError: Pairs are asked for, and none has slices.
@@ -75,103 +61,13 @@ def training_batches(
     options.deterministic = True
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return (
-        _record_numbers(config, shards, start_step)
+        record_order(config, shards, start_step)
         .batch(config.training.batch_size, drop_remainder=True)
         .enumerate(start=start_step)
         .map(batch, processors() + _BATCHES_AHEAD)
         .prefetch(tf.data.AUTOTUNE)
         .with_options(options)
     )
-
-
-def _record_numbers(config: ExperimentConfig, shards: Shards, start_step: int) -> tf.data.Dataset:
-    """Numbers of the records of one sample after the other, for each stream."""
-    used = start_step * config.training.batch_size
-    pairing = config.data.pairing
-    if pairing == "paired":
-        both = [entry for entry in shards.subjects("train", "image") if len(entry.streams) == 2]
-        if not both:
-            raise UserError(
-                "data.pairing=paired: no training subject that feeds both streams has a slice "
-                "left. Lower data.minimum_foreground, or check that its volumes are not empty."
-            )
-        pairs: _Numbers = {
-            stream: tf.constant(_numbers(both, stream)) for stream in ("label_map", "image")
-        }
-        order = _shuffled(config, _Purpose.LABEL_MAP_ORDER, len(pairs["image"]), used)
-        return order.map(lambda index: {s: tf.gather(n, index) for s, n in pairs.items()})
-    label_maps = shards.subjects("train", "label_map")
-    numbers = tf.constant(_numbers(label_maps, "label_map"))
-    order = _shuffled(config, _Purpose.LABEL_MAP_ORDER, len(numbers), used)
-    if pairing == "nearest_position":
-        near = _near_images(config, shards)
-        positions = tf.constant([p for entry in label_maps for p in entry.positions])
-        return order.enumerate(used).map(
-            lambda sample, index: {
-                "label_map": tf.gather(numbers, index),
-                "image": near(sample, tf.gather(positions, index)),
-            }
-        )
-    images = tf.constant(_numbers(shards.subjects("train", "image"), "image"))
-    image_order = _shuffled(config, _Purpose.IMAGE_ORDER, len(images), used)
-    return tf.data.Dataset.zip(
-        {
-            "label_map": order.map(lambda index: tf.gather(numbers, index)),
-            "image": image_order.map(lambda index: tf.gather(images, index)),
-        }
-    )
-
-
-def _numbers(entries: tuple | list, kind: Kind) -> np.ndarray:
-    """Numbers of the records of subjects, in the file of one kind."""
-    parts = [e.first_record[kind] + np.arange(e.num_slices, dtype=np.int64) for e in entries]
-    return np.concatenate(parts)
-
-
-def _shuffled(
-    config: ExperimentConfig, purpose: _Purpose, count: int, used: int
-) -> tf.data.Dataset:
-    """0 to `count - 1` endlessly, in a new order every epoch, the first `used` left out."""
-
-    def epoch(number: tf.Tensor) -> tf.data.Dataset:
-        order = tf.random.experimental.stateless_shuffle(
-            tf.range(count, dtype=tf.int64), _key(config, purpose, number), "philox"
-        )
-        return tf.data.Dataset.from_tensor_slices(order)
-
-    first, left_out = divmod(used, count)
-    return tf.data.Dataset.range(first, tf.int64.max).flat_map(epoch).skip(left_out)
-
-
-def _near_images(
-    config: ExperimentConfig, shards: Shards
-) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """A function that draws the number of an image near a position, for a numbered sample.
-
-    Images that no label map is near are never drawn.
-    """
-    entries = shards.subjects("train", "image")
-    positions = np.concatenate([np.array(entry.positions, np.float32) for entry in entries])
-    by_position = np.argsort(positions, kind="stable")
-    sorted_positions = tf.constant(positions[by_position])
-    numbers = tf.constant(_numbers(entries, "image")[by_position])
-    count = len(positions)
-    reach = max(1, round(POSITION_WINDOW * count))
-
-    def draw(sample: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
-        # All images at the very position, and `reach` before and behind them; at the ends the
-        # window is moved, not cut.
-        first, behind = (
-            tf.searchsorted(sorted_positions, position[tf.newaxis], side)[0]
-            for side in ("left", "right")
-        )
-        lowest = tf.maximum(tf.minimum(first - reach, count - 2 * reach), 0)
-        highest = tf.minimum(tf.maximum(behind + reach, 2 * reach), count)
-        key = _key(config, _Purpose.POSITION, sample)
-        chosen = tf.random.stateless_uniform([], key, lowest, highest, tf.int32, "philox")
-        return tf.gather(numbers, chosen)
-
-    return draw
 
 
 class _Batch:
@@ -186,12 +82,13 @@ class _Batch:
             kinds += ("body_mask",)
         self._records = {kind: _as_variable(shards, kind) for kind in kinds}
 
-    def __call__(self, step: tf.Tensor, numbers: _Numbers) -> dict[str, tf.Tensor]:
+    def __call__(self, step: tf.Tensor, numbers: Numbers) -> dict[str, tf.Tensor]:
         config, augmentation = self._config, self._config.data.augmentation
         shape = [config.training.batch_size, *config.data.image_size]
-        label_seed = _key(config, _Purpose.LABEL_MAP, step)
-        paired = config.data.pairing == "paired"
-        image_seed = label_seed if paired else _key(config, _Purpose.IMAGE, step)
+        label_seed = random_key(config, Purpose.LABEL_MAP, step)
+        # Pairs must be moved alike, and an image of another slice may be.
+        alike = config.data.draws_pairs
+        image_seed = label_seed if alike else random_key(config, Purpose.IMAGE, step)
         label_map = tf.reshape(self._gather("label_map", numbers["label_map"]), shape)
         levels = tf.reshape(self._gather("image", numbers["image"]), [*shape, 2])
         image = augment_image(tf.bitcast(levels, tf.uint16), image_seed, augmentation)
@@ -202,6 +99,8 @@ class _Batch:
         if self._body_mask:
             mask = _unpacked(self._gather("body_mask", numbers["label_map"]), shape)
             batch["body_mask"] = move_label_map(mask, label_seed, augmentation)
+        if "is_paired" in numbers:
+            batch["is_paired"] = numbers["is_paired"]
         return batch
 
     def _gather(self, kind: Kind, numbers: tf.Tensor) -> tf.Tensor:
@@ -228,8 +127,3 @@ def _unpacked(packed: tf.Tensor, shape: list[int]) -> tf.Tensor:
     bits = tf.bitwise.right_shift(packed[..., tf.newaxis], shifts) & 1
     batch, height, width = shape
     return tf.reshape(tf.reshape(bits, [batch, -1])[:, : height * width], shape)
-
-
-def _key(config: ExperimentConfig, purpose: _Purpose, number: tf.Tensor) -> tf.Tensor:
-    seed = tf.constant([config.seed, purpose], tf.int64)
-    return tf.random.fold_in(seed, number, "philox")

@@ -210,8 +210,8 @@ def _check_streams(records: Iterable[SubjectRecord], data: DataConfig) -> None:
                 "too where a subject has one. Lower it, or check that the volumes are not empty "
                 "and that data.intensity does not make them black."
             )
-    if data.pairing == "paired" and not any(e.num_slices for e in training if len(e.streams) == 2):
+    if data.draws_pairs and not any(e.num_slices for e in training if len(e.streams) == 2):
         raise UserError(
-            "data.pairing=paired: no training subject with label map and image is left with a "
-            "slice. Lower data.minimum_foreground, or check that the volumes are not empty."
+            f"data.pairing={data.pairing}: no training subject with label map and image is left "
+            "with a slice. Lower data.minimum_foreground, or check that the volumes are not empty."
         )

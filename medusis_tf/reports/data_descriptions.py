@@ -20,8 +20,10 @@ from medusis_tf.reports.number_format import millimetres, percent, significant, 
 _PAIRING: dict[Pairing, str] = {
     "unpaired": "label maps and images are drawn independently",
     "disjoint": "no training patient feeds both label maps and images",
-    "paired": "every label map is drawn with its own image",
     "nearest_position": "an image is drawn from about the same height in the body",
+    "paired_sampling": "every label map is drawn with its own image; no loss compares them",
+    "paired": "every label map is drawn with its own image, and compared with it",
+    "semi_supervised": "label maps of some subjects are drawn with their own images",
 }
 
 

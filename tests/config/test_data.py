@@ -47,11 +47,35 @@ def test_disjoint_pairing_wants_no_patient_on_both_sides():
     data({**PAIR, "streams": ["label_map"]}, image, pairing="disjoint")
 
 
-def test_paired_training_wants_a_pair():
-    data(PAIR, pairing="paired")
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"pairing": "paired_sampling"},
+        {"pairing": "paired"},
+        {"pairing": "semi_supervised", "paired_fraction": 0.5},
+    ],
+)
+def test_paired_training_wants_a_pair(values):
+    assert data(PAIR, **values).draws_pairs
     for pair in ({**PAIR, "streams": ["image"]}, {**PAIR, "split": "test"}):
-        with pytest.raises(pydantic.ValidationError, match="pairing paired needs a training"):
-            data(pair, pairing="paired")
+        with pytest.raises(
+            pydantic.ValidationError, match=f"pairing {values['pairing']} needs a training"
+        ):
+            data(pair, **values)
+
+
+def test_the_paired_fraction_belongs_to_semi_supervised_training():
+    needed = r"semi_supervised needs paired_fraction.*Received: pairing {}, paired_fraction {}"
+    with pytest.raises(pydantic.ValidationError, match=needed.format("semi_supervised", "None")):
+        data(PAIR, pairing="semi_supervised")
+    for pairing in ("unpaired", "disjoint", "nearest_position", "paired_sampling", "paired"):
+        entries = [PAIR] if "paired" in pairing else [{**PAIR, "streams": ["image"]}]
+        data(*entries, pairing=pairing)
+        with pytest.raises(pydantic.ValidationError, match=needed.format(pairing, "0.5")):
+            data(*entries, pairing=pairing, paired_fraction=0.5)
+    for fraction in (0, -0.5, 1.01):
+        with pytest.raises(pydantic.ValidationError, match="paired_fraction"):
+            data(PAIR, pairing="semi_supervised", paired_fraction=fraction)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../a", ".a", "a/b", "ä", "a\n"])

@@ -103,7 +103,7 @@ def test_data_root_comes_from_the_environment_unless_given(monkeypatch):
         ("data.reading.assume_axes=RPX", "data.reading.assume_axes: .*pattern"),
         ("data.axis=oblique", "'axial', 'coronal' or 'sagittal'. Received: 'oblique'"),
         ("data.cache=disk", "'shards' or 'memory'. Received: 'disk'"),
-        ("data.pairing=random", "'unpaired', 'disjoint', 'paired' or 'nearest_position'"),
+        ("data.pairing=random", "'unpaired', .*'paired' or 'semi_supervised'"),
         ("data.flip=true", "data.flip: unknown key"),
         ("data.minimum_foreground=1", "less than 1. Received: 1"),
         ("data.skip_ends=-1", "greater than or equal to 0. Received: -1"),

@@ -41,7 +41,11 @@ def config():
 
 
 def fingerprint(batches, count):
-    return [b["label_map"].tobytes() + b["image"].tobytes() for b in taken(batches, count)]
+    """Of all but the body masks."""
+    return [
+        b"".join(b[key].tobytes() for key in sorted(b) if key != "body_mask")
+        for b in taken(batches, count)
+    ]
 
 
 def test_batches_have_static_shapes_and_known_ranges(prepared):
@@ -51,6 +55,9 @@ def test_batches_have_static_shapes_and_known_ranges(prepared):
         "label_map": tf.TensorSpec([4, 32, 32], tf.uint8),
         "image": tf.TensorSpec([4, 32, 32, 1], tf.float32),
     }
+    assert training_batches(changed(config, pairing="nearest_position"), shards).element_spec == (
+        batches.element_spec
+    )
     masked = training_batches(config, shards, body_mask=True)
     assert masked.element_spec["body_mask"] == tf.TensorSpec([4, 32, 32], tf.uint8)
     batch = taken(masked, 1)[0]
@@ -70,6 +77,7 @@ def test_images_can_have_three_channels(config, shards):
     [
         ("unpaired", AugmentationConfig()),
         ("paired", AugmentationConfig()),
+        ("semi_supervised", MOVING),
         ("nearest_position", EVERYTHING),
     ],
 )
@@ -143,7 +151,7 @@ def test_label_maps_never_gain_ids(prepared):
         assert set(np.unique(batch["label_map"])) <= ids | {0}
 
 
-@pytest.mark.parametrize("pairing", ["paired", "nearest_position"])
+@pytest.mark.parametrize("pairing", ["paired", "semi_supervised", "nearest_position"])
 def test_no_python_runs_between_batches(pairing, config, shards):
     config = changed(config, pairing=pairing, augmentation=EVERYTHING)
     batches = training_batches(config, shards, body_mask=True)

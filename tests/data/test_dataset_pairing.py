@@ -5,7 +5,8 @@ import pytest
 
 from medusis_tf.config.augmentation import AugmentationConfig
 from medusis_tf.config.load import merge
-from medusis_tf.data.dataset import POSITION_WINDOW, training_batches
+from medusis_tf.data.dataset import training_batches
+from medusis_tf.data.record_order import POSITION_WINDOW
 from medusis_tf.errors import UserError
 from tests.data.made_shards import (
     NUM_IMAGES,
@@ -51,12 +52,16 @@ def test_every_epoch_shows_every_slice_once(config, shards):
         assert len({tuple(epoch) for epoch in epochs}) == len(epochs)
 
 
-def test_paired_and_nearest_position_show_every_label_map_once_per_epoch(config, shards):
-    paired, images = shown(changed(config, pairing="paired"), shards, 10)
+@pytest.mark.parametrize("pairing", ["paired", "paired_sampling"])
+def test_pairs_come_from_one_slice_each_once_per_epoch(pairing, config, shards):
+    paired, images = shown(changed(config, pairing=pairing), shards, 10)
     both = [*range(5, 11), *range(20, 24)]
     for first in range(0, 40, 10):
         np.testing.assert_array_equal(np.sort(paired[first : first + 10]), both)
     np.testing.assert_array_equal(images, np.where(paired < 11, paired + 2, paired - 7))
+
+
+def test_nearest_position_shows_every_label_map_once_per_epoch(config, shards):
     near, _ = shown(changed(config, pairing="nearest_position"), shards, 12)
     for first in (0, 24):
         np.testing.assert_array_equal(np.sort(near[first : first + 24]), np.arange(24))
@@ -85,18 +90,19 @@ def test_unpaired_slices_are_moved_independently_and_paired_ones_alike(config):
     subjects = [subject_record("a", ("label_map", "image"), 40, {"label_map": 0, "image": 0})]
     made = made_shards(subjects, halves.astype(np.uint8), halves * 2.0 - 1)
     alike = {}
-    for pairing in ("unpaired", "paired"):
+    for pairing in ("unpaired", "paired", "paired_sampling"):
         flipping = changed(config, pairing=pairing, augmentation=AugmentationConfig())
         batches = taken(training_batches(flipping, made), 60)
         label_maps = np.concatenate([batch["label_map"][:, 0, 0] for batch in batches]) == 1
         images = np.concatenate([batch["image"][:, 0, 0, 0] for batch in batches]) > 0
         assert 0.4 < label_maps.mean() < 0.6
         alike[pairing] = np.mean(label_maps == images)
-    assert alike["paired"] == 1
+    assert alike["paired"] == alike["paired_sampling"] == 1
     assert 0.38 < alike["unpaired"] < 0.62
 
 
-def test_pairs_stay_aligned_whatever_is_done_to_them(config):
+@pytest.mark.parametrize("pairing", ["paired", "semi_supervised"])
+def test_pairs_stay_aligned_whatever_is_done_to_them(pairing, config):
     rows, columns = np.mgrid[:32, :32]
     random = np.random.default_rng(0)
     images = np.stack(
@@ -114,14 +120,17 @@ def test_pairs_stay_aligned_whatever_is_done_to_them(config):
     ]
     label_maps = np.concatenate([np.ones([2, 32, 32]), images[:10] > 0]).astype(np.uint8)
     made = made_shards(subjects, label_maps, images)
-    config = changed(config, pairing="paired", augmentation=MOVING)
+    config = changed(config, pairing=pairing, augmentation=MOVING)
     batches = taken(training_batches(config, made, body_mask=True), 20)
     label_map = np.concatenate([batch["label_map"] for batch in batches])
     image = np.concatenate([batch["image"] for batch in batches])[..., 0]
-    clear = np.abs(image) > 0.2
-    np.testing.assert_array_equal((image > 0)[clear], (label_map > 0)[clear])
     mask = np.concatenate([batch["body_mask"] for batch in batches])
     np.testing.assert_array_equal(mask, label_map)
+    is_paired = np.concatenate([batch["is_paired"] for batch in batches])
+    assert is_paired.mean() == pytest.approx(1 if pairing == "paired" else 10 / 12, abs=0.05)
+    label_map, image = label_map[is_paired], image[is_paired]
+    clear = np.abs(image) > 0.2
+    np.testing.assert_array_equal((image > 0)[clear], (label_map > 0)[clear])
     assert len({part.tobytes() for part in label_map}) == len(label_map)
 
 
@@ -165,10 +174,11 @@ def test_images_are_drawn_near_the_position_of_the_label_map(
     assert set(images) == set(range(num_images))
 
 
-def test_paired_training_needs_a_pair_with_slices(config):
+@pytest.mark.parametrize("pairing", ["paired_sampling", "paired", "semi_supervised"])
+def test_paired_training_needs_a_pair_with_slices(pairing, config):
     none = {"a": (5, ("label_map",)), "b": (7, ("image",)), "c": (0, ("label_map", "image"))}
-    with pytest.raises(UserError, match=r"data\.pairing=paired: no training subject .* slice"):
-        training_batches(changed(config, pairing="paired"), numbered_shards(subjects=none))
+    with pytest.raises(UserError, match=rf"data\.pairing={pairing}: no training subject .*slice"):
+        training_batches(changed(config, pairing=pairing), numbered_shards(subjects=none))
 
 
 def subjects_with(**changes):

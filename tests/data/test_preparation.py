@@ -280,6 +280,7 @@ def test_pairs_without_slices_are_refused(config, cohort):
     pair = {**cohort[5], "split": "train"}
     write_nifti(config.data.root / "test/label_map.nii.gz", np.zeros([20, 18, 6], np.uint8))
     write_nifti(config.data.root / "test/image.nii.gz", 1 + small_label_map(1).astype(np.int16))
-    both = with_subjects(config, [*cohort[:5], pair], pairing="paired")
-    with pytest.raises(UserError, match=r"data\.pairing=paired: no training subject"):
-        prepare_shards(both)
+    for pairing in ("paired_sampling", "paired"):
+        both = with_subjects(config, [*cohort[:5], pair], pairing=pairing)
+        with pytest.raises(UserError, match=rf"data\.pairing={pairing}: no training subject"):
+            prepare_shards(both)
