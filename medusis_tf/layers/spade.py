@@ -53,7 +53,7 @@ class SPADE(keras.layers.Layer):
         Args:
             features: `[batch, height, width, channels]`.
             one_hot: `[batch, height, width, num_classes]`.
-            noise: `[batch, noise_dim]`, or None without noise.
+            noise: `[batch, noise_dim]`, `[batch, num_classes, noise_dim]`, or None without noise.
             training: Whether to use, and remember, the statistics of this batch.
 
         Returns:

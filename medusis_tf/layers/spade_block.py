@@ -49,7 +49,7 @@ class SPADEBlock(ConditionalBlock):
         Args:
             features: `[batch, height, width, channels]`.
             one_hot: `[batch, height, width, num_classes]`.
-            noise: `[batch, noise_dim]`, or None without noise.
+            noise: `[batch, noise_dim]`, `[batch, num_classes, noise_dim]`, or None without noise.
             training: Whether to use batch statistics and iterate the spectral norms.
 
         Returns:

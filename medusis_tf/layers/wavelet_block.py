@@ -51,7 +51,7 @@ class WaveletBlock(ConditionalBlock):
         Args:
             bands: `[batch, height, width, channels]`.
             one_hot: `[batch, 2 * height, 2 * width, num_classes]`.
-            noise: `[batch, noise_dim]`, or None without noise.
+            noise: `[batch, noise_dim]`, `[batch, num_classes, noise_dim]`, or None without noise.
             training: Whether to use batch statistics and iterate the spectral norms.
 
         Returns:

@@ -1,12 +1,13 @@
 """What the two generators share: their settings, their channel plan and the checks of inputs."""
 
 import keras
+import tensorflow as tf
 
 from medusis_tf.layers.label_conv import LabelConv2D
 
 
 class ConditionalGenerator(keras.Model):
-    """A generator that paints an image from a label map and one noise vector per image.
+    """A generator that paints an image from a label map and noise.
 
     A subclass has the property `stride`: what both sides of a label map must be multiples of.
 
@@ -18,6 +19,8 @@ class ConditionalGenerator(keras.Model):
         num_blocks: Residual blocks, each but the last followed by a doubling.
         spade_channels: Hidden channels of every SPADE.
         synchronized: Whether batch statistics are taken over all replicas.
+        class_noise: Whether every class of an image has a noise vector of its own, which its
+            pixels get; else one vector serves all pixels.
     """
 
     def __init__(
@@ -29,6 +32,7 @@ class ConditionalGenerator(keras.Model):
         num_blocks=6,
         spade_channels=128,
         synchronized=False,
+        class_noise=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -39,6 +43,18 @@ class ConditionalGenerator(keras.Model):
         self.num_blocks = num_blocks
         self.spade_channels = spade_channels
         self.synchronized = synchronized
+        self.class_noise = class_noise
+        if class_noise and noise_dim == 0:
+            raise ValueError(
+                "class_noise needs noise. Received: noise_dim=0. Give a noise_dim of 1 or more."
+            )
+
+    @property
+    def noise_shape(self):
+        """Shape of an image's noise: `(noise_dim,)`, `(num_classes, noise_dim)`, None for none."""
+        if self.noise_dim == 0:
+            return None
+        return (self.num_classes, self.noise_dim) if self.class_noise else (self.noise_dim,)
 
     @property
     def channel_plan(self):
@@ -56,6 +72,7 @@ class ConditionalGenerator(keras.Model):
             "num_blocks": self.num_blocks,
             "spade_channels": self.spade_channels,
             "synchronized": self.synchronized,
+            "class_noise": self.class_noise,
         }
 
     def _stem(self, filters):
@@ -95,11 +112,20 @@ class ConditionalGenerator(keras.Model):
                 f"Received: one_hot with shape {tuple(one_hot.shape)}. "
                 "Crop or pad the label map, or use fewer blocks."
             )
-        if (noise is None) != (self.noise_dim == 0):
+        self._check_noise(noise)
+
+    def _check_noise(self, noise):
+        expected, received = self.noise_shape, None if noise is None else tuple(noise.shape)
+        if expected is None or received is None:
+            fits = expected is received
+        else:
+            fits = tf.TensorShape(received[1:]).is_compatible_with(expected)
+        if not fits:
+            wanted = "None" if expected is None else f"of shape (batch, {str(expected)[1:]}"
             raise ValueError(
-                f"The generator was made for noise_dim={self.noise_dim}. "
-                f"Received: noise={noise if noise is None else tuple(noise.shape)}. "
-                "Pass noise [batch, noise_dim], or None if and only if noise_dim is 0."
+                f"The generator was made for noise_dim={self.noise_dim}, "
+                f"class_noise={self.class_noise}. Received: noise of shape {received}. "
+                f"Pass noise {wanted}."
             )
 
 

@@ -19,8 +19,8 @@ class OASISGenerator(ConditionalGenerator):
         num_classes: Channels of the one-hot label map.
         image_channels: Channels of the image.
         base_channels: Channels of the last block; earlier blocks have up to 16 times as many.
-        **settings: `noise_dim`, `num_blocks`, `spade_channels`, `synchronized` and those of a
-            Keras model; see `ConditionalGenerator`.
+        **settings: `noise_dim`, `num_blocks`, `spade_channels`, `synchronized`, `class_noise`
+            and those of a Keras model; see `ConditionalGenerator`.
 
     You only need adversarial supervision (OASIS), https://arxiv.org/abs/2012.04781
     """
@@ -54,7 +54,7 @@ class OASISGenerator(ConditionalGenerator):
 
         Args:
             one_hot: `[batch, height, width, num_classes]`.
-            noise: `[batch, noise_dim]`, standard normal; None if `noise_dim` is 0.
+            noise: `[batch, *noise_shape]`, standard normal; None if `noise_dim` is 0.
             training: Whether to use batch statistics and iterate the spectral norms.
 
         Returns:

@@ -22,8 +22,8 @@ class WaveletGenerator(ConditionalGenerator):
         image_channels: Channels of the image.
         base_channels: Feature maps of the last block, each with four bands; earlier blocks have
             up to 16 times as many.
-        **settings: `noise_dim`, `num_blocks`, `spade_channels`, `synchronized` and those of a
-            Keras model; see `ConditionalGenerator`.
+        **settings: `noise_dim`, `num_blocks`, `spade_channels`, `synchronized`, `class_noise`
+            and those of a Keras model; see `ConditionalGenerator`.
 
     Wavelet-based unsupervised label-to-image translation, https://arxiv.org/abs/2305.09647
     """
@@ -61,7 +61,7 @@ class WaveletGenerator(ConditionalGenerator):
 
         Args:
             one_hot: `[batch, height, width, num_classes]`.
-            noise: `[batch, noise_dim]`, standard normal; None if `noise_dim` is 0.
+            noise: `[batch, *noise_shape]`, standard normal; None if `noise_dim` is 0.
             training: Whether to use batch statistics and iterate the spectral norms.
 
         Returns:
