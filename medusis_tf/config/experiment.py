@@ -6,7 +6,12 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from medusis_tf.config.data import DataConfig
-from medusis_tf.config.networks import DiscriminatorConfig, GeneratorConfig, SegmenterConfig
+from medusis_tf.config.networks import (
+    DiscriminatorConfig,
+    GeneratorConfig,
+    SegmenterConfig,
+    WaveletDiscriminatorConfig,
+)
 from medusis_tf.config.section import Section
 from medusis_tf.config.training import LossWeights, OptimizersConfig, TrainingConfig
 
@@ -22,7 +27,7 @@ class ExperimentConfig(Section):
     runs_dir: Path = Path("runs")
     data: DataConfig
     generator: GeneratorConfig
-    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    discriminator: DiscriminatorConfig = WaveletDiscriminatorConfig()
     segmenter: SegmenterConfig = SegmenterConfig()
     loss_weights: LossWeights = LossWeights()
     optimizers: OptimizersConfig = OptimizersConfig()
