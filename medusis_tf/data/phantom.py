@@ -6,6 +6,7 @@ the same code as real ones, and CT and MR are of different subjects, except the 
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import nibabel as nib
 import numpy as np
@@ -17,7 +18,25 @@ _SPACING_MM = (2.0, 2.0, 5.0)
 _AIR, _FAT, _MUSCLE, _SEPTUM, _CORTEX, _MARROW, _TUMOUR = range(7)
 _CT_HU = np.array([-1000.0, -100.0, 55.0, -60.0, 900.0, -30.0, 40.0])
 _MR_LEVEL = np.array([10.0, 880.0, 290.0, 640.0, 40.0, 830.0, 480.0])
+# Where the limb goes to make room for an arm, and where that begins; the slice ends at -1 and 1.
+_LIMB_X, _ARM_X = -0.3, 0.34
 _CT_NOISE_HU, _MR_NOISE = 15.0, 12.0
+
+
+@dataclass(frozen=True)
+class Build:
+    """How subjects are built, and how much of them is within the field of view.
+
+    Attributes:
+        fat: Factor of the fat's thickness; muscle and bone stay as they are.
+        size: Factor of the limb's width.
+        arm: Whether an arm lies beside the limb, `seen` or `cut` off by the field of view; the
+            limb makes room for it, and should have a `size` of at most 0.7.
+    """
+
+    fat: float = 1.0
+    size: float = 1.0
+    arm: Literal["none", "seen", "cut"] = "none"
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +60,14 @@ def write_phantom_dataset(
     num_image_subjects: int = 3,
     shape: tuple[int, int, int] = (80, 80, 20),
     seed: int = 0,
+    label_build: Build = Build(),
+    image_build: Build = Build(),
+    with_pairs: bool = False,
 ) -> tuple[Subject, ...]:
     """Write CT and tumour mask of some subjects, MR of others, and one test subject with all.
+
+    Where the two builds differ, the images tell a wrong outline of what the label maps show: the
+    test subject is built like those with a CT.
 
     Args:
         folder: Where to write; becomes `data.root`.
@@ -50,6 +75,9 @@ def write_phantom_dataset(
         num_image_subjects: Training subjects with an MR.
         shape: Voxels along x, y and z, of 2 x 2 x 5 mm; the limb fills it.
         seed: Of the anatomy and the noise; equal seeds give equal files.
+        label_build: How the subjects with a CT are built.
+        image_build: How those with an MR only are built.
+        with_pairs: Whether the training subjects with a CT get an MR too, which is not streamed.
 
     Returns:
         Entries for `data.subjects`. The label maps have the classes background, fat, soft_tissue,
@@ -63,34 +91,44 @@ def write_phantom_dataset(
     subjects = []
     for number, (name, split, streams) in enumerate(plan):
         random = np.random.default_rng([seed, number])
-        limb = draw_limb(shape, random)
+        has_ct = "label_map" in streams
+        limb = draw_limb(shape, random, label_build if has_ct else image_build)
+        has_mr = "image" in streams or with_pairs
         ct, mask, image = (Path(name, f"{kind}.nii.gz") for kind in ("ct", "tumour", "mr"))
-        if "label_map" in streams:
+        if has_ct:
             _save(folder / ct, scan_ct(limb, random).astype(np.int16))
             _save(folder / mask, limb.tumour.astype(np.uint8))
-        if "image" in streams:
+        if has_mr:
             _save(folder / image, scan_mr(limb, random).astype(np.int16))
-        has_ct = "label_map" in streams
         subjects.append(
             Subject(
                 subject=name,
                 split=split,
                 ct=ct if has_ct else None,
                 overlays={"tumour": mask} if has_ct else {},
-                image=image if "image" in streams else None,
+                image=image if has_mr else None,
+                streams=streams if has_ct and "image" not in streams and has_mr else None,
             )
         )
     return tuple(subjects)
 
 
-def draw_limb(shape: tuple[int, int, int], random: np.random.Generator) -> Limb:
+def draw_limb(
+    shape: tuple[int, int, int],
+    random: np.random.Generator,
+    build: Build = Build(),
+) -> Limb:
     """Draw one limb: skin outline, fat ring, muscles between septa, femur and tumour.
 
     Args:
         shape: Voxels along x, y and z.
         random: Source of the subject's variation.
+        build: How the subject is built.
     """
     x, y, z = np.meshgrid(*(np.linspace(-1, 1, side) for side in shape), indexing="ij")
+    # It joins the limb at the upper end, as an arm joins the trunk.
+    arm = (x - _ARM_X - 0.13 * (1 - z), y + 0.1 * z)
+    x, y = (x if build.arm == "none" else x - _LIMB_X) / build.size, y / build.size
     centre_x = random.uniform(-0.08, 0.08) + random.uniform(-0.06, 0.06) * z
     centre_y = random.uniform(-0.1, 0.0) + random.uniform(-0.06, 0.06) * z
     radius = np.hypot(x - centre_x, y - centre_y)
@@ -100,6 +138,7 @@ def draw_limb(shape: tuple[int, int, int], random: np.random.Generator) -> Limb:
     skin = skin * _lobes(angle, z, random, 0.05)
     thickness = random.uniform(0.08, 0.18) * _lobes(angle, z, random, 0.4)
     fascia = (skin - thickness) * _lobes(angle, z, random, 0.02)
+    skin = skin - (1 - build.fat) * thickness
     parts = np.where(radius < skin, _FAT, _AIR)
     muscle = radius < fascia
     parts[muscle] = _MUSCLE
@@ -116,6 +155,8 @@ def draw_limb(shape: tuple[int, int, int], random: np.random.Generator) -> Limb:
     parts[tumour] = _TUMOUR
     parts[bone < outer] = _CORTEX
     parts[bone < outer * random.uniform(0.52, 0.62)] = _MARROW
+    if build.arm == "seen":
+        _add_arm(parts, *arm)
     return Limb(parts, tumour, _smooth_noise(shape, (1.5, 1.5, 0.8), random))
 
 
@@ -141,6 +182,16 @@ def scan_mr(limb: Limb, random: np.random.Generator) -> np.ndarray:
     # The magnitude of a complex signal: noise in air is never negative (Rician).
     real, imaginary = (random.normal(0, _MR_NOISE, shape) for _ in range(2))
     return np.hypot(values + real, imaginary) * random.uniform(0.8, 1.25)
+
+
+def _add_arm(parts: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
+    """Draw an arm around the origin of `x` and `y`, where there is air."""
+    radius = np.hypot(x, y)
+    arm = np.select(
+        [radius < 0.05, radius < 0.08, radius < 0.19], [_MARROW, _CORTEX, _MUSCLE], _FAT
+    )
+    there = (radius < 0.26) & (parts == _AIR)
+    parts[there] = arm[there]
 
 
 def _lobes(
