@@ -54,7 +54,7 @@ class GeneratorSection(StridedSection):
     def build(
         self, num_classes: int, image_channels: int, synchronized: bool
     ) -> ConditionalGenerator:
-        """The generator with all its weights; its batch norm spans all replicas if `synchronized`."""
+        """The generator with all its weights, its batch norm over all replicas if synchronized."""
         settings = self.model_dump(exclude={"name"})
         settings.update(image_channels=image_channels, synchronized=synchronized)
         generator = self.network()(num_classes, **settings, name="generator")

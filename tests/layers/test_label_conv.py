@@ -14,10 +14,25 @@ def draw_inputs(height, width, noise_dim=5):
     return one_hot, generator.standard_normal((2, noise_dim)).astype("float32")
 
 
+def draw_class_noise(noise_dim=5):
+    return np.random.default_rng(2).standard_normal((2, 4, noise_dim)).astype("float32")
+
+
 def convolve_plainly(layer, one_hot, noise):
     """What the layer stands for: noise on every pixel, before the labels."""
     noise_map = np.broadcast_to(noise[:, None, None], (*one_hot.shape[:3], noise.shape[-1]))
-    conditioning = np.concatenate([noise_map, one_hot], axis=-1)
+    return convolve_map(layer, one_hot, noise_map)
+
+
+def convolve_class_noise_plainly(layer, one_hot, noise):
+    """The same with the noise of its class on every pixel."""
+    ids = one_hot.argmax(axis=-1)
+    noise_map = np.stack([rows[image_ids] for rows, image_ids in zip(noise, ids, strict=True)])
+    return convolve_map(layer, one_hot, noise_map)
+
+
+def convolve_map(layer, one_hot, noise_map):
+    conditioning = tf.concat([noise_map, one_hot], axis=-1)
     return tf.nn.conv2d(conditioning, layer.kernel.value, 1, "SAME") + layer.bias.value
 
 
@@ -26,6 +41,17 @@ def test_contract(tmp_path):
         return LabelConv2D(6, noise_dim=5, **kwargs)
 
     check_contract(make, *draw_inputs(4, 6), output_shape=(2, 4, 6, 6), tmp_path=tmp_path)
+
+
+def test_contract_with_class_noise(tmp_path):
+    one_hot, _ = draw_inputs(4, 6)
+    check_contract(
+        lambda **kwargs: LabelConv2D(6, noise_dim=5, **kwargs),
+        one_hot,
+        draw_class_noise(),
+        output_shape=(2, 4, 6, 6),
+        tmp_path=tmp_path,
+    )
 
 
 def test_contract_without_noise(tmp_path):
@@ -69,5 +95,67 @@ def test_gradients_equal_those_of_the_plain_convolution():
     weights = [layer.kernel.value, layer.bias.value]
     for gradient, expected in zip(
         tape.gradient(ours, weights), tape.gradient(plain, weights), strict=True
+    ):
+        np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_class_noise_equals_the_convolution_of_each_pixels_noise(size):
+    one_hot, _ = draw_inputs(*size)
+    layer = LabelConv2D(6, noise_dim=5)
+    layer(one_hot, draw_class_noise())
+    layer.bias.assign(np.arange(6))
+    outputs = layer(one_hot, draw_class_noise())
+    expected = convolve_class_noise_plainly(layer, one_hot, draw_class_noise())
+    np.testing.assert_allclose(outputs, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_class_noise_of_equal_rows_is_noise_of_the_image(size):
+    one_hot, noise = draw_inputs(*size)
+    layer = LabelConv2D(6, noise_dim=5)
+    expected = layer(one_hot, noise)
+    outputs = layer(one_hot, np.repeat(noise[:, None], 4, axis=1))
+    np.testing.assert_allclose(outputs, expected, atol=1e-6)
+
+
+def test_the_noise_of_a_class_reaches_its_pixels_and_their_neighbours_only():
+    label_map = np.zeros((2, 8, 9), int)
+    label_map[0, 2, 3] = label_map[0, 7, 8] = 3
+    one_hot = np.eye(4, dtype="float32")[label_map]
+    layer = LabelConv2D(6, noise_dim=5)
+    noise = draw_class_noise()
+    before = layer(one_hot, noise)
+    noise[:, 3] += 1
+    changed = np.any(layer(one_hot, noise) != before, axis=-1)
+    expected = np.zeros((2, 8, 9), bool)
+    expected[0, 1:4, 2:5] = expected[0, 6:, 7:] = True
+    np.testing.assert_array_equal(changed, expected)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 5), (6, 8)])
+def test_class_noise_with_unknown_batch_and_size(size):
+    one_hot, _ = draw_inputs(*size)
+    layer = LabelConv2D(6, noise_dim=5)
+    expected = layer(one_hot, draw_class_noise())
+    signature = [tf.TensorSpec([None, None, None, 4]), tf.TensorSpec([None, 4, 5])]
+    traced = tf.function(lambda labels, noise: layer(labels, noise), signature)
+    np.testing.assert_allclose(traced(one_hot, draw_class_noise()), expected, atol=1e-6)
+    assert traced(one_hot[:0], draw_class_noise()[:0]).shape == (0, *size, 6)
+
+
+def test_gradients_by_class_noise_equal_those_of_the_plain_convolution():
+    one_hot, _ = draw_inputs(5, 6)
+    layer = LabelConv2D(6, noise_dim=5)
+    noise = tf.constant(draw_class_noise())
+    layer(one_hot, noise)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(noise)
+        ours = tf.reduce_sum(layer(one_hot, noise) ** 3)
+        noise_map = tf.einsum("bhwk,bkz->bhwz", one_hot, noise)
+        plain = tf.reduce_sum(convolve_map(layer, one_hot, noise_map) ** 3)
+    sources = [layer.kernel.value, layer.bias.value, noise]
+    for gradient, expected in zip(
+        tape.gradient(ours, sources), tape.gradient(plain, sources), strict=True
     ):
         np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-6)

@@ -24,6 +24,10 @@ def draw_noise(batch=2):
     return np.random.default_rng(0).standard_normal((batch, 5)).astype("float32")
 
 
+def draw_class_noise(batch=2):
+    return np.random.default_rng(0).standard_normal((batch, 4, 5)).astype("float32")
+
+
 @pytest.mark.parametrize("generator_class", GENERATORS)
 def test_contract(generator_class, tmp_path):
     check_contract(
@@ -43,6 +47,24 @@ def test_contract_without_noise(generator_class, tmp_path):
         output_shape=(2, 16, 24, 1),
         tmp_path=tmp_path,
     )
+
+
+@pytest.mark.parametrize("generator_class", GENERATORS)
+def test_contract_with_class_noise(generator_class, tmp_path):
+    check_contract(
+        lambda **kwargs: make_generator(generator_class, class_noise=True, **kwargs),
+        draw_labels(),
+        draw_class_noise(),
+        output_shape=(2, 16, 24, 1),
+        tmp_path=tmp_path,
+    )
+
+
+@pytest.mark.parametrize("generator_class", GENERATORS)
+def test_noise_shape_is_that_of_one_image(generator_class):
+    assert make_generator(generator_class).noise_shape == (5,)
+    assert make_generator(generator_class, class_noise=True).noise_shape == (4, 5)
+    assert make_generator(generator_class, noise_dim=0).noise_shape is None
 
 
 @pytest.mark.parametrize("generator_class, stride", [(OASISGenerator, 4), (WaveletGenerator, 8)])
@@ -82,6 +104,29 @@ def test_noise_changes_the_image(generator_class):
 
 
 @pytest.mark.parametrize("generator_class", GENERATORS)
+def test_class_noise_of_equal_rows_is_noise_of_the_image(generator_class):
+    plain = make_generator(generator_class)
+    expected = plain(draw_labels(), draw_noise())
+    of_classes = make_generator(generator_class, class_noise=True)
+    of_classes(draw_labels(), draw_class_noise())
+    of_classes.set_weights(plain.get_weights())
+    image = of_classes(draw_labels(), np.repeat(draw_noise()[:, None], 4, axis=1))
+    np.testing.assert_allclose(image, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("generator_class", GENERATORS)
+def test_the_noise_of_an_absent_class_changes_nothing(generator_class):
+    generator = make_generator(generator_class, class_noise=True)
+    labels = np.eye(4, dtype="float32")[np.random.default_rng(1).integers(3, size=(2, 16, 24))]
+    noise = draw_class_noise()
+    before = generator(labels, noise)
+    noise[:, 3] += 1
+    np.testing.assert_array_equal(generator(labels, noise), before)
+    noise[:, 2] += 1
+    assert np.any(generator(labels, noise) != before)
+
+
+@pytest.mark.parametrize("generator_class", GENERATORS)
 def test_export_with_unknown_batch_and_size(generator_class):
     generator = make_generator(generator_class)
     expected = generator(draw_labels(), draw_noise())
@@ -101,13 +146,27 @@ def test_export_with_unknown_batch_and_size(generator_class):
     [
         (draw_labels(12, 30), draw_noise(), "multiples of"),
         (draw_labels()[..., :3], draw_noise(), "num_classes=4"),
-        (draw_labels(), None, "noise_dim=5"),
+        (draw_labels(), None, r"noise_dim=5.*Received: .* None. Pass noise of shape .batch, 5"),
+        (draw_labels(), draw_noise()[:, :4], r"noise_dim=5.*Received: .*\(2, 4\)"),
+        (draw_labels(), draw_class_noise(), "class_noise=False"),
     ],
-    ids=["size", "classes", "noise"],
+    ids=["size", "classes", "no noise", "noise_dim", "class noise"],
 )
 def test_unfit_input_is_refused(generator_class, one_hot, noise, message):
     with pytest.raises(ValueError, match=message):
         make_generator(generator_class)(one_hot, noise)
+
+
+@pytest.mark.parametrize("generator_class", GENERATORS)
+def test_noise_of_another_kind_than_the_generators_is_refused(generator_class):
+    of_classes = make_generator(generator_class, class_noise=True)
+    for noise in (draw_noise(), None, draw_class_noise()[:, :3]):
+        with pytest.raises(ValueError, match=r"Pass noise of shape \(batch, 4, 5\)"):
+            of_classes(draw_labels(), noise)
+    with pytest.raises(ValueError, match="Pass noise None"):
+        make_generator(generator_class, noise_dim=0)(draw_labels(), draw_noise())
+    with pytest.raises(ValueError, match="class_noise needs noise"):
+        make_generator(generator_class, noise_dim=0, class_noise=True)
 
 
 @pytest.mark.parametrize("generator_class", GENERATORS)
