@@ -16,6 +16,7 @@ FILES = sorted(FOLDER.glob("*.yaml"))
 CLASS_TABLES = [path for path in FILES if "classes" in yaml.safe_load(path.read_text())]
 NUM_CLASSES = {
     "autopet37": 37,
+    "brain13": 13,
     "brain20": 20,
     "synthrad31": 31,
     "synthrad31_thesis_order": 31,

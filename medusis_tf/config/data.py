@@ -100,7 +100,9 @@ class DataConfig(Section):
     choose them by. `pair_by`: a subject's volumes are matched by their place in the `world`, or,
     where headers are wrong, `voxel` by voxel. `field_of_view_mm`: none keeps the volume's own
     pixels and pads or crops. `skip_ends`: slices left out at each end of a volume.
-    `remove_background`: what lies outside the largest body (table, clothing) becomes air.
+    `remove_background`: what lies outside becomes air in the images: outside the body that is seen
+    in the image (`image_body`: table, clothing), or outside the foreground of the subject's own
+    label map (`label_map`: the head, where only the brain is labelled).
     """
 
     root: Path | None = None
@@ -122,7 +124,7 @@ class DataConfig(Section):
     minimum_foreground: Annotated[float, Field(ge=0, lt=1)] = 0.01
     skip_ends: NonNegativeInt = 0
     intensity: IntensityConfig = PercentileIntensity()
-    remove_background: bool = False
+    remove_background: Literal[False, "image_body", "label_map"] = False
     tissue: TissueConfig = TissueConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
 
@@ -178,6 +180,16 @@ class DataConfig(Section):
             splits.setdefault(entry.patient_name, set()).add(entry.split)
         if torn := [f"{name} ({', '.join(sorted(s))})" for name, s in splits.items() if len(s) > 1]:
             raise ValueError(f"a patient may stand in one split only. In several: {torn}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_background(self) -> "DataConfig":
+        bare = [e.subject for e in self.subjects if e.image is not None and not e.has_label_map]
+        if self.remove_background == "label_map" and bare:
+            raise ValueError(
+                "remove_background label_map needs a label map of every subject with an image. "
+                f"Without: {bare[:5]}{' and more' if len(bare) > 5 else ''}"
+            )
         return self
 
     @model_validator(mode="after")

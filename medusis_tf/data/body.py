@@ -56,13 +56,14 @@ def image_body(slices: np.ndarray) -> np.ndarray:
     return body & (_erode(body, _GROWTH + 1) | (slices > 2 * air / (NUM_LEVELS - 1) - 1))
 
 
-def remove_background(slices: np.ndarray) -> np.ndarray:
-    """The same slices with air wherever `image_body` sees no body.
+def remove_background(slices: np.ndarray, foreground: np.ndarray) -> np.ndarray:
+    """The same slices with air outside the foreground.
 
     Args:
-        slices: `[slices, rows, columns]` float32 in [-1, 1], all slices of a volume.
+        slices: `[slices, rows, columns]` float32 in [-1, 1].
+        foreground: Same shape, bool.
     """
-    return np.where(image_body(slices), slices, np.float32(AIR))
+    return np.where(foreground, slices, np.float32(AIR))
 
 
 def smooth_levels(slices: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from medusis_tf.config.data import DataConfig, Subject
 from medusis_tf.config.intensity import NyulIntensity, SliceMinMaxIntensity
 from medusis_tf.data.agreement import misplacement_warning, thinned
-from medusis_tf.data.body import label_body_mask, remove_background
+from medusis_tf.data.body import image_body, label_body_mask, remove_background
 from medusis_tf.data.grid import Grid
 from medusis_tf.data.histogram import histogram
 from medusis_tf.data.intensity import (
@@ -191,10 +191,20 @@ def _slice_image(volume: Volume, data: DataConfig, standard: Standard, found: _S
     if not by_slice:
         scales.append(volume_scale(volume, data.intensity, standard))
     slices = found.grid.image_slices(volume, scale_each_slice if by_slice else scale_alike)
-    found.image = remove_background(slices) if data.remove_background else slices
+    if data.remove_background == "image_body":
+        slices = remove_background(slices, image_body(slices))
+    elif data.remove_background == "label_map":
+        slices = remove_background(slices, _label_foreground(found))
+    found.image = slices
     found.scales = tuple(scales)
     found.histogram = histogram(volume)
     found.warnings += _warnings_of("image", volume)
+
+
+def _label_foreground(found: _Slices) -> np.ndarray:
+    if found.label_map is None:
+        raise ValueError("remove_background label_map needs a label map")
+    return found.label_map != 0
 
 
 def _warnings_of(what: str, volume: Volume) -> tuple[str, ...]:

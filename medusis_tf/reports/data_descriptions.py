@@ -86,7 +86,9 @@ def describe_scale(scales: Sequence[IntensityScale]) -> tuple[str, str]:
 
 
 def _background(data: DataConfig) -> tuple[str, str]:
-    if data.remove_background:
+    if data.remove_background == "label_map":
+        return "removed", "all outside the foreground of the label map is air"
+    if data.remove_background == "image_body":
         return "removed", "all outside the largest body (table, clothing) is air"
     return "kept", "table and clothing stay where they are"
 

@@ -1,5 +1,7 @@
 """What the data section of a configuration refuses, and what follows from it."""
 
+import re
+
 import pydantic
 import pytest
 
@@ -76,6 +78,24 @@ def test_the_paired_fraction_belongs_to_semi_supervised_training():
     for fraction in (0, -0.5, 1.01):
         with pytest.raises(pydantic.ValidationError, match="paired_fraction"):
             data(PAIR, pairing="semi_supervised", paired_fraction=fraction)
+
+
+def test_images_are_cut_to_label_maps_of_their_own_only():
+    label_map = {"subject": "l", "split": "train", "label_map": "l"}
+    images = [{"subject": f"i{i}", "split": "train", "image": "i"} for i in range(7)]
+    data(PAIR, label_map, remove_background="label_map")
+    data(PAIR, *images, remove_background="image_body")
+    for bare, named in ((images[:1], r"\['i0'\]$"), (images, r"\['i0', .*'i4'\] and more$")):
+        message = "needs a label map of every subject with an image. Without: " + named
+        with pytest.raises(pydantic.ValidationError) as caught:
+            data(PAIR, *bare, remove_background="label_map")
+        assert re.search(message, caught.value.errors()[0]["msg"])
+
+
+@pytest.mark.parametrize("value", [True, "body", None])
+def test_how_the_background_is_found_must_be_said(value):
+    with pytest.raises(pydantic.ValidationError, match="'image_body' or 'label_map'"):
+        data(PAIR, remove_background=value)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../a", ".a", "a/b", "ä", "a\n"])

@@ -72,7 +72,8 @@ def test_a_body_cut_by_the_border_is_kept_up_to_it():
 
 def test_background_becomes_air_and_the_body_stays_as_it_is():
     image = scan(disk(48, 56, 30), (ROWS >= 85) & (ROWS < 87))
-    body, cleaned = image_body(image), remove_background(image)
+    body = image_body(image)
+    cleaned = remove_background(image, body)
     assert cleaned.dtype == np.float32
     np.testing.assert_array_equal(cleaned[body], image[body])
     assert np.all(cleaned[~body] == -1)

@@ -82,9 +82,29 @@ def test_what_lies_beside_the_body_becomes_air(tmp_path):
     entry = {"subject": "s", "split": "test", "image": "s.nii.gz"}
     size = {"image_size": (64, 64)}
     kept = prepared(tmp_path, [entry], **size).read("s").image
-    clean = prepared(tmp_path, [entry], remove_background=True, **size).read("s").image
+    clean = prepared(tmp_path, [entry], remove_background="image_body", **size).read("s").image
     assert kept[:, 20, 57].min() > 0.5 and (clean[:, :, 45:] == -1).all()
     np.testing.assert_array_equal(kept[:, 20:45, 15:35], clean[:, 20:45, 15:35])
+
+
+@pytest.mark.parametrize("axis", ["axial", "coronal"])
+def test_what_lies_outside_the_label_map_becomes_air(axis, tmp_path):
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[8:20, 6:22] = 1
+    labels[12:14, 9:12] = 0  # a hole is not foreground either
+    write_nifti(tmp_path / "i.nii.gz", small_image(3), AFFINE)
+    write_nifti(tmp_path / "l.nii.gz", labels, AFFINE)
+    entry = {"subject": "s", "split": "test", "image": "i.nii.gz", "label_map": "l.nii.gz"}
+    kept, cut = (
+        prepared(tmp_path, [entry], axis=axis, remove_background=remove).read("s")
+        for remove in (False, "label_map")
+    )
+    np.testing.assert_array_equal(cut.label_map, kept.label_map)
+    foreground = cut.label_map != 0
+    assert 0 < foreground.mean() < 0.9
+    np.testing.assert_array_equal(cut.image[foreground], kept.image[foreground])
+    assert (cut.image[~foreground] == -1).all()
+    assert (kept.image[~foreground] > -1).any()
 
 
 @pytest.mark.parametrize("intensity", ["percentile", "min_max", "window", "z_score", "nyul"])

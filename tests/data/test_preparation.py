@@ -106,7 +106,7 @@ def test_a_moved_file_is_named_where_it_is_now(config, cohort, converted):
         {"axis": "coronal"},
         {"skip_ends": 1},
         {"unlisted": "fat"},
-        {"remove_background": True},
+        {"remove_background": "image_body"},
         {"intensity": {"name": "min_max"}},
         {"reading": {"not_finite": "replace"}},
     ],

@@ -2,10 +2,12 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
+from medusis_tf.config.data import Pairing
 from medusis_tf.config.load import load_config, merge
 from medusis_tf.config.load_taxonomy import load_taxonomy
 from medusis_tf.config.subject_list import read_manifest
@@ -13,7 +15,9 @@ from tests.pipelines.miniatures import volumes
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "own_data.md").read_text()
-WHOLE, SPLITS, CLASSES, SOURCES, CHOICES = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+WHOLE, SPLITS, CLASSES, SOURCES, CHOICES, FEW_PAIRS = re.findall(
+    r"```yaml\n(.*?)```", TEXT, re.DOTALL
+)
 (CSV,) = re.findall(r"```csv\n(.*?)```", TEXT, re.DOTALL)
 
 
@@ -80,6 +84,13 @@ def test_the_choices(folder):
     data = load(folder, CHOICES)
     assert data.intensity.name == "window"
     assert data.cache == "memory"
+
+
+def test_few_pairs_among_many(folder):
+    data = load(folder, SPLITS, FEW_PAIRS)
+    assert (data.pairing, data.paired_fraction) == ("semi_supervised", 0.25)
+    table = re.findall(r"^\| `(\w+)`", TEXT, re.MULTILINE)
+    assert {*get_args(Pairing)} <= {*table}
 
 
 def test_every_module_and_file_is_there():

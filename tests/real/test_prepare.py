@@ -129,7 +129,7 @@ def test_a_ct_as_dicom_gives_the_slices_of_the_nifti(abdomen, shared_data, tmp_p
         (tmp_path / name.split("/")[1]).write_bytes((shared_data / name).read_bytes())
     labels = {"label_map": CT_LABELS.split("/")[1], "label_source": "ts"}
     subjects = [entry("dicom", image="series", **labels), entry("nifti", image="example_ct.nii.gz")]
-    abdomen |= {"root": str(tmp_path), "intensity": WINDOW, "remove_background": True}
+    abdomen |= {"root": str(tmp_path), "intensity": WINDOW, "remove_background": "image_body"}
     _, shards = prepared(tmp_path, **abdomen, subjects=subjects)
     dicom, nifti = shards.read("dicom"), shards.read("nifti")
     np.testing.assert_array_equal(dicom.image, nifti.image)
