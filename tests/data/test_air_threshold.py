@@ -77,6 +77,13 @@ def test_the_median_of_training_subjects_counts():
     assert air_threshold(shards, max_subjects=1) == pytest.approx((AIR + one) / 2, abs=0.01)
 
 
+def test_long_volumes_are_thinned():
+    # Every other slice is empty: seen are those that are not.
+    image = limb(slices=128)
+    image[1::2] = -1
+    assert air_threshold(shards_of(image)) == air_threshold(shards_of(image[::2]))
+
+
 def test_images_of_other_splits_do_not_count():
     records = [
         subject_record("train", ("image",), 4, {"image": 0}),
