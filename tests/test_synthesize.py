@@ -61,6 +61,20 @@ def test_samples_are_of_successive_seeds(model_dir, label_map, tmp_path):
     assert not (tmp_path / "g.nii").exists()
 
 
+@pytest.mark.parametrize(("noise", "differ"), [("classes", True), ("none", False)])
+def test_seeds_make_samples_differ_where_the_model_has_noise(
+    noise, differ, label_map, tmp_path, tmp_path_factory
+):
+    status, _, _ = run_command(
+        synthesize, "--model", make_model(tmp_path_factory, noise), "--label-map", label_map,
+        "--out", tmp_path / "g.nii", "--samples", 2, "--truncation", 2,
+    )  # fmt: skip
+    assert status == 0
+    first, second = (np.asarray(nib.load(tmp_path / f"g_{n}.nii").dataobj) for n in (1, 2))
+    assert first.std() > 0
+    assert (np.abs(first - second).max() > 1) == differ
+
+
 def test_what_is_wrong_is_said_before_anything_is_written(
     model_dir, label_map, tmp_path, tmp_path_factory
 ):

@@ -44,7 +44,7 @@ def export_run(run_dir: Path, out: Path, version: int | None = None) -> Path:
         with new_version(out / metadata.name, version) as (folder, target):
             write_saved_model(endpoints, generator, folder)
             write_metadata(metadata, folder)
-            write_warmup_requests(folder, metadata.name, metadata.image_size, metadata.noise_dim)
+            write_warmup_requests(folder, metadata.name, metadata.image_size, metadata.noise_shape)
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or getattr(error, "message", error)
         raise UserError(
@@ -80,7 +80,7 @@ def mean_intensity(manifest: Manifest) -> IntensityScale:
 def _open_run(run_dir: Path) -> tuple[Endpoints, keras.Model, ModelMetadata]:
     config, generator, step = load_ema_generator(run_dir)
     metadata = _metadata(run_dir, config, step)
-    endpoints = Endpoints(generator, metadata.num_classes, metadata.noise_dim, metadata.stride)
+    endpoints = Endpoints(generator, metadata.num_classes, metadata.noise_shape, metadata.stride)
     return endpoints, generator, metadata
 
 
@@ -97,6 +97,7 @@ def _metadata(run_dir: Path, config: ExperimentConfig, step: int) -> ModelMetada
         axis=config.data.axis,
         stride=config.generator.stride,
         noise_dim=config.generator.noise_dim,
+        class_noise=config.generator.class_noise,
         image_channels=config.data.image_channels,
         intensity=mean_intensity(manifest),
         config=config.model_dump(mode="json", exclude=private),

@@ -29,6 +29,7 @@ class ModelMetadata(Section):
         axis: Slices lie across it.
         stride: What height and width must be divisible by.
         noise_dim: Length of a noise vector; 0 for a model without noise.
+        class_noise: Whether every class has a noise vector of its own; else the image has one.
         image_channels: Channels of an image.
         intensity: What -1 to 1 mean, on average, in the units of the training images.
         config: The experiment's configuration.
@@ -45,6 +46,7 @@ class ModelMetadata(Section):
     axis: Axis = "axial"
     stride: int
     noise_dim: int
+    class_noise: bool = False
     image_channels: int
     intensity: IntensityScale
     config: dict[str, Any]
@@ -55,6 +57,11 @@ class ModelMetadata(Section):
     def num_classes(self) -> int:
         """Number of classes, background included."""
         return len(self.classes)
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """Shape of one image's noise at the endpoints; `(0,)` for a model without noise."""
+        return (self.num_classes, self.noise_dim) if self.class_noise else (self.noise_dim,)
 
     @property
     def taxonomy(self) -> Taxonomy:

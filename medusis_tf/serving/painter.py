@@ -17,7 +17,7 @@ _SEED_LIMIT = 2**31
 
 
 class SlicePainter:
-    """Paints label maps slice by slice, with one noise vector for all of them.
+    """Paints label maps slice by slice, with the same noise for all of them.
 
     Args:
         endpoints: The endpoints of `medusis_tf.serving.signatures.Endpoints`, by name.
@@ -29,14 +29,14 @@ class SlicePainter:
         self._endpoints = endpoints
 
     def draw_noise(self, seed: int, truncation: float = math.inf) -> np.ndarray:
-        """The noise vector of a seed.
+        """The noise of a seed.
 
         Args:
             seed: 0 to 2**62 - 1.
             truncation: a >= 0; noise is drawn from N(0, 1) conditioned on [-a, a].
 
         Returns:
-            `[noise_dim]` float32.
+            `[noise_dim]` float32, or `[num_classes, noise_dim]` where classes have their own.
         """
         words = [seed % _SEED_LIMIT, seed // _SEED_LIMIT]
         drawn = self._endpoints["draw_noise"](
@@ -56,7 +56,7 @@ class SlicePainter:
         Args:
             label_maps: `[slices, height, width]` class ids; sides divisible by the model's
                 stride, pixels of the model's spacing.
-            noise: `[noise_dim]`, for all slices.
+            noise: From `draw_noise`, for all slices.
             batch_size: Slices painted at once.
             progress: Called with the number of slices done and of all slices.
 
@@ -68,7 +68,7 @@ class SlicePainter:
             batch = label_maps[start : start + batch_size]
             painted = self._endpoints["from_noise"](
                 label_map=tf.constant(batch, tf.int32),
-                noise=tf.constant(np.broadcast_to(noise, (len(batch), len(noise))), tf.float32),
+                noise=tf.constant(np.broadcast_to(noise, (len(batch), *noise.shape)), tf.float32),
             )
             images[start : start + len(batch)] = painted["image"].numpy().mean(axis=-1)
             if progress is not None:

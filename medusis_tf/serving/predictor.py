@@ -49,7 +49,7 @@ class Predictor(SlicePainter):
         progress: Progress | None = None,
         batch_size: int = 8,
     ) -> np.ndarray:
-        """Synthesize an image volume with one noise vector.
+        """Synthesize an image volume with the noise of one seed.
 
         Slices are resampled to the pixels of the training, painted, and resampled back.
         Slices without foreground, which no training ever showed, are left at the lower end of
@@ -57,7 +57,7 @@ class Predictor(SlicePainter):
 
         Args:
             label_map: `[x, y, z]` class ids in LPS order.
-            seed: Of the noise vector.
+            seed: Of the noise.
             truncation: a >= 0; noise is drawn from N(0, 1) conditioned on [-a, a].
             progress: Called with the number of slices done and of all slices to paint.
             batch_size: Slices painted at once.

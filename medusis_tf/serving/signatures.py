@@ -25,35 +25,42 @@ class Endpoints:
     Attributes:
         serving_default: `label_map [B, H, W]`, `seed [B, 2]`, `truncation [B]` to
             `{"image": [B, H, W, C]}` in [-1, 1].
-        from_noise: `label_map [B, H, W]`, `noise [B, Z]` to the same.
-        draw_noise: `seed [B, 2]`, `truncation [B]` to `{"noise": [B, Z]}`.
+        from_noise: `label_map [B, H, W]`, `noise [B, *noise_shape]` to the same.
+        draw_noise: `seed [B, 2]`, `truncation [B]` to `{"noise": [B, *noise_shape]}`.
     """
 
     def __init__(
-        self, generator: keras.Model, num_classes: int, noise_dim: int, stride: int
+        self,
+        generator: keras.Model,
+        num_classes: int,
+        noise_shape: tuple[int, ...],
+        stride: int,
     ) -> None:
         """Trace nothing yet.
 
         Args:
-            generator: Called with `(one_hot [B, H, W, K], noise [B, Z] or None, training=False)`.
+            generator: Called with `(one_hot [B, H, W, K], noise [B, *noise_shape] or None,
+                training=False)`.
             num_classes: K, background included.
-            noise_dim: Z; 0 for a generator without noise.
+            noise_shape: `(Z,)`, `(K, Z)` for noise of every class, `(0,)` without noise: the
+                noise at the endpoints is then empty.
             stride: What H and W must be divisible by.
         """
-        noise = tf.TensorSpec([None, noise_dim], tf.float32, name="noise")
+        noise = tf.TensorSpec([None, *noise_shape], tf.float32, name="noise")
+        has_noise = 0 not in noise_shape
 
         @tf.function(input_signature=[_LABEL_MAP, noise])
         def from_noise(label_map, noise):
             label_map = check_label_map(label_map, num_classes, stride)
             same_batch(label_map=label_map, noise=noise)
             one_hot = tf.one_hot(label_map, num_classes)
-            image = generator(one_hot, noise if noise_dim else None, training=False)
+            image = generator(one_hot, noise if has_noise else None, training=False)
             return {"image": tf.cast(image, tf.float32)}
 
         @tf.function(input_signature=[_SEED, _TRUNCATION])
         def draw_noise(seed, truncation):
             same_batch(seed=seed, truncation=truncation)
-            return {"noise": truncated_noise(seed, truncation, noise_dim)}
+            return {"noise": truncated_noise(seed, truncation, noise_shape)}
 
         @tf.function(input_signature=[_LABEL_MAP, _SEED, _TRUNCATION])
         def serving_default(label_map, seed, truncation):
@@ -83,7 +90,9 @@ def write_saved_model(endpoints: Endpoints, generator: keras.Model, folder: Path
     tf.saved_model.save(module, str(folder), signatures=signatures)
 
 
-def truncated_noise(seed: tf.Tensor, truncation: tf.Tensor, noise_dim: int) -> tf.Tensor:
+def truncated_noise(
+    seed: tf.Tensor, truncation: tf.Tensor, noise_shape: tuple[int, ...]
+) -> tf.Tensor:
     """Draw `z ~ N(0, 1)` conditioned on `-a <= z <= a`, by the inverse of its distribution.
 
     The same seed gives the same noise, in whichever batch it stands, on every device. As a
@@ -93,10 +102,10 @@ def truncated_noise(seed: tf.Tensor, truncation: tf.Tensor, noise_dim: int) -> t
     Args:
         seed: `[batch, 2]` int32.
         truncation: `[batch]` float32, a, at least 0.
-        noise_dim: Z.
+        noise_shape: Shape of one example's noise.
 
     Returns:
-        `[batch, noise_dim]` float32.
+        `[batch, *noise_shape]` float32.
     """
     checks = [
         tf.debugging.assert_non_negative(
@@ -104,13 +113,13 @@ def truncated_noise(seed: tf.Tensor, truncation: tf.Tensor, noise_dim: int) -> t
         )
     ]
     with tf.control_dependencies(checks):
-        bound = tf.cast(truncation, tf.float64)[:, tf.newaxis]
+        bound = tf.reshape(tf.cast(truncation, tf.float64), [-1] + [1] * len(noise_shape))
     # float64, so that neither tail is cut by rounding; the generator's algorithm is named,
     # because the automatic choice differs between devices.
     uniform = tf.map_fn(
-        lambda one: tf.random.stateless_uniform([noise_dim], one, dtype=tf.float64, alg="philox"),
+        lambda one: tf.random.stateless_uniform(noise_shape, one, dtype=tf.float64, alg="philox"),
         seed,
-        fn_output_signature=tf.TensorSpec([noise_dim], tf.float64),
+        fn_output_signature=tf.TensorSpec(noise_shape, tf.float64),
     )
     lowest = 0.5 * tf.math.erfc(bound / 2.0**0.5)
     # Half a step up: multiples of 2 ** -52 from 0 on would reach an infinite noise at 0.

@@ -20,7 +20,10 @@ WARMUP_PATH = Path("assets.extra") / "tf_serving_warmup_requests"
 
 
 def write_warmup_requests(
-    model_folder: Path, model_name: str, image_size: tuple[int, int], noise_dim: int
+    model_folder: Path,
+    model_name: str,
+    image_size: tuple[int, int],
+    noise_shape: tuple[int, ...],
 ) -> None:
     """Write one request of each endpoint into a SavedModel's folder.
 
@@ -28,11 +31,11 @@ def write_warmup_requests(
         model_folder: Gets `assets.extra/tf_serving_warmup_requests`.
         model_name: Name the server offers the model under.
         image_size: `(height, width)` of the label map in the requests.
-        noise_dim: Length of a noise vector.
+        noise_shape: Shape of one image's noise.
     """
     label_map = np.zeros((1, *image_size), np.int32)
     seed, truncation = np.zeros((1, 2), np.int32), np.ones(1, np.float32)
-    noise = np.zeros((1, noise_dim), np.float32)
+    noise = np.zeros((1, *noise_shape), np.float32)
     requests: dict[str, dict[str, np.ndarray]] = {
         "serving_default": {"label_map": label_map, "seed": seed, "truncation": truncation},
         "from_noise": {"label_map": label_map, "noise": noise},

@@ -2,6 +2,7 @@
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -27,17 +28,25 @@ SHAPE = (24, 20, 6)
 SPACING_MM = (2.5, 2.5, 5.0)
 
 
+# Noise of the whole image, of each of its classes, and none.
+NOISES = {
+    "image": {"noise_dim": 4},
+    "classes": {"noise_dim": 4, "class_noise": True},
+    "none": {"noise_dim": 0},
+}
+
+
 @functools.cache
-def _make(folder: Path) -> Path:
+def _make(folder: Path, noise: str) -> Path:
     folder.mkdir()
-    config = experiment(folder)
+    config = experiment(folder, NOISES[noise])
     for number, subject in enumerate("abcd"):
         label_map = ellipses(number)
         noise = np.random.default_rng(number).normal(0, 5, SHAPE)
         write_nifti(folder / f"{subject}_labels.nii.gz", label_map)
         write_nifti(folder / f"{subject}_mr.nii.gz", INTENSITIES[label_map] + noise)
     write_run_dir(config, prepare_shards(config).manifest)
-    model = MedUSIS(config)
+    model = MedUSIS(config, air_threshold=-0.5)
     rng = np.random.default_rng(0)
     for weight in model.ema_generator.trainable_weights:
         weight.assign_add(0.1 * rng.normal(size=weight.shape))
@@ -46,14 +55,15 @@ def _make(folder: Path) -> Path:
     return config.run_dir
 
 
-def make_run(factory: pytest.TempPathFactory) -> Path:
-    """The folder of the run, made once for all tests of a session."""
-    return _make(factory.getbasetemp() / "small_run")
+def make_run(factory: pytest.TempPathFactory, noise: str = "image") -> Path:
+    """The folder of the run, made once for all tests of a session, for one of `NOISES`."""
+    folder = "small_run" if noise == "image" else f"small_run_noise_{noise}"
+    return _make(factory.getbasetemp() / folder, noise)
 
 
-def make_model(factory: pytest.TempPathFactory) -> Path:
+def make_model(factory: pytest.TempPathFactory, noise: str = "image") -> Path:
     """The run exported, `saved_models/small`, once for all tests of a session."""
-    return _export(make_run(factory))
+    return _export(make_run(factory, noise))
 
 
 @functools.cache
@@ -61,7 +71,7 @@ def _export(run_dir: Path) -> Path:
     return export_run(run_dir, run_dir.parent / "saved_models").parent
 
 
-def experiment(folder: Path, **data) -> ExperimentConfig:
+def experiment(folder: Path, noise: dict[str, Any]) -> ExperimentConfig:
     """Two unpaired training subjects, one training pair that is not trained on, one test pair."""
     subjects = [
         {"subject": "a", "split": "train", "label_map": "a_labels.nii.gz"},
@@ -90,14 +100,13 @@ def experiment(folder: Path, **data) -> ExperimentConfig:
             "subjects": subjects,
             "image_size": [32, 32],
             "field_of_view_mm": [80, 80],
-            **data,
         },
         "generator": {
             "name": "oasis",
             "base_channels": 2,
-            "noise_dim": 4,
             "num_blocks": 3,
             "spade_channels": 4,
+            **noise,
         },
         "discriminator": {"base_channels": 4, "max_channels": 8},
         "segmenter": {"base_channels": 2, "num_levels": 3},

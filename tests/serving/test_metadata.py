@@ -32,6 +32,21 @@ def test_what_was_written_is_read(tmp_path):
     assert read_metadata(tmp_path) == metadata()
 
 
+def test_noise_shape_is_that_of_the_endpoints():
+    assert metadata().noise_shape == (64,)
+    assert metadata(noise_dim=0).noise_shape == (0,)
+    assert metadata(class_noise=True).noise_shape == (1, 64)
+
+
+def test_a_model_exported_before_there_was_class_noise_is_read(tmp_path):
+    write_metadata(metadata(), tmp_path)
+    path = tmp_path / METADATA_PATH
+    values = json.loads(path.read_text())
+    del values["class_noise"]
+    path.write_text(json.dumps(values))
+    assert read_metadata(tmp_path) == metadata()
+
+
 def test_foreign_metadata_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"cannot read .*medusis.json: No such file"):
         read_metadata(tmp_path)

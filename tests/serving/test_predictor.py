@@ -31,9 +31,14 @@ def random_slices(count=3):
     return np.random.default_rng(0).integers(0, 3, (count, 32, 32)).astype(np.uint8)
 
 
-def test_exported_model_paints_what_the_run_paints(predictor, tmp_path_factory):
-    painter = painter_of_run(make_run(tmp_path_factory))
+@pytest.mark.parametrize(
+    ("kind", "noise_shape"), [("image", (4,)), ("classes", (3, 4)), ("none", (0,))]
+)
+def test_exported_model_paints_what_the_run_paints(kind, noise_shape, tmp_path_factory):
+    predictor = Predictor(make_model(tmp_path_factory, kind))
+    painter = painter_of_run(make_run(tmp_path_factory, kind))
     noise = predictor.draw_noise(3, truncation=1.5)
+    assert noise.shape == predictor.metadata.noise_shape == noise_shape
     np.testing.assert_array_equal(painter.draw_noise(3, truncation=1.5), noise)
     expected = painter.paint(random_slices(), noise)
     assert expected.std() > 0.01
@@ -71,6 +76,17 @@ def test_seeds_and_truncation_decide_the_volume(predictor, label_map):
     np.testing.assert_array_equal(arrays[0], arrays[1])
     assert np.abs(arrays[0] - arrays[2]).max() > 1
     np.testing.assert_array_equal(arrays[3], arrays[4])
+
+
+def test_the_noise_of_one_class_changes_what_shows_it(tmp_path_factory):
+    predictor = Predictor(make_model(tmp_path_factory, "classes"))
+    without_muscle = np.minimum(random_slices(2), 1)
+    noise = predictor.draw_noise(0)
+    before = predictor.paint(np.stack([without_muscle[0], random_slices()[2]]), noise)
+    noise[2] += 1
+    after = predictor.paint(np.stack([without_muscle[0], random_slices()[2]]), noise)
+    np.testing.assert_array_equal(after[0], before[0])
+    assert np.abs(after[1] - before[1]).max() > 1e-3
 
 
 @pytest.mark.parametrize("axes", ["RAS", "SLP", "PIR"])

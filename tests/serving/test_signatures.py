@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 from scipy.stats import truncnorm
 
+from medusis_tf.models.generators.oasis import OASISGenerator
 from medusis_tf.serving.signatures import Endpoints, truncated_noise, write_saved_model
 from tests.serving.stand_in import StandInGenerator
 
@@ -16,7 +17,7 @@ def generator():
 
 @pytest.fixture(scope="module")
 def endpoints(generator):
-    return Endpoints(generator, NUM_CLASSES, NOISE_DIM, STRIDE)
+    return Endpoints(generator, NUM_CLASSES, (NOISE_DIM,), STRIDE)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def request(batch=2, height=8, width=12, **changes):
 
 def noise_of(seed, truncation, noise_dim=NOISE_DIM):
     seed = tf.constant(seed, tf.int32)
-    return truncated_noise(seed, tf.constant(truncation, tf.float32), noise_dim).numpy()
+    return truncated_noise(seed, tf.constant(truncation, tf.float32), (noise_dim,)).numpy()
 
 
 def test_inputs_and_outputs_are_named_and_dimensions_free(signatures):
@@ -72,7 +73,7 @@ def test_inputs_and_outputs_are_named_and_dimensions_free(signatures):
 def test_saved_model_paints_what_the_generator_paints(generator, signatures, size):
     inputs = request(*size)
     image = signatures["serving_default"](**inputs)["image"]
-    noise = truncated_noise(inputs["seed"], inputs["truncation"], NOISE_DIM)
+    noise = truncated_noise(inputs["seed"], inputs["truncation"], (NOISE_DIM,))
     expected = generator(tf.one_hot(inputs["label_map"], NUM_CLASSES), noise)
     assert image.shape == (*size, 1)
     np.testing.assert_allclose(image, expected, atol=1e-6)
@@ -104,10 +105,36 @@ def test_wrong_requests_fail_readably_inside_the_graph(signatures, changes, mess
 
 
 def test_a_generator_without_noise_is_given_none():
-    endpoints = Endpoints(StandInGenerator(NUM_CLASSES), NUM_CLASSES, noise_dim=0, stride=1)
+    endpoints = Endpoints(StandInGenerator(NUM_CLASSES), NUM_CLASSES, noise_shape=(0,), stride=1)
     image = endpoints.serving_default(**request())["image"]
     assert endpoints.draw_noise(seed=[[1, 2]], truncation=[1.0])["noise"].shape == (1, 0)
     np.testing.assert_array_equal(image[0, 0, :3, 0], np.tanh(np.float32([0, 1 / 3, 2 / 3])))
+
+
+def test_noise_of_the_classes_has_a_row_for_each():
+    generator = OASISGenerator(
+        NUM_CLASSES, base_channels=2, noise_dim=NOISE_DIM, num_blocks=3, spade_channels=4,
+        class_noise=True,
+    )  # fmt: skip
+    endpoints = Endpoints(generator, NUM_CLASSES, generator.noise_shape, STRIDE)
+    inputs = request()
+    noise = endpoints.draw_noise(inputs["seed"], inputs["truncation"])["noise"]
+    assert noise.shape == (2, NUM_CLASSES, NOISE_DIM)
+    image = endpoints.from_noise(inputs["label_map"], noise)["image"]
+    np.testing.assert_array_equal(endpoints.serving_default(**inputs)["image"], image)
+    expected = generator(tf.one_hot(inputs["label_map"], NUM_CLASSES), noise)
+    np.testing.assert_allclose(image, expected, atol=1e-6)
+
+
+def test_each_example_has_its_own_truncation_of_the_noise_of_its_classes():
+    seed, truncation = tf.constant([[1, 1]] * 3), tf.constant([0.0, 1e-3, np.inf], tf.float32)
+    noise = truncated_noise(seed, truncation, (NUM_CLASSES, 1000)).numpy()
+    bounds = np.abs(noise).max(axis=2)
+    assert np.all(bounds[0] == 0)
+    assert np.all((bounds[1] > 9e-4) & (bounds[1] <= np.float32(1e-3)))
+    assert np.all(bounds[2] > 2)
+    # Rows are independent: the correlation of 1,000 pairs is below 0.1 but once in 600 times.
+    assert np.abs(np.corrcoef(noise[2])[np.triu_indices(NUM_CLASSES, 1)]).max() < 0.1
 
 
 def test_a_seed_gives_its_noise_in_whichever_batch_it_stands():

@@ -1,9 +1,10 @@
+import pytest
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
 from medusis_tf.serving.model_folders import find_model
 from medusis_tf.serving.warmup import WARMUP_PATH
-from tests.serving.small_run import make_model
+from tests.serving.small_run import NOISES, make_model
 
 
 def fields(message):
@@ -25,8 +26,9 @@ def fields(message):
     return found
 
 
-def test_every_request_can_be_answered(tmp_path_factory):
-    folder = find_model(make_model(tmp_path_factory))
+@pytest.mark.parametrize("noise", NOISES)
+def test_every_request_can_be_answered(noise, tmp_path_factory):
+    folder = find_model(make_model(tmp_path_factory, noise))
     signatures = tf.saved_model.load(str(folder)).signatures
     asked = []
     for record in tf.data.TFRecordDataset(str(folder / WARMUP_PATH)).as_numpy_iterator():
