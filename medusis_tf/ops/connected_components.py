@@ -27,14 +27,14 @@ def connected_components(mask, connectivity: int = 4):
     # A column and a row of background between what follows one another in memory.
     padded = tf.pad(mask, [[0, 0], [0, 1], [0, 1]])
     starts = padded & ~tf.roll(padded, 1, axis=2)
-    runs = tf.reshape(tf.cumsum(tf.cast(tf.reshape(starts, [-1]), tf.int32)), tf.shape(padded)) - 1
-    upper, lower = _touching_runs(padded, runs, connectivity)
-    order = tf.boolean_mask(runs, starts)
-    first_runs = _first_of_component(order, upper, lower)
-    number = tf.cumsum(tf.cast(first_runs == order, tf.int32))
-    runs, mask = runs[:, :-1, :-1], padded[:, :-1, :-1]
-    # One entry more, so that masks without any run have something to take.
-    number = tf.gather(tf.concat([tf.gather(number, first_runs), [0]], 0), tf.maximum(runs, 0))
+    runs = _running_count(starts) - 1
+    # As many as there can be: XLA needs to know, and no two starts are neighbours.
+    capacity = (tf.size(padded) + 1) // 2
+    upper, lower = _touching_runs(padded, runs, connectivity, capacity)
+    first_runs = _first_of_component(tf.range(capacity), upper, lower)
+    number = tf.cumsum(tf.cast(first_runs == tf.range(capacity), tf.int32))
+    runs = tf.maximum(runs[:, :-1, :-1], 0)
+    number = tf.gather(tf.gather(number, first_runs), runs)
     before = tf.reduce_min(tf.where(mask, number, number.dtype.max), axis=[1, 2], keepdims=True)
     return tf.where(mask, number - before + 1, 0)
 
@@ -89,24 +89,39 @@ def fill_holes(mask):
     return connected_components(background)[:, 1:-1, 1:-1] != 1
 
 
-def _touching_runs(mask, runs, connectivity):
-    """Pairs of runs in neighbouring rows that touch each other, each pair once where it can be."""
+def _touching_runs(mask, runs, connectivity, capacity):
+    """Pairs of runs in neighbouring rows that touch each other, filled up with `(0, 0)`."""
     upper, lower = mask[:, :-1], mask[:, 1:]
     both = upper & lower
-    pairs = [_pairs(both & ~tf.roll(both, 1, axis=2), runs[:, :-1], runs[:, 1:])]
+    starts = both & ~tf.roll(both, 1, axis=2)
+    pairs = [_pack(starts, runs[:, :-1], runs[:, 1:], capacity)]
     if connectivity == 8:
         left, right = slice(None, -1), slice(1, None)
         for one, other in ((left, right), (right, left)):
             # Corner to corner only: with either of the other two pixels they touch anyway.
             corner = upper[:, :, one] & lower[:, :, other] & ~upper[:, :, other]
             corner &= ~lower[:, :, one]
-            pairs.append(_pairs(corner, runs[:, :-1, one], runs[:, 1:, other]))
+            pairs.append(_pack(corner, runs[:, :-1, one], runs[:, 1:, other], capacity))
     upper_runs, lower_runs = zip(*pairs, strict=True)
     return tf.concat(upper_runs, 0), tf.concat(lower_runs, 0)
 
 
-def _pairs(chosen, upper, lower):
-    return tf.boolean_mask(upper, chosen), tf.boolean_mask(lower, chosen)
+def _pack(chosen, upper, lower, capacity):
+    """What two arrays hold where `chosen`, in order, then zeros: `[capacity]` each.
+
+    Not tf.boolean_mask, whose result of unknown length XLA joins wrongly, without a word.
+    """
+    place = tf.where(chosen, _running_count(chosen) - 1, -1)  # -1: nowhere
+    place = tf.reshape(place, [-1])
+    return [
+        tf.math.unsorted_segment_sum(tf.reshape(values, [-1]), place, capacity)
+        for values in (upper, lower)
+    ]
+
+
+def _running_count(mask):
+    """How many pixels of all masks are True so far, row by row, `[batch, height, width]` int32."""
+    return tf.reshape(tf.cumsum(tf.cast(tf.reshape(mask, [-1]), tf.int32)), tf.shape(mask))
 
 
 def _first_of_component(order, upper, lower):
@@ -123,13 +138,13 @@ def _first_of_component(order, upper, lower):
     def join(first, changed):
         one, other = tf.gather(first, upper), tf.gather(first, lower)
         later, earlier = tf.maximum(one, other), tf.minimum(one, other)
-        joined = tf.tensor_scatter_nd_min(first, later[:, tf.newaxis], earlier)
+        lowest = tf.math.unsorted_segment_min(earlier, later, tf.size(order))
+        joined = tf.minimum(first, lowest)
         for _ in range(2):
             joined = tf.gather(joined, joined)
         return joined, tf.reduce_any(joined != first)
 
-    invariants = [tf.TensorShape([None]), tf.TensorShape([])]
-    first, _ = tf.while_loop(lambda _, changed: changed, join, [order, True], invariants)
+    first, _ = tf.while_loop(lambda _, changed: changed, join, [order, True])
     return first
 
 
