@@ -58,7 +58,7 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     scale = np.sqrt(second.var(axis=0) + _FLOOR)
     first, second = first / scale, second / scale
     gap = first.mean(axis=0) - second.mean(axis=0)
-    covariances = [np.cov(features, rowvar=False) for features in (first, second)]
+    covariances = [np.atleast_2d(np.cov(features, rowvar=False)) for features in (first, second)]
     # tr (C1 C2)^(1/2), from the eigenvalues of the symmetric C1^(1/2) C2 C1^(1/2).
     root = _symmetric_root(covariances[0])
     eigenvalues = linalg.eigvalsh(root @ covariances[1] @ root)
