@@ -20,3 +20,12 @@ def test_networks_take_the_size(size, generator, channels):
     assert image.shape == (2, *size, channels)
     assert config.segmenter.build(5, channels)(image).shape == (2, *size, 6)
     assert config.discriminator.build(tuple(size), channels)(image).shape == (2,)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("name", ["residual", "patch"])
+def test_the_other_discriminators_take_the_size(size, name):
+    config = tiny_experiment(data={"image_size": size}, discriminator={"name": name})
+    discriminator = config.discriminator.build(tuple(size), 1)
+    patches = (size[0] // 8, size[1] // 8) if name == "patch" else ()
+    assert discriminator(tf.zeros([2, *size, 1])).shape == (2, *patches)
