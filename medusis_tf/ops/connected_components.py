@@ -24,6 +24,17 @@ def connected_components(mask, connectivity: int = 4):
     After FastSV (Zhang, Azad and Hu 2020), https://arxiv.org/abs/1910.05971
     """
     _check(mask, connectivity)
+    return _label(mask, connectivity)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _label(mask, connectivity):
+    """Compiled: half the time on a CPU, and on a GPU TensorFlow alone counts on the CPU.
+
+    Measured on two busy cores, milliseconds of CPU time for keep_large_components and fill_holes
+    of four bodies (noise, spirals) of 256x256: 29 (31, 31) so, 68 (71, 82) without compilation,
+    19 (41, 71) without it on lists of the runs there are, which XLA cannot have.
+    """
     # A column and a row of background between what follows one another in memory.
     padded = tf.pad(mask, [[0, 0], [0, 1], [0, 1]])
     starts = padded & ~tf.roll(padded, 1, axis=2)
@@ -71,14 +82,16 @@ def keep_large_components(mask, least: float = 0.1, connectivity: int = 4):
     return tf.gather(tf.pad(large, [[0, 0], [1, 0]]), labels, batch_dims=1)
 
 
-def fill_holes(mask):
+def fill_holes(mask, largest: float | None = None):
     """Add the background that has no way, from edge to edge, to the border of the picture.
 
     Args:
         mask: `[batch, height, width]` bool.
+        largest: Holes of more pixels than this share of the mask's stay open; None fills all.
 
     Returns:
-        `[batch, height, width]` bool, as `scipy.ndimage.binary_fill_holes` of every mask.
+        `[batch, height, width]` bool; without `largest` as `scipy.ndimage.binary_fill_holes` of
+        every mask.
 
     Raises:
         ValueError: For another rank or type.
@@ -86,7 +99,14 @@ def fill_holes(mask):
     _check(mask, 4)
     background = tf.pad(~mask, [[0, 0], [1, 1], [1, 1]], constant_values=True)
     # The frame holds the first pixel, so what is connected with it is component 1.
-    return connected_components(background)[:, 1:-1, 1:-1] != 1
+    labels = connected_components(background)
+    stays_open = labels == 1
+    if largest is not None:
+        pixels = tf.reduce_sum(tf.cast(mask, tf.float32), axis=[1, 2])
+        is_large = tf.cast(_areas(labels), tf.float32) > largest * pixels[:, tf.newaxis]
+        is_large &= tf.range(tf.shape(is_large)[1]) > 0  # label 0 is the mask itself
+        stays_open |= tf.gather(is_large, labels, batch_dims=1)
+    return ~stays_open[:, 1:-1, 1:-1]
 
 
 def _touching_runs(mask, runs, connectivity, capacity):
