@@ -5,12 +5,8 @@ This is no FID: no network is asked, and its numbers compare with nothing but ea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from scipy import linalg
-
-from medusis_tf.data.body import fill_holes
 
 _BINS = 16
 _SCALES = 3
@@ -35,28 +31,40 @@ def picture_features(images: np.ndarray, bodies: np.ndarray) -> np.ndarray:
     return np.array([_features(image, body) for image, body in shown]).reshape(-1, _length())
 
 
+def feature_distance(pictures: np.ndarray, real: np.ndarray) -> float:
+    """Frechet distance between features, each over its standard deviation in the real images.
+
+    Args:
+        pictures: `[pictures, features]`, from `picture_features`; two pictures at least.
+        real: The same of real images, which to be near to is the aim.
+
+    Raises:
+        ValueError: There are not two pictures in each, or the numbers of features differ.
+    """
+    scale = np.sqrt(real.var(axis=0) + _FLOOR)
+    return frechet_distance(pictures / scale, real / scale)
+
+
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     """Frechet distance of the normal distributions with the moments of two sets of features.
 
-    `|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))`, each feature over its standard deviation in the
-    second set.
+    `|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))`, the covariances unbiased.
 
     Args:
         first: `[pictures, features]`, two pictures at least.
-        second: The set to be near to, such as the real images.
+        second: `[pictures, features]`.
 
     Raises:
         ValueError: There are not two pictures in each, or the numbers of features differ.
 
     Dowson and Landau, The Frechet distance between multivariate normal distributions, 1982.
+    Checked against tensorflow-gan (`frechet_classifier_distance_from_activations`).
     """
     if min(len(first), len(second)) < 2 or first.shape[1] != second.shape[1]:
         raise ValueError(
             "a Frechet distance needs two pictures in each set, of the same features. Received: "
             f"{first.shape}, {second.shape}"
         )
-    scale = np.sqrt(second.var(axis=0) + _FLOOR)
-    first, second = first / scale, second / scale
     gap = first.mean(axis=0) - second.mean(axis=0)
     covariances = [np.atleast_2d(np.cov(features, rowvar=False)) for features in (first, second)]
     # tr (C1 C2)^(1/2), from the eigenvalues of the symmetric C1^(1/2) C2 C1^(1/2).
@@ -65,11 +73,6 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     cross = np.sqrt(np.maximum(eigenvalues, 0)).sum()
     total = gap @ gap + sum(np.trace(covariance) for covariance in covariances) - 2 * cross
     return float(max(total, 0.0))
-
-
-def label_bodies(label_maps: Sequence[np.ndarray]) -> np.ndarray:
-    """The bodies of label maps of several subjects, holes filled, one after the other."""
-    return np.concatenate([fill_holes(label_map != 0) for label_map in label_maps])
 
 
 def _length() -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medusis_tf.metrics.feature_distance import frechet_distance, picture_features
+from medusis_tf.metrics.feature_distance import feature_distance, picture_features
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def noise_spread(
         float(means.std(axis=0).mean()),
         float(means.std(axis=1).mean()),
         float(np.mean(pairs)) if pairs else 0.0,
-        frechet_distance(features, real_features),
+        feature_distance(features, real_features),
     )
 
 

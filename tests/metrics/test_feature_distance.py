@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
-from medusis_tf.metrics.feature_distance import frechet_distance, picture_features
+from medusis_tf.metrics.feature_distance import feature_distance, frechet_distance, picture_features
+from tests.reference.reference_arrays import cases, reference_arrays
 
+ARRAYS = reference_arrays("activation_distances")
 BODY = np.hypot(*(np.mgrid[:64, :64] - 31.5)) < 25
 
 
@@ -18,21 +20,27 @@ def features(**changes):
 
 
 def test_the_distance_of_normal_distributions_is_the_known_one():
-    # In one dimension it is (m1 - m2)^2 + (s1 - s2)^2, in units of the second's deviation.
+    # In one dimension it is (m1 - m2)^2 + (s1 - s2)^2.
     first, second = np.array([[1.0], [5.0]]), np.array([[10.0], [30.0]])
-    s1, s2, unit = np.sqrt(8), np.sqrt(200), np.sqrt(100 + 1e-3)
-    expected = ((3 - 20) ** 2 + (s1 - s2) ** 2) / unit**2
+    expected = (3 - 20) ** 2 + (np.sqrt(8) - np.sqrt(200)) ** 2
     assert frechet_distance(first, second) == pytest.approx(expected)
     random = np.random.default_rng(0)
     many = random.normal(size=(50, 4)) @ random.normal(size=(4, 4))
     assert frechet_distance(many, many) == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.parametrize("case", cases(ARRAYS, "first"))
+def test_the_distance_is_that_of_tensorflow_gan(case):
+    first, second = (ARRAYS[f"{case}/{name}"].astype(float) for name in ("first", "second"))
+    expected = ARRAYS[f"{case}/frechet"]
+    assert frechet_distance(first, second) == pytest.approx(float(expected), rel=1e-6)
+
+
 def test_other_greys_and_other_grain_are_farther_than_other_draws():
     real = features()
-    same = frechet_distance(features(seed=1), real)
-    assert frechet_distance(features(seed=1, mean=0.4), real) > 5 * same
-    assert frechet_distance(features(seed=1, grain=0.3), real) > 5 * same
+    same = feature_distance(features(seed=1), real)
+    assert feature_distance(features(seed=1, mean=0.4), real) > 5 * same
+    assert feature_distance(features(seed=1, grain=0.3), real) > 5 * same
 
 
 def test_what_is_outside_the_body_does_not_count():
