@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from medusis_tf.config.data import DataConfig
+from medusis_tf.config.mask_loss import MaskLossConfig
 from medusis_tf.config.networks import (
     DiscriminatorConfig,
     GeneratorConfig,
@@ -30,6 +31,7 @@ class ExperimentConfig(Section):
     discriminator: DiscriminatorConfig = WaveletDiscriminatorConfig()
     segmenter: SegmenterConfig = SegmenterConfig()
     loss_weights: LossWeights = LossWeights()
+    mask_loss: MaskLossConfig = MaskLossConfig()
     optimizers: OptimizersConfig = OptimizersConfig()
     training: TrainingConfig = TrainingConfig()
 
@@ -37,6 +39,12 @@ class ExperimentConfig(Section):
     def run_dir(self) -> Path:
         """Where the run's files lie."""
         return self.runs_dir / self.name
+
+    @property
+    def learns_consistency(self) -> bool:
+        """Whether a moving average of the segmenter teaches it on real images."""
+        is_on = self.loss_weights.real_segmentation > 0
+        return is_on and self.training.real_segmentation == "consistency"
 
     @model_validator(mode="after")
     def _check_image_size(self) -> "ExperimentConfig":
@@ -51,6 +59,19 @@ class ExperimentConfig(Section):
                     f"the {network} needs a data.image_size with {error}. Received: "
                     f"{list(image_size)}. Change the size, or the number of blocks or levels"
                 ) from None
+        return self
+
+    @model_validator(mode="after")
+    def _check_left_out(self) -> "ExperimentConfig":
+        names = [entry.name for entry in self.data.classes]
+        if unknown := sorted(set(self.mask_loss.left_out) - set(names)):
+            raise ValueError(f"mask_loss.left_out names unknown classes {unknown}. Known: {names}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_diversity(self) -> "ExperimentConfig":
+        if self.loss_weights.diversity > 0 and self.generator.noise_dim == 0:
+            raise ValueError("loss_weights.diversity needs noise: set generator.noise_dim above 0")
         return self
 
     @model_validator(mode="after")

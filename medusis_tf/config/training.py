@@ -17,15 +17,37 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 class LossWeights(Section):
     """Weights of the loss terms; each name is also the term's name in logs and TensorBoard.
 
-    The generator descends `adversarial` and `segmentation`, the segmenter `segmentation`, the
-    discriminator its own pair times `discriminator`. `background` is the weight of class 0 in the
-    segmentation loss, beside 1 for every other class; 0 leaves it out, as the thesis does.
+    The generator descends `adversarial`, `segmentation`, `mask` and `diversity`, and where label
+    map and image belong together (`data.pairing`) `reconstruction` and `feature_matching`; the
+    segmenter `segmentation` and `real_segmentation`; the discriminator its own pair times
+    `discriminator`. A term of weight 0 is not computed. `background` is the weight of class 0 in
+    the segmentation loss, beside 1 for every other class; 0 leaves it out, as the thesis does.
     """
 
     adversarial: NonNegativeFloat = 1.0
     segmentation: NonNegativeFloat = 1.0
+    mask: NonNegativeFloat = 10.0
+    reconstruction: NonNegativeFloat = 10.0
+    feature_matching: NonNegativeFloat = 1.0
+    diversity: NonNegativeFloat = 0.0
+    real_segmentation: NonNegativeFloat = 0.0
     background: NonNegativeFloat = 0.1
     discriminator: PositiveFloat = 1.0
+
+
+class JitterConfig(Section):
+    """What the segmenter's input goes through in training, so that it reads what can be seen.
+
+    Generator and segmenter cooperate: left alone they agree on codes, thin contours and invisible
+    greys. `contrast` c draws a factor in [1 - c, 1 + c], `gamma` g an exponent in
+    [exp(-g), exp(g)]; `blur` is the share of images smoothed over 3x3 pixels, `noise` the
+    standard deviation of white noise on a range of 2. All 0: no jitter, as in the thesis.
+    """
+
+    contrast: Fraction = 0.3
+    gamma: NonNegativeFloat = 0.2
+    blur: Annotated[float, Field(ge=0, le=1)] = 0.5
+    noise: NonNegativeFloat = 0.12
 
 
 class R1Config(Section):
@@ -83,6 +105,9 @@ class TrainingConfig(Section):
 
     `initial_gain` is the Xavier gain of the generator's and the segmenter's kernels; the
     published one is 0.02, which small networks do not survive (see `training/initialization`).
+    `real_segmentation` is what the segmenter learns from real images, if that loss has a weight:
+    to be sure (low `entropy`), or `consistency` with its own moving average, which sees them
+    without jitter. The thesis trains it on synthetic images only.
     """
 
     steps: PositiveInt = 1000
@@ -91,6 +116,8 @@ class TrainingConfig(Section):
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
     strategy: Literal["auto", "one_device", "mirrored"] = "auto"
     initial_gain: PositiveFloat = 1.0
+    segmenter_jitter: JitterConfig = JitterConfig()
+    real_segmentation: Literal["entropy", "consistency"] = "entropy"
     discriminator_translation: Annotated[float, Field(ge=0, le=0.5)] = 0.125
     r1: R1Config = R1Config()
     ema: EMAConfig = EMAConfig()

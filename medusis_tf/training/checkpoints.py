@@ -8,7 +8,8 @@ import tensorflow as tf
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.config.load import load_config
 from medusis_tf.errors import UserError
-from medusis_tf.training.med_usis import MedUSIS, build_generator
+from medusis_tf.training.med_usis import MedUSIS
+from medusis_tf.training.networks import build_generator
 
 FOLDER = "checkpoints"
 
@@ -26,7 +27,9 @@ class Checkpoints:
     """
 
     def __init__(self, model: MedUSIS, run_dir: Path, keep: int):
-        networks = ("generator", "ema_generator", "segmenter", "discriminator")
+        networks = ["generator", "ema_generator", "segmenter", "discriminator"]
+        if model.ema_segmenter is not None:
+            networks.append("ema_segmenter")
         optimizers = ("generator_optimizer", "segmenter_optimizer", "discriminator_optimizer")
         states = {name: network_state(getattr(model, name)) for name in networks}
         states |= {name: optimizer_state(getattr(model, name)) for name in optimizers}

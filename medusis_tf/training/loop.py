@@ -11,6 +11,8 @@ import tensorflow as tf
 import yaml
 
 from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.config.mask_loss import RealImagesThreshold
+from medusis_tf.data.air_threshold import air_threshold
 from medusis_tf.data.dataset import training_batches
 from medusis_tf.data.shards import Shards
 from medusis_tf.errors import UserError
@@ -48,7 +50,7 @@ class TrainingLoop:
         tf.config.optimizer.set_experimental_options({"remapping": False})
         keras.utils.set_random_seed(config.seed)
         with self.strategy.scope():
-            self.model = MedUSIS(config, self.strategy.num_replicas_in_sync)
+            self.model = MedUSIS(config, self.strategy.num_replicas_in_sync, self._threshold())
         self.checkpoints = Checkpoints(self.model, config.run_dir, training.checkpoints_to_keep)
         self._steps = {flag: self._compile_step(flag) for flag in (True, False)}
         self._refresh = self._compile_refresh()
@@ -87,7 +89,7 @@ class TrainingLoop:
         interruption: Interruption,
     ) -> None:
         training = self.config.training
-        batches = iter(training_batches(self.config, self.shards, start))
+        batches = iter(self._batches(start))
         panel = TrainingPanel(self.config, self.shards)
         interval = _Interval(training.batch_size)
         for step in range(start + 1, training.steps + 1):
@@ -112,13 +114,27 @@ class TrainingLoop:
                 break
             interval.resume()
 
+    def _batches(self, start: int) -> tf.data.Dataset:
+        has_mask_loss = self.config.loss_weights.mask > 0
+        return training_batches(self.config, self.shards, start, body_mask=has_mask_loss)
+
+    def _threshold(self) -> float | None:
+        """Where bodies begin in the real images, if the mask loss asks for it."""
+        threshold = self.config.mask_loss.threshold
+        is_needed = self.config.loss_weights.mask > 0
+        if not is_needed or not isinstance(threshold, RealImagesThreshold):
+            return None
+        level = air_threshold(self.shards, threshold.fraction)
+        logger.info("mask loss: bodies begin at %.3f, estimated from the training images", level)
+        return level
+
     def refresh_ema(self, step: int) -> None:
         """Renew the EMA generator's batch statistics on the batches that follow `step`.
 
         It is saved and shown ready for use; the next step overwrites its statistics.
         """
         passes = self.config.training.ema.refresh_batches
-        batches = training_batches(self.config, self.shards, step).take(passes)
+        batches = self._batches(step).take(passes)
         for number, batch in enumerate(batches):
             self._refresh(share_batch(self.strategy, batch), tf.constant(number, tf.int64))
 

@@ -19,6 +19,9 @@ class Purpose(IntEnum):
     SYNTHETIC_TRANSLATION = 4
     REFRESH_NOISE = 5
     PANEL_NOISE = 6
+    SYNTHETIC_JITTER = 7
+    REAL_JITTER = 8
+    DIVERSITY_NOISE = 9
 
 
 def step_seed(seed: int, step: tf.Tensor, purpose: Purpose) -> tf.Tensor:
@@ -26,16 +29,18 @@ def step_seed(seed: int, step: tf.Tensor, purpose: Purpose) -> tf.Tensor:
     return tf.stack([tf.constant(seed, tf.int64), tf.cast(step, tf.int64) * 16 + int(purpose)])
 
 
-def draw_noise(seed: tf.Tensor, position: tf.Tensor, batch_size: int, noise_dim: int) -> tf.Tensor:
-    """Standard normal noise `[batch, noise_dim]` of the samples at `position`.
+def draw_noise(
+    seed: tf.Tensor, position: tf.Tensor, batch_size: int, noise_shape: tuple[int, ...]
+) -> tf.Tensor:
+    """Standard normal noise `[batch, *noise_shape]` of the samples at `position`.
 
     Args:
         seed: From `step_seed`.
         position: `[batch]` indices in the global batch.
         batch_size: Size of the global batch.
-        noise_dim: Length of a noise vector.
+        noise_shape: Of the noise of one image.
     """
-    return tf.gather(tf.random.stateless_normal([batch_size, noise_dim], seed), position)
+    return tf.gather(tf.random.stateless_normal([batch_size, *noise_shape], seed), position)
 
 
 def draw_offsets(

@@ -1,5 +1,6 @@
 """The panel that shows how a training gets on: the same slices and noises every time."""
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -29,17 +30,16 @@ class TrainingPanel:
         self._config = config
         self._label_maps = self._choose(shards, "label_map")
         self._images = self._choose(shards, "image")
-        noise_dim = config.generator.noise_dim
-        seed = step_seed(config.seed, tf.constant(0), Purpose.PANEL_NOISE)
-        self._noises = tf.random.stateless_normal([NUM_NOISES, 1, noise_dim], seed)
+        self._seed = step_seed(config.seed, tf.constant(0), Purpose.PANEL_NOISE)
 
     def draw(self, model: MedUSIS) -> np.ndarray:
         """Draw the panel, `[height, width, 3]` uint8."""
         one_hot = tf.one_hot(self._label_maps, self._config.data.num_classes)
         columns = {"real (unpaired)": self._images}
-        for number, noise in enumerate(self._noises, start=1):
+        noises = self._noises(model.generator.noise_shape)
+        for number, noise in enumerate(noises, start=1):
             columns[f"synthetic, noise {number}"] = self._paint(model.generator, one_hot, noise)
-        columns["EMA, noise 1"] = self._paint(model.ema_generator, one_hot, self._noises[0])
+        columns["EMA, noise 1"] = self._paint(model.ema_generator, one_hot, noises[0])
         rows = [
             PanelRow(label_map, {name: images[index] for name, images in columns.items()})
             for index, label_map in enumerate(self._label_maps)
@@ -47,9 +47,17 @@ class TrainingPanel:
         title = f"{self._config.name}, step {int(model.step)}"
         return panel(rows, self._config.data.classes, title)
 
-    def _paint(self, generator: tf.Module, one_hot: tf.Tensor, noise: tf.Tensor) -> np.ndarray:
-        has_noise = self._config.generator.noise_dim > 0
-        noises = tf.repeat(noise, len(one_hot), axis=0) if has_noise else None
+    def _noises(self, shape: tuple[int, ...] | None) -> list[tf.Tensor | None]:
+        """One for each column, `[1, *shape]`; None for a generator without noise."""
+        if shape is None:
+            return [None]
+        noises = tf.random.stateless_normal([NUM_NOISES, 1, *shape], self._seed)
+        return list(tf.unstack(noises))
+
+    def _paint(
+        self, generator: keras.Model, one_hot: tf.Tensor, noise: tf.Tensor | None
+    ) -> np.ndarray:
+        noises = None if noise is None else tf.repeat(noise, len(one_hot), axis=0)
         return generator(one_hot, noises, training=False).numpy()
 
     def _choose(self, shards: Shards, stream: Stream) -> np.ndarray:

@@ -9,7 +9,7 @@ from pipelines.prepare_synthrad2023 import prepare_synthrad2023
 from tests.command_runner import run_command
 from tests.pipelines.miniatures import autopet_first, synthrad2023
 
-ROWS = ("oasis", "wavelet", "thesis")
+ROWS = ("oasis", "oasis_mask", "wavelet", "wavelet_mask", "thesis")
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +45,9 @@ def test_it_is_the_row_that_its_name_says(roots, configs, data_set, num_classes,
     config = load_config(configs / f"{data_set}_{row}.yaml", [f"data.root={roots[data_set]}"])
     assert config.name == f"{data_set}_{row}"
     assert config.preset == ("thesis" if row == "thesis" else "default")
-    assert config.generator.name == ("oasis" if row == "oasis" else "wavelet")
-    assert config.generator.base_channels == (64 if row == "oasis" else 16)
+    assert config.generator.name == ("oasis" if row.startswith("oasis") else "wavelet")
+    assert config.generator.base_channels == (64 if row.startswith("oasis") else 16)
+    assert (config.loss_weights.mask > 0) == row.endswith("_mask")
     assert config.data.image_size == (256, 256)
     assert config.data.num_classes == num_classes
     channels = 3 if row == "thesis" else 1

@@ -6,8 +6,8 @@ from medusis_tf.training.random import Purpose, draw_noise, draw_offsets, step_s
 
 def test_a_sample_gets_its_noise_wherever_it_is_drawn():
     seed = step_seed(7, tf.constant(3), Purpose.GENERATOR_NOISE)
-    together = draw_noise(seed, tf.range(8), 8, 5)
-    odd = draw_noise(seed, tf.range(1, 8, 2), 8, 5)
+    together = draw_noise(seed, tf.range(8), 8, (5,))
+    odd = draw_noise(seed, tf.range(1, 8, 2), 8, (5,))
     np.testing.assert_array_equal(odd, together[1::2])
 
 

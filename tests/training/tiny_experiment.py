@@ -39,6 +39,7 @@ def tiny_experiment(**changes: Any) -> ExperimentConfig:
         },
         "discriminator": {"base_channels": 4, "max_channels": 8},
         "segmenter": {"base_channels": 2, "num_levels": 2},
+        "mask_loss": {"threshold": {"name": "fixed", "value": -0.5}},
         "training": {"steps": 6, "batch_size": 4, "r1": {"interval": 1}, "ema": {"decay": 0.9}},
     }
     return validate(merge(values, changes), Path("tiny.yaml"))
@@ -51,4 +52,8 @@ def tiny_batch(config: ExperimentConfig, seed: int) -> dict[str, tf.Tensor]:
     blocks = rng.integers(0, config.data.num_classes, [size, height // 8, width // 8])
     label_map = blocks.repeat(8, axis=1).repeat(8, axis=2).astype(np.uint8)
     image = np.tanh(rng.normal(size=[size, height, width, config.data.image_channels]))
-    return {"label_map": tf.constant(label_map), "image": tf.constant(image, tf.float32)}
+    return {
+        "label_map": tf.constant(label_map),
+        "body_mask": tf.constant((label_map > 0).astype(np.uint8)),
+        "image": tf.constant(image, tf.float32),
+    }

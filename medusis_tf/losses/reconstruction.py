@@ -1,0 +1,46 @@
+"""Losses against the true image of a label map, where there is one."""
+
+import tensorflow as tf
+
+
+def reconstruction_loss(synthetic_image, true_image, sample_weights):
+    """Mean absolute difference.
+
+    Args:
+        synthetic_image: `[batch, height, width, channels]`.
+        true_image: Same shape.
+        sample_weights: `[batch]`, what each sample counts; 0 for one without a true image.
+
+    Returns:
+        Scalar float32: the weighted sum over samples of the mean over pixels and channels.
+
+    Image-to-image translation with conditional adversarial networks, arXiv 1611.07004, equation 3
+    """
+    return _weighted_difference(synthetic_image, true_image, sample_weights)
+
+
+def feature_matching_loss(synthetic_features, true_features, sample_weights):
+    """Mean absolute difference of the discriminator's features, averaged over its scales.
+
+    Args:
+        synthetic_features: Feature maps `[batch, ...]` of the synthetic images, one per scale.
+        true_features: The same of the true images; they pass no gradient.
+        sample_weights: `[batch]`, as in `reconstruction_loss`.
+
+    Returns:
+        Scalar float32.
+
+    High-resolution image synthesis with conditional GANs, arXiv 1711.11585, equation 4
+    """
+    pairs = zip(synthetic_features, true_features, strict=True)
+    scales = [
+        _weighted_difference(synthetic, tf.stop_gradient(true), sample_weights)
+        for synthetic, true in pairs
+    ]
+    return tf.add_n(scales) / len(scales)
+
+
+def _weighted_difference(values, true_values, sample_weights):
+    difference = tf.abs(tf.cast(values, tf.float32) - tf.cast(true_values, tf.float32))
+    axes = list(range(1, len(difference.shape)))
+    return tf.reduce_sum(sample_weights * tf.reduce_mean(difference, axis=axes))

@@ -1,0 +1,31 @@
+"""Networks of an experiment, with all their weights, at its precision."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import keras
+import tensorflow as tf
+
+from medusis_tf.config.experiment import ExperimentConfig
+
+
+def build_generator(config: ExperimentConfig, synchronized: bool) -> keras.Model:
+    """The generator of an experiment, with all its weights."""
+    data = config.data
+    with dtype_policy(config.training.precision):
+        generator = config.generator.build(data.num_classes, data.image_channels, synchronized)
+    one_hot = tf.zeros([1, *data.image_size, data.num_classes])
+    shape = generator.noise_shape
+    generator(one_hot, None if shape is None else tf.zeros([1, *shape]))
+    return generator
+
+
+@contextmanager
+def dtype_policy(name: str) -> Iterator[None]:
+    """Build networks under a Keras dtype policy, and put the old one back."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
