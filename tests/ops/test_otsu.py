@@ -21,7 +21,6 @@ def test_otsu_parts_pixels_as_scikit_image_does(jit_compile):
     for image, level in zip(batch, found, strict=True):
         expected = threshold_otsu(image, nbins=256)
         assert np.mean((image > level) != (image > expected)) < 0.01
-        assert level == pytest.approx(expected, abs=float(0.15 * np.ptp(image)))
 
 
 def test_two_levels_are_parted_in_the_middle():
