@@ -39,11 +39,9 @@ class Endpoints:
         """Trace nothing yet.
 
         Args:
-            generator: Called with `(one_hot [B, H, W, K], noise [B, *noise_shape] or None,
-                training=False)`.
+            generator: Called with `one_hot [B, H, W, K]`, `noise [B, *noise_shape]` or None.
             num_classes: K, background included.
-            noise_shape: `(Z,)`, `(K, Z)` for noise of every class, `(0,)` without noise: the
-                noise at the endpoints is then empty.
+            noise_shape: `(Z,)`; `(K, Z)` for noise of every class; `(0,)`, empty, without noise.
             stride: What H and W must be divisible by.
         """
         noise = tf.TensorSpec([None, *noise_shape], tf.float32, name="noise")

@@ -101,13 +101,8 @@ def experiment(folder: Path, noise: dict[str, Any]) -> ExperimentConfig:
             "image_size": [32, 32],
             "field_of_view_mm": [80, 80],
         },
-        "generator": {
-            "name": "oasis",
-            "base_channels": 2,
-            "num_blocks": 3,
-            "spade_channels": 4,
-            **noise,
-        },
+        "generator": noise
+        | {"name": "oasis", "base_channels": 2, "num_blocks": 3, "spade_channels": 4},
         "discriminator": {"base_channels": 4, "max_channels": 8},
         "segmenter": {"base_channels": 2, "num_levels": 3},
     }
