@@ -10,6 +10,11 @@ medians; those of CPU time count all threads of this process and depend least on
 
 The roofline is what copying memory allows for the loss's forward and gradient if every pass over
 the pixels were one: read the picture, the label map and the body's mask, write the gradient.
+
+Measured on two cores beside several other jobs (matrix products at 31 GFLOP/s of the 307 of quiet
+ones), 256x256, batches of 4, mixed_bfloat16, milliseconds of CPU time: opening with its gradient 7,
+large components 18, holes 16, the whole loss 49, with its gradient 56; a step 5,500. That is 1.0 %
+of the step; the two steps differed by 2.4 %, three turns each, which is within what they scatter.
 """
 
 import argparse
