@@ -10,7 +10,7 @@ def generator_adversarial_loss(synthetic_logits):
     `mean(softplus(-D(G)))`.
 
     Args:
-        synthetic_logits: `[batch]`, the discriminator on synthetic images.
+        synthetic_logits: `[batch]` or `[batch, rows, columns]`, the discriminator on synthetic images.
 
     Returns:
         Scalar, from 0.
@@ -26,7 +26,7 @@ def discriminator_real_loss(real_logits):
     `mean(softplus(-D(x)))`.
 
     Args:
-        real_logits: `[batch]`, the discriminator on real images.
+        real_logits: `[batch]` or `[batch, rows, columns]`, the discriminator on real images.
 
     Returns:
         Scalar, from 0.
@@ -40,7 +40,7 @@ def discriminator_synthetic_loss(synthetic_logits):
     `mean(softplus(D(G)))`.
 
     Args:
-        synthetic_logits: `[batch]`, the discriminator on synthetic images.
+        synthetic_logits: `[batch]` or `[batch, rows, columns]`, the discriminator on synthetic images.
 
     Returns:
         Scalar, from 0.
@@ -51,10 +51,11 @@ def discriminator_synthetic_loss(synthetic_logits):
 def r1_penalty(discriminator, real_images):
     """Squared gradient norm of the discriminator at real images, without a weight.
 
-    `mean_b ||grad_x D(x_b)||^2`, the sum over pixels and channels.
+    `mean_b ||grad_x D(x_b)||^2`, the sum over pixels and channels; D is an image's logit, or the
+    mean of its patches' logits.
 
     Args:
-        discriminator: Callable from images to logits `[batch]`.
+        discriminator: Callable from images to logits `[batch]` or `[batch, rows, columns]`.
         real_images: `[batch, height, width, channels]` in [-1, 1].
 
     Returns:
@@ -65,6 +66,9 @@ def r1_penalty(discriminator, real_images):
     real_images = tf.cast(real_images, tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(real_images)
-        total = tf.reduce_sum(discriminator(real_images))
+        logits = discriminator(real_images)
+        # One judgement per image, the mean of its patches' if there are several.
+        per_image = tf.reduce_mean(tf.reshape(logits, [tf.shape(logits)[0], -1]), axis=1)
+        total = tf.reduce_sum(per_image)
     gradients = tape.gradient(total, real_images)
     return tf.reduce_mean(tf.reduce_sum(tf.square(gradients), axis=[1, 2, 3]))

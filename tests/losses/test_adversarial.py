@@ -98,3 +98,15 @@ def test_r1_of_a_small_discriminator_is_the_gradient_by_hand():
     expected = np.mean(np.sum((slopes @ hidden.T) ** 2, axis=1))
     penalty = r1_penalty(small_discriminator, REFERENCE["penalty/images"])
     np.testing.assert_allclose(penalty, expected, rtol=1e-5)
+
+
+def test_r1_of_patches_is_that_of_their_mean():
+    kernel = tf.constant(np.random.default_rng(0).normal(size=(4, 4, 1, 1)), tf.float32)
+
+    def patches(images):
+        return tf.nn.conv2d(images, kernel, 4, "VALID")[..., 0]
+
+    images = tf.constant(np.random.default_rng(1).normal(size=(3, 16, 16, 1)), tf.float32)
+    # Each pixel lies in one of 16 patches.
+    expected = 16 * np.sum(np.square(kernel)) / 16**2
+    assert float(r1_penalty(patches, images)) == pytest.approx(expected, rel=1e-5)
