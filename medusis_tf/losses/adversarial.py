@@ -10,7 +10,7 @@ def generator_adversarial_loss(synthetic_logits):
     `mean(softplus(-D(G)))`.
 
     Args:
-        synthetic_logits: `[batch]` or `[batch, rows, columns]`, the discriminator on synthetic images.
+        synthetic_logits: `[batch]` or `[batch, rows, columns]`, of synthetic images.
 
     Returns:
         Scalar, from 0.
@@ -26,7 +26,7 @@ def discriminator_real_loss(real_logits):
     `mean(softplus(-D(x)))`.
 
     Args:
-        real_logits: `[batch]` or `[batch, rows, columns]`, the discriminator on real images.
+        real_logits: `[batch]` or `[batch, rows, columns]`, of real images.
 
     Returns:
         Scalar, from 0.
@@ -40,7 +40,7 @@ def discriminator_synthetic_loss(synthetic_logits):
     `mean(softplus(D(G)))`.
 
     Args:
-        synthetic_logits: `[batch]` or `[batch, rows, columns]`, the discriminator on synthetic images.
+        synthetic_logits: `[batch]` or `[batch, rows, columns]`, of synthetic images.
 
     Returns:
         Scalar, from 0.
