@@ -29,11 +29,11 @@ def connected_components(mask, connectivity: int = 4):
 
 @tf.function(jit_compile=True, autograph=False)
 def _label(mask, connectivity):
-    """Compiled: half the time on a CPU, and on a GPU TensorFlow alone counts on the CPU.
+    """Compiled: half the CPU time, and hardly more for a shape that needs many rounds.
 
-    Measured on two busy cores, milliseconds of CPU time for keep_large_components and fill_holes
-    of four bodies (noise, spirals) of 256x256: 29 (31, 31) so, 68 (71, 82) without compilation,
-    19 (41, 71) without it on lists of the runs there are, which XLA cannot have.
+    Measured on two busy cores, least milliseconds of CPU time for keep_large_components and
+    fill_holes of four bodies (noise, spirals) of 256x256: 32 (33, 32) so, 68 (71, 82) without
+    compilation, 19 (42, 63) without it on lists of the runs there are, which XLA got wrong.
     """
     # A column and a row of background between what follows one another in memory.
     padded = tf.pad(mask, [[0, 0], [0, 1], [0, 1]])
