@@ -21,7 +21,7 @@ NUM_SUBJECTS = 4
 
 
 def phantom_overrides(name: str, folder: Path) -> list[str]:
-    """Draw the volumes of a phantom study, if they are not there, and say where they are.
+    """Draw the volumes of a phantom study, if they are not there, and name their experiment.
 
     Args:
         name: One of `PHANTOMS`.
@@ -50,4 +50,9 @@ def phantom_overrides(name: str, folder: Path) -> list[str]:
         )
         entries = [entry.model_dump(mode="json", exclude_defaults=True) for entry in subjects]
         write_manifest(manifest, entries)
-    return [f"data.root={data}", f"data.manifest={manifest}", f"data.cache_dir={folder / 'cache'}"]
+    return [
+        f"name={name}",
+        f"data.root={data}",
+        f"data.manifest={manifest}",
+        f"data.cache_dir={folder / 'cache'}",
+    ]

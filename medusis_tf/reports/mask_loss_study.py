@@ -108,7 +108,8 @@ def study_plot(rows: Sequence[StudyRow]) -> np.ndarray:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    names = list(rows[0].figures)
+    # PSNR says what SSIM says, and the true image has none.
+    names = [name for name in rows[0].figures if name != "psnr"]
     lines = -(-len(names) // _COLUMNS)
     figure = Figure(figsize=(4.2 * _COLUMNS, 3.0 * lines), dpi=_DPI, layout="constrained")
     canvas = FigureCanvasAgg(figure)
