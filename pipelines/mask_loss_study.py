@@ -85,6 +85,7 @@ def mask_loss_study(
         for mask in MASKS:
             _run(config, changes, out, seed, mask, steps, segmenter)
             rows += [_row(out, seed, mask, count) for count in counts]
+            _check_figures(out, rows)
             # After every run, so that a long study can be looked at while it goes on.
             _report(out, experiment, rows, counts)
     logger.info("%s", study_table(rows))
@@ -144,6 +145,15 @@ def _phantom_segmenter(config: Path, changes: list[str], out: Path) -> Path:
 def _row(out: Path, seed: int, mask: Literal["off", "on"], steps: int) -> StudyRow:
     path = evaluation_path(_run_dir(out, seed, mask), steps)
     return read_row(json.loads(path.read_text(encoding="utf-8")), seed, mask, steps)
+
+
+def _check_figures(out: Path, rows: list[StudyRow]) -> None:
+    for row in rows:
+        if row.figures.keys() != rows[0].figures.keys():
+            raise UserError(
+                f"the runs in {out} were evaluated differently: some with --segmenter, some "
+                "without. Give another --out, or remove the evaluations to make anew."
+            )
 
 
 def _report(

@@ -72,6 +72,17 @@ def test_what_is_finished_is_not_repeated(commands, tmp_path):
     assert [values(line)["name"] for line in commands[2:]] == ["seed_0_mask_on"]
 
 
+def test_evaluations_with_a_judge_and_without_are_not_mixed(commands, tmp_path):
+    arguments = ["--config", THIGH, "--seeds", "0", "--out", tmp_path, "--steps", "10"]
+    run_command(study.mask_loss_study, *arguments, "data.root=x")
+    path = evaluation_path(tmp_path / "runs" / "seed_0_mask_on", 10)
+    content = json.loads(path.read_text())
+    for method in content["methods"]:
+        method["mean"]["class_dice"] = {"fat": 0.5}
+    path.write_text(json.dumps(content))
+    assert "evaluated differently" in user_error(study.mask_loss_study, *arguments, "data.root=x")
+
+
 def test_phantoms_bring_their_volumes_and_a_judge_of_their_own(commands, tmp_path, monkeypatch):
     monkeypatch.setattr(study, "_phantom_segmenter", lambda *_: Path("drawn.weights.h5"))
     arguments = ["--phantom", "thin_fat", "--seeds", "0", "--steps", "10", "--out", tmp_path]
