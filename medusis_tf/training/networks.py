@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import keras
-import tensorflow as tf
 
 from medusis_tf.config.experiment import ExperimentConfig
 
@@ -13,11 +12,7 @@ def build_generator(config: ExperimentConfig, synchronized: bool) -> keras.Model
     """The generator of an experiment, with all its weights."""
     data = config.data
     with dtype_policy(config.training.precision):
-        generator = config.generator.build(data.num_classes, data.image_channels, synchronized)
-    one_hot = tf.zeros([1, *data.image_size, data.num_classes])
-    shape = generator.noise_shape
-    generator(one_hot, None if shape is None else tf.zeros([1, *shape]))
-    return generator
+        return config.generator.build(data.num_classes, data.image_channels, synchronized)
 
 
 @contextmanager
