@@ -121,7 +121,7 @@ def test_what_keeps_a_line_from_making_an_outline():
 
 
 def test_dark_structures_inside_are_filled_or_left_out():
-    body, bone = disk(24), disk(6)
+    body, bone = disk(24), disk(5)
     image = picture(body & ~bone)
     assert loss_of(image, body) < 0.015
     assert loss_of(image, body, largest_hole=0) > 0.8 * np.mean(bone)
