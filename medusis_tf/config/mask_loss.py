@@ -61,8 +61,9 @@ class MaskLossConfig(Section):
     `least_component`: components smaller than this part of the largest are not body.
     `largest_hole`: dark structures inside the body are filled up to this share of the body, and
     where they lie `hole_depth` pixels below the label map's outline; otherwise a thin bright line
-    would do for an outline, as was seen at 4 pixels. 0 fills none. `left_out`: classes whose pixels do not count, for they
-    are as dark as air and too large, or too near to the outline, to be filled: lung, the skull.
+    would do for an outline, as was seen at 4 pixels. 0 fills none. `left_out`: classes whose
+    pixels do not count, for they are as dark as air and too large, or too near to the outline, to
+    be filled: lung, the skull.
     """
 
     threshold: ThresholdConfig = RealImagesThreshold()

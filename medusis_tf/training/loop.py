@@ -14,6 +14,7 @@ from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.config.mask_loss import RealImagesThreshold
 from medusis_tf.data.air_threshold import air_threshold
 from medusis_tf.data.dataset import training_batches
+from medusis_tf.data.pairing import paired_subjects
 from medusis_tf.data.shards import Shards
 from medusis_tf.errors import UserError
 from medusis_tf.training.checkpoints import Checkpoints
@@ -89,6 +90,11 @@ class TrainingLoop:
         interruption: Interruption,
     ) -> None:
         training = self.config.training
+        if pairs := paired_subjects(self.config, self.shards):
+            names = ", ".join(entry.subject for entry in pairs)
+            logger.info(
+                "%s: %d subjects are pairs: %s", self.config.data.pairing, len(pairs), names
+            )
         batches = iter(self._batches(start))
         panel = TrainingPanel(self.config, self.shards)
         interval = _Interval(training.batch_size)

@@ -38,7 +38,14 @@ def experiment(volumes, name, **training):
             "subjects": subjects,
             "field_of_view_mm": [80, 80],
         },
-        training={"log_interval": 2, "panel_interval": 6, "checkpoint_interval": 3, **training},
+        loss_weights={"real_segmentation": 0.1},
+        training={
+            "real_segmentation": "consistency",
+            "log_interval": 2,
+            "panel_interval": 6,
+            "checkpoint_interval": 3,
+            **training,
+        },
     )
 
 
@@ -51,7 +58,13 @@ def make_loop(config, resume=False):
 
 def everything(loop):
     model = loop.model
-    networks = (model.generator, model.ema_generator, model.segmenter, model.discriminator)
+    networks = (
+        model.generator,
+        model.ema_generator,
+        model.segmenter,
+        model.ema_segmenter,
+        model.discriminator,
+    )
     optimizers = (
         model.generator_optimizer,
         model.segmenter_optimizer,
@@ -103,7 +116,8 @@ def test_metrics_name_every_loss_and_survive_a_resume_without_gaps_or_doubles(
     lines = (uninterrupted.config.run_dir / "metrics.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
     assert [record["step"] for record in records] == [2, 4, 6]
-    losses = {"adversarial", "segmentation", "discriminator_real", "discriminator_synthetic", "r1"}
+    losses = {"adversarial", "segmentation", "mask", "real_segmentation"}
+    losses |= {"discriminator_real", "discriminator_synthetic", "r1"}
     for record in records:
         assert {f"losses/{name}" for name in losses} < set(record)
         assert record["learning_rate/discriminator"] > 0
