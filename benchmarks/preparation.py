@@ -1,6 +1,6 @@
 """How fast volumes become slices, beside plain decompression, and in how much memory.
 
-    python -m benchmarks.prepare [--data ../shared/data] [--size 256] [--json FILE]
+    python -m benchmarks.preparation [--data ../shared/data] [--size 256] [--json FILE]
 
 `python -m medusis_tf.prepare --jobs 1` runs on made volumes of 512x512x800 voxels (an int16 image,
 a uint8 label map, a subject with both), and on real ones if `--data` names the folder of them: the
