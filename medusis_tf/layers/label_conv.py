@@ -64,11 +64,63 @@ class LabelConv2D(keras.layers.Layer):
         response = ops.conv(small_noise, noise_kernel, padding="same")
         return label_response + _stretch(response + self.bias, height, width)
 
+    def respond(self, neighbourhoods, batch, noise=None):
+        """Convolve, once for every neighbourhood that there is.
+
+        Args:
+            neighbourhoods: `LabelNeighbourhoods` of a batch of label maps.
+            batch: Number of label maps.
+            noise: As in a call.
+
+        Returns:
+            The responses within every image's classes, `[batch * num_classes, filters]`, and at
+            every mixed 3x3 neighbourhood, `[mixed_3x3, filters]`.
+        """
+        kernel = ops.convert_to_tensor(self.kernel)
+        kernel = tf.reshape(kernel, [9, kernel.shape[2], self.filters])
+        noise_kernel, label_kernel = kernel[:, : self.noise_dim], kernel[:, self.noise_dim :]
+        num_classes = label_kernel.shape[1]
+        if noise is not None and len(noise.shape) == 3:
+            kernels = label_kernel + tf.einsum("bkz,tzf->btkf", noise, noise_kernel)
+            uniform = tf.reshape(tf.reduce_sum(kernels, axis=1), [-1, self.filters])
+            mixed = _pick_each(neighbourhoods, kernels)
+            return uniform + self.bias, mixed + self.bias
+        uniform = tf.repeat(tf.reduce_sum(label_kernel, axis=0)[None], batch, axis=0)
+        ones = tf.reshape(
+            tf.one_hot(neighbourhoods.classes, num_classes, dtype=kernel.dtype),
+            [-1, 9 * num_classes],
+        )
+        mixed = tf.matmul(ones, tf.reshape(label_kernel, [9 * num_classes, self.filters]))
+        if noise is not None:
+            response = tf.einsum("bz,tzf->btf", noise, noise_kernel)
+            uniform += tf.reduce_sum(response, axis=1)[:, None]
+            mixed += _add_inside(neighbourhoods, response, num_classes)
+        return tf.reshape(uniform, [-1, self.filters]) + self.bias, mixed + self.bias
+
     def compute_output_shape(self, one_hot_shape, noise_shape=None):
         return (*one_hot_shape[:-1], self.filters)
 
     def get_config(self):
         return {**super().get_config(), "filters": self.filters, "noise_dim": self.noise_dim}
+
+
+def _add_inside(neighbourhoods, response, num_classes):
+    """The sum of an image's `[batch, 9, F]` responses over the pixels that lie in the image."""
+    batch, _, filters = ops.shape(response)
+    is_inside = tf.cast(neighbourhoods.classes < num_classes, response.dtype)
+    of_image = tf.one_hot(neighbourhoods.images, batch, dtype=response.dtype)
+    chosen = tf.reshape(of_image[:, :, None] * is_inside[:, None], [-1, batch * 9])
+    return tf.matmul(chosen, tf.reshape(response, [batch * 9, filters]))
+
+
+def _pick_each(neighbourhoods, kernels):
+    """The sum over nine pixels of the `[batch, 9, K, F]` kernels of their image and class."""
+    batch, _, num_classes, filters = ops.shape(kernels)
+    outside = tf.zeros([batch, 9, 1, filters], kernels.dtype)
+    flat = tf.reshape(tf.concat([kernels, outside], axis=2), [-1, filters])
+    place = neighbourhoods.images[:, None] * 9 + range(9)
+    picked = tf.gather(flat, place * (num_classes + 1) + neighbourhoods.classes)
+    return tf.reduce_sum(picked, axis=1)
 
 
 def _convolve_each(one_hot, kernels):

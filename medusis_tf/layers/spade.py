@@ -1,8 +1,10 @@
 """Spatially adaptive normalisation."""
 
 import keras
+import tensorflow as tf
 from keras import ops
 
+from medusis_tf.layers.batch_statistics import BatchStatistics
 from medusis_tf.layers.initializers import xavier_normal
 from medusis_tf.layers.label_conv import LabelConv2D
 
@@ -13,6 +15,12 @@ class SPADE(keras.layers.Layer):
 
     `normalized * (1 + gamma) + beta`, where gamma and beta are convolved from the labels and
     the noise, and differ from pixel to pixel.
+
+    Inside an organ gamma and beta are the same at all pixels. Given the map's
+    `label_neighbourhoods`, they are computed once for every class of an image and for every pixel
+    within two of a border, and then dealt out: the same values, but for rounding. On label maps of
+    the abdomen of 256x256 and 128x128 pixels a sixth and a third of the pixels lie so near to a
+    border.
 
     Args:
         hidden_channels: Channels of the shared first convolution.
@@ -27,14 +35,7 @@ class SPADE(keras.layers.Layer):
         self.hidden_channels = hidden_channels
         self.noise_dim = noise_dim
         self.synchronized = synchronized
-        self.normalization = keras.layers.BatchNormalization(
-            momentum=0.9,
-            epsilon=1e-5,
-            center=False,
-            scale=False,
-            synchronized=synchronized,
-            dtype=self.dtype_policy,
-        )
+        self.normalization = BatchStatistics(synchronized, dtype=self.dtype_policy)
         self.shared = LabelConv2D(hidden_channels, noise_dim, dtype=self.dtype_policy)
 
     def build(self, features_shape, one_hot_shape, noise_shape=None):
@@ -47,7 +48,7 @@ class SPADE(keras.layers.Layer):
         self.to_gamma.build(hidden_shape)
         self.to_beta.build(hidden_shape)
 
-    def call(self, features, one_hot, noise=None, training=False):
+    def call(self, features, one_hot, noise=None, training=False, neighbourhoods=None):
         """Normalise and modulate.
 
         Args:
@@ -55,13 +56,26 @@ class SPADE(keras.layers.Layer):
             one_hot: `[batch, height, width, num_classes]`.
             noise: `[batch, noise_dim]`, `[batch, num_classes, noise_dim]`, or None without noise.
             training: Whether to use, and remember, the statistics of this batch.
+            neighbourhoods: Of `one_hot`, from `label_neighbourhoods`; without them gamma and beta
+                are convolved at every pixel.
 
         Returns:
             Same shape as `features`.
         """
-        hidden = ops.relu(self.shared(one_hot, noise))
-        gamma, beta = self.to_gamma(hidden), self.to_beta(hidden)
-        return self.normalization(features, training=training) * (1 + gamma) + beta
+        mean, reciprocal = self.normalization(features, training=training)
+        if neighbourhoods is None:
+            modulation = self._modulate_pixels(one_hot, noise)
+        else:
+            modulation = self._modulate_rows(neighbourhoods, one_hot, noise)
+        gamma, beta = tf.split(tf.cast(modulation, tf.float32), 2, axis=-1)
+        # Normalisation and modulation in one scale and one offset.
+        scale = (1.0 + gamma) * reciprocal
+        folded = tf.concat([scale, beta - mean * scale], axis=-1)
+        folded = tf.cast(folded, features.dtype)
+        if neighbourhoods is not None:
+            folded = tf.gather(folded, neighbourhoods.rows)
+        scale, offset = tf.split(folded, 2, axis=-1)
+        return features * scale + offset
 
     def compute_output_shape(self, features_shape, one_hot_shape, noise_shape=None):
         return features_shape
@@ -73,6 +87,38 @@ class SPADE(keras.layers.Layer):
             "noise_dim": self.noise_dim,
             "synchronized": self.synchronized,
         }
+
+    def _modulate_pixels(self, one_hot, noise):
+        """Gamma and beta of every pixel, `[batch, height, width, 2 * channels]`."""
+        kernel, bias = self._modulation_weights()
+        hidden = ops.relu(self.shared(one_hot, noise))
+        return ops.conv(hidden, kernel, padding="same") + bias
+
+    def _modulate_rows(self, neighbourhoods, one_hot, noise):
+        """Gamma and beta of every image's classes, then of every mixed 5x5 neighbourhood.
+
+        The second convolution multiplies every row of hidden features by its nine matrices; the
+        rows that a pixel sees are then nine to pick and add up.
+        """
+        kernel, bias = self._modulation_weights()
+        channels = kernel.shape[-1]
+        uniform, mixed = self.shared.respond(neighbourhoods, tf.shape(one_hot)[0], noise)
+        hidden = ops.relu(tf.concat([uniform, mixed], axis=0))
+        outside = tf.zeros_like(hidden[:1])
+        nine = tf.reshape(kernel, [9, self.hidden_channels, channels])
+        nine = tf.reshape(tf.transpose(nine, [1, 0, 2]), [self.hidden_channels, 9 * channels])
+        products = tf.matmul(tf.concat([outside, hidden], axis=0), nine)
+        products = tf.reshape(products, [-1, 9, channels])
+        inside = tf.reduce_sum(products[1 : 1 + tf.shape(uniform)[0]], axis=1)
+        picked = tf.gather(tf.reshape(products, [-1, channels]), neighbourhoods.taps * 9 + range(9))
+        return tf.concat([inside, tf.reduce_sum(picked, axis=1)], axis=0) + bias
+
+    def _modulation_weights(self):
+        """Kernel and bias of gamma and beta side by side: one convolution reads its input once."""
+        convs = (self.to_gamma, self.to_beta)
+        kernel = ops.concatenate([ops.convert_to_tensor(conv.kernel) for conv in convs], axis=-1)
+        bias = ops.concatenate([ops.convert_to_tensor(conv.bias) for conv in convs], axis=-1)
+        return kernel, bias
 
     def _modulation_conv(self, channels, name):
         return keras.layers.Conv2D(

@@ -17,6 +17,7 @@ class SPADEBlock(ConditionalBlock):
         spade_channels: Hidden channels of every SPADE.
         noise_dim: Length of the noise vector; 0 for none.
         synchronized: Whether batch statistics are taken over all replicas.
+        sparse: See `ConditionalBlock`.
 
     You only need adversarial supervision (OASIS), https://arxiv.org/abs/2012.04781
     """
@@ -55,14 +56,18 @@ class SPADEBlock(ConditionalBlock):
         Returns:
             `[batch, height, width, filters]`.
         """
+        neighbourhoods = self._neighbourhoods(one_hot)
+
+        def modulate(norm, features):
+            return norm(features, one_hot, noise, training=training, neighbourhoods=neighbourhoods)
+
         shortcut = features
         if self.has_shortcut:
-            normalized = self.norm_shortcut(features, one_hot, noise, training=training)
+            normalized = modulate(self.norm_shortcut, features)
             shortcut = self.conv_shortcut(normalized, training=training)
 
-        residual = _activate(self.norm_0(features, one_hot, noise, training=training))
-        residual = self.conv_0(residual, training=training)
-        residual = _activate(self.norm_1(residual, one_hot, noise, training=training))
+        residual = self.conv_0(_activate(modulate(self.norm_0, features)), training=training)
+        residual = _activate(modulate(self.norm_1, residual))
         return shortcut + self.conv_1(residual, training=training)
 
     def compute_output_shape(self, features_shape, one_hot_shape, noise_shape=None):

@@ -20,6 +20,7 @@ class WaveletBlock(ConditionalBlock):
         spade_channels: Hidden channels of every SPADE.
         noise_dim: Length of the noise vector; 0 for none.
         synchronized: Whether batch statistics are taken over all replicas.
+        sparse: See `ConditionalBlock`.
 
     Wavelet-based unsupervised label-to-image translation, https://arxiv.org/abs/2305.09647
     """
@@ -58,8 +59,11 @@ class WaveletBlock(ConditionalBlock):
             The skip and the residual, both `[batch, height, width, filters]`.
         """
 
+        neighbourhoods = self._neighbourhoods(one_hot)
+
         def modulate(norm, bands):
-            image = norm(haar_synthesis(bands), one_hot, noise, training=training)
+            image = haar_synthesis(bands)
+            image = norm(image, one_hot, noise, training=training, neighbourhoods=neighbourhoods)
             return ops.leaky_relu(haar_analysis(image), negative_slope=0.2)
 
         skip = self.conv_shortcut(bands, training=training) if self.has_shortcut else bands

@@ -21,6 +21,8 @@ class ConditionalGenerator(keras.Model):
         synchronized: Whether batch statistics are taken over all replicas.
         class_noise: Whether every class of an image has a noise vector of its own, which its
             pixels get; else one vector serves all pixels.
+        sparse: Whether every SPADE works on the label map's distinct neighbourhoods instead of on
+            every pixel: the same, faster on CPU.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class ConditionalGenerator(keras.Model):
         spade_channels=128,
         synchronized=False,
         class_noise=False,
+        sparse=True,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -44,6 +47,7 @@ class ConditionalGenerator(keras.Model):
         self.spade_channels = spade_channels
         self.synchronized = synchronized
         self.class_noise = class_noise
+        self.sparse = sparse
         if class_noise and noise_dim == 0:
             raise ValueError(
                 "class_noise needs noise. Received: noise_dim=0. Give a noise_dim of 1 or more."
@@ -73,6 +77,7 @@ class ConditionalGenerator(keras.Model):
             "spade_channels": self.spade_channels,
             "synchronized": self.synchronized,
             "class_noise": self.class_noise,
+            "sparse": self.sparse,
         }
 
     def _stem(self, filters):
@@ -85,6 +90,7 @@ class ConditionalGenerator(keras.Model):
                 self.spade_channels,
                 self.noise_dim,
                 self.synchronized,
+                self.sparse,
                 name=f"block_{index}",
                 dtype=self.dtype_policy,
             )
