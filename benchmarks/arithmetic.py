@@ -1,0 +1,157 @@
+"""Multiply-adds that networks need, counted from their convolution and dense layers.
+
+Two prices of a layer. `plain`: its formula, kernel times output pixels, as published code runs it.
+`needed`: the same where no exact and cheaper formula is known, else that one's price:
+
+- Convolutions of one-hot label maps and of noise that is constant over the image cost nothing:
+  sums of a few kernel rows.
+- SPADE's gamma and beta cost a 3x3 convolution at pixels whose 5x5 neighbourhood holds several
+  classes (padding counts as one), and one row for each class of an image elsewhere. So they depend
+  on the label maps.
+- A 3x3 convolution with 2x2 mean pooling behind it, or with nearest doubling before it, is a 4x4
+  kernel: 16 taps for a pixel of the lower resolution instead of 36.
+
+Not counted: Haar transforms, blurs, normalisations, activations, spectral norms, losses,
+optimizers. They are needed too, so a machine that reaches 100 % of its peak in the convolutions
+stays below 100 % here.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from benchmarks.label_maps import has_mixed_neighbourhood
+
+_FOLDED = 16 / 36
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Multiply-adds of one layer's forward pass over one image, at either price.
+
+    `reads` says whether a gradient by the input is ever asked for: always of `features`, of the
+    `image` for some losses, never of `labels`.
+    """
+
+    name: str
+    plain: float
+    needed: float
+    reads: Literal["features", "image", "labels"] = "features"
+
+
+def count(
+    layers: Sequence[Layer],
+    price: str = "needed",
+    forward: int = 1,
+    by_input: int = 0,
+    by_weights: int = 0,
+    image_gradient: bool = False,
+) -> float:
+    """Multiply-adds of passes over one image.
+
+    Args:
+        layers: Of one network.
+        price: `needed` or `plain`.
+        forward: Forward passes.
+        by_input: Gradients by the layers' inputs, which cost as much each.
+        by_weights: Gradients by the weights, as much again.
+        image_gradient: Whether the gradient reaches the image.
+    """
+    total = 0.0
+    for layer in layers:
+        has_gradient = layer.reads == "features" or (layer.reads == "image" and image_gradient)
+        passes = forward + by_weights + by_input * has_gradient
+        total += passes * getattr(layer, price)
+    return total
+
+
+def generator_layers(generator: Any, label_maps: np.ndarray) -> list[Layer]:
+    """The layers of a wavelet or OASIS generator, priced on label maps `[batch, rows, columns]`."""
+    is_wavelet = hasattr(generator, "to_bands")
+    layers = [_conv(generator.stem, _pixels(label_maps, generator.stride), reads="labels", needed=0)]
+    for index, block in enumerate(generator.blocks):
+        pixels = _pixels(label_maps, generator.stride) * 4**index
+        label_stride = generator.stride // 2 ** (index + is_wavelet)
+        maps = label_maps[:, ::label_stride, ::label_stride]
+        convs = [(block.conv_0, "norm_0"), (block.conv_1, "norm_1")]
+        if block.has_shortcut:
+            convs.append((block.conv_shortcut, None if is_wavelet else "norm_shortcut"))
+        for conv, norm in convs:
+            layers.append(_conv(conv, pixels, block.name))
+            if norm is not None:
+                channels = conv.kernel.shape[2] // (4 if is_wavelet else 1)
+                layers += _spade(generator, maps, channels, f"{block.name}/{norm}")
+    last = generator.to_bands if is_wavelet else generator.to_image
+    return [*layers, _conv(last, pixels)]
+
+
+def _spade(generator: Any, maps: np.ndarray, channels: int, name: str) -> list[Layer]:
+    """The first convolution of a SPADE, of labels and noise, and gamma and beta."""
+    hidden = generator.spade_channels
+    pixels = math.prod(maps.shape[1:])
+    inputs = generator.noise_dim + generator.num_classes
+    one_tap = hidden * 2 * channels
+    mixed = has_mixed_neighbourhood(maps)
+    rows_of_classes = sum(
+        len(np.unique(labels[~where])) for labels, where in zip(maps, mixed, strict=True)
+    )
+    needed = one_tap * (9 * mixed.sum() + rows_of_classes) / len(maps)
+    return [
+        Layer(f"{name}/shared", 9.0 * pixels * inputs * hidden, 0.0, "labels"),
+        Layer(f"{name}/gamma_beta", 9.0 * pixels * one_tap, float(needed)),
+    ]
+
+
+def segmenter_layers(segmenter: Any, size: tuple[int, int]) -> list[Layer]:
+    """The layers of the U-Net on images of a size."""
+    layers = []
+    for index, block in enumerate(segmenter.encoder):
+        pixels = math.prod(size) // 4**index
+        reads = "image" if index == 0 else "features"
+        layers.append(_conv(block.conv_1, pixels, block.name, reads))
+        layers.append(_conv(block.conv_2, pixels, block.name, needed=_FOLDED))
+        layers += _shortcut(block, pixels // 4, reads)
+    for index, block in enumerate(segmenter.decoder):
+        pixels = math.prod(size) // 4 ** (segmenter.num_levels - 1 - index)
+        layers.append(_conv(block.conv_1, pixels, block.name, needed=_FOLDED))
+        layers.append(_conv(block.conv_2, pixels, block.name))
+        layers += _shortcut(block, pixels // 4)
+    return [*layers, _conv(segmenter.to_logits, math.prod(size))]
+
+
+def _shortcut(block: Any, pixels: int, reads: str = "features") -> list[Layer]:
+    """A 1x1 convolution, at the lower resolution; plain formulas have it at the higher one."""
+    if not block.has_shortcut:
+        return []
+    layer = _conv(block.conv_shortcut, pixels, block.name, reads)
+    plain = layer.plain if reads == "image" else 4 * layer.plain
+    return [Layer(layer.name, plain, layer.needed, layer.reads)]
+
+
+def discriminator_layers(discriminator: Any) -> list[Layer]:
+    """The layers of the wavelet discriminator on images of its own size."""
+    pixels = math.prod(discriminator.image_size) // 4
+    layers = []
+    for index, from_bands in enumerate(discriminator.from_bands):
+        layers.append(_conv(from_bands, pixels // 4**index, reads="image"))
+    for index, block in enumerate(discriminator.blocks):
+        layers.append(_conv(block.conv_1, pixels // 4**index, block.name))
+        layers.append(_conv(block.conv_2, pixels // 4 ** (index + 1), block.name))
+    final_pixels = pixels // 4 ** len(discriminator.blocks)
+    layers.append(_conv(discriminator.final_conv, final_pixels))
+    return [*layers, _conv(discriminator.hidden, 1), _conv(discriminator.to_logit, 1)]
+
+
+def _conv(
+    layer: Any, pixels: int, block: str = "", reads: Any = "features", needed: float = 1
+) -> Layer:
+    """A convolution with so many output pixels, or a dense layer; `needed` is a share of plain."""
+    plain = float(pixels * math.prod(layer.kernel.shape))
+    return Layer(f"{block}/{layer.name}" if block else layer.name, plain, needed * plain, reads)
+
+
+def _pixels(label_maps: np.ndarray, stride: int) -> int:
+    return math.prod(length // stride for length in label_maps.shape[1:])

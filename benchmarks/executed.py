@@ -1,0 +1,171 @@
+"""Operations that a compiled function really executes: its convolutions and matrix products.
+
+TensorFlow prunes what nothing reads, and some shapes are known only when the function runs. So the
+function is traced inside another one that also returns the unknown shapes, and is run once under
+the profiler, which tells what was executed.
+
+Not counted: operations inside loops and other nested functions (`unknown` says how many matrix
+products and convolutions were executed without a known shape), and whatever is neither a
+convolution nor a matrix product.
+"""
+
+import math
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CONVOLUTIONS = ("Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter")
+PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3")
+# oneDNN and grappler replace operations by others of the same name in the graph.
+_PREFIXES = ("_MklNative", "_MklFused", "_Mkl", "_Fused", "_NativeFused")
+_DEPTHWISE = (
+    "DepthwiseConv2dNative",
+    "DepthwiseConv2dNativeBackpropInput",
+    "DepthwiseConv2dNativeBackpropFilter",
+)
+
+
+@dataclass(frozen=True)
+class Executed:
+    """Multiply-adds of one run; `unknown` operations are left out."""
+
+    convolutions: float
+    products: float
+    unknown: int
+
+    @property
+    def total(self) -> float:
+        """Both kinds."""
+        return self.convolutions + self.products
+
+
+def executed(function: Callable[..., Any], *arguments: Any) -> Executed:
+    """Run a function once, or twice, and count.
+
+    Args:
+        function: What `tf.function` can trace, of tensors, to tensors.
+        *arguments: Its arguments.
+    """
+    import tensorflow as tf
+
+    static: dict[str, tuple[str, list[Any]]] = {}
+
+    @tf.function(autograph=False)
+    def counted(*values: Any) -> Any:
+        result = function(*values)
+        operations = [
+            operation
+            for operation in _alive(tf.nest.flatten(result), tf.compat.v1.get_default_graph())
+            if operation.type in CONVOLUTIONS + PRODUCTS + _DEPTHWISE
+        ]
+        dynamic = {}
+        for operation in operations:
+            static[operation.name] = (operation.type, _attributes(operation))
+            dynamic[operation.name] = [
+                tf.shape(tensor, tf.int64)
+                for tensor in (*_measured_inputs(operation), operation.outputs[0])
+            ]
+        return result, dynamic
+
+    _, shapes = counted(*arguments)
+    runs = _executions(lambda: tf.nest.map_structure(_read, counted(*arguments)))
+    counts = {"convolutions": 0.0, "products": 0.0}
+    unknown = 0
+    for (name, kind), times in runs.items():
+        if name not in static:
+            unknown += times
+            continue
+        values = [tuple(shape.numpy().tolist()) for shape in shapes[name]]
+        key = "products" if kind in PRODUCTS else "convolutions"
+        counts[key] += times * _multiply_adds(*static[name], values)
+    return Executed(**counts, unknown=unknown)
+
+
+def _multiply_adds(kind: str, attributes: Any, shapes: list[Any]) -> float:
+    """Of one operation; `shapes` are those of what `_measured_inputs` returns, and the output."""
+    *inputs, output = shapes
+    if kind in PRODUCTS:
+        (first,) = inputs
+        inner = first[-2] if attributes else first[-1]
+        return float(math.prod(output) * inner)
+    if kind.endswith("BackpropInput"):
+        kernel, above = inputs
+    elif kind.endswith("BackpropFilter"):
+        kernel, above = output, inputs[0]
+    else:
+        kernel, above = inputs[0], output
+    taps = kernel[0] * kernel[1] * (1 if kind in _DEPTHWISE else kernel[2])
+    return float(math.prod(above) * taps)
+
+
+def _measured_inputs(operation: Any) -> list[Any]:
+    """The inputs that tell, with the output, the size of an operation."""
+    kind = operation.type
+    if kind in PRODUCTS:
+        return [operation.inputs[0]]
+    if kind.endswith("BackpropInput"):
+        return [operation.inputs[1], operation.inputs[2]]
+    if kind.endswith("BackpropFilter"):
+        return [operation.inputs[2]]
+    return [operation.inputs[1]]
+
+
+def _attributes(operation: Any) -> Any:
+    """Whether a product's first matrix is transposed."""
+    for name in ("transpose_a", "adj_x"):
+        if name in operation.node_def.attr:
+            return bool(operation.get_attr(name))
+    return False
+
+
+def _alive(results: list[Any], graph: Any) -> list[Any]:
+    """The operations that results or changes of state depend on."""
+    import tensorflow as tf
+
+    waiting = [tensor.op for tensor in results if isinstance(tensor, tf.Tensor)]
+    waiting += [op for op in graph.get_operations() if "Assign" in op.type or "Apply" in op.type]
+    found = {}
+    while waiting:
+        operation = waiting.pop()
+        if operation.name not in found:
+            found[operation.name] = operation
+            waiting += [tensor.op for tensor in operation.inputs]
+            waiting += list(operation.control_inputs)
+    return list(found.values())
+
+
+def _executions(run: Callable[[], Any]) -> Counter[tuple[str, str]]:
+    """How often each convolution and product was executed, by name in the graph and kind."""
+    import tensorflow as tf
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    space = xplane_pb2.XSpace()
+    with tempfile.TemporaryDirectory() as folder:
+        tf.profiler.experimental.start(folder)
+        run()
+        tf.profiler.experimental.stop()
+        (path,) = Path(folder).rglob("*.xplane.pb")
+        space.ParseFromString(path.read_bytes())
+    found: Counter[tuple[str, str]] = Counter()
+    for plane in space.planes:
+        for line in plane.lines:
+            for event in line.events:
+                name, _, kind = plane.event_metadata[event.metadata_id].name.rpartition(":")
+                kind = _plain_kind(kind)
+                if name and kind in CONVOLUTIONS + PRODUCTS + _DEPTHWISE:
+                    found[name, kind] += 1
+    return found
+
+
+def _plain_kind(kind: str) -> str:
+    for prefix in _PREFIXES:
+        if kind.startswith(prefix):
+            return kind.removeprefix(prefix).removesuffix("WithBias")
+    return kind
+
+
+def _read(value: Any) -> Any:
+    return value.numpy() if hasattr(value, "numpy") else value

@@ -1,0 +1,93 @@
+"""The experiments that networks are measured on: thesis-size ones, and that of the thigh."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.label_maps import label_maps_of_file, made_label_maps
+
+REPOSITORY = Path(__file__).parents[1]
+AIR_THRESHOLD = -0.5  # of the made images; the mask loss asks for one
+
+
+def experiment(
+    networks: str = "wavelet",
+    size: int = 256,
+    num_classes: int = 31,
+    batch_size: int = 1,
+    precision: str = "float32",
+    preset: str = "default",
+) -> Any:
+    """The configuration of an experiment.
+
+    Args:
+        networks: `wavelet` or `oasis`, thesis-size without mask loss (the published one has no
+            gradient); `thigh`, those of `configs/thigh_ct_to_mr.yaml`, with it; `tiny_wavelet` or
+            `tiny_oasis`, for tests.
+        size: Rows and columns of a slice.
+        num_classes: Background included.
+        batch_size: Slices of a step.
+        precision: As in `training.precision`.
+        preset: `default` or `thesis`.
+    """
+    from medusis_tf.config.load import validate
+
+    values = _sections(networks)
+    values["preset"] = preset
+    values["training"] = {
+        **values.get("training", {}),
+        "batch_size": batch_size,
+        "precision": precision,
+    }
+    classes = [{"id": i, "name": f"class_{i}", "colour": [i, i, i]} for i in range(num_classes)]
+    values["data"] = {
+        "classes": classes,
+        "image_size": [size, size],
+        "image_channels": 1,
+        "subjects": [
+            {"subject": "a", "split": "train", "label_map": "a.nii.gz"},
+            {"subject": "b", "split": "train", "image": "b.nii.gz"},
+        ],
+    }
+    return validate({"name": "benchmark", **values}, Path("benchmark"))
+
+
+def _sections(networks: str) -> dict[str, Any]:
+    """What is not the same for all experiments."""
+    if networks == "thigh":
+        import yaml
+
+        values = yaml.safe_load((REPOSITORY / "configs" / "thigh_ct_to_mr.yaml").read_text())
+        wanted = ("generator", "discriminator", "segmenter", "loss_weights", "training")
+        return {key: values[key] for key in wanted if key in values}
+    kind, is_tiny = networks.removeprefix("tiny_"), networks.startswith("tiny_")
+    values = {"generator": {"name": kind}, "loss_weights": {"mask": 0.0}}
+    if not is_tiny:
+        return values
+    sizes = {"base_channels": 2, "num_blocks": 3, "spade_channels": 4, "noise_dim": 4}
+    return {
+        **values,
+        "generator": {"name": kind, **sizes},
+        "discriminator": {"base_channels": 4, "max_channels": 8},
+        "segmenter": {"base_channels": 2, "num_levels": 3},
+    }
+
+
+def label_maps(size: int, num_classes: int, batch_size: int, file: str | None) -> np.ndarray:
+    """`[batch_size, size, size]` uint8 of a NIfTI label map, or made without one."""
+    if file:
+        return label_maps_of_file(Path(file), size, num_classes, batch_size)
+    return made_label_maps(size, num_classes, batch_size)
+
+
+def batch(maps: np.ndarray) -> dict[str, Any]:
+    """A training batch: the label maps, their bodies, and white noise for images."""
+    import tensorflow as tf
+
+    image = np.random.default_rng(1).uniform(-1, 1, (*maps.shape, 1)).astype(np.float32)
+    return {
+        "label_map": tf.constant(maps),
+        "body_mask": tf.constant((maps > 0).astype(np.uint8)),
+        "image": tf.constant(image),
+    }
