@@ -4,6 +4,12 @@ import keras
 from keras import ops
 
 from medusis_tf.layers.initializers import xavier_normal
+from medusis_tf.ops.folded_conv import (
+    conv_then_halve,
+    double_then_conv,
+    fold_for_doubling,
+    fold_for_halving,
+)
 
 
 @keras.saving.register_keras_serializable("medusis_tf")
@@ -21,15 +27,23 @@ class SpectralConv2D(keras.layers.Layer):
         filters: Channels of the output.
         kernel_size: Height and width of the kernel.
         use_bias: Whether a bias is added.
+        resample: `"halve"` averages 2x2 cells after the convolution, `"double"` repeats pixels 2x2
+            times before it; a kernel of 3x3 does either in one strided convolution of 4x4.
 
     Spectral normalization for generative adversarial networks, https://arxiv.org/abs/1802.05957
     """
 
-    def __init__(self, filters, kernel_size=3, use_bias=True, **kwargs):
+    def __init__(self, filters, kernel_size=3, use_bias=True, resample=None, **kwargs):
         super().__init__(**kwargs)
         self.filters = filters
         self.kernel_size = kernel_size
         self.use_bias = use_bias
+        self.resample = resample
+        if resample not in (None, "halve", "double") or (resample and kernel_size != 3):
+            raise ValueError(
+                "resample must be None, 'halve' or 'double', the latter with kernel_size=3. "
+                f"Received: resample={resample!r}, kernel_size={kernel_size}."
+            )
 
     def build(self, features_shape):
         size = self.kernel_size
@@ -51,11 +65,16 @@ class SpectralConv2D(keras.layers.Layer):
 
     def call(self, features, training=False):
         kernel = self._normalized_kernel(training)
-        outputs = ops.conv(features, ops.cast(kernel, self.compute_dtype), padding="same")
+        outputs = self._convolve(features, kernel)
         return outputs if self.bias is None else outputs + self.bias
 
     def compute_output_shape(self, features_shape):
-        return (*features_shape[:-1], self.filters)
+        batch, height, width, _ = features_shape
+        if self.resample == "halve":
+            height, width = (length and length // 2 for length in (height, width))
+        if self.resample == "double":
+            height, width = (length and length * 2 for length in (height, width))
+        return (batch, height, width, self.filters)
 
     def get_config(self):
         return {
@@ -63,7 +82,17 @@ class SpectralConv2D(keras.layers.Layer):
             "filters": self.filters,
             "kernel_size": self.kernel_size,
             "use_bias": self.use_bias,
+            "resample": self.resample,
         }
+
+    def _convolve(self, features, kernel):
+        if self.resample == "halve":
+            kernel = ops.cast(fold_for_halving(kernel), self.compute_dtype)
+            return conv_then_halve(features, kernel)
+        if self.resample == "double":
+            kernel = ops.cast(fold_for_doubling(kernel), self.compute_dtype)
+            return double_then_conv(features, kernel)
+        return ops.conv(features, ops.cast(kernel, self.compute_dtype), padding="same")
 
     def _add_direction(self, name, size, initializer):
         return self.add_weight(

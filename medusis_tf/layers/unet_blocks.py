@@ -10,13 +10,16 @@ from medusis_tf.ops.upsample import upsample_nearest
 class _UNetBlock(keras.layers.Layer):
     """Two spectrally normalised convolutions and a 1x1 shortcut where the channels change."""
 
+    resample_1: str | None = None
+    resample_2: str | None = None
+
     def __init__(self, filters, **kwargs):
         super().__init__(**kwargs)
         self.filters = filters
 
     def build(self, features_shape):
-        self.conv_1 = self._conv("conv_1")
-        self.conv_2 = self._conv("conv_2")
+        self.conv_1 = self._conv("conv_1", resample=self.resample_1)
+        self.conv_2 = self._conv("conv_2", resample=self.resample_2)
         self.conv_1.build(features_shape)
         self.conv_2.build((*features_shape[:-1], self.filters))
         self.has_shortcut = features_shape[-1] != self.filters
@@ -45,6 +48,8 @@ class EncoderBlock(_UNetBlock):
     You only need adversarial supervision (OASIS), https://arxiv.org/abs/2012.04781
     """
 
+    resample_2 = "halve"
+
     def __init__(self, filters, activate_first=True, **kwargs):
         super().__init__(filters, **kwargs)
         self.activate_first = activate_first
@@ -54,7 +59,7 @@ class EncoderBlock(_UNetBlock):
         residual = _activate(self.conv_1(residual, training=training))
         residual = self.conv_2(residual, training=training)
         # A 1x1 convolution and pooling can change places: pooled first, it costs a quarter.
-        return self._shortcut(_halve(features), training) + _halve(residual)
+        return self._shortcut(_halve(features), training) + residual
 
     def compute_output_shape(self, features_shape):
         batch, height, width, _ = features_shape
@@ -75,9 +80,10 @@ class DecoderBlock(_UNetBlock):
     You only need adversarial supervision (OASIS), https://arxiv.org/abs/2012.04781
     """
 
+    resample_1 = "double"
+
     def call(self, features, training=False):
-        residual = upsample_nearest(_activate(features))
-        residual = _activate(self.conv_1(residual, training=training))
+        residual = _activate(self.conv_1(_activate(features), training=training))
         residual = self.conv_2(residual, training=training)
         # The 1x1 shortcut before doubling gives the same values at a quarter of the cost.
         return upsample_nearest(self._shortcut(features, training)) + residual
