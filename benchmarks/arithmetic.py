@@ -71,9 +71,11 @@ def count(
 def generator_layers(generator: Any, label_maps: np.ndarray) -> list[Layer]:
     """The layers of a wavelet or OASIS generator, priced on label maps `[batch, rows, columns]`."""
     is_wavelet = hasattr(generator, "to_bands")
-    layers = [_conv(generator.stem, _pixels(label_maps, generator.stride), reads="labels", needed=0)]
+    layers = [
+        _conv(generator.stem, _pixels(label_maps, generator.stride), reads="labels", needed=0)
+    ]
     for index, block in enumerate(generator.blocks):
-        pixels = _pixels(label_maps, generator.stride) * 4**index
+        pixels = first_pixels * 4**index
         label_stride = generator.stride // 2 ** (index + is_wavelet)
         maps = label_maps[:, ::label_stride, ::label_stride]
         convs = [(block.conv_0, "norm_0"), (block.conv_1, "norm_1")]

@@ -46,21 +46,21 @@ def executed(function: Callable[..., Any], *arguments: Any) -> Executed:
     """Run a function once, or twice, and count.
 
     Args:
-        function: What `tf.function` can trace, of tensors, to tensors.
+        function: Of tensors, to tensors; not compiled yet, since nested functions hide their
+            operations.
         *arguments: Its arguments.
     """
     import tensorflow as tf
 
-    static: dict[str, tuple[str, list[Any]]] = {}
+    static: dict[str, tuple[str, Any]] = {}
+    followers: dict[str, str] = {}  # a fused operation has the name of the last one
 
     @tf.function(autograph=False)
     def counted(*values: Any) -> Any:
         result = function(*values)
-        operations = [
-            operation
-            for operation in _alive(tf.nest.flatten(result), tf.compat.v1.get_default_graph())
-            if operation.type in CONVOLUTIONS + PRODUCTS + _DEPTHWISE
-        ]
+        alive = _alive(tf.nest.flatten(result), tf.compat.v1.get_default_graph())
+        operations = [op for op in alive if op.type in CONVOLUTIONS + PRODUCTS + _DEPTHWISE]
+        followers.update({op.name: op.inputs[0].op.name for op in alive if len(op.inputs)})
         dynamic = {}
         for operation in operations:
             static[operation.name] = (operation.type, _attributes(operation))
@@ -74,7 +74,8 @@ def executed(function: Callable[..., Any], *arguments: Any) -> Executed:
     runs = _executions(lambda: tf.nest.map_structure(_read, counted(*arguments)))
     counts = {"convolutions": 0.0, "products": 0.0}
     unknown = 0
-    for (name, kind), times in runs.items():
+    for (executed_name, kind), times in runs.items():
+        name = executed_name if executed_name in static else followers.get(executed_name)
         if name not in static:
             unknown += times
             continue
