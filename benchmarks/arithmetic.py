@@ -71,9 +71,8 @@ def count(
 def generator_layers(generator: Any, label_maps: np.ndarray) -> list[Layer]:
     """The layers of a wavelet or OASIS generator, priced on label maps `[batch, rows, columns]`."""
     is_wavelet = hasattr(generator, "to_bands")
-    layers = [
-        _conv(generator.stem, _pixels(label_maps, generator.stride), reads="labels", needed=0)
-    ]
+    first_pixels = _pixels(label_maps, generator.stride)
+    layers = [_conv(generator.stem, first_pixels, reads="labels", needed=0)]
     for index, block in enumerate(generator.blocks):
         pixels = first_pixels * 4**index
         label_stride = generator.stride // 2 ** (index + is_wavelet)

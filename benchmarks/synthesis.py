@@ -1,0 +1,152 @@
+"""How long a synthesized slice takes, and a volume, and how near that is to the machine's limit.
+
+    python -m benchmarks.synthesis [--generator wavelet oasis] [--batch-size 1 8] \
+        [--precision float32 mixed_bfloat16] [--labels FILE.nii.gz] [--json FILE]
+    python -m benchmarks.synthesis --volume [--generator wavelet] [--slices 200] [--side 512]
+
+Slices go through the endpoint that exported models have, with a new noise in every run:
+`from_noise` of `medusis_tf.serving.signatures`; weights are random. `gflop_needed` and `gflop_done`
+are counted as in `benchmarks.training_step`.
+
+`--volume` exports a randomly initialised generator, and synthesizes a NIfTI volume for a label map
+of 512x512x200 voxels in a process of its own. The model's pixels are as much larger as its slices
+are smaller: volumes of 512x512 are painted in slices of 256x256 and resampled. `seconds` is the
+whole of it, from reading the label map to writing the files; `seconds_per_slice` is of the
+painting, from the first progress report to the last.
+"""
+
+import argparse
+import itertools
+from typing import Any
+
+from benchmarks import published
+from benchmarks.isolation import (
+    add_common_arguments,
+    is_measurement,
+    measure_apart,
+    peak_gigabytes,
+    print_table,
+    write_json,
+)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--generator", nargs="+", default=["wavelet", "oasis"])
+    parser.add_argument("--volume", action="store_true", help="a volume instead of slices")
+    parser.add_argument("--slices", type=int, default=200, help="of the volume")
+    parser.add_argument("--side", type=int, default=512, help="rows and columns of the volume")
+    add_common_arguments(parser)
+    parser.set_defaults(batch_size=[1, 8])
+    arguments = parser.parse_args()
+    columns = {}
+    for networks, precision, batch_size in itertools.product(
+        arguments.generator, arguments.precision, arguments.batch_size
+    ):
+        settings = {
+            "networks": networks,
+            "size": arguments.size,
+            "num_classes": arguments.classes,
+            "batch_size": batch_size,
+            "precision": precision,
+        }
+        title = f"{networks} B={batch_size} {precision}"
+        if arguments.volume:
+            from benchmarks.volume_synthesis import measure_volume
+
+            columns[title] = measure_volume(settings, arguments.slices, arguments.side)
+        else:
+            extra = {"repeats": arguments.repeats, "labels": arguments.labels}
+            columns[title] = measure_apart("benchmarks.synthesis", settings | extra)
+        write_json(arguments.json, columns)
+    print_table(columns)
+
+
+def measure(repeats: int, labels: str | None = None, **settings: Any) -> dict[str, Any]:
+    """All figures of one configuration.
+
+    Args:
+        repeats: Of the endpoint.
+        labels: NIfTI label map, or None for made ones.
+        **settings: Of `benchmarks.thesis_networks.experiment`.
+    """
+    import tensorflow as tf
+
+    from benchmarks.executed import executed
+    from benchmarks.label_maps import boundary_share
+    from benchmarks.roofline import network_roofline
+    from benchmarks.thesis_networks import experiment, label_maps
+    from benchmarks.timing import spreads
+
+    config = experiment(**settings)
+    batch_size = config.training.batch_size
+    maps = label_maps(config.data.image_size[0], config.data.num_classes, batch_size, labels)
+    generator, from_noise = endpoint(config)
+    label_map = tf.constant(maps, tf.int32)
+    noise_shape = (batch_size, *generator.noise_shape)
+    noises = (tf.random.stateless_normal(noise_shape, [0, seed]) for seed in itertools.count())
+    times = spreads({"call": lambda: from_noise(label_map, next(noises))}, repeats)["call"]
+    result: dict[str, Any] = {
+        **settings,
+        "boundary_pixels_percent": 100 * boundary_share(maps),
+        **times.figures("call"),
+        "seconds_per_slice": times.median / batch_size,
+        "slices_per_second": batch_size / times.median,
+        "peak_gigabytes": peak_gigabytes(),
+    }
+    peaks = network_roofline()
+    run = executed(from_noise.python_function, label_map, next(noises))
+    result |= rates(times.median, run, generator, maps, settings["precision"], peaks)
+    if config.data.image_size == (256, 256):
+        result |= compare(settings["networks"], result["seconds_per_slice"], peaks)
+    return result
+
+
+def endpoint(config: Any) -> tuple[Any, Any]:
+    """A randomly initialised generator and the function that an exported one offers."""
+    from medusis_tf.serving.signatures import Endpoints
+    from medusis_tf.training.networks import build_generator
+
+    generator = build_generator(config, synchronized=False)
+    endpoints = Endpoints(
+        generator, config.data.num_classes, generator.noise_shape, generator.stride
+    )
+    return generator, endpoints.from_noise
+
+
+def rates(
+    seconds: float, run: Any, generator: Any, maps: Any, precision: str, peaks: dict[str, float]
+) -> dict[str, float]:
+    """Operations of one call, counted and executed, beside the machine's peaks."""
+    from benchmarks.arithmetic import count, generator_layers
+    from benchmarks.training_step import shares
+
+    layers = generator_layers(generator, maps)
+    needed, plain = (2e-9 * len(maps) * count(layers, price) for price in ("needed", "plain"))
+    done = 2e-9 * run.total
+    return {
+        "gflop_needed": needed,
+        "gflop_done": done,
+        "operations_of_unknown_size": run.unknown,
+        "gflop_plain_formulas": plain,
+        "gflop_per_second_needed": needed / seconds,
+        "gflop_per_second_done": done / seconds,
+        **{f"peak_{name}": rate for name, rate in peaks.items()},
+        **shares(needed, done, seconds, precision, peaks),
+    }
+
+
+def compare(networks: str, seconds: float, peaks: dict[str, float]) -> dict[str, float]:
+    """Beside the published code, whose OASIS figure is the better end of a range."""
+    on_record = {
+        "wavelet": published.WAVELET_SLICE_SECONDS,
+        "oasis": published.OASIS_SLICE_SECONDS[0],
+    }
+    if networks not in on_record:
+        return {}
+    return published.compare(on_record[networks], seconds, peaks["conv_float32"])
+
+
+if __name__ == "__main__" and not is_measurement(measure):
+    main()
