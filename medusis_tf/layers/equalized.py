@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+from medusis_tf.ops.convolve import convolve
+
 
 class _Equalized(keras.layers.Layer):
     """The weights and the activation that the equalised layers share."""
@@ -69,7 +71,10 @@ class EqualizedConv2D(_Equalized):
 
     def call(self, features):
         kernel, bias = self._scaled_weights()
-        outputs = ops.conv(features, kernel, strides=self.strides, padding=self.padding)
+        if self.strides == 1 and self.padding == "same":
+            outputs = convolve(features, kernel)
+        else:
+            outputs = ops.conv(features, kernel, strides=self.strides, padding=self.padding)
         return self._activated(outputs + bias)
 
     def compute_output_shape(self, features_shape):

@@ -1,9 +1,11 @@
 """Convolution whose kernel is divided by its largest singular value."""
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from medusis_tf.layers.initializers import xavier_normal
+from medusis_tf.ops.convolve import convolve
 from medusis_tf.ops.folded_conv import (
     conv_then_halve,
     double_then_conv,
@@ -92,7 +94,7 @@ class SpectralConv2D(keras.layers.Layer):
         if self.resample == "double":
             kernel = ops.cast(fold_for_doubling(kernel), self.compute_dtype)
             return double_then_conv(features, kernel)
-        return ops.conv(features, ops.cast(kernel, self.compute_dtype), padding="same")
+        return convolve(features, ops.cast(kernel, self.compute_dtype))
 
     def _add_direction(self, name, size, initializer):
         return self.add_weight(
@@ -126,7 +128,24 @@ class SpectralConv2D(keras.layers.Layer):
         else:
             image_of_v = ops.matmul(v, matrix)
         sigma = ops.sum(u * image_of_v)
-        return ops.cast(self.kernel, "float32") / sigma
+        return _divide_by_sigma(ops.cast(self.kernel, "float32"), sigma, u, v)
+
+
+@tf.custom_gradient
+def _divide_by_sigma(kernel, sigma, u, v):
+    """`kernel / sigma` with the gradient of `sigma = u' W v` worked in, `u` and `v` constant.
+
+    A kernel may outweigh the features that it sees: this goes over it four times, where the
+    gradients of the single operations do nine times.
+    """
+    normalized = kernel / sigma
+
+    def gradient(upstream):
+        along = tf.tensordot(tf.reshape(upstream, [-1]), tf.reshape(normalized, [-1]), 1)
+        of_sigma = tf.reshape(tf.matmul((v * (along / sigma))[:, None], u[None]), kernel.shape)
+        return upstream * (1.0 / sigma) - of_sigma, None, None, None
+
+    return normalized, gradient
 
 
 def _random_direction(shape, dtype=None):

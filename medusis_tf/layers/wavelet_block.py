@@ -58,7 +58,6 @@ class WaveletBlock(ConditionalBlock):
         Returns:
             The skip and the residual, both `[batch, height, width, filters]`.
         """
-
         neighbourhoods = self._neighbourhoods(one_hot)
 
         def modulate(norm, bands):

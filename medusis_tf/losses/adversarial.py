@@ -63,6 +63,19 @@ def r1_penalty(discriminator, real_images):
 
     Which training methods for GANs do actually converge?, https://arxiv.org/abs/1801.04406
     """
+    return judge_with_r1_penalty(discriminator, real_images)[1]
+
+
+def judge_with_r1_penalty(discriminator, real_images):
+    """Logits and `r1_penalty` of real images, from one forward pass.
+
+    Args:
+        discriminator: As for `r1_penalty`.
+        real_images: `[batch, height, width, channels]` in [-1, 1].
+
+    Returns:
+        The logits and the penalty.
+    """
     real_images = tf.cast(real_images, tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(real_images)
@@ -71,4 +84,4 @@ def r1_penalty(discriminator, real_images):
         per_image = tf.reduce_mean(tf.reshape(logits, [tf.shape(logits)[0], -1]), axis=1)
         total = tf.reduce_sum(per_image)
     gradients = tape.gradient(total, real_images)
-    return tf.reduce_mean(tf.reduce_sum(tf.square(gradients), axis=[1, 2, 3]))
+    return logits, tf.reduce_mean(tf.reduce_sum(tf.square(gradients), axis=[1, 2, 3]))

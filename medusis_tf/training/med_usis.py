@@ -10,6 +10,7 @@ from medusis_tf.losses.adversarial import (
     discriminator_real_loss,
     discriminator_synthetic_loss,
     generator_adversarial_loss,
+    judge_with_r1_penalty,
     r1_penalty,
 )
 from medusis_tf.losses.diversity import diversity_loss
@@ -204,13 +205,12 @@ class MedUSIS(keras.Model):
         self, batch: Batch, synthetic_logits: tf.Tensor, regularize: bool
     ) -> Losses:
         real_image = batch["draws"].translate(batch["image"], Purpose.REAL_TRANSLATION)
-        losses = {
-            "discriminator_real": discriminator_real_loss(self.discriminator(real_image)),
-            "discriminator_synthetic": discriminator_synthetic_loss(synthetic_logits),
-        }
+        losses = {"discriminator_synthetic": discriminator_synthetic_loss(synthetic_logits)}
         if regularize and self.config.training.r1.mode == "as_term":
-            losses["r1"] = r1_penalty(self.discriminator, real_image)
-        return losses
+            real_logits, losses["r1"] = judge_with_r1_penalty(self.discriminator, real_image)
+        else:
+            real_logits = self.discriminator(real_image)
+        return losses | {"discriminator_real": discriminator_real_loss(real_logits)}
 
     def _discriminator_total(self, losses: Losses) -> tf.Tensor:
         r1 = self.config.training.r1
