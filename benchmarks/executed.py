@@ -10,9 +10,10 @@ convolution nor a matrix product.
 """
 
 import math
+import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from typing import Any
 CONVOLUTIONS = ("Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter")
 PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3")
 # oneDNN and grappler replace operations by others of the same name in the graph.
-_PREFIXES = ("_MklNative", "_MklFused", "_Mkl", "_Fused", "_NativeFused")
+_REPLACED = re.compile("^_(Mkl)?(Native)?(PadWith)?(Fused)?")
 _DEPTHWISE = (
     "DepthwiseConv2dNative",
     "DepthwiseConv2dNativeBackpropInput",
@@ -75,7 +76,7 @@ def executed(function: Callable[..., Any], *arguments: Any) -> Executed:
     counts = {"convolutions": 0.0, "products": 0.0}
     unknown = 0
     for (executed_name, kind), times in runs.items():
-        name = executed_name if executed_name in static else followers.get(executed_name)
+        name = _origin(executed_name, static, followers)
         if name not in static:
             unknown += times
             continue
@@ -83,6 +84,15 @@ def executed(function: Callable[..., Any], *arguments: Any) -> Executed:
         key = "products" if kind in PRODUCTS else "convolutions"
         counts[key] += times * _multiply_adds(*static[name], values)
     return Executed(**counts, unknown=unknown)
+
+
+def _origin(name: str, known: Mapping[str, Any], followers: Mapping[str, str]) -> str:
+    """The operation that an executed one began with: a convolution, before bias or activation."""
+    for _ in range(3):
+        if name in known:
+            return name
+        name = followers.get(name, "")
+    return name
 
 
 def _multiply_adds(kind: str, attributes: Any, shapes: list[Any]) -> float:
@@ -162,10 +172,7 @@ def _executions(run: Callable[[], Any]) -> Counter[tuple[str, str]]:
 
 
 def _plain_kind(kind: str) -> str:
-    for prefix in _PREFIXES:
-        if kind.startswith(prefix):
-            return kind.removeprefix(prefix).removesuffix("WithBias")
-    return kind
+    return _REPLACED.sub("", kind).removesuffix("WithBias")
 
 
 def _read(value: Any) -> Any:

@@ -88,7 +88,7 @@ def measure(
     maps = label_maps(size, classes, config.training.batch_size, labels)
     start = time.perf_counter()
     model = MedUSIS(config, air_threshold=AIR_THRESHOLD)
-    built = time.perf_counter() - start
+    built = {"build_seconds": time.perf_counter() - start, "built_gigabytes": peak_gigabytes()}
     values = batch(maps)
     shared = share_batch(tf.distribute.get_strategy(), values)
     steps = step_functions(model)
@@ -96,7 +96,7 @@ def measure(
     result: dict[str, Any] = {
         **settings,
         "boundary_pixels_percent": 100 * boundary_share(maps),
-        "build_seconds": built,
+        **built,
         **step_figures(times, config),
         "peak_gigabytes": peak_gigabytes(),
     }
