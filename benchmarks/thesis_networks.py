@@ -31,10 +31,9 @@ def experiment(
         precision: As in `training.precision`.
         preset: `default` or `thesis`.
     """
-    from medusis_tf.config.load import validate
+    from medusis_tf.config.load import merge, validate
 
-    values = _sections(networks)
-    values["preset"] = preset
+    values = merge(_preset(preset), _sections(networks))
     values["training"] = {
         **values.get("training", {}),
         "batch_size": batch_size,
@@ -51,6 +50,14 @@ def experiment(
         ],
     }
     return validate({"name": "benchmark", **values}, Path("benchmark"))
+
+
+def _preset(name: str) -> dict[str, Any]:
+    from medusis_tf.config import load
+
+    if name == "default":
+        return {}
+    return load.read_yaml(Path(load.__file__).parent / "presets" / f"{name}.yaml")
 
 
 def _sections(networks: str) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Counts of multiply-adds against published figures and counts by hand."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,8 @@ from benchmarks.arithmetic import (
     segmenter_layers,
 )
 from benchmarks.label_maps import has_mixed_neighbourhood, made_label_maps
+from benchmarks.step_arithmetic import network_counts, step_counts
+from benchmarks.thesis_networks import experiment
 from medusis_tf.config.networks import (
     OASISGeneratorConfig,
     UNetSegmenterConfig,
@@ -99,3 +103,26 @@ def test_neighbourhoods_are_5_by_5_with_padding():
     expected = np.ones((9, 12), bool)
     expected[2:7, 2:4] = expected[2:7, 8:10] = False
     np.testing.assert_array_equal(has_mixed_neighbourhood(label_map)[0], expected)
+
+
+def test_the_published_schedule_needs_more_than_ours():
+    label_maps = made_label_maps(32, 5, 1)
+    counts = {}
+    for preset in ("default", "thesis"):
+        config = experiment("tiny_wavelet", 32, 5, preset=preset)
+        model = SimpleNamespace(
+            config=config,
+            generator=config.generator.build(5, 1, False),
+            segmenter=config.segmenter.build(5, 1),
+            discriminator=config.discriminator.build((32, 32), 1),
+        )
+        counts[preset] = step_counts(model, label_maps)
+        forward = network_counts(model, label_maps, "needed")
+    difference = {
+        part: counts["thesis"][part] - counts["default"][part] for part in counts["thesis"]
+    }
+    # Two more synthetic images, one judged, one segmented; R1 judges the real ones again.
+    assert difference["generator"] == pytest.approx(2 * forward["generator"])
+    assert difference["discriminator_synthetic"] == pytest.approx(forward["discriminator"])
+    assert difference["r1"] == pytest.approx(forward["discriminator"])
+    assert forward["segmenter"] < difference["segmenter"] < 2 * forward["segmenter"]
