@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from medusis_tf.training.distribution import mirrored
 from medusis_tf.training.ema import ema_decay, update_average
 
 
@@ -24,3 +25,17 @@ def test_weights_are_averaged_and_state_is_copied():
     np.testing.assert_allclose([gamma, beta], 1.0, rtol=1e-6)
     np.testing.assert_array_equal(mean, 5.0)
     np.testing.assert_array_equal(variance, 7.0)
+
+
+def test_large_weights_of_every_replica_are_averaged():
+    strategy = mirrored(["CPU:0", "CPU:1"], on_gpu=False)
+    with strategy.scope():
+        average, other = (
+            keras.Sequential([keras.Input([257]), keras.layers.Dense(256)]) for _ in "ab"
+        )
+    average.set_weights([np.zeros([257, 256]), np.zeros(256)])
+    other.set_weights([np.full([257, 256], 10.0), np.full(256, 5.0)])
+    tf.function(lambda: update_average(average, other, tf.constant(0.9)), autograph=False)()
+    for weight, expected in zip(average.trainable_weights, (1.0, 0.5), strict=True):
+        for copy in strategy.experimental_local_results(weight.value):
+            np.testing.assert_allclose(copy.numpy(), expected, rtol=1e-6)
