@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+)
 
 from medusis_tf.config.section import Section
 
@@ -73,11 +81,9 @@ class AdamConfig(Section):
 
     def build(self, name: str) -> keras.optimizers.Optimizer:
         """The optimizer."""
-        import keras
+        from medusis_tf.training.adam import Adam
 
-        return keras.optimizers.Adam(
-            self.learning_rate, self.beta_1, self.beta_2, self.epsilon, name=name
-        )
+        return Adam(self.learning_rate, self.beta_1, self.beta_2, self.epsilon, name=name)
 
 
 class OptimizersConfig(Section):
@@ -108,6 +114,9 @@ class TrainingConfig(Section):
     `real_segmentation` is what the segmenter learns from real images, if that loss has a weight:
     to be sure (low `entropy`), or `consistency` with its own moving average, which sees them
     without jitter. The thesis trains it on synthetic images only.
+    `profile_steps` FIRST:LAST, as in 10:12, writes where the time of these steps goes to the run's
+    TensorBoard log: both are included, step 1 compiles and tells little, few steps make a file of
+    tens of megabytes. To see it, `pip install xprof` beside TensorBoard.
     """
 
     steps: PositiveInt = 1000
@@ -125,3 +134,24 @@ class TrainingConfig(Section):
     panel_interval: PositiveInt = 500
     checkpoint_interval: PositiveInt = 500
     checkpoints_to_keep: PositiveInt = 2
+    profile_steps: str | None = None
+
+    @property
+    def profile_range(self) -> tuple[int, int] | None:
+        """The first and the last step to profile, both included."""
+        if self.profile_steps is None:
+            return None
+        first, _, last = self.profile_steps.partition(":")
+        return int(first), int(last)
+
+    @field_validator("profile_steps")
+    @classmethod
+    def _check_profile_steps(cls, steps: str | None) -> str | None:
+        if steps is None:
+            return None
+        match = re.fullmatch(r"(\d+):(\d+)", steps, re.ASCII)
+        if match is None or not 1 <= int(match[1]) <= int(match[2]):
+            raise ValueError(
+                f"must be FIRST:LAST, steps counted from 1, as in 10:12. Received: {steps!r}"
+            )
+        return steps

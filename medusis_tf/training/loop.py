@@ -21,6 +21,7 @@ from medusis_tf.training.checkpoints import Checkpoints
 from medusis_tf.training.distribution import distribute, make_strategy, share_batch
 from medusis_tf.training.interruption import Interruption
 from medusis_tf.training.med_usis import MedUSIS
+from medusis_tf.training.profile import StepProfile
 from medusis_tf.training.progress import TrainingProgress
 from medusis_tf.training.records import Records
 from medusis_tf.training.training_panel import TrainingPanel
@@ -71,8 +72,12 @@ class TrainingLoop:
             records.text("config", yaml.safe_dump(self.config.model_dump(mode="json")))
         steps = self.config.training.steps
         try:
-            with Interruption() as interruption, TrainingProgress(start, steps) as progress:
-                self._train(start, records, progress, interruption)
+            with (
+                Interruption() as interruption,
+                StepProfile(self.config.training, records.tensorboard, start) as profile,
+                TrainingProgress(start, steps) as progress,
+            ):
+                self._train(start, records, profile, progress, interruption)
         finally:
             records.close()
         return interruption.signal
@@ -86,6 +91,7 @@ class TrainingLoop:
         self,
         start: int,
         records: Records,
+        profile: StepProfile,
         progress: TrainingProgress,
         interruption: Interruption,
     ) -> None:
@@ -99,7 +105,8 @@ class TrainingLoop:
         panel = TrainingPanel(self.config, self.shards)
         interval = _Interval(training.batch_size)
         for step in range(start + 1, training.steps + 1):
-            losses = self.train_on(next(batches), step)
+            with profile.step(step):
+                losses = self.train_on(next(batches), step)
             interval.add(losses)
             progress.advance()
             is_interrupted = interruption.signal is not None

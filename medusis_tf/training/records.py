@@ -23,7 +23,8 @@ class Records:
         self._panels.mkdir(parents=True, exist_ok=True)
         self._metrics = run_dir / "metrics.jsonl"
         self._drop_after(start)
-        self._writer = tf.summary.create_file_writer(str(run_dir / "tensorboard"))
+        self.tensorboard = run_dir / "tensorboard"
+        self._writer = tf.summary.create_file_writer(str(self.tensorboard))
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Record scalars; a name like `losses/adversarial` groups them in TensorBoard."""

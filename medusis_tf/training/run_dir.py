@@ -22,6 +22,7 @@ FREE_TO_CHANGE = {
     "training.panel_interval",
     "training.checkpoint_interval",
     "training.checkpoints_to_keep",
+    "training.profile_steps",
 }
 
 

@@ -107,6 +107,9 @@ def test_data_root_comes_from_the_environment_unless_given(monkeypatch):
         ("data.flip=true", "data.flip: unknown key"),
         ("data.minimum_foreground=1", "less than 1. Received: 1"),
         ("data.skip_ends=-1", "greater than or equal to 0. Received: -1"),
+        ("training.profile_steps=7", "profile_steps: Input should be a valid string. Received: 7"),
+        ("training.profile_steps=9:8", "FIRST:LAST, .* as in 10:12. Received: '9:8'"),
+        ("training.profile_steps=0:8", "FIRST:LAST, .* Received: '0:8'"),
         ("preset=best", "preset: .*'default' or 'thesis'"),
         ("data=3", "data: "),
     ],
@@ -165,8 +168,12 @@ def test_a_missing_file_and_a_file_that_is_no_yaml_are_named(tmp_path):
 
 
 def test_overrides_nest_and_are_yaml():
-    overrides = ["a.b=1", "a.c=[1, 2]", "d=text", "a.e=1.0e-3"]
-    assert parse_overrides(overrides) == {"a": {"b": 1, "c": [1, 2], "e": 0.001}, "d": "text"}
+    overrides = ["a.b=1", "a.c=[1, 2]", "d=text", "a.e=1.0e-3", "f=10:20"]
+    assert parse_overrides(overrides) == {
+        "a": {"b": 1, "c": [1, 2], "e": 0.001},
+        "d": "text",
+        "f": "10:20",
+    }
     with pytest.raises(UserError, match="'steps'"):
         parse_overrides(["steps"])
 
