@@ -5,9 +5,9 @@ Two prices of a layer. `plain`: its formula, kernel times output pixels, as publ
 
 - Convolutions of one-hot label maps and of noise that is constant over the image cost nothing:
   sums of a few kernel rows.
-- SPADE's gamma and beta cost a 3x3 convolution at pixels whose 5x5 neighbourhood holds several
-  classes (padding counts as one), and one row for each class of an image elsewhere. So they depend
-  on the label maps.
+- SPADE's gamma and beta are a 3x3 convolution of hidden features, which are the same wherever an
+  image has the same 3x3 labels. Each of the different ones is multiplied by the nine taps once, and
+  what comes out is picked and added up. So the price depends on the label maps.
 - A 3x3 convolution with 2x2 mean pooling behind it, or with nearest doubling before it, is a 4x4
   kernel: 16 taps for a pixel of the lower resolution instead of 36.
 
@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from benchmarks.label_maps import has_mixed_neighbourhood
+from benchmarks.label_maps import distinct_neighbourhoods
 
 _FOLDED = 16 / 36
 
@@ -95,14 +95,10 @@ def _spade(generator: Any, maps: np.ndarray, channels: int, name: str) -> list[L
     pixels = math.prod(maps.shape[1:])
     inputs = generator.noise_dim + generator.num_classes
     one_tap = hidden * 2 * channels
-    mixed = has_mixed_neighbourhood(maps)
-    rows_of_classes = sum(
-        len(np.unique(labels[~where])) for labels, where in zip(maps, mixed, strict=True)
-    )
-    needed = one_tap * (9 * mixed.sum() + rows_of_classes) / len(maps)
+    rows = sum(map(distinct_neighbourhoods, maps)) / len(maps)
     return [
         Layer(f"{name}/shared", 9.0 * pixels * inputs * hidden, 0.0, "labels"),
-        Layer(f"{name}/gamma_beta", 9.0 * pixels * one_tap, float(needed)),
+        Layer(f"{name}/gamma_beta", 9.0 * pixels * one_tap, 9.0 * rows * one_tap),
     ]
 
 

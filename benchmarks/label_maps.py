@@ -93,6 +93,16 @@ def has_mixed_neighbourhood(label_maps: np.ndarray) -> np.ndarray:
     return mixed[:, _SPADE_REACH:-_SPADE_REACH, _SPADE_REACH:-_SPADE_REACH]
 
 
+def distinct_neighbourhoods(label_map: np.ndarray) -> int:
+    """How many different 3x3 neighbourhoods one map `[height, width]` has; padding is a class.
+
+    A first 3x3 convolution of the map has so many different responses.
+    """
+    padded = np.pad(label_map.astype(np.int16), 1, constant_values=-1)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3)).reshape(-1, 9)
+    return len(np.unique(np.ascontiguousarray(windows).view("V18")))
+
+
 def boundary_share(label_maps: np.ndarray) -> float:
     """Share of pixels with a mixed neighbourhood, at full resolution."""
     return float(has_mixed_neighbourhood(label_maps).mean())
