@@ -31,28 +31,23 @@ def synthesize(
         int, typer.Option(min=1, help="Volumes to write, OUT_1, OUT_2, ..., of successive seeds.")
     ] = 1,
     preview: Annotated[Path | None, typer.Option(help="PNG file for a few slices.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Slices painted at once.")] = 8,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Slices painted at once: 8 on a GPU, 1 on a CPU if not given."),
+    ] = None,
 ) -> None:
     """Write synthetic MR volumes on the label map's own grid, affine and orientation.
 
     One noise vector serves the whole volume. Beside each volume a JSON file says that it is
     synthetic, and which model, seed and label map made it.
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
     from medusis_tf.reports.panels import write_png
+    from medusis_tf.serving.painting_progress import PaintingProgress
     from medusis_tf.serving.synthesis import SynthesisRequest, synthesize_files
 
     request = SynthesisRequest(model, label_map, out, seed, truncation, samples, batch_size)
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(f"painting {label_map.name}", total=None)
-
-        def show(sample: int, done: int, total: int) -> None:
-            bar.update(task, completed=sample * total + done, total=samples * total)
-
-        picture = synthesize_files(request, show)
+    with PaintingProgress(label_map.name, samples) as progress:
+        picture = synthesize_files(request, progress.report)
     for path in request.outputs:
         logger.info(f"wrote {path}")
     if preview is not None:

@@ -154,15 +154,20 @@ class SliceGrid:
             sampled[part] = sample_linear(scale(values), rows, columns, OUTSIDE_IMAGE)
         return sampled
 
-    def from_slices(self, slices: np.ndarray, fill: float = OUTSIDE_IMAGE) -> np.ndarray:
+    def from_slices(
+        self, slices: np.ndarray, fill: float = OUTSIDE_IMAGE, restore: Scaling | None = None
+    ) -> np.ndarray:
         """Lay intensities back onto the volume's own voxels, linear.
+
+        A few slices at a time, so that no second volume of floats is made.
 
         Args:
             slices: `[slices, rows, columns]` floats, one for every slice of the volume.
             fill: Value of voxels that the grid does not cover.
+            restore: Maps values at voxels, `[n, rows, columns]` float32, to those to return.
 
         Returns:
-            `[x, y, z]` float32.
+            `[x, y, z]` float32, x varies fastest in memory as in a NIfTI file.
 
         Raises:
             ValueError: The slices do not fit the grid.
@@ -172,10 +177,13 @@ class SliceGrid:
                 f"slices must have shape {(self.num_slices, *self.size)}. Received: {slices.shape}"
             )
         rows, columns = self._onto_volume()
-        view = sample_linear(slices.astype(np.float32), rows, columns, fill)
-        if self.axis != "axial":
-            view = view[:, ::-1]
-        return np.ascontiguousarray(view.transpose(np.argsort(_VIEWS[self.axis])))
+        volume = np.empty(self.volume_shape, np.float32, order="F")
+        view = self.upright(volume)
+        for first in range(0, self.num_slices, _SLICES_AT_ONCE):
+            part = slice(first, first + _SLICES_AT_ONCE)
+            sampled = sample_linear(slices[part].astype(np.float32), rows, columns, fill)
+            view[part] = restore(sampled) if restore is not None else sampled
+        return volume
 
     def _onto_grid(self) -> tuple[AxisSampling, AxisSampling]:
         row, column = (

@@ -48,7 +48,7 @@ class SlicePainter:
         self,
         label_maps: np.ndarray,
         noise: np.ndarray,
-        batch_size: int = 8,
+        batch_size: int | None = None,
         progress: Progress | None = None,
     ) -> np.ndarray:
         """Paint slices.
@@ -57,12 +57,14 @@ class SlicePainter:
             label_maps: `[slices, height, width]` class ids; sides divisible by the model's
                 stride, pixels of the model's spacing.
             noise: From `draw_noise`, for all slices.
-            batch_size: Slices painted at once.
+            batch_size: Slices painted at once. Not given, 8 on a GPU and 1 on a CPU, where a batch
+                of 8 saves a tenth of the time and takes 0.9 GB more at 256x256.
             progress: Called with the number of slices done and of all slices.
 
         Returns:
             `[slices, height, width]` float32 in [-1, 1]; the mean of the channels if several.
         """
+        batch_size = batch_size or default_batch_size()
         images = np.empty(label_maps.shape, np.float32)
         for start in range(0, len(label_maps), batch_size):
             batch = label_maps[start : start + batch_size]
@@ -74,3 +76,8 @@ class SlicePainter:
             if progress is not None:
                 progress(start + len(batch), len(label_maps))
         return images
+
+
+def default_batch_size() -> int:
+    """Slices to paint at once on this machine."""
+    return 8 if tf.config.list_physical_devices("GPU") else 1

@@ -47,7 +47,7 @@ class Predictor(SlicePainter):
         seed: int = 0,
         truncation: float = math.inf,
         progress: Progress | None = None,
-        batch_size: int = 8,
+        batch_size: int | None = None,
     ) -> np.ndarray:
         """Synthesize an image volume with the noise of one seed.
 
@@ -60,7 +60,7 @@ class Predictor(SlicePainter):
             seed: Of the noise.
             truncation: a >= 0; noise is drawn from N(0, 1) conditioned on [-a, a].
             progress: Called with the number of slices done and of all slices to paint.
-            batch_size: Slices painted at once.
+            batch_size: Slices painted at once; see `SlicePainter.paint`.
 
         Returns:
             `[x, y, z]` float32 on the label map's own grid, in the mean units of the training
@@ -75,8 +75,12 @@ class Predictor(SlicePainter):
             label_map, metadata.image_size, metadata.spacing_mm, metadata.stride, metadata.axis
         )
         label_slices = grid.label_slices(label_map.array)
-        painted = np.full(label_slices.shape, OUTSIDE_IMAGE, np.float32)
         shown = np.flatnonzero(label_slices.any(axis=(1, 2)))
         noise = self.draw_noise(seed, truncation)
-        painted[shown] = self.paint(label_slices[shown], noise, batch_size, progress)
-        return restore_intensity(grid.from_slices(painted), metadata.intensity)
+        images = self.paint(label_slices[shown], noise, batch_size, progress)
+        painted = np.full(label_slices.shape, OUTSIDE_IMAGE, np.float32)
+        painted[shown] = images
+        del images, label_slices
+        return grid.from_slices(
+            painted, restore=lambda values: restore_intensity(values, metadata.intensity)
+        )

@@ -39,7 +39,7 @@ class SynthesisRequest:
         seed: Of the first sample; each further one takes the next.
         truncation: a >= 0; noise is drawn from N(0, 1) conditioned on [-a, a].
         samples: Number of volumes.
-        batch_size: Slices painted at once.
+        batch_size: Slices painted at once; None for what suits the machine.
     """
 
     model_dir: Path
@@ -48,7 +48,7 @@ class SynthesisRequest:
     seed: int = 0
     truncation: float = math.inf
     samples: int = 1
-    batch_size: int = 8
+    batch_size: int | None = None
 
     def __post_init__(self) -> None:
         if not self.out.name.endswith(_SUFFIXES):

@@ -238,6 +238,14 @@ def test_the_covering_grid_reaches_any_voxel_across_any_axis(shape, voxel, pixel
         assert 9 in grid.label_slices(array)
 
 
+@pytest.mark.parametrize("axis", ["axial", "coronal", "sagittal"])
+def test_values_are_restored_where_the_voxels_lie(axis):
+    grid = SliceGrid((40, 40), (1.5, 1.5), (37, 18, 35), (2.0, 2.0, 2.0), axis)
+    slices = np.random.default_rng(0).uniform(-1, 1, [grid.num_slices, 40, 40]).astype(np.float32)
+    restored = grid.from_slices(slices, restore=lambda values: values**3)
+    np.testing.assert_array_equal(restored, grid.from_slices(slices) ** 3)
+
+
 def test_the_covering_grid_of_an_empty_map_is_that_of_training():
     grid = SliceGrid.covering(volume(np.zeros([9, 9, 2])), (16, 24), (1.0, 2.0), stride=8)
     assert grid.size == (16, 24)
