@@ -33,13 +33,19 @@ class StridedSection(Section, ABC):
 
 
 class GeneratorSection(StridedSection):
-    """What the generators share; the defaults are the thesis's size."""
+    """What the generators share; the defaults are the thesis's size.
+
+    `spade` says how SPADE convolves the labels: `sparse`, once for every distinct neighbourhood of
+    the label map, `dense`, at every pixel, or `auto`: sparse unless there is a GPU, which would
+    wait for their number. Both paint the same images, but for rounding.
+    """
 
     base_channels: PositiveInt
     noise_dim: NonNegativeInt = 64
     class_noise: bool = False
     num_blocks: Annotated[int, Field(ge=2, le=8)] = 6
     spade_channels: PositiveInt = 128
+    spade: Literal["auto", "sparse", "dense"] = "auto"
 
     @model_validator(mode="after")
     def _check_class_noise(self) -> GeneratorSection:
@@ -55,8 +61,11 @@ class GeneratorSection(StridedSection):
         self, num_classes: int, image_channels: int, synchronized: bool
     ) -> ConditionalGenerator:
         """The generator with all its weights, its batch norm over all replicas if synchronized."""
-        settings = self.model_dump(exclude={"name"})
+        from medusis_tf.ops.device import has_gpu
+
+        settings = self.model_dump(exclude={"name", "spade"})
         settings.update(image_channels=image_channels, synchronized=synchronized)
+        settings["sparse"] = self.spade == "sparse" or (self.spade == "auto" and not has_gpu())
         generator = self.network()(num_classes, **settings, name="generator")
         noise_shape = generator.noise_shape and (None, *generator.noise_shape)
         generator.build((None, None, None, num_classes), noise_shape)

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from medusis_tf.ops.convolve import convolve
+from medusis_tf.ops.leaky_relu import leaky_relu
 
 
 class _Equalized(keras.layers.Layer):
@@ -38,7 +39,7 @@ class _Equalized(keras.layers.Layer):
         return kernel, ops.cast(ops.convert_to_tensor(self.bias) * gain, self.compute_dtype)
 
     def _activated(self, outputs):
-        return ops.leaky_relu(outputs, negative_slope=0.2) if self.activate else outputs
+        return leaky_relu(outputs) if self.activate else outputs
 
     def get_config(self):
         return {**super().get_config(), "activate": self.activate}
@@ -71,10 +72,7 @@ class EqualizedConv2D(_Equalized):
 
     def call(self, features):
         kernel, bias = self._scaled_weights()
-        if self.strides == 1 and self.padding == "same":
-            outputs = convolve(features, kernel)
-        else:
-            outputs = ops.conv(features, kernel, strides=self.strides, padding=self.padding)
+        outputs = convolve(features, kernel, self.strides, self.padding)
         return self._activated(outputs + bias)
 
     def compute_output_shape(self, features_shape):

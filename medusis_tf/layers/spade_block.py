@@ -1,9 +1,9 @@
 """The residual block of the OASIS generator."""
 
 import keras
-from keras import ops
 
 from medusis_tf.layers.conditional_block import ConditionalBlock
+from medusis_tf.ops.leaky_relu import leaky_relu
 
 
 @keras.saving.register_keras_serializable("medusis_tf")
@@ -75,4 +75,4 @@ class SPADEBlock(ConditionalBlock):
 
 
 def _activate(features):
-    return ops.leaky_relu(features, negative_slope=0.2)
+    return leaky_relu(features)

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from medusis_tf.layers.spectral_conv import SpectralConv2D
+from medusis_tf.ops.leaky_relu import leaky_relu
 from medusis_tf.ops.upsample import upsample_nearest
 
 
@@ -95,7 +96,7 @@ class DecoderBlock(_UNetBlock):
 
 
 def _activate(features):
-    return ops.leaky_relu(features, negative_slope=0.2)
+    return leaky_relu(features)
 
 
 def _halve(features):

@@ -1,10 +1,10 @@
 """The residual block of the wavelet generator."""
 
 import keras
-from keras import ops
 
 from medusis_tf.layers.conditional_block import ConditionalBlock
 from medusis_tf.ops.haar import haar_analysis, haar_synthesis
+from medusis_tf.ops.leaky_relu import leaky_relu
 
 
 @keras.saving.register_keras_serializable("medusis_tf")
@@ -63,7 +63,7 @@ class WaveletBlock(ConditionalBlock):
         def modulate(norm, bands):
             image = haar_synthesis(bands)
             image = norm(image, one_hot, noise, training=training, neighbourhoods=neighbourhoods)
-            return ops.leaky_relu(haar_analysis(image), negative_slope=0.2)
+            return leaky_relu(haar_analysis(image))
 
         skip = self.conv_shortcut(bands, training=training) if self.has_shortcut else bands
         residual = self.conv_0(modulate(self.norm_0, bands), training=training)

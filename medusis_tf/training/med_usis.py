@@ -107,19 +107,22 @@ class MedUSIS(keras.Model):
         both; the segmenter's gradient then carries that loss's weight, which Adam's step does not
         see.
         """
+        discriminator_tape = tf.GradientTape()
         with tf.GradientTape() as tape:
             image, noise = self._synthesize(batch, Purpose.GENERATOR_NOISE)
             # The inner tape begins behind the generator, so its gradient stops there.
-            with tf.GradientTape() as discriminator_tape:
+            with discriminator_tape:
                 synthetic_logits = self._judge_synthetic(batch, image)
-                discriminator_losses = self._discriminator_losses(
-                    batch, synthetic_logits, regularize
-                )
-                discriminator_total = self._discriminator_total(discriminator_losses)
             losses = self._generator_losses(batch, image, noise, synthetic_logits)
             losses |= self._real_segmentation(batch)
             total = self._weighted_total(losses)
-        self._descend(tape, total, {"generator": self.generator, "segmenter": self.segmenter})
+        networks = {"generator": self.generator, "segmenter": self.segmenter}
+        gradients = self._descend(tape, total, networks)
+        # What the discriminator makes of real images waits, so that its memory is not needed
+        # beside that of the generator and the segmenter.
+        with tf.control_dependencies(gradients), discriminator_tape:
+            discriminator_losses = self._discriminator_losses(batch, synthetic_logits, regularize)
+            discriminator_total = self._discriminator_total(discriminator_losses)
         self._descend(
             discriminator_tape, discriminator_total, {"discriminator": self.discriminator}
         )
@@ -231,19 +234,22 @@ class MedUSIS(keras.Model):
 
     def _descend(
         self, tape: tf.GradientTape, total: tf.Tensor, networks: dict[str, keras.Model]
-    ) -> None:
-        """Apply the gradient of a loss to the weights of one or more networks.
+    ) -> list[tf.Tensor]:
+        """Apply the gradient of a loss to the weights of one or more networks, and return it.
 
         Keras sums gradients over the replicas; the loss of the global batch is their mean.
         """
         weights = {name: network.trainable_variables for name, network in networks.items()}
         scale = tf.constant(1.0 / self.num_replicas, total.dtype)
         gradients = tape.gradient(total, weights, output_gradients=scale)
+        applied = []
         for name, network in networks.items():
             pairs = zip(gradients[name], weights[name], strict=True)
             # Zero where a loss cannot move a weight: the R1 penalty does not see the last bias.
             filled = [tf.zeros_like(weight) if g is None else g for g, weight in pairs]
             getattr(self, f"{name}_optimizer").apply(filled, network.trainable_variables)
+            applied += filled
+        return applied
 
     def _synthesize(self, batch: Batch, purpose: Purpose) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Synthetic images and the noise they were painted with."""

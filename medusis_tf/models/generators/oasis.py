@@ -6,6 +6,7 @@ from keras import ops
 from medusis_tf.layers.initializers import xavier_normal
 from medusis_tf.layers.spade_block import SPADEBlock
 from medusis_tf.models.generators.conditional import ConditionalGenerator, stride_labels
+from medusis_tf.ops.leaky_relu import leaky_relu
 from medusis_tf.ops.upsample import upsample_nearest
 
 
@@ -67,4 +68,4 @@ class OASISGenerator(ConditionalGenerator):
                 features = upsample_nearest(features)
             labels = stride_labels(one_hot, self.stride // 2**index)
             features = block(features, labels, noise, training=training)
-        return ops.tanh(self.to_image(ops.leaky_relu(features, negative_slope=0.2)))
+        return ops.tanh(self.to_image(leaky_relu(features)))
