@@ -45,6 +45,11 @@ def peak_gigabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
+def machine() -> dict[str, float | int]:
+    """Cores of this process, and how many jobs wanted one in the last minute: 0 if all is quiet."""
+    return {"cpu_cores": len(os.sched_getaffinity(0)), "load_before": os.getloadavg()[0]}
+
+
 def print_table(columns: dict[str, dict[str, Any]]) -> None:
     """One row for each figure, one column for each configuration."""
     names = dict.fromkeys(name for figures in columns.values() for name in figures)

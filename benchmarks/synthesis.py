@@ -23,6 +23,7 @@ from benchmarks import published
 from benchmarks.isolation import (
     add_common_arguments,
     is_measurement,
+    machine,
     measure_apart,
     peak_gigabytes,
     print_table,
@@ -79,6 +80,7 @@ def measure(repeats: int, labels: str | None = None, **settings: Any) -> dict[st
     from benchmarks.thesis_networks import experiment, label_maps
     from benchmarks.timing import spreads
 
+    before = machine()
     config = experiment(**settings)
     batch_size = config.training.batch_size
     maps = label_maps(config.data.image_size[0], config.data.num_classes, batch_size, labels)
@@ -89,6 +91,7 @@ def measure(repeats: int, labels: str | None = None, **settings: Any) -> dict[st
     times = spreads({"call": lambda: from_noise(label_map, next(noises))}, repeats)["call"]
     result: dict[str, Any] = {
         **settings,
+        **before,
         "boundary_pixels_percent": 100 * boundary_share(maps),
         **times.figures("call"),
         "seconds_per_slice": times.median / batch_size,

@@ -25,6 +25,7 @@ from benchmarks import published
 from benchmarks.isolation import (
     add_common_arguments,
     is_measurement,
+    machine,
     measure_apart,
     peak_gigabytes,
     print_table,
@@ -83,6 +84,7 @@ def measure(
     from medusis_tf.training.med_usis import MedUSIS
 
     tf.config.optimizer.set_experimental_options({"remapping": False})  # as in training
+    before = machine()
     config = experiment(**settings)
     size, classes = config.data.image_size[0], config.data.num_classes
     maps = label_maps(size, classes, config.training.batch_size, labels)
@@ -95,6 +97,7 @@ def measure(
     times = spreads({name: compiled(step, shared) for name, step in steps.items()}, repeats)
     result: dict[str, Any] = {
         **settings,
+        **before,
         "boundary_pixels_percent": 100 * boundary_share(maps),
         **built,
         **step_figures(times, config),
