@@ -77,7 +77,7 @@ def everything(loop):
 
 @pytest.fixture(scope="module")
 def uninterrupted(volumes):
-    loop = make_loop(experiment(volumes, "uninterrupted"))
+    loop = make_loop(experiment(volumes, "uninterrupted", profile_steps="3:3"))
     assert loop.run() is None
     return loop
 
@@ -122,6 +122,12 @@ def test_metrics_name_every_loss_and_survive_a_resume_without_gaps_or_doubles(
         assert {f"losses/{name}" for name in losses} < set(record)
         assert record["learning_rate/discriminator"] > 0
         assert record["images_per_second"] > 0
+
+
+def test_tensorboard_gets_the_profile_of_the_chosen_step(uninterrupted):
+    folder = uninterrupted.config.run_dir / "tensorboard" / "plugins" / "profile"
+    (profile,) = folder.glob("*/*.xplane.pb")
+    assert b"Conv2D" in profile.read_bytes()
 
 
 def test_tensorboard_shows_losses_and_panel(uninterrupted):
