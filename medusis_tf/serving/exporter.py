@@ -12,6 +12,7 @@ from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.data.intensity import IntensityScale, mean_scale
 from medusis_tf.data.manifest import Manifest
 from medusis_tf.errors import UserError
+from medusis_tf.layers.spectral_conv import fold_spectral_norms
 from medusis_tf.serving.metadata import ModelMetadata, write_metadata
 from medusis_tf.serving.model_folders import new_version
 from medusis_tf.serving.painter import SlicePainter
@@ -79,6 +80,7 @@ def mean_intensity(manifest: Manifest) -> IntensityScale:
 
 def _open_run(run_dir: Path) -> tuple[Endpoints, keras.Model, ModelMetadata]:
     config, generator, step = load_ema_generator(run_dir)
+    fold_spectral_norms(generator)
     metadata = _metadata(run_dir, config, step)
     endpoints = Endpoints(generator, metadata.num_classes, metadata.noise_shape, metadata.stride)
     return endpoints, generator, metadata

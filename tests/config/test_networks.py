@@ -4,6 +4,7 @@ from pydantic import TypeAdapter
 from medusis_tf.config.load import load_config, save_config
 from medusis_tf.config.networks import (
     DiscriminatorConfig,
+    OASISGeneratorConfig,
     PatchDiscriminatorConfig,
     ResidualDiscriminatorConfig,
     WaveletDiscriminatorConfig,
@@ -94,3 +95,17 @@ def test_a_wrong_value_is_named(changes, message):
 def test_a_discriminator_that_is_no_section_is_refused():
     with pytest.raises(UserError, match=r"discriminator: .*valid dictionary"):
         tiny_experiment(discriminator=3)
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_spade_is_sparse_unless_there_is_a_gpu_or_the_configuration_says_so(gpu, monkeypatch):
+    monkeypatch.setattr("medusis_tf.ops.device.has_gpu", lambda: gpu)
+
+    def is_sparse(spade):
+        section = OASISGeneratorConfig(
+            name="oasis", base_channels=1, num_blocks=2, spade_channels=1, spade=spade
+        )
+        return section.build(2, 1, synchronized=False).sparse
+
+    assert is_sparse("auto") is not gpu
+    assert is_sparse("sparse") and not is_sparse("dense")

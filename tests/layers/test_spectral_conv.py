@@ -1,8 +1,9 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from medusis_tf.layers.spectral_conv import SpectralConv2D
+from medusis_tf.layers.spectral_conv import SpectralConv2D, fold_spectral_norms
 from medusis_tf.training.distribution import mirrored
 from tests.layer_checks import check_contract
 
@@ -27,6 +28,24 @@ def test_contract(kernel_size, use_bias, features, tmp_path):
         return SpectralConv2D(6, kernel_size, use_bias, **kwargs)
 
     check_contract(make, features, output_shape=(2, 4, 5, 6), tmp_path=tmp_path)
+
+
+@pytest.mark.parametrize("resample, size", [("halve", (2, 3)), ("double", (8, 12))])
+def test_contract_with_resampling(resample, size, tmp_path):
+    features = np.random.default_rng(0).standard_normal((2, 4, 6, 3)).astype("float32")
+
+    def make(**kwargs):
+        return SpectralConv2D(6, resample=resample, **kwargs)
+
+    check_contract(make, features, output_shape=(2, *size, 6), tmp_path=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"resample": "treble"}, {"resample": "halve", "kernel_size": 1}]
+)
+def test_impossible_resampling_is_refused(arguments):
+    with pytest.raises(ValueError, match="resample must be"):
+        SpectralConv2D(6, **arguments)
 
 
 def test_training_calls_bring_the_largest_singular_value_to_one():
@@ -116,3 +135,14 @@ def test_two_replicas_keep_the_same_directions_as_one(features):
         first, second = strategy.experimental_local_results(direction.value)
         np.testing.assert_array_equal(first, second)
         np.testing.assert_allclose(first, expected, atol=1e-6)
+
+
+def test_a_folded_network_infers_the_same_and_no_longer_trains(features):
+    network = keras.Sequential([SpectralConv2D(6), SpectralConv2D(2, kernel_size=1)])
+    network(features, training=True)
+    expected = network(features)
+    for _ in range(2):
+        fold_spectral_norms(network)
+        np.testing.assert_allclose(network(features), expected, atol=1e-6)
+    with pytest.raises(RuntimeError, match="folded for inference"):
+        network(features, training=True)
