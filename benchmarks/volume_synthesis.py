@@ -40,6 +40,7 @@ def export(folder: Path, settings: dict[str, Any], pixel_mm: float) -> dict[str,
     """A model as `medusis_tf.export` writes it, of random weights and pixels of this size."""
     from benchmarks.thesis_networks import experiment
     from medusis_tf.data.intensity import IntensityScale
+    from medusis_tf.layers.spectral_conv import fold_spectral_norms
     from medusis_tf.serving.metadata import ModelMetadata, write_metadata
     from medusis_tf.serving.model_folders import new_version
     from medusis_tf.serving.signatures import Endpoints, write_saved_model
@@ -47,6 +48,7 @@ def export(folder: Path, settings: dict[str, Any], pixel_mm: float) -> dict[str,
 
     config = experiment(**settings)
     generator = build_generator(config, synchronized=False)
+    fold_spectral_norms(generator)  # as exporting does
     metadata = ModelMetadata(
         name="benchmark",
         step=0,
