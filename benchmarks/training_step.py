@@ -75,45 +75,50 @@ def measure(
     import tensorflow as tf
 
     from benchmarks.executed import executed
-    from benchmarks.label_maps import boundary_share
     from benchmarks.roofline import network_roofline
     from benchmarks.step_parts import step_parts
-    from benchmarks.thesis_networks import AIR_THRESHOLD, batch, experiment, label_maps
+    from benchmarks.thesis_networks import batch
     from benchmarks.timing import compiled, spreads
     from medusis_tf.training.distribution import share_batch
-    from medusis_tf.training.med_usis import MedUSIS
 
     tf.config.optimizer.set_experimental_options({"remapping": False})  # as in training
     before = machine()
-    config = experiment(**settings)
-    size, classes = config.data.image_size[0], config.data.num_classes
-    maps = label_maps(size, classes, config.training.batch_size, labels)
-    start = time.perf_counter()
-    model = MedUSIS(config, air_threshold=AIR_THRESHOLD)
-    built = {"build_seconds": time.perf_counter() - start, "built_gigabytes": peak_gigabytes()}
+    model, maps, built = build(labels, **settings)
     values = batch(maps)
     shared = share_batch(tf.distribute.get_strategy(), values)
     steps = step_functions(model)
     times = spreads({name: compiled(step, shared) for name, step in steps.items()}, repeats)
-    result: dict[str, Any] = {
-        **settings,
-        **before,
-        "boundary_pixels_percent": 100 * boundary_share(maps),
-        **built,
-        **step_figures(times, config),
-        "peak_gigabytes": peak_gigabytes(),
-    }
+    result = {**settings, **before, **built, **step_figures(times, model.config)}
+    result["peak_gigabytes"] = peak_gigabytes()
     peaks = network_roofline()
     runs = {name: executed(step, shared) for name, step in steps.items()}
     result |= rates(result, model, maps, runs, peaks)
-    if settings["networks"] == "wavelet" and size == 256:
-        seconds = result["seconds_per_image"]
-        step_seconds = published.WAVELET_STEP_SECONDS
+    if settings["networks"] == "wavelet" and settings["size"] == 256:
+        seconds, step_seconds = result["seconds_per_image"], published.WAVELET_STEP_SECONDS
         result |= published.compare(step_seconds, seconds, peaks["conv_float32"])
         result["published_gigabytes"] = published.WAVELET_STEP_GIGABYTES
     if with_parts:
         result |= part_figures(spreads(step_parts(model, values), repeats), result, model, maps)
     return result
+
+
+def build(labels: str | None, **settings: Any) -> tuple[Any, Any, dict[str, float]]:
+    """The model, its label maps, and what these took."""
+    from benchmarks.label_maps import boundary_share
+    from benchmarks.thesis_networks import AIR_THRESHOLD, experiment, label_maps
+    from medusis_tf.training.med_usis import MedUSIS
+
+    config = experiment(**settings)
+    size, classes = config.data.image_size[0], config.data.num_classes
+    maps = label_maps(size, classes, config.training.batch_size, labels)
+    start = time.perf_counter()
+    model = MedUSIS(config, air_threshold=AIR_THRESHOLD)
+    figures = {
+        "boundary_pixels_percent": 100 * boundary_share(maps),
+        "build_seconds": time.perf_counter() - start,
+        "built_gigabytes": peak_gigabytes(),
+    }
+    return model, maps, figures
 
 
 def step_functions(model: Any) -> dict[str, Callable[[Any], Any]]:
