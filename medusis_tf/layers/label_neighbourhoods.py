@@ -13,12 +13,13 @@ class LabelNeighbourhoods(NamedTuple):
     the frame, where the zero padding shows, is it a pixel's own.
 
     The responses of a first convolution stand in a table: a row of zeros for what lies outside
-    the image, one row for each image and class, one for each mixed 3x3 neighbourhood. Those of a
-    second one stand in another: one row for each image and class, one for each mixed 5x5.
+    the image, one row for each image and class, one for each pattern that mixed 3x3 neighbourhoods
+    of an image have. Those of a second one stand in another: one row for each image and class, one
+    for each pixel whose 5x5 neighbourhood is mixed.
 
     Attributes:
-        classes: `[mixed_3x3, 9]` int32: class of each of the nine pixels, `num_classes` outside.
-        images: `[mixed_3x3]` int32: index in the batch.
+        classes: `[patterns, 9]` int32: class of each of the nine pixels, `num_classes` outside.
+        images: `[patterns]` int32: index in the batch.
         taps: `[mixed_5x5, 9]` int32: row of each of the nine pixels in the first table.
         rows: `[batch, height, width]` int32: row of each pixel in the second table.
     """
@@ -46,11 +47,15 @@ def label_neighbourhoods(one_hot: tf.Tensor) -> LabelNeighbourhoods:
     image = tf.range(batch)[:, None, None]
     uniform_row = image * num_classes + label_map
     uniform_rows = batch * num_classes
-    first_row = 1 + tf.where(is_mixed, uniform_rows + _rank(is_mixed), uniform_row)
-    images = tf.broadcast_to(image, [batch, height, width])
+    classes = _where(is_mixed, around)
+    images = _where(is_mixed, tf.broadcast_to(image, [batch, height, width]))
+    pattern, first_of_pattern = _patterns(classes, images, num_classes)
+    # The pixels after the last mixed one have a rank too.
+    pattern = tf.gather(tf.concat([pattern, [0]], axis=0), _rank(is_mixed))
+    first_row = 1 + tf.where(is_mixed, uniform_rows + pattern, uniform_row)
     return LabelNeighbourhoods(
-        classes=_where(is_mixed, around),
-        images=_where(is_mixed, images),
+        classes=tf.gather(classes, first_of_pattern),
+        images=tf.gather(images, first_of_pattern),
         taps=_where(is_border, _nine(first_row, outside=0)),
         rows=tf.where(is_border, uniform_rows + _rank(is_border), uniform_row),
     )
@@ -66,6 +71,22 @@ def _nine(values, outside):
         for column in range(3)
     ]
     return tf.stack(shifted, axis=-1)
+
+
+def _patterns(classes, images, num_classes):
+    """Number the distinct rows of `classes` and `images`: the number of each, one row of each."""
+    # In parts, because nine of many classes do not fit into one integer.
+    numbers = [images]
+    for part in tf.split(classes, 3, axis=1):
+        places = tf.constant([(num_classes + 1) ** power for power in range(3)], tf.int64)
+        numbers.append(tf.unique(tf.reduce_sum(tf.cast(part, tf.int64) * places, axis=1)).idx)
+    number = tf.cast(numbers[0], tf.int64)
+    length = tf.cast(tf.shape(classes)[0], tf.int64)
+    for part in numbers[1:]:
+        number = tf.cast(tf.unique(number * length + tf.cast(part, tf.int64)).idx, tf.int64)
+    number = tf.cast(number, tf.int32)
+    count = tf.reduce_max(tf.concat([number, [-1]], axis=0)) + 1
+    return number, tf.math.unsorted_segment_min(tf.range(tf.shape(number)[0]), number, count)
 
 
 def _rank(chosen):

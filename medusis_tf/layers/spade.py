@@ -20,7 +20,7 @@ class SPADE(keras.layers.Layer):
     `label_neighbourhoods`, they are computed once for every class of an image and for every pixel
     within two of a border, and then dealt out: the same values, but for rounding. On label maps of
     the abdomen of 256x256 and 128x128 pixels a sixth and a third of the pixels lie so near to a
-    border.
+    border, and they share the responses of few 3x3 patterns.
 
     Args:
         hidden_channels: Channels of the shared first convolution.

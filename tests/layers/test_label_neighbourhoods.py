@@ -47,6 +47,19 @@ def test_only_borders_and_the_frame_have_rows_of_their_own():
     np.testing.assert_array_equal(found.rows.numpy()[expected], uniform[expected])
 
 
+def test_a_pattern_of_an_image_is_found_once():
+    label_map = np.concatenate([regions(), regions()[:1]])
+    found = label_neighbourhoods(tf.constant(one_hot(label_map)))
+    padded = np.pad(label_map, ((0, 0), (1, 1), (1, 1)), constant_values=NUM_CLASSES)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+    windows = windows.reshape(*label_map.shape, 9)
+    mixed = (windows != label_map[..., None]).any(axis=-1)
+    expected = {(int(i), *map(int, windows[i, y, x])) for i, y, x in np.argwhere(mixed)}
+    rows = np.concatenate([found.images.numpy()[:, None], found.classes.numpy()], axis=1)
+    assert len(rows) == len(expected)
+    assert set(map(tuple, rows.tolist())) == expected
+
+
 def modulate_plainly(layer, features, labels, noise_map):
     """SPADE as it is written down, at every pixel."""
     conditioning = labels if noise_map is None else tf.concat([noise_map, labels], axis=-1)
