@@ -37,13 +37,35 @@ def convolve(features, kernel, strides=1, padding="same"):
             return _multiply(features, kernel)
         is_large = 9 * inputs * filters > _MAX_WEIGHTS_IN_ONE
         if features.shape[0] == 1 and is_large and filters % _FILTERS_IN_SLICE == 0:
-            slices = tf.split(kernel, filters // _FILTERS_IN_SLICE, axis=-1)
-            return tf.concat([_conv2d(features, part, strides, padding) for part in slices], -1)
+            return _convolve_in_slices(features, kernel, strides, padding)
     return _conv2d(features, kernel, strides, padding)
 
 
 def _conv2d(features, kernel, strides, padding):
     return tf.nn.conv2d(features, kernel, strides=strides, padding=padding.upper())
+
+
+def _convolve_in_slices(features, kernel, strides, padding):
+    """Convolve 64 filters at a time; the gradients, fast in one piece, are left whole."""
+
+    @tf.custom_gradient
+    def convolve_slices(features, kernel):
+        slices = tf.split(kernel, kernel.shape[-1] // _FILTERS_IN_SLICE, axis=-1)
+        outputs = tf.concat([_conv2d(features, part, strides, padding) for part in slices], -1)
+
+        def gradient(upstream):
+            how = {"strides": [1, strides, strides, 1], "padding": padding.upper()}
+            of_features = tf.raw_ops.Conv2DBackpropInput(
+                input_sizes=tf.shape(features), filter=kernel, out_backprop=upstream, **how
+            )
+            of_kernel = tf.raw_ops.Conv2DBackpropFilter(
+                input=features, filter_sizes=tf.shape(kernel), out_backprop=upstream, **how
+            )
+            return tf.ensure_shape(of_features, features.shape), of_kernel
+
+        return outputs, gradient
+
+    return convolve_slices(features, kernel)
 
 
 def _multiply(features, kernel):
