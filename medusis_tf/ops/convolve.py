@@ -30,15 +30,22 @@ def convolve(features, kernel, strides=1, padding="same"):
     Returns:
         `[batch, new_height, new_width, filters]`.
     """
-    size, _, inputs, filters = kernel.shape
-    if size == 3 and None not in features.shape[:3] and not has_gpu():
-        is_plain = strides == 1 and padding == "same"
-        if is_plain and math.prod(features.shape[:3]) <= _MAX_PIXELS_TO_MULTIPLY:
-            return _multiply(features, kernel)
-        is_large = 9 * inputs * filters > _MAX_WEIGHTS_IN_ONE
-        if features.shape[0] == 1 and is_large and filters % _FILTERS_IN_SLICE == 0:
-            return _convolve_in_slices(features, kernel, strides, padding)
-    return _conv2d(features, kernel, strides, padding)
+    if kernel.shape[0] != 3 or has_gpu():
+        return _conv2d(features, kernel, strides, padding)
+    batch, shape = features.shape[0], features.shape[:3]
+    is_small = None not in shape and math.prod(shape) <= _MAX_PIXELS_TO_MULTIPLY
+    if is_small and strides == 1 and padding == "same":
+        return _multiply(features, kernel)
+    is_large = math.prod(kernel.shape) > _MAX_WEIGHTS_IN_ONE
+    if not is_large or kernel.shape[-1] % _FILTERS_IN_SLICE or batch not in (1, None):
+        return _conv2d(features, kernel, strides, padding)
+    if batch == 1:
+        return _convolve_in_slices(features, kernel, strides, padding)
+    return tf.cond(
+        tf.shape(features)[0] == 1,
+        lambda: _convolve_in_slices(features, kernel, strides, padding),
+        lambda: _conv2d(features, kernel, strides, padding),
+    )
 
 
 def _conv2d(features, kernel, strides, padding):

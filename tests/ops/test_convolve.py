@@ -43,6 +43,16 @@ def test_equals_plain_convolution_and_its_gradients(shape, kernel_shape, strides
         np.testing.assert_allclose(ours, expected, atol=1e-5 * scale)
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+def test_batch_may_be_known_at_run_time_only(batch):
+    kernel = draw((3, 3, 512, 128), 1) / 68
+    signature = [tf.TensorSpec([None, None, None, 512], tf.float32)]
+    traced = tf.function(lambda x: convolve(x, kernel), input_signature=signature)
+    features = draw((batch, 5, 6, 512), 0)
+    expected = tf.nn.conv2d(features, kernel, 1, "SAME")
+    np.testing.assert_allclose(traced(features), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("shape, kernel_shape", CASES[:3])
 def test_a_gpu_gets_one_convolution(shape, kernel_shape, monkeypatch):
     monkeypatch.setattr(module, "has_gpu", lambda: True)
