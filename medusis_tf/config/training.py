@@ -117,6 +117,9 @@ class TrainingConfig(Section):
     `profile_steps` FIRST:LAST, as in 10:12, writes where the time of these steps goes to the run's
     TensorBoard log: both are included, step 1 compiles and tells little, few steps make a file of
     tens of megabytes. To see it, `pip install xprof` beside TensorBoard.
+    `jit` compiles the whole step with XLA: minutes before the first step, one device only, and
+    `generator.spade` must be `dense`. Slower on a CPU; on a GPU it is worth a try. XLA draws other
+    random numbers from the same seed, so a run keeps to what it was started with.
     """
 
     steps: PositiveInt = 1000
@@ -135,6 +138,7 @@ class TrainingConfig(Section):
     checkpoint_interval: PositiveInt = 500
     checkpoints_to_keep: PositiveInt = 2
     profile_steps: str | None = None
+    jit: bool = False
 
     @property
     def profile_range(self) -> tuple[int, int] | None:

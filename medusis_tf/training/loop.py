@@ -53,6 +53,8 @@ class TrainingLoop:
         keras.utils.set_random_seed(config.seed)
         with self.strategy.scope():
             self.model = MedUSIS(config, self.strategy.num_replicas_in_sync, self._threshold())
+        if training.jit:
+            self._check_jit()
         self.checkpoints = Checkpoints(self.model, config.run_dir, training.checkpoints_to_keep)
         self._steps = {flag: self._compile_step(flag) for flag in (True, False)}
         self._refresh = self._compile_refresh()
@@ -175,13 +177,25 @@ class TrainingLoop:
     def _compile_step(self, regularize: bool) -> Callable[..., dict[str, tf.Tensor]]:
         run = distribute(self.strategy, lambda batch: self.model.train_step(batch, regularize))
 
-        @tf.function(autograph=False)
+        @tf.function(autograph=False, jit_compile=self.config.training.jit)
         def step(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             losses = run(batch)
             self.model.update_ema()
             return losses
 
         return step
+
+    def _check_jit(self) -> None:
+        if (replicas := self.strategy.num_replicas_in_sync) > 1:
+            raise UserError(
+                f"training.jit compiles the step of one device; this training has {replicas}. Set "
+                "training.jit=false, or training.strategy=one_device."
+            )
+        if self.model.generator.sparse:
+            raise UserError(
+                "training.jit needs generator.spade=dense: XLA cannot compile the sparse form, "
+                "whose sizes depend on the labels."
+            )
 
     def _compile_refresh(self) -> Callable[..., None]:
         @tf.function(autograph=False)

@@ -1,0 +1,42 @@
+"""`training.jit`: the step compiled as a whole, and when it is refused."""
+
+import pytest
+import tensorflow as tf
+
+from medusis_tf.errors import UserError
+from medusis_tf.training import draws
+from medusis_tf.training.distribution import mirrored
+from medusis_tf.training.loop import TrainingLoop
+from tests.training.tiny_experiment import tiny_batch, tiny_experiment
+
+
+def make_loop(spade, strategy=None, **training):
+    config = tiny_experiment(generator={"spade": spade}, training=training)
+    return TrainingLoop(config, None, strategy)
+
+
+def test_a_compiled_step_is_the_same_step(monkeypatch):
+    # XLA draws other numbers from the same seed: none are drawn.
+    def noise(seed, position, batch_size, noise_shape):
+        return tf.sin(tf.range(3.0) + tf.cast(position, tf.float32)[:, tf.newaxis])
+
+    monkeypatch.setattr(draws, "draw_noise", noise)
+    still = {"segmenter_jitter": {"contrast": 0, "gamma": 0, "blur": 0, "noise": 0}}
+    plain, compiled = (make_loop("dense", jit=jit, **still) for jit in (False, True))
+    batch = tiny_batch(plain.config, seed=0)
+    for step in (1, 2):
+        expected, found = (loop.train_on(batch, step) for loop in (plain, compiled))
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            assert float(found[name]) == pytest.approx(float(value), rel=1e-3, abs=1e-5), name
+
+
+def test_the_sparse_form_is_refused():
+    with pytest.raises(UserError, match=r"generator.spade=dense"):
+        make_loop("sparse", jit=True)
+
+
+def test_several_devices_are_refused():
+    devices = [device.name for device in tf.config.list_logical_devices("CPU")][:2]
+    with pytest.raises(UserError, match=r"training.strategy=one_device"):
+        make_loop("dense", mirrored(devices, on_gpu=False), jit=True)
