@@ -1,13 +1,14 @@
 """Measurements in processes of their own, so that the peak memory of each is its own."""
 
 import argparse
+import itertools
 import json
 import os
 import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,21 @@ def write_json(path: Path | None, columns: dict[str, dict[str, Any]]) -> None:
     """The figures by configuration, if a file is asked for."""
     if path:
         path.write_text(json.dumps(columns, indent=2) + "\n")
+
+
+def configurations(arguments: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Title and settings of what `add_common_arguments` and `--generator` ask for."""
+    for networks, precision, batch_size in itertools.product(
+        arguments.generator, arguments.precision, arguments.batch_size
+    ):
+        settings = {
+            "networks": networks,
+            "size": arguments.size,
+            "num_classes": arguments.classes,
+            "batch_size": batch_size,
+            "precision": precision,
+        }
+        yield f"{networks} B={batch_size} {precision}", settings
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:

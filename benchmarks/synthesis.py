@@ -22,6 +22,7 @@ from typing import Any
 from benchmarks import published
 from benchmarks.isolation import (
     add_common_arguments,
+    configurations,
     is_measurement,
     machine,
     measure_apart,
@@ -42,17 +43,7 @@ def main() -> None:
     parser.set_defaults(batch_size=[1, 8])
     arguments = parser.parse_args()
     columns = {}
-    for networks, precision, batch_size in itertools.product(
-        arguments.generator, arguments.precision, arguments.batch_size
-    ):
-        settings = {
-            "networks": networks,
-            "size": arguments.size,
-            "num_classes": arguments.classes,
-            "batch_size": batch_size,
-            "precision": precision,
-        }
-        title = f"{networks} B={batch_size} {precision}"
+    for title, settings in configurations(arguments):
         if arguments.volume:
             from benchmarks.volume_synthesis import measure_volume
 

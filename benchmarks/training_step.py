@@ -16,7 +16,6 @@ take less than the sum of its parts, or more.
 """
 
 import argparse
-import itertools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +23,7 @@ from typing import Any
 from benchmarks import published
 from benchmarks.isolation import (
     add_common_arguments,
+    configurations,
     is_measurement,
     machine,
     measure_apart,
@@ -42,20 +42,9 @@ def main() -> None:
     add_common_arguments(parser)
     arguments = parser.parse_args()
     columns = {}
-    for networks, precision, batch_size in itertools.product(
-        arguments.generator, arguments.precision, arguments.batch_size
-    ):
-        settings = {
-            "networks": networks,
-            "size": arguments.size,
-            "num_classes": arguments.classes,
-            "batch_size": batch_size,
-            "precision": precision,
-            "preset": arguments.preset,
-        }
+    for title, settings in configurations(arguments):
         extra = {"repeats": arguments.repeats, "labels": arguments.labels}
-        extra["with_parts"] = not arguments.no_parts
-        title = f"{networks} B={batch_size} {precision}"
+        extra |= {"preset": arguments.preset, "with_parts": not arguments.no_parts}
         columns[title] = measure_apart("benchmarks.training_step", settings | extra)
         write_json(arguments.json, columns)
     print_table(columns)

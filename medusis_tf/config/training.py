@@ -117,9 +117,9 @@ class TrainingConfig(Section):
     `profile_steps` FIRST:LAST, as in 10:12, writes where the time of these steps goes to the run's
     TensorBoard log: both are included, step 1 compiles and tells little, few steps make a file of
     tens of megabytes. To see it, `pip install xprof` beside TensorBoard.
-    `jit` compiles the whole step with XLA: minutes before the first step, one device only, and
-    `generator.spade` must be `dense`. Slower on a CPU; on a GPU it is worth a try. XLA draws other
-    random numbers from the same seed, so a run keeps to what it was started with.
+    `jit` compiles the whole step with XLA: twice as long until the first step, one device only,
+    and `generator.spade` must be `dense`. Slower on a CPU; on a GPU it is worth a try. XLA draws
+    other random numbers from the same seed, so a run keeps to what it was started with.
     """
 
     steps: PositiveInt = 1000

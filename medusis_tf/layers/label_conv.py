@@ -5,6 +5,7 @@ import tensorflow as tf
 from keras import ops
 
 from medusis_tf.layers.initializers import xavier_normal
+from medusis_tf.ops.neighbours import neighbours
 
 
 @keras.saving.register_keras_serializable("medusis_tf")
@@ -127,19 +128,14 @@ def _convolve_each(one_hot, kernels):
     """3x3 zero-padded convolution of every image with its own of the `[batch, 3, 3, K, F]` kernels.
 
     One product of matrices per image. On CPU that is as fast as a grouped convolution, whose
-    gradient not every build of TensorFlow has there, for the memory of 9 label maps; slices make
-    the matrix faster than `tf.image.extract_patches`.
+    gradient not every build of TensorFlow has there, for the memory of 9 label maps.
     """
     batch, height, width, classes = ops.shape(one_hot)
     filters = kernels.shape[-1]
-    padded = tf.pad(one_hot, [[0, 0], [1, 1], [1, 1], [0, 0]])
-    shifted = [
-        padded[:, row : row + height, column : column + width]
-        for row in range(3)
-        for column in range(3)
-    ]
-    neighbourhoods = tf.reshape(tf.concat(shifted, axis=-1), [batch, height * width, 9 * classes])
-    responses = tf.matmul(neighbourhoods, tf.reshape(kernels, [batch, 9 * classes, filters]))
+    around = tf.reshape(
+        tf.concat(neighbours(one_hot), axis=-1), [batch, height * width, 9 * classes]
+    )
+    responses = tf.matmul(around, tf.reshape(kernels, [batch, 9 * classes, filters]))
     return tf.reshape(responses, [batch, height, width, filters])
 
 

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from medusis_tf.ops.neighbours import neighbours
+
 
 class LabelNeighbourhoods(NamedTuple):
     """The distinct 3x3 neighbourhoods of label maps, and the 5x5 that they make up.
@@ -63,14 +65,7 @@ def label_neighbourhoods(one_hot: tf.Tensor) -> LabelNeighbourhoods:
 
 def _nine(values, outside):
     """Each pixel's 3x3 neighbourhood, `[batch, height, width, 9]`, row by row."""
-    padded = tf.pad(values, [[0, 0], [1, 1], [1, 1]], constant_values=outside)
-    height, width = tf.shape(values)[1], tf.shape(values)[2]
-    shifted = [
-        padded[:, row : row + height, column : column + width]
-        for row in range(3)
-        for column in range(3)
-    ]
-    return tf.stack(shifted, axis=-1)
+    return tf.stack(neighbours(values, outside), axis=-1)
 
 
 def _patterns(classes, images, num_classes):

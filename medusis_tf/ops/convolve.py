@@ -5,6 +5,7 @@ import math
 import tensorflow as tf
 
 from medusis_tf.ops.device import has_gpu
+from medusis_tf.ops.neighbours import neighbours
 
 _MAX_PIXELS_TO_MULTIPLY = 64
 _MAX_WEIGHTS_IN_ONE = 2**19
@@ -78,12 +79,6 @@ def _convolve_in_slices(features, kernel, strides, padding):
 def _multiply(features, kernel):
     batch, height, width, inputs = features.shape
     filters = kernel.shape[-1]
-    padded = tf.pad(features, [[0, 0], [1, 1], [1, 1], [0, 0]])
-    shifted = [
-        padded[:, row : row + height, column : column + width]
-        for row in range(3)
-        for column in range(3)
-    ]
-    neighbourhoods = tf.reshape(tf.concat(shifted, axis=-1), [-1, 9 * inputs])
-    products = tf.matmul(neighbourhoods, tf.reshape(kernel, [9 * inputs, filters]))
+    around = tf.reshape(tf.concat(neighbours(features), axis=-1), [-1, 9 * inputs])
+    products = tf.matmul(around, tf.reshape(kernel, [9 * inputs, filters]))
     return tf.reshape(products, [batch, height, width, filters])

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from medusis_tf.training.fused import approach, fused
+from medusis_tf.training.fused import approach, copies, fused
 
 
 class Adam(keras.optimizers.Optimizer):
@@ -97,5 +97,4 @@ def _descend(
 
 def _beside(variable: tf.Variable, moment: keras.Variable) -> tf.Variable:
     """A moment's copy on the device of a replica's copy of the weight."""
-    copies = getattr(moment.value, "values", [moment.value])
-    return next(copy for copy in copies if copy.device == variable.device)
+    return next(copy for copy in copies(moment) if copy.device == variable.device)

@@ -1,11 +1,9 @@
 """Exponential moving average of a network's weights."""
 
-from collections.abc import Sequence
-
 import keras
 import tensorflow as tf
 
-from medusis_tf.training.fused import approach
+from medusis_tf.training.fused import approach, copies
 
 
 def ema_decay(step: tf.Tensor, decay: float, warm_up: bool) -> tf.Tensor:
@@ -30,14 +28,9 @@ def update_average(average: keras.Model, network: keras.Model, decay: tf.Tensor)
     Call it outside `strategy.run`, where an assignment reaches every replica.
     """
     for mean, weight in zip(average.trainable_weights, network.trainable_weights, strict=True):
-        for own_mean, own_weight in zip(_copies(mean), _copies(weight), strict=True):
+        for own_mean, own_weight in zip(copies(mean), copies(weight), strict=True):
             with tf.device(own_mean.device):
                 approach(own_mean, own_weight, 1.0 - decay)
     state = zip(average.non_trainable_weights, network.non_trainable_weights, strict=True)
     for mean, weight in state:
         mean.assign(weight)
-
-
-def _copies(variable: keras.Variable) -> Sequence[tf.Variable]:
-    """The copies of a variable, one for each replica."""
-    return getattr(variable.value, "values", [variable.value])

@@ -1,8 +1,9 @@
 """Elementwise updates of a variable in one pass over its memory."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import keras
 import tensorflow as tf
 
 # Below, one pass and several cost the same, and each new shape would cost a compilation.
@@ -38,6 +39,11 @@ def fused(update: Update) -> Update:
         (compiled if is_on_cpu and is_large else update)(variable, *others)
 
     return run
+
+
+def copies(variable: keras.Variable) -> Sequence[tf.Variable]:
+    """The copies of a variable, one for each replica."""
+    return getattr(variable.value, "values", [variable.value])
 
 
 @fused

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from medusis_tf.errors import UserError
 from medusis_tf.training import draws
-from medusis_tf.training.distribution import mirrored
+from medusis_tf.training.distribution import mirrored, share_batch
 from medusis_tf.training.loop import TrainingLoop
 from tests.training.tiny_experiment import tiny_batch, tiny_experiment
 
@@ -13,6 +13,12 @@ from tests.training.tiny_experiment import tiny_batch, tiny_experiment
 def make_loop(spade, strategy=None, **training):
     config = tiny_experiment(generator={"spade": spade}, training=training)
     return TrainingLoop(config, None, strategy)
+
+
+def is_compiled(loop, batch):
+    """Whether XLA must compile the loop's step."""
+    step = loop._steps[True].get_concrete_function(share_batch(loop.strategy, batch))
+    return step.function_def.attr["_XlaMustCompile"].b
 
 
 def test_a_compiled_step_is_the_same_step(monkeypatch):
@@ -24,6 +30,7 @@ def test_a_compiled_step_is_the_same_step(monkeypatch):
     still = {"segmenter_jitter": {"contrast": 0, "gamma": 0, "blur": 0, "noise": 0}}
     plain, compiled = (make_loop("dense", jit=jit, **still) for jit in (False, True))
     batch = tiny_batch(plain.config, seed=0)
+    assert [is_compiled(loop, batch) for loop in (plain, compiled)] == [False, True]
     for step in (1, 2):
         expected, found = (loop.train_on(batch, step) for loop in (plain, compiled))
         assert found.keys() == expected.keys()
