@@ -1,13 +1,16 @@
-"""Evaluate a run or an exported model on paired subjects: `python -m medusis_tf.evaluate`."""
+"""Judge a run, an exported model or a folder of pictures: `python -m medusis_tf.evaluate`."""
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medusis_tf.command_line import run as run_command
 from medusis_tf.errors import UserError
+
+if TYPE_CHECKING:
+    from medusis_tf.evaluation.judged_model import JudgedModel
 
 logger = logging.getLogger("medusis_tf.evaluate")
 
@@ -17,56 +20,125 @@ def evaluate(
     model: Annotated[
         Path | None, typer.Option(help="Or an exported model, such as saved_models/NAME.")
     ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="Configuration whose data the exported model is judged on.")
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Or a folder of pictures, SUBJECT.nii.gz on the label maps' grids."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Configuration whose data --model or --images are judged on."),
     ] = None,
     split: Annotated[
         str, typer.Option(help="Subjects to judge on: train, validation or test.")
     ] = "test",
-    seed: Annotated[
-        int, typer.Option(min=0, max=2**31 - 1, help="Of the noise vector used for all subjects.")
-    ] = 0,
+    seeds: Annotated[
+        str, typer.Option(help="Of the noise vectors, as in 0,1,2; one serves all subjects.")
+    ] = "0",
     out: Annotated[
         Path | None,
         typer.Option(
-            help="JSON file, with the panel beside it as .png. For a run by default "
-            "RUN/evaluation/SPLIT_step_STEP.json; for a model by default nothing is written."
+            help="Folder for metrics.json and report.html. For a run by default "
+            "RUN/evaluation/SPLIT_step_STEP."
         ),
     ] = None,
     segmenter: Annotated[
         Path | None,
         typer.Option(
-            help="Weights of an independent segmenter, from pipelines.train_segmenter: adds the "
-            "Dice of the classes that it reads in the pictures."
+            help="An independent segmenter that reads the classes in the pictures: weights of "
+            "pipelines.train_segmenter, or the folder of a SavedModel."
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Slices painted at once.")] = 8,
+    masks: Annotated[
+        Path | None,
+        typer.Option(help="Or what another tool read: a folder of SUBJECT.nii.gz, class ids."),
+    ] = None,
+    inception: Annotated[
+        Path | None, typer.Option(help="Inception weights of pytorch-fid, for FID and KID.")
+    ] = None,
+    lpips_vgg: Annotated[
+        tuple[Path, Path] | None, typer.Option(help="VGG16 weights and LPIPS heads for them.")
+    ] = None,
+    lpips_alex: Annotated[
+        tuple[Path, Path] | None, typer.Option(help="AlexNet weights and LPIPS heads for them.")
+    ] = None,
+    sha256: Annotated[
+        list[str] | None,
+        typer.Option(help="FILE=CHECKSUM: refuse a weight file of another checksum."),
+    ] = None,
+    baselines: Annotated[
+        bool, typer.Option(help="Judge references and baselines too, in the same tables.")
+    ] = True,
+    audit: Annotated[
+        bool, typer.Option(help="Look for training images that the model repeats.")
+    ] = True,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Slices painted at once: 8 on a GPU, 1 on a CPU if not given."),
+    ] = None,
 ) -> None:
-    """Compare synthetic with real images on the paired subjects of a split.
+    """Judge synthetic MR by label maps, true images where there are such, and real images.
 
-    Reports SSIM, PSNR, RMSE and MAE on the whole slice and inside the body, and how well the body
-    of the label map is seen in the picture, next to the true image and to the floor of painting
-    each class with its mean intensity: as tables, a JSON file and a panel.
+    Writes metrics.json and report.html, and prints the tables: similarity to the true images, what
+    a segmenter finds, the distance to the real images, jumps between slices, and whether training
+    images are repeated; beside what class means, random contrasts and retrieval would get.
     """
-    from medusis_tf.metrics.evaluation import evaluate_model
-    from medusis_tf.metrics.judged_model import open_exported, open_run
-    from medusis_tf.reports.evaluation import evaluation_panel, print_evaluation, write_evaluation
-    from medusis_tf.reports.panels import write_png
+    from medusis_tf.evaluation.options import EvaluationOptions, read_checksums, read_seeds
 
-    if run is not None and model is None and config is None:
-        judged = open_run(run)
-        step = judged.painter.metadata.step
-        out = out or run / "evaluation" / f"{split}_step_{step:07d}.json"
-    elif run is None and model is not None and config is not None:
-        judged = open_exported(model, config)
-    else:
-        raise UserError("give either --run DIR, or --model DIR and --config FILE.")
-    evaluation = evaluate_model(judged, split, seed, batch_size, segmenter)
-    print_evaluation(evaluation)
-    if out is not None:
-        write_evaluation(out, evaluation)
-        write_png(out.with_suffix(".png"), evaluation_panel(evaluation))
-        logger.info(f"wrote {out} and {out.with_suffix('.png')}")
+    options = EvaluationOptions(
+        split=split,
+        seeds=read_seeds(seeds),
+        segmenter=segmenter,
+        masks=masks,
+        inception=inception,
+        lpips={
+            name: paths
+            for name, paths in (("vgg16", lpips_vgg), ("alexnet", lpips_alex))
+            if paths is not None
+        },
+        sha256=read_checksums(sha256 or []),
+        baselines=baselines,
+        audit=audit,
+    )
+    judged = _open(run, model, images, data, split, batch_size)
+    folder = out or _default_folder(judged, split)
+    from medusis_tf.evaluation.evaluate_model import evaluate_model
+    from medusis_tf.evaluation.progress import EvaluationProgress
+    from medusis_tf.reports.evaluation_report import write_evaluation
+    from medusis_tf.reports.evaluation_tables import print_evaluation
+
+    with EvaluationProgress() as progress:
+        evaluation = evaluate_model(judged, options, progress.report)
+    print_evaluation(evaluation.content)
+    for path in write_evaluation(folder, evaluation):
+        logger.info("wrote %s", path)
+
+
+def _open(
+    run: Path | None,
+    model: Path | None,
+    images: Path | None,
+    data: Path | None,
+    split: str,
+    batch_size: int | None,
+) -> "JudgedModel":
+    from medusis_tf.evaluation.judged_model import open_exported, open_images, open_run
+
+    given = [run is not None, model is not None, images is not None, data is not None]
+    if run is not None and given == [True, False, False, False]:
+        return open_run(run, batch_size)
+    if model is not None and data is not None and given == [False, True, False, True]:
+        return open_exported(model, data, batch_size)
+    if images is not None and data is not None and given == [False, False, True, True]:
+        return open_images(images, data, split)
+    raise UserError(
+        "give either --run DIR, or --model DIR and --data FILE, or --images DIR and --data FILE."
+    )
+
+
+def _default_folder(judged: "JudgedModel", split: str) -> Path:
+    if judged.run_dir is None:
+        raise UserError("say with --out where metrics.json and report.html shall be written.")
+    return judged.run_dir / "evaluation" / f"{split}_step_{judged.step:07d}"
 
 
 if __name__ == "__main__":

@@ -107,7 +107,16 @@ def _stored(data: DataConfig, store: Store, jobs: int | None) -> Shards:
     return shards
 
 
-def _held_in_memory(data: DataConfig, jobs: int | None) -> Shards:
+def slice_in_memory(data: DataConfig, jobs: int | None = 1) -> Shards:
+    """Convert subjects and hold their slices in memory; nothing is written.
+
+    Args:
+        data: The configuration, of any subjects, whether or not one could train on them.
+        jobs: As for `prepare_shards`.
+
+    Raises:
+        UserError: Lists the problems of all subjects.
+    """
     tasks = conversion_tasks(data, _checksums(data), _standard(data, jobs))
     converted = _run(convert_in_memory, tasks, "converted", jobs, _record_of_converted)
     records, arrays = [], {kind: list[np.ndarray]() for kind in get_args(Kind)}
@@ -118,10 +127,15 @@ def _held_in_memory(data: DataConfig, jobs: int | None) -> Shards:
             arrays[kind].append(slices)
             counts[kind] += len(slices)
         records.append(subject.record.model_copy(update={"first_record": place}))
-    _check_streams(records, data)
-    logger.info("holding the slices of %d subjects in memory", len(tasks))
     whole = {kind: np.concatenate(parts) for kind, parts in arrays.items() if parts}
     return Shards(_manifest(data, records), whole)
+
+
+def _held_in_memory(data: DataConfig, jobs: int | None) -> Shards:
+    shards = slice_in_memory(data, jobs)
+    _check_streams(shards.records.subjects, data)
+    logger.info("holding the slices of %d subjects in memory", len(shards.records.subjects))
+    return shards
 
 
 def _checksums(data: DataConfig, remembered: Path | None = None) -> checksums.Records:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -28,14 +28,16 @@ class Similarity:
     rmse: float
     mae: float
 
+    def figures(self) -> dict[str, float]:
+        """Name to value."""
+        return asdict(self)
+
 
 NOTHING_TO_COMPARE = Similarity(np.nan, np.nan, np.nan, np.nan)
 
 
-def similarity(
-    image: np.ndarray, true_image: np.ndarray, mask: np.ndarray | None = None
-) -> Similarity:
-    """Compare an image with the true one, on the whole slice or inside a mask.
+class Comparison:
+    """An image beside the true one, to be compared on the whole slice and in parts of it.
 
     SSIM follows Wang et al. 2004: an 11x11 Gaussian window of sigma 1.5, population variances,
     data range 1. On the whole slice it is the mean over the windows that lie inside the slice;
@@ -44,40 +46,52 @@ def similarity(
     Args:
         image: `[height, width]` in [0, 1], sides of at least 11.
         true_image: Same shape.
-        mask: `[height, width]` bool, or None for the whole slice.
-
-    Returns:
-        The four figures; all NaN for an empty mask.
 
     Raises:
         ValueError: Shapes differ.
 
     Checked against scikit-image: `structural_similarity`, `peak_signal_noise_ratio`.
     """
-    shapes = {array.shape for array in (image, true_image, mask) if array is not None}
-    if len(shapes) > 1 or image.ndim != 2:
-        raise ValueError(f"similarity needs slices of one shape. Received: {sorted(shapes)}")
-    image, true_image = image.astype(np.float64), true_image.astype(np.float64)
-    error = image - true_image
-    if mask is None:
-        return Similarity(_ssim_map(image, true_image)[0], *_errors(error))
-    if not mask.any():
-        return NOTHING_TO_COMPARE
-    return Similarity(float(_ssim_map(image, true_image)[1][mask].mean()), *_errors(error[mask]))
 
+    def __init__(self, image: np.ndarray, true_image: np.ndarray):
+        if image.shape != true_image.shape or image.ndim != 2:
+            raise ValueError(
+                f"similarity needs slices of one shape. Received: {image.shape}, {true_image.shape}"
+            )
+        self._images = image.astype(np.float64), true_image.astype(np.float64)
+        self._error = self._images[0] - self._images[1]
 
-def mean_similarity(parts: Iterable[Similarity]) -> Similarity:
-    """Mean of each figure over the parts where there was something to compare.
+    def inside(self, mask: np.ndarray | None = None) -> Similarity:
+        """Compare inside a mask, `[height, width]` bool, or on the whole slice.
 
-    Args:
-        parts: Slices of a subject, or subjects.
+        Raises:
+            ValueError: The mask is of another shape.
+        """
+        if mask is None:
+            return Similarity(self._ssim[0], *_errors(self._error))
+        if mask.shape != self._error.shape:
+            raise ValueError(
+                "similarity needs slices of one shape. Received: "
+                f"{self._error.shape}, mask {mask.shape}"
+            )
+        if not mask.any():
+            return NOTHING_TO_COMPARE
+        return Similarity(float(self._ssim[1][mask].mean()), *_errors(self._error[mask]))
 
-    Returns:
-        The means; all NaN if there was nothing to compare in any part.
-    """
-    figures = np.array([astuple(part) for part in parts]).reshape(-1, 4)
-    figures = figures[~np.isnan(figures[:, 0])]
-    return Similarity(*figures.mean(axis=0).tolist()) if len(figures) else NOTHING_TO_COMPARE
+    @cached_property
+    def _ssim(self) -> tuple[float, np.ndarray]:
+        """The mean of the windows inside the slice, and the map."""
+        from skimage.metrics import structural_similarity
+
+        mean, ssim_map = structural_similarity(
+            *self._images,
+            data_range=DATA_RANGE,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+            full=True,
+        )
+        return float(mean), ssim_map
 
 
 def to_unit_range(image: np.ndarray) -> np.ndarray:
@@ -90,21 +104,6 @@ def to_unit_range(image: np.ndarray) -> np.ndarray:
         Same shape, in [0, 1].
     """
     return np.clip((image + 1.0) / 2.0, 0.0, 1.0)
-
-
-def _ssim_map(image: np.ndarray, true_image: np.ndarray) -> tuple[float, np.ndarray]:
-    from skimage.metrics import structural_similarity
-
-    mean, ssim_map = structural_similarity(
-        image,
-        true_image,
-        data_range=DATA_RANGE,
-        gaussian_weights=True,
-        sigma=1.5,
-        use_sample_covariance=False,
-        full=True,
-    )
-    return float(mean), ssim_map
 
 
 def _errors(error: np.ndarray) -> tuple[float, float, float]:

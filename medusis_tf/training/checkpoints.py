@@ -9,7 +9,7 @@ from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.config.load import load_config
 from medusis_tf.errors import UserError
 from medusis_tf.training.med_usis import MedUSIS
-from medusis_tf.training.networks import build_generator
+from medusis_tf.training.networks import build_generator, build_segmenter
 
 FOLDER = "checkpoints"
 
@@ -106,15 +106,41 @@ def load_ema_generator(run_dir: Path) -> tuple[ExperimentConfig, keras.Model, in
     Raises:
         UserError: The folder is no run, or holds no checkpoint.
     """
-    config_path = run_dir / "config.yaml"
-    if not config_path.is_file():
-        raise UserError(f"{run_dir} is not a run: it has no config.yaml. Give a folder of runs/.")
-    config = load_config(config_path)
-    path = newest_checkpoint(run_dir / FOLDER)
+    config = _config_of(run_dir)
     generator = build_generator(config, synchronized=False)
+    path = _restore(run_dir, ema_generator=generator)
+    return config, generator, int(path.name.rpartition("-")[2])
+
+
+def load_segmenter(run_dir: Path) -> tuple[ExperimentConfig, keras.Model]:
+    """The segmenter that was trained together with the generator, of a run's newest checkpoint.
+
+    Args:
+        run_dir: A run written by `medusis_tf.train`.
+
+    Raises:
+        UserError: The folder is no run, or holds no checkpoint.
+    """
+    config = _config_of(run_dir)
+    segmenter = build_segmenter(config)
+    _restore(run_dir, segmenter=segmenter)
+    return config, segmenter
+
+
+def _config_of(run_dir: Path) -> ExperimentConfig:
+    path = run_dir / "config.yaml"
+    if not path.is_file():
+        raise UserError(f"{run_dir} is not a run: it has no config.yaml. Give a folder of runs/.")
+    return load_config(path)
+
+
+def _restore(run_dir: Path, **networks: keras.Model) -> Path:
+    """Restore networks from the newest checkpoint, and return its path."""
+    path = newest_checkpoint(run_dir / FOLDER)
+    states = {name: network_state(network) for name, network in networks.items()}
     try:
-        status = tf.train.Checkpoint(ema_generator=network_state(generator)).restore(str(path))
+        status = tf.train.Checkpoint(**states).restore(str(path))
         status.assert_existing_objects_matched().expect_partial()
     except (AssertionError, ValueError, tf.errors.OpError) as error:
-        raise UserError(f"{path} does not fit {config_path}: {error}") from None
-    return config, generator, int(path.name.rpartition("-")[2])
+        raise UserError(f"{path} does not fit {run_dir / 'config.yaml'}: {error}") from None
+    return path

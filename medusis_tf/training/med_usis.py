@@ -22,7 +22,7 @@ from medusis_tf.training.distribution import replica_mean
 from medusis_tf.training.draws import Draws
 from medusis_tf.training.ema import ema_decay, update_average
 from medusis_tf.training.initialization import scale_kernels
-from medusis_tf.training.networks import build_generator, dtype_policy
+from medusis_tf.training.networks import build_generator, build_segmenter, dtype_policy
 from medusis_tf.training.random import Purpose
 
 Batch = dict[str, Any]
@@ -278,12 +278,10 @@ class MedUSIS(keras.Model):
         config, data = self.config, self.config.data
         self.generator = build_generator(config, synchronized=self.num_replicas > 1)
         self.ema_generator = build_generator(config, synchronized=self.num_replicas > 1)
-        self.ema_segmenter = None
+        self.segmenter = build_segmenter(config)
+        self.ema_segmenter = build_segmenter(config) if config.learns_consistency else None
         with dtype_policy(config.training.precision):
-            self.segmenter = config.segmenter.build(data.num_classes, data.image_channels)
             self.discriminator = config.discriminator.build(data.image_size, data.image_channels)
-            if config.learns_consistency:
-                self.ema_segmenter = config.segmenter.build(data.num_classes, data.image_channels)
         for network in (self.generator, self.segmenter):
             scale_kernels(network, config.training.initial_gain)
         self.ema_generator.set_weights(self.generator.get_weights())

@@ -15,6 +15,13 @@ def build_generator(config: ExperimentConfig, synchronized: bool) -> keras.Model
         return config.generator.build(data.num_classes, data.image_channels, synchronized)
 
 
+def build_segmenter(config: ExperimentConfig) -> keras.Model:
+    """The segmenter of an experiment, with all its weights."""
+    data = config.data
+    with dtype_policy(config.training.precision):
+        return config.segmenter.build(data.num_classes, data.image_channels)
+
+
 @contextmanager
 def dtype_policy(name: str) -> Iterator[None]:
     """Build networks under a Keras dtype policy, and put the old one back."""

@@ -1,4 +1,4 @@
-"""A model with the data that it is judged on: a run, or an exported model and a configuration."""
+"""What is judged, on which data: a run, an exported model, or a folder of pictures."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medusis_tf.config.data import Split
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.config.load import load_config
 from medusis_tf.errors import UserError
+from medusis_tf.evaluation.method import Method, model_method
 
 if TYPE_CHECKING:
     from medusis_tf.serving.metadata import ModelMetadata
@@ -17,19 +19,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class JudgedModel:
-    """A model, the experiment whose data it is judged on, and where it was read from."""
+    """What is judged.
 
-    painter: SlicePainter
+    Attributes:
+        method: Paints.
+        config: The experiment whose data it is judged on.
+        source: Where it was read from.
+        step: Of the training; None if that is not known.
+        run_dir: The run, if it is one.
+    """
+
+    method: Method
     config: ExperimentConfig
     source: Path
-
-    @property
-    def title(self) -> str:
-        """Name and step."""
-        return f"{self.painter.metadata.name}, step {self.painter.metadata.step}"
+    step: int | None = None
+    run_dir: Path | None = None
 
 
-def open_run(run_dir: Path) -> JudgedModel:
+def open_run(run_dir: Path, batch_size: int | None = None) -> JudgedModel:
     """The newest checkpoint of a run, judged on the run's own data.
 
     Raises:
@@ -38,22 +45,43 @@ def open_run(run_dir: Path) -> JudgedModel:
     from medusis_tf.serving.exporter import painter_of_run
 
     painter = painter_of_run(run_dir)
-    return JudgedModel(painter, load_config(run_dir / "config.yaml"), run_dir)
+    method = model_method(painter, _title(painter), batch_size)
+    config = load_config(run_dir / "config.yaml")
+    return JudgedModel(method, config, run_dir, painter.metadata.step, run_dir)
 
 
-def open_exported(model_dir: Path, config_path: Path) -> JudgedModel:
+def open_exported(model_dir: Path, data: Path, batch_size: int | None = None) -> JudgedModel:
     """An exported model, judged on the data of a configuration.
 
     Raises:
         UserError: There is no exported model, the configuration is not valid, or its slices are
             not such as the model was trained on.
     """
-    config = load_config(config_path)
+    config = load_config(data)
     from medusis_tf.serving.predictor import Predictor
 
     painter = Predictor(model_dir)
-    _check_fit(painter.metadata, config, config_path)
-    return JudgedModel(painter, config, painter.folder)
+    _check_fit(painter.metadata, config, data)
+    method = model_method(painter, _title(painter), batch_size)
+    return JudgedModel(method, config, painter.folder, painter.metadata.step)
+
+
+def open_images(folder: Path, data: Path, split: Split) -> JudgedModel:
+    """Pictures in a folder, one volume for each subject of a split of a configuration's data.
+
+    Raises:
+        UserError: The configuration is not valid, or a picture is missing or cannot be used.
+    """
+    from medusis_tf.evaluation.folder_volumes import FolderVolumes
+
+    config = load_config(data)
+    volumes = FolderVolumes(folder, "image", config.data, split)
+    method = Method(folder.name, "model", lambda subject, _: volumes.slices(subject))
+    return JudgedModel(method, config, folder)
+
+
+def _title(painter: SlicePainter) -> str:
+    return f"{painter.metadata.name}, step {painter.metadata.step}"
 
 
 def _check_fit(metadata: ModelMetadata, config: ExperimentConfig, config_path: Path) -> None:

@@ -1,0 +1,106 @@
+"""Get everything ready that pictures are judged by: segmenters, features of the real images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from medusis_tf.config.data import Split
+from medusis_tf.evaluation.extractors import InceptionExtractor, RadiomicsExtractor
+from medusis_tf.evaluation.feature_set import FeatureSet
+from medusis_tf.evaluation.judged_model import JudgedModel
+from medusis_tf.evaluation.judges import Judges
+from medusis_tf.evaluation.measures.distribution import FeatureExtractor
+from medusis_tf.evaluation.measures.segmentation import FindClasses
+from medusis_tf.evaluation.options import EvaluationOptions
+from medusis_tf.evaluation.perceptual_networks import open_lpips
+from medusis_tf.evaluation.segmenters import (
+    OWN,
+    FOLDER,
+    masks_of_folder,
+    open_segmenter,
+    own_segmenter,
+)
+from medusis_tf.metrics.grey_levels import learn_grey_levels
+from medusis_tf.metrics.sliced_wasserstein import PyramidPatches
+
+if TYPE_CHECKING:
+    from medusis_tf.data.shards import Shards
+
+
+def open_segmenters(judged: JudgedModel, options: EvaluationOptions) -> dict[str, FindClasses]:
+    """The segmenters there are, by what they are called in tables.
+
+    Raises:
+        UserError: One cannot be opened, or does not fit the data.
+    """
+    found: dict[str, FindClasses] = {}
+    if options.segmenter is not None:
+        name, find_classes = open_segmenter(options.segmenter, judged.config)
+        found[name] = find_classes
+    if options.masks is not None:
+        found[FOLDER] = masks_of_folder(options.masks, judged.config, options.split)
+    if judged.run_dir is not None:
+        found[OWN] = own_segmenter(judged.run_dir)
+    return found
+
+
+def open_extractors(options: EvaluationOptions) -> list[FeatureExtractor]:
+    """The feature extractors there are; hand-made features need no weights.
+
+    Raises:
+        UserError: A weight file cannot be used.
+    """
+    found: list[FeatureExtractor] = [RadiomicsExtractor()]
+    if (path := options.inception) is not None:
+        found.append(InceptionExtractor(path, options.sha256.get(path)))
+    return found
+
+
+def prepare_judges(
+    shards: Shards,
+    judged: JudgedModel,
+    options: EvaluationOptions,
+    segmenters: dict[str, FindClasses],
+    extractors: list[FeatureExtractor],
+    has_pairs: bool,
+) -> Judges:
+    """All that pictures are judged by; reads the real images of the split once.
+
+    Args:
+        shards: Prepared slices.
+        judged: What is judged.
+        options: What was asked for.
+        segmenters: From `open_segmenters`.
+        extractors: From `open_extractors`.
+        has_pairs: Whether a subject of the split has its true image.
+    """
+    features = [(extractor, FeatureSet(extractor.dimension)) for extractor in extractors]
+    patches = PyramidPatches()
+    for images in real_images(shards, options.split):
+        patches.update(images)
+        for extractor, found in features:
+            found.update(extractor(images))
+    has_images = bool(patches.levels())
+    return Judges(
+        class_names=[entry.name for entry in judged.config.data.classes],
+        levels=learn_grey_levels(shards),
+        has_pairs=has_pairs,
+        segmenters=segmenters,
+        features=features if has_images else (),
+        real_patches=patches if has_images else None,
+        perceptual=[
+            open_lpips(name, *paths, options.sha256) for name, paths in options.lpips.items()
+        ],
+    )
+
+
+def real_images(shards: Shards, split: Split) -> Iterator[np.ndarray]:
+    """The real images of a split, a subject at a time: `[slices, height, width]` in [-1, 1]."""
+    for record in shards.records.subjects:
+        if record.split == split and "image" in record.kinds and record.num_slices:
+            image = shards.read(record).image
+            if image is not None:
+                yield image

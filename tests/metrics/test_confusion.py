@@ -1,0 +1,24 @@
+import numpy as np
+import pytest
+
+from medusis_tf.metrics.confusion import ConfusionMatrix
+
+
+def test_counts_by_hand():
+    matrix = ConfusionMatrix(4)
+    matrix.update(np.array([[0, 1], [1, 2]], np.uint8), np.array([[0, 1], [2, 2]], np.uint8))
+    matrix.update(np.array([1]), np.array([1]))
+    assert matrix.counts.tolist() == [[1, 0, 0, 0], [0, 2, 1, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+    np.testing.assert_allclose(matrix.dice, [1, 4 / 5, 2 / 3, np.nan])
+    np.testing.assert_allclose(matrix.iou, [1, 2 / 3, 1 / 2, np.nan])
+
+
+def test_a_class_read_where_it_is_not_has_dice_0():
+    matrix = ConfusionMatrix(2)
+    matrix.update(np.array([0, 0]), np.array([0, 1]))
+    assert matrix.dice.tolist() == [pytest.approx(2 / 3), 0]
+
+
+def test_ids_beyond_the_table_are_refused():
+    with pytest.raises(ValueError, match="below 2"):
+        ConfusionMatrix(2).update(np.array([2]), np.array([0]))

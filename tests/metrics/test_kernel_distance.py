@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+
+from medusis_tf.metrics.kernel_distance import kernel_distance, polynomial_mmd
+from tests.reference.reference_arrays import cases, reference_arrays
+
+ARRAYS = reference_arrays("activation_distances")
+
+
+@pytest.mark.parametrize("case", cases(ARRAYS, "first"))
+def test_agrees_with_tensorflow_gan(case):
+    first, second = (ARRAYS[f"{case}/{name}"].astype(float) for name in ("first", "second"))
+    expected = float(ARRAYS[f"{case}/kernel_1024"])
+    assert polynomial_mmd(first, second) == pytest.approx(expected, rel=1e-9)
+
+
+def test_unbiased_for_sets_that_are_alike():
+    rng = np.random.default_rng(0)
+    values = [polynomial_mmd(*(rng.normal(size=(20, 5)) for _ in range(2))) for _ in range(400)]
+    assert min(values) < 0 < max(values)
+    assert abs(np.mean(values)) < 3 * np.std(values) / 20
+
+
+def test_grows_with_the_gap():
+    rng = np.random.default_rng(0)
+    real = rng.normal(size=(150, 4))
+    near, far = (kernel_distance(rng.normal(gap, 1, (150, 4)), real) for gap in (0.2, 1.0))
+    assert 0 < near.mean < far.mean
+    assert (near.subsets, near.subset_size) == (100, 100)
+    assert near.standard_error > 0
+
+
+def test_one_subset_where_all_pictures_are_in_it():
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(2, 30, 4))
+    found = kernel_distance(first, second)
+    assert found.mean == pytest.approx(polynomial_mmd(first, second))
+    assert found.subsets == 1
+    assert np.isnan(found.standard_error)
+
+
+def test_a_single_picture_is_refused():
+    with pytest.raises(ValueError, match="two pictures"):
+        kernel_distance(np.ones((1, 3)), np.ones((5, 3)))

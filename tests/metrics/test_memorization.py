@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+from medusis_tf.metrics.memorization import audit, find_neighbours
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def subjects(rng, count=5, slices=20, dimension=12):
+    # Slices of a subject are alike: around a middle of its own.
+    middles = rng.normal(0, 1, (count, 1, dimension))
+    return list(
+        zip(
+            (f"subject {i}" for i in range(count)),
+            middles + rng.normal(0, 0.5, (count, slices, dimension)),
+            strict=True,
+        )
+    )
+
+
+def test_neighbours_by_hand():
+    training = [("a", np.array([[0.0, 0], [10, 0]])), ("b", np.array([[0.0, 3]]))]
+    [found] = find_neighbours(np.array([[9.0, 0]]), training)
+    assert (found.distance, found.subject, found.place) == (1, "a", 1)
+    assert found.next_distance == pytest.approx(np.hypot(9, 3))
+    assert found.ratio == pytest.approx(1 / np.hypot(9, 3))
+
+
+def test_a_copied_training_set_is_flagged(rng):
+    training = subjects(rng)
+    copies = np.concatenate([part[::4] for _, part in training]) + rng.normal(0, 0.02, (25, 12))
+    held_out = np.concatenate([part[::4] for _, part in subjects(rng)])
+    found = audit(*(find_neighbours(part, training) for part in (copies, held_out)))
+    assert found.distance_p_value < 1e-6
+    assert found.ratio_p_value < 1e-6
+    assert found.near_copies == 1
+
+
+def test_a_held_out_set_is_not(rng):
+    training = subjects(rng, count=20)
+    two = (
+        np.concatenate([part for _, part in subjects(rng, count=20, slices=2)]) for _ in range(2)
+    )
+    found = audit(*(find_neighbours(part, training) for part in two))
+    assert found.distance_p_value > 0.01
+    assert found.near_copies < 0.1
+
+
+def test_one_training_subject_has_no_next_one(rng):
+    training = subjects(rng, count=1)
+    two = (find_neighbours(rng.normal(size=(10, 12)), training) for _ in range(2))
+    assert np.isnan(audit(*two).ratio_p_value)
+
+
+def test_nothing_to_audit(rng):
+    with pytest.raises(ValueError, match="held-out"):
+        audit([], find_neighbours(rng.normal(size=(2, 3)), [("a", np.zeros((1, 3)))]))

@@ -1,0 +1,27 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from medusis_tf.metrics.multiscale_similarity import multiscale_similarity
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.2])
+@pytest.mark.parametrize("shape", [(176, 176), (256, 192)])
+def test_agrees_with_tensorflow(shape, noise):
+    rng = np.random.default_rng(0)
+    true_image = np.cumsum(rng.random(shape), axis=1)
+    true_image /= true_image.max()
+    image = np.clip(true_image + rng.normal(0, noise, shape), 0, 1)
+    expected = tf.image.ssim_multiscale(
+        image[..., None].astype(np.float32), true_image[..., None].astype(np.float32), 1.0
+    )
+    assert multiscale_similarity(image, true_image) == pytest.approx(float(expected), abs=2e-5)
+
+
+def test_equal_images_are_perfect():
+    image = np.random.default_rng(0).random((180, 180))
+    assert multiscale_similarity(image, image) == pytest.approx(1)
+
+
+def test_small_slices_have_none():
+    assert np.isnan(multiscale_similarity(np.ones((175, 300)), np.ones((175, 300))))
