@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, get_args
 from medusis_tf.config.data import Split
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.errors import UserError
+from medusis_tf.evaluation.audit_model import audit_model, describe_audit
+from medusis_tf.evaluation.diversity import measure_diversity
 from medusis_tf.evaluation.evaluation import (
     FORMAT_VERSION,
     Evaluation,
@@ -15,10 +17,10 @@ from medusis_tf.evaluation.evaluation import (
     describe_subjects,
     judge,
 )
+from medusis_tf.evaluation.feature_set import FeatureSet
 from medusis_tf.evaluation.judged_model import JudgedModel
 from medusis_tf.evaluation.judged_subject import JudgedSubjects
 from medusis_tf.evaluation.judges import Judges
-from medusis_tf.evaluation.feature_set import FeatureSet
 from medusis_tf.evaluation.measures.distribution import describe_distances
 from medusis_tf.evaluation.method import other_methods
 from medusis_tf.evaluation.options import EvaluationOptions
@@ -34,6 +36,7 @@ from medusis_tf.metrics.similarity import DATA_RANGE
 if TYPE_CHECKING:
     from medusis_tf.data.shards import Shards
 
+NO_AUDIT = {"problem": "it needs real images that are held out from training, in this split"}
 TRAINING_IMAGES = "real training images"
 INTENSITIES = "scaled to [0, 1] by data.intensity, clipped"
 
@@ -80,7 +83,15 @@ def evaluate_model(
         },
         "methods": results,
     }
-    return Evaluation(judged.method.name, subjects, methods, options.seeds, content)
+    if judged.method.is_random:
+        content["diversity"] = measure_diversity(judged.method, subjects, options.seeds[0])
+    audit = None
+    if options.audit:
+        audit = audit_model(judged.method, subjects, shards, options.split, options.seeds[0])
+        content["memorization"] = NO_AUDIT if audit is None else describe_audit(audit)
+    return Evaluation(
+        judged.method.name, subjects, methods, options.seeds, config.data.classes, audit, content
+    )
 
 
 def _head(judged: JudgedModel, options: EvaluationOptions, judges: Judges) -> dict[str, Any]:

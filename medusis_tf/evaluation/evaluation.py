@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from medusis_tf.config.data import ClassEntry
+from medusis_tf.evaluation.audit_model import ModelAudit
 from medusis_tf.evaluation.judged_subject import JudgedSubjects
 from medusis_tf.evaluation.judges import Judges
 from medusis_tf.evaluation.method import Method
@@ -24,6 +26,8 @@ class Evaluation:
         subjects: Who was judged on.
         methods: The model first, then references and baselines.
         seeds: Of the noises.
+        classes: The class table.
+        audit: For the pictures of nearest neighbours; None if there was none.
         content: All figures, as in `metrics.json`.
     """
 
@@ -31,6 +35,8 @@ class Evaluation:
     subjects: JudgedSubjects
     methods: Sequence[Method]
     seeds: Sequence[int]
+    classes: Sequence[ClassEntry]
+    audit: ModelAudit | None
     content: Mapping[str, Any]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,22 @@ class JudgedSubject:
     def body(self) -> np.ndarray:
         """`[slices, height, width]` bool, where the label map is not background."""
         return self.label_map != 0
+
+    def every(self, step: int) -> JudgedSubject:
+        """The same subject with every so manieth of its slices."""
+        return self._some(slice(None, None, step))
+
+    def one(self, place: int) -> JudgedSubject:
+        """The same subject with one of its slices."""
+        return self._some(slice(place, place + 1))
+
+    def _some(self, part: slice) -> JudgedSubject:
+        return replace(
+            self,
+            label_map=self.label_map[part],
+            image=None if self.image is None else self.image[part],
+            slice_indices=self.slice_indices[part],
+        )
 
 
 class JudgedSubjects:

@@ -17,8 +17,8 @@ from medusis_tf.evaluation.measures.segmentation import FindClasses
 from medusis_tf.evaluation.options import EvaluationOptions
 from medusis_tf.evaluation.perceptual_networks import open_lpips
 from medusis_tf.evaluation.segmenters import (
-    OWN,
     FOLDER,
+    OWN,
     masks_of_folder,
     open_segmenter,
     own_segmenter,

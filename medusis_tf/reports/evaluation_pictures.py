@@ -1,0 +1,121 @@
+"""Pictures of an evaluation: slices with their error maps, nearest neighbours, confusion."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from medusis_tf.config.data import ClassEntry
+from medusis_tf.evaluation.judged_subject import JudgedSubject, JudgedSubjects
+from medusis_tf.metrics.similarity import to_unit_range
+from medusis_tf.reports.panels import Images, PanelRow, panel
+
+if TYPE_CHECKING:
+    from medusis_tf.evaluation.audit_model import NearestPair
+    from medusis_tf.evaluation.evaluation import Evaluation
+
+NUM_ROWS = 6
+NUM_NOISES = 3
+LARGEST_ERROR = 0.5
+
+
+def sample_panel(evaluation: Evaluation, classes: list[ClassEntry]) -> np.ndarray:
+    """Slices spread over the subjects: label map, real image, pictures of three noises, MAE map.
+
+    The map is the absolute error of the first picture, intensities in [0, 1], black for 0 and
+    bright yellow for 0.5 and more; grey where there is no true image.
+
+    Returns:
+        `[height, width, 3]` uint8.
+    """
+    method = evaluation.methods[0]
+    first = evaluation.seeds[0]
+    seeds = range(first, first + (NUM_NOISES if method.is_random else 1))
+    rows = []
+    for subject in _spread(evaluation.subjects):
+        pictures = {f"synthetic, seed {seed}": method.paint(subject, seed)[0] for seed in seeds}
+        true_image = None if subject.image is None else subject.image[0]
+        images: Images = {"real MR": true_image, **pictures}
+        picture = next(iter(pictures.values()))
+        images["absolute error"] = None if true_image is None else error_map(picture, true_image)
+        title = f"{subject.name}, slice {subject.slice_indices[0]}"
+        rows.append(PanelRow(subject.label_map[0], images, title))
+    return panel(rows, classes, f"{evaluation.title}: {evaluation.content['data']['split']} split")
+
+
+def error_map(picture: np.ndarray, true_image: np.ndarray) -> np.ndarray:
+    """Absolute error in colours.
+
+    Args:
+        picture: `[height, width]` in [-1, 1].
+        true_image: The same.
+
+    Returns:
+        `[height, width, 3]` in [-1, 1], for a panel.
+    """
+    from matplotlib import colormaps
+
+    error = np.abs(to_unit_range(picture) - to_unit_range(true_image))
+    return 2 * colormaps["inferno"](np.minimum(error / LARGEST_ERROR, 1))[..., :3] - 1
+
+
+def nearest_panel(pairs: list[NearestPair], classes: list[ClassEntry]) -> np.ndarray:
+    """Synthetic slices beside the training slices they are nearest to, `[height, width, 3]` uint8."""
+    rows = [
+        PanelRow(
+            None,
+            {
+                "synthetic": pair.synthetic.astype(np.float32),
+                "nearest training slice": pair.training.astype(np.float32),
+            },
+            pair.title,
+        )
+        for pair in pairs
+    ]
+    return panel(rows, classes, "the ten nearest pairs")
+
+
+def confusion_picture(pixels: np.ndarray, names: list[str]) -> np.ndarray:
+    """Shares of each class of the label map that are read as each class, as a heat map.
+
+    Args:
+        pixels: `[K, K]`, rows: label map.
+        names: Of the classes.
+
+    Returns:
+        `[height, width, 3]` uint8.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    present = np.flatnonzero(pixels.sum(axis=1) + pixels.sum(axis=0))
+    shares = pixels[np.ix_(present, present)] / np.maximum(
+        pixels[present].sum(axis=1, keepdims=True), 1
+    )
+    side = max(4.0, 0.3 * len(present) + 2)
+    figure = Figure(figsize=(side, side), dpi=100, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
+    labels = [names[place] for place in present.tolist()]
+    axes.set_xticks(range(len(labels)), labels, rotation=90, fontsize=8, parse_math=False)
+    axes.set_yticks(range(len(labels)), labels, fontsize=8, parse_math=False)
+    axes.set_xlabel("read in the picture")
+    axes.set_ylabel("label map")
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _spread(subjects: JudgedSubjects) -> list[JudgedSubject]:
+    """Subjects of one slice each, evenly over all slices of all, the outermost left out."""
+    ends = np.cumsum([record.num_slices for record in subjects.records])
+    count = min(NUM_ROWS, int(ends[-1]))
+    places = [(2 * row + 1) * int(ends[-1]) // (2 * count) for row in range(count)]
+    found = []
+    for place in places:
+        number = int(np.searchsorted(ends, place, side="right"))
+        record = subjects.records[number]
+        within = place - int(ends[number] - record.num_slices)
+        found.append(subjects.read(record).one(within))
+    return found
