@@ -103,9 +103,10 @@ def evaluate(
     folder = out or _default_folder(judged, split)
     from medusis_tf.evaluation.evaluate_model import evaluate_model
     from medusis_tf.evaluation.progress import EvaluationProgress
-    from medusis_tf.reports.evaluation_report import write_evaluation
-    from medusis_tf.reports.evaluation_tables import print_evaluation
+    from medusis_tf.reports.evaluation_console import print_evaluation
+    from medusis_tf.reports.evaluation_report import make_folder, write_evaluation
 
+    make_folder(folder)  # that it cannot be written is told before the work, not after it
     with EvaluationProgress() as progress:
         evaluation = evaluate_model(judged, options, progress.report)
     print_evaluation(evaluation.content)

@@ -5,11 +5,10 @@ truncated at some bounds, and measures how the pictures differ. A second run, tr
 `generator.noise_dim=0`, is what is had without noise.
 """
 
-import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,9 +19,10 @@ from medusis_tf.command_line import run as run_command
 from medusis_tf.errors import UserError
 
 if TYPE_CHECKING:
+    from medusis_tf.config.experiment import ExperimentConfig
     from medusis_tf.data.shards import Shards
-    from medusis_tf.metrics.judged_model import JudgedModel
     from medusis_tf.metrics.noise_spread import NoiseSpread
+    from medusis_tf.serving.painter import SlicePainter
 
 logger = logging.getLogger("medusis_tf.noise_study")
 
@@ -33,8 +33,23 @@ NUM_PANEL_NOISES = 3
 MAX_SLICES = 64
 WITHOUT = "without noise"
 
-Rows = dict[str, "NoiseSpread"]
 Pictures = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class NoiseRow:
+    """What one truncation does.
+
+    Attributes:
+        spread: Of the pictures from noise to noise.
+        frechet_radiomics_distance: To the real training images; NaN with fewer than two slices.
+    """
+
+    spread: "NoiseSpread"
+    frechet_radiomics_distance: float
+
+
+Rows = dict[str, NoiseRow]
 
 
 def noise_study(
@@ -47,43 +62,44 @@ def noise_study(
     split: Annotated[str, typer.Option(help="Whose label maps: test or validation.")] = "test",
 ) -> None:
     """Measure what the noise does, truncated and not, and write noise.json, noise.md, noise.png."""
+    from medusis_tf.config.load import load_config
     from medusis_tf.data.preparation import prepare_shards
-    from medusis_tf.metrics.judged_model import open_run
     from medusis_tf.reports.panels import write_png
+    from medusis_tf.serving.exporter import painter_of_run
 
-    judged = open_run(run)
-    _check_noise(judged, run, has_noise=True)
-    plain = None if without is None else open_run(without)
-    if plain is not None and without is not None:
-        _check_noise(plain, without, has_noise=False)
-    shards = prepare_shards(judged.config, jobs=None)
+    painter, config = painter_of_run(run), load_config(run / "config.yaml")
+    _check_noise(config, run, has_noise=True)
+    plain = None
+    if without is not None:
+        plain = painter_of_run(without)
+        _check_noise(load_config(without / "config.yaml"), without, has_noise=False)
+    shards = prepare_shards(config, jobs=None)
     label_maps = _label_maps(shards, split)
-    pictures = _paint(judged, plain, label_maps, noises)
+    pictures = _paint(painter, plain, label_maps, noises)
     rows = _measure(pictures, label_maps, shards)
-    _write(out, judged.title, rows, noises)
-    write_png(out / "noise.png", _panel(judged, pictures, label_maps))
+    _write(out, painter.metadata.title, rows, noises)
+    write_png(out / "noise.png", _panel(painter, config, pictures, label_maps))
     logger.info("%s\nwrote %s", table(rows), out / "noise.md")
 
 
-def table(rows: Mapping[str, "NoiseSpread"]) -> str:
+def table(rows: Mapping[str, NoiseRow]) -> str:
     """A Markdown table, a line for each truncation."""
     lines = [
         "| noise | brightness over noises | brightness over slices | distance between noises "
-        "| feature distance to real images |",
+        "| Frechet radiomics distance to real images |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     for name, row in rows.items():
-        spreads = (row.brightness_over_noises, row.brightness_over_slices, row.pairwise_distance)
-        cells = " | ".join(f"{value:.4f}" for value in spreads)
-        lines.append(f"| {name} | {cells} | {row.feature_distance:.1f} |")
+        cells = " | ".join(f"{value:.4f}" for value in asdict(row.spread).values())
+        lines.append(f"| {name} | {cells} | {row.frechet_radiomics_distance:.1f} |")
     return "\n".join(lines)
 
 
-def _check_noise(judged: "JudgedModel", run: Path, has_noise: bool) -> None:
-    if (judged.config.generator.noise_dim > 0) != has_noise:
+def _check_noise(config: "ExperimentConfig", run: Path, has_noise: bool) -> None:
+    if (config.generator.noise_dim > 0) != has_noise:
         wanted = "noise" if has_noise else "generator.noise_dim=0"
         raise UserError(
-            f"{run} was trained with generator.noise_dim={judged.config.generator.noise_dim}. "
+            f"{run} was trained with generator.noise_dim={config.generator.noise_dim}. "
             f"Give a run with {wanted}."
         )
 
@@ -100,59 +116,78 @@ def _label_maps(shards: "Shards", split: str) -> np.ndarray:
 
 
 def _paint(
-    judged: "JudgedModel", plain: "JudgedModel | None", label_maps: np.ndarray, noises: int
+    painter: "SlicePainter", plain: "SlicePainter | None", label_maps: np.ndarray, noises: int
 ) -> Pictures:
     """Title to `[noises, slices, height, width]`."""
     from medusis_tf.metrics.noise_spread import truncation_name
 
     painted = {}
     for truncation in TRUNCATIONS:
-        drawn = [judged.painter.draw_noise(seed, truncation) for seed in range(noises)]
-        pictures = np.stack([judged.painter.paint(label_maps, noise) for noise in drawn])
+        drawn = [painter.draw_noise(seed, truncation) for seed in range(noises)]
+        pictures = np.stack([painter.paint(label_maps, noise) for noise in drawn])
         painted[f"truncation {truncation_name(truncation)}"] = pictures
         logger.info("painted: truncation %s", truncation_name(truncation))
     if plain is not None:
-        noise = plain.painter.draw_noise(0)
-        painted[WITHOUT] = plain.painter.paint(label_maps, noise)[np.newaxis]
+        noise = plain.draw_noise(0)
+        painted[WITHOUT] = plain.paint(label_maps, noise)[np.newaxis]
     return painted
 
 
 def _measure(pictures: Pictures, label_maps: np.ndarray, shards: "Shards") -> Rows:
     from medusis_tf.data.body import fill_holes
-    from medusis_tf.metrics.feature_distance import picture_features
-    from medusis_tf.metrics.grey_levels import learn_grey_levels
+    from medusis_tf.evaluation.extractors import RadiomicsExtractor
+    from medusis_tf.evaluation.feature_set import FeatureSet
+    from medusis_tf.evaluation.measures.distribution import compare
+    from medusis_tf.evaluation.prepare_judges import real_images
     from medusis_tf.metrics.noise_spread import noise_spread
-    from medusis_tf.metrics.outline import picture_body
 
-    dark_tissue = learn_grey_levels(shards).dark_tissue
-    features = []
-    for entry in shards.subjects("train", "image"):
-        image = shards.read(entry).image
-        if image is not None:
-            features.append(picture_features(image, picture_body(image, dark_tissue)))
-    real = np.concatenate(features)
+    extractor = RadiomicsExtractor()
+    real = FeatureSet(extractor.dimension)
+    for images in real_images(shards, "train"):
+        real.update(extractor(images))
     bodies = fill_holes(label_maps != 0)
-    return {name: noise_spread(found, bodies, real) for name, found in pictures.items()}
+    rows = {}
+    for name, found in pictures.items():
+        features = FeatureSet(extractor.dimension)
+        for slices in found:
+            features.update(extractor(slices))
+        distance = compare(features, real, extractor.has_units).get("frechet_distance", math.nan)
+        rows[name] = NoiseRow(noise_spread(found, bodies), distance)
+    return rows
 
 
 def _write(out: Path, title: str, rows: Rows, noises: int) -> None:
+    from medusis_tf.reports.strict_json import strict_json
+
     content = {
         "model": title,
         "noises": noises,
         "intensities": "in [0, 1], inside the body of the label map, holes filled",
-        "feature_distance": "Frechet distance of intensity histograms and Haar band energies "
-        "inside the body to those of the real training images; not an FID",
-        "rows": {name: asdict(row) for name, row in rows.items()},
+        "frechet_radiomics_distance": "of hand-made features inside the body to those of the real "
+        "training images; not an FID",
+        "rows": {name: _figures(row) for name, row in rows.items()},
     }
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / "noise.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
+        (out / "noise.json").write_text(strict_json(content), encoding="utf-8")
         (out / "noise.md").write_text(table(rows) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write to {out}: {error.strerror}. Give another --out.") from None
 
 
-def _panel(judged: "JudgedModel", pictures: Pictures, label_maps: np.ndarray) -> np.ndarray:
+def _figures(row: NoiseRow) -> dict[str, float]:
+    return {
+        **asdict(row.spread),
+        "frechet_radiomics_distance": row.frechet_radiomics_distance,
+    }
+
+
+def _panel(
+    painter: "SlicePainter",
+    config: "ExperimentConfig",
+    pictures: Pictures,
+    label_maps: np.ndarray,
+) -> np.ndarray:
     """Rows of label maps; for the outermost truncations some noises each. No real image."""
     from medusis_tf.reports.panels import PanelRow, panel
 
@@ -166,7 +201,7 @@ def _panel(judged: "JudgedModel", pictures: Pictures, label_maps: np.ndarray) ->
             for number, found in enumerate(pictures[name][:NUM_PANEL_NOISES])
         }
         rows.append(PanelRow(label_maps[place], images))
-    return panel(rows, judged.config.data.classes, f"{judged.title}: truncation, noise")
+    return panel(rows, config.data.classes, f"{painter.metadata.title}: truncation, noise")
 
 
 def _spread(length: int, count: int) -> Sequence[int]:

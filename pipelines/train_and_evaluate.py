@@ -19,7 +19,7 @@ from medusis_tf.config.load import load_config
 from medusis_tf.errors import UserError
 
 if TYPE_CHECKING:
-    from medusis_tf.metrics.evaluation import Evaluation
+    from medusis_tf.evaluation.evaluation import Evaluation
     from medusis_tf.training.loop import TrainingLoop
 
 logger = logging.getLogger("medusis_tf.train_and_evaluate")
@@ -76,13 +76,13 @@ def read_steps(text: str) -> list[int]:
 
 
 def evaluation_path(run_dir: Path, steps: int) -> Path:
-    """Where the evaluation of a step count is written."""
-    return run_dir / "evaluation" / f"test_step_{steps:07d}.json"
+    """Where the figures of a step count are written, beside its report."""
+    return run_dir / "evaluation" / f"test_step_{steps:07d}" / "metrics.json"
 
 
 def pictures_path(run_dir: Path, steps: int) -> Path:
     """Where some slices of that evaluation are: `label_map`, `image`, `slice` and `subject`."""
-    return evaluation_path(run_dir, steps).with_suffix(".npz")
+    return evaluation_path(run_dir, steps).with_name("slices.npz")
 
 
 def reached_step(run_dir: Path) -> int:
@@ -111,36 +111,35 @@ def _with_steps(config: ExperimentConfig, steps: int) -> ExperimentConfig:
 
 
 def _evaluate(experiment: ExperimentConfig, steps: int, segmenter: Path | None) -> None:
-    from medusis_tf.metrics.evaluation import evaluate_model
-    from medusis_tf.metrics.judged_model import open_run
-    from medusis_tf.reports.evaluation import (
-        evaluation_panel,
-        print_evaluation,
-        write_evaluation,
-    )
-    from medusis_tf.reports.panels import write_png
+    from medusis_tf.evaluation.evaluate_model import evaluate_model
+    from medusis_tf.evaluation.judged_model import open_run
+    from medusis_tf.evaluation.options import EvaluationOptions
+    from medusis_tf.evaluation.progress import EvaluationProgress
+    from medusis_tf.reports.evaluation_report import write_evaluation
+    from medusis_tf.reports.evaluation_console import print_evaluation
 
-    evaluation = evaluate_model(open_run(experiment.run_dir), "test", seed=0, segmenter=segmenter)
-    print_evaluation(evaluation)
-    path = evaluation_path(experiment.run_dir, steps)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_png(path.with_suffix(".png"), evaluation_panel(evaluation))
+    options = EvaluationOptions(segmenter=segmenter)
+    with EvaluationProgress() as progress:
+        evaluation = evaluate_model(open_run(experiment.run_dir), options, progress.report)
+    print_evaluation(evaluation.content)
+    folder = evaluation_path(experiment.run_dir, steps).parent
+    folder.mkdir(parents=True, exist_ok=True)
     _write_pictures(pictures_path(experiment.run_dir, steps), evaluation)
-    # Last: a step count that has it is done.
-    write_evaluation(path, evaluation)
+    # Last: a step count that has its figures is done.
+    write_evaluation(folder, evaluation)
 
 
 def _write_pictures(path: Path, evaluation: "Evaluation") -> None:
     """Synthetic slices spread over the first subject, with their label maps."""
-    subject = evaluation.subjects[0]
-    method = next(iter(evaluation.methods.values()))
+    subject = next(iter(evaluation.subjects))
+    method, seed = evaluation.methods[0], evaluation.seeds[0]
     count = min(NUM_PICTURES, len(subject.label_map))
     places = (np.arange(count) + 0.5) * len(subject.label_map) / count
     chosen = places.astype(int)
     np.savez_compressed(
         path,
         label_map=subject.label_map[chosen],
-        image=method(subject)[chosen],
+        image=method.paint(subject, seed)[chosen],
         slice=subject.slice_indices[chosen],
         subject=json.dumps(subject.name),
     )

@@ -102,12 +102,12 @@ def train_judge(
     """
     import keras
 
+    from medusis_tf.metrics.confusion import ConfusionMatrix
     from medusis_tf.metrics.independent_segmenter import (
         IndependentSegmenter,
         SegmenterRecord,
         build_segmenter,
     )
-    from medusis_tf.metrics.segmentation_agreement import class_dice
     from medusis_tf.training.initialization import scale_kernels
 
     training, held_out, held_out_name = split_pairs(shards)
@@ -128,7 +128,9 @@ def train_judge(
     _fit(network, training, steps, batch_size, seed)
     segmenter = IndependentSegmenter(network, record)
     found = segmenter.read_classes(held_out.image)
-    dice = class_dice(found, held_out.label_map, names)
+    matrix = ConfusionMatrix(len(names))
+    matrix.update(held_out.label_map, found)
+    dice = {names[k]: float(matrix.dice[k]) for k in range(1, len(names)) if matrix.counts[k].any()}
     return IndependentSegmenter(network, record.model_copy(update={"held_out_dice": dice}))
 
 

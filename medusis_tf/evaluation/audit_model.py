@@ -125,8 +125,9 @@ def describe_audit(audited: ModelAudit) -> dict[str, Any]:
         "features": "thumbnails of 32x32, mean 0 and length 1",
         **{f"{name}_slices": len(part) for name, part in sides.items()},
         **{
-            f"{name}_median_distance": float(np.median([each.distance for each in part]))
+            f"{name}_median_{figure}": float(np.median([getattr(each, figure) for each in part]))
             for name, part in sides.items()
+            for figure in ("distance", "ratio")
         },
         "distance_p_value": found.distance_p_value,
         "ratio_p_value": found.ratio_p_value,

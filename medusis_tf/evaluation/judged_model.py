@@ -14,7 +14,6 @@ from medusis_tf.evaluation.method import Method, model_method
 
 if TYPE_CHECKING:
     from medusis_tf.serving.metadata import ModelMetadata
-    from medusis_tf.serving.painter import SlicePainter
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ def open_run(run_dir: Path, batch_size: int | None = None) -> JudgedModel:
     from medusis_tf.serving.exporter import painter_of_run
 
     painter = painter_of_run(run_dir)
-    method = model_method(painter, _title(painter), batch_size)
+    method = model_method(painter, painter.metadata.title, batch_size)
     config = load_config(run_dir / "config.yaml")
     return JudgedModel(method, config, run_dir, painter.metadata.step, run_dir)
 
@@ -62,7 +61,7 @@ def open_exported(model_dir: Path, data: Path, batch_size: int | None = None) ->
 
     painter = Predictor(model_dir)
     _check_fit(painter.metadata, config, data)
-    method = model_method(painter, _title(painter), batch_size)
+    method = model_method(painter, painter.metadata.title, batch_size)
     return JudgedModel(method, config, painter.folder, painter.metadata.step)
 
 
@@ -78,10 +77,6 @@ def open_images(folder: Path, data: Path, split: Split) -> JudgedModel:
     volumes = FolderVolumes(folder, "image", config.data, split)
     method = Method(folder.name, "model", lambda subject, _: volumes.slices(subject))
     return JudgedModel(method, config, folder)
-
-
-def _title(painter: SlicePainter) -> str:
-    return f"{painter.metadata.name}, step {painter.metadata.step}"
 
 
 def _check_fit(metadata: ModelMetadata, config: ExperimentConfig, config_path: Path) -> None:

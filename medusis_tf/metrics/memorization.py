@@ -32,7 +32,12 @@ class Neighbour:
 
     @property
     def ratio(self) -> float:
-        """Of the distance to that of the next subject; near 0 for a copy, 1 for no preference."""
+        """Of the distance to that of the next subject; near 0 for a copy, 1 for no preference.
+
+        NaN where there is no other training subject.
+        """
+        if np.isinf(self.next_distance):
+            return np.nan
         return self.distance / self.next_distance if self.next_distance > 0 else 1.0
 
 
@@ -46,7 +51,8 @@ class Audit:
         distance_p_value: One-sided Mann-Whitney U test that synthetic distances are smaller.
         ratio_p_value: The same of the ratios to the next training subject's distance, which a
             picture that is merely smooth does not make small; NaN with one training subject.
-        near_copies: Share of synthetic slices that are nearer than all but 1 % of held-out ones.
+        near_copies: Share of synthetic slices with a smaller ratio than all but 1 % of held-out
+            ones; with one training subject, a smaller distance.
     """
 
     synthetic: list[Neighbour]
@@ -95,10 +101,11 @@ def audit(synthetic: list[Neighbour], held_out: list[Neighbour]) -> Audit:
     ours, theirs = ([each.distance for each in part] for part in (synthetic, held_out))
     ratios = [[each.ratio for each in part] for part in (synthetic, held_out)]
     one_subject = not all(np.isfinite(each.next_distance) for each in synthetic)
+    compared = (ours, theirs) if one_subject else ratios
     return Audit(
         synthetic,
         held_out,
         float(stats.mannwhitneyu(ours, theirs, alternative="less").pvalue),
         np.nan if one_subject else float(stats.mannwhitneyu(*ratios, alternative="less").pvalue),
-        float((np.array(ours) < np.quantile(theirs, COPY_QUANTILE)).mean()),
+        float((np.array(compared[0]) < np.quantile(compared[1], COPY_QUANTILE)).mean()),
     )

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medusis_tf.metrics.feature_distance import feature_distance, picture_features
-
 
 @dataclass(frozen=True)
 class NoiseSpread:
@@ -23,24 +21,19 @@ class NoiseSpread:
             over noises.
         pairwise_distance: Mean absolute difference inside the body between two noises' pictures
             of one label map, the mean over pairs and slices. 0 for a single noise.
-        feature_distance: Frechet distance of simple features to the real training images.
     """
 
     brightness_over_noises: float
     brightness_over_slices: float
     pairwise_distance: float
-    feature_distance: float
 
 
-def noise_spread(
-    pictures: np.ndarray, bodies: np.ndarray, real_features: np.ndarray
-) -> NoiseSpread:
+def noise_spread(pictures: np.ndarray, bodies: np.ndarray) -> NoiseSpread:
     """Measure pictures of the same label maps with several noises.
 
     Args:
         pictures: `[noises, slices, height, width]` in [-1, 1].
         bodies: `[slices, height, width]` bool; slices without body are left out.
-        real_features: `[images, features]` of the real training images, from `picture_features`.
 
     Raises:
         ValueError: No slice has a body.
@@ -56,12 +49,10 @@ def noise_spread(
         for i in range(len(unit))
         for j in range(i)
     ]
-    features = np.concatenate([picture_features(slices, bodies) for slices in pictures])
     return NoiseSpread(
         float(means.std(axis=0).mean()),
         float(means.std(axis=1).mean()),
         float(np.mean(pairs)) if pairs else 0.0,
-        feature_distance(features, real_features),
     )
 
 

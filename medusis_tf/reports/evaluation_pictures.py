@@ -12,12 +12,13 @@ from medusis_tf.metrics.similarity import to_unit_range
 from medusis_tf.reports.panels import Images, PanelRow, panel
 
 if TYPE_CHECKING:
-    from medusis_tf.evaluation.audit_model import NearestPair
     from medusis_tf.evaluation.evaluation import Evaluation
 
 NUM_ROWS = 6
 NUM_NOISES = 3
 LARGEST_ERROR = 0.5
+# Up to so many classes the shares are written into the confusion matrix.
+_LARGEST_WRITTEN = 16
 
 
 def sample_panel(evaluation: Evaluation, classes: list[ClassEntry]) -> np.ndarray:
@@ -60,20 +61,9 @@ def error_map(picture: np.ndarray, true_image: np.ndarray) -> np.ndarray:
     return 2 * colormaps["inferno"](np.minimum(error / LARGEST_ERROR, 1))[..., :3] - 1
 
 
-def nearest_panel(pairs: list[NearestPair], classes: list[ClassEntry]) -> np.ndarray:
-    """Synthetic slices beside the training slices they are nearest to, `[height, width, 3]` uint8."""
-    rows = [
-        PanelRow(
-            None,
-            {
-                "synthetic": pair.synthetic.astype(np.float32),
-                "nearest training slice": pair.training.astype(np.float32),
-            },
-            pair.title,
-        )
-        for pair in pairs
-    ]
-    return panel(rows, classes, "the ten nearest pairs")
+def grey_picture(image: np.ndarray) -> np.ndarray:
+    """A slice, `[height, width]` in [-1, 1], as `[height, width]` uint8, -1 black."""
+    return np.round(255 * to_unit_range(image.astype(np.float32))).astype(np.uint8)
 
 
 def confusion_picture(pixels: np.ndarray, names: list[str]) -> np.ndarray:
@@ -93,11 +83,17 @@ def confusion_picture(pixels: np.ndarray, names: list[str]) -> np.ndarray:
     shares = pixels[np.ix_(present, present)] / np.maximum(
         pixels[present].sum(axis=1, keepdims=True), 1
     )
-    side = max(4.0, 0.3 * len(present) + 2)
+    side = 2 + (0.55 if len(present) <= _LARGEST_WRITTEN else 0.3) * len(present)
     figure = Figure(figsize=(side, side), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
+    if len(present) <= _LARGEST_WRITTEN:
+        for (row, column), share in np.ndenumerate(shares):
+            colour = "white" if share > 0.5 else "black"
+            axes.text(
+                column, row, f"{share:.2f}", color=colour, fontsize=8, ha="center", va="center"
+            )
     labels = [names[place] for place in present.tolist()]
     axes.set_xticks(range(len(labels)), labels, rotation=90, fontsize=8, parse_math=False)
     axes.set_yticks(range(len(labels)), labels, fontsize=8, parse_math=False)

@@ -3,73 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-Figures = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class EvaluationTable:
-    """A table: a line for each method.
-
-    Attributes:
-        title: Above it.
-        columns: After the method's name.
-        rows: Method's name, and a cell for each column.
-        notes: Below it: what the figures are.
-    """
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[tuple[str, Sequence[str]]]
-    notes: Sequence[str] = ()
+from medusis_tf.reports.evaluation_table import (
+    EvaluationTable,
+    Figures,
+    counted,
+    number,
+    significant,
+    summary_cell,
+)
 
 
 def evaluation_tables(content: Figures) -> list[EvaluationTable]:
     """All tables of what `metrics.json` holds; those of absent figures are left out."""
-    makers = (_similarity, _perceptual, _shapes, _segmentation, _distributions, _volumes, _thesis)
+    makers = (
+        _similarity, _perceptual, _shapes, _segmentation, _distributions, _volumes, _diversity,
+        _memorization, _thesis,
+    )  # fmt: skip
     tables = [table for maker in makers for table in maker(content)]
     return [table for table in tables if table.rows]
-
-
-def print_evaluation(content: Figures) -> None:
-    """Print the tables, as wide as the terminal, or wide enough where there is none."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)
-    for each in evaluation_tables(content):
-        table = Table(
-            title=each.title, title_justify="left", caption="\n".join(each.notes),
-            caption_justify="left",
-        )  # fmt: skip
-        table.add_column("method", overflow="fold")
-        for column in each.columns:
-            table.add_column(column, justify="right", no_wrap=True)
-        for name, cells in each.rows:
-            table.add_row(name, *cells)
-        console.print(table)
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """A figure as text; a dash where there is none."""
-    if value is None or math.isnan(value):
-        return "-"
-    return f"{value:.{digits}f}"
-
-
-def summary_cell(summary: Figures | None, digits: int = 3) -> str:
-    """Mean, and the interval where there are patients enough for one."""
-    if summary is None:
-        return "-"
-    text = number(summary["mean"], digits)
-    low, high = summary["low"], summary["high"]
-    has_interval = low is not None and not math.isnan(low)
-    return f"{text} [{number(low, digits)}, {number(high, digits)}]" if has_interval else text
 
 
 def _similarity(content: Figures) -> Iterable[EvaluationTable]:
@@ -77,9 +30,11 @@ def _similarity(content: Figures) -> Iterable[EvaluationTable]:
                ("rmse", "RMSE", 3), ("mae", "MAE", 3)]  # fmt: skip
     data, protocol = content["data"], content["protocol"]
     notes = [
-        f"{data['paired_slices']} slices of {data['paired_patients']} patients with a true image; "
-        f"pairing in training: {data['pairing']}; seeds {content['seeds']}",
-        f"mean {protocol['mean']}; [{protocol['interval']}]",
+        f"{counted(data['paired_slices'], 'slice')} of "
+        f"{counted(data['paired_patients'], 'patient')} with a true image; pairing in training: "
+        f"{data['pairing']}; noise seeds {', '.join(map(str, content['seeds']))}",
+        f"mean {protocol['mean']}; ± standard deviation of these, of slices where there is one "
+        f"patient; [{protocol['interval']}]",
         f"data range {protocol['data_range']:g}: intensities {protocol['intensities']}",
     ]
     for part, title in (("slice", "whole slice"), ("body", "inside the body")):
@@ -171,10 +126,7 @@ def _features(name: str, found: Sequence[tuple[str, Figures]]) -> EvaluationTabl
     rows = []
     for method, each in found:
         kernel, manifold = each.get("kernel_distance"), each.get("manifold", {})
-        cells = [number(each.get("frechet_distance"), 2)]
-        error = "" if not kernel or math.isnan(kernel["standard_error"]) else (
-            f" ± {1.96 * kernel['standard_error']:.4f}")  # fmt: skip
-        cells.append(number(kernel["mean"], 4) + error if kernel else "-")
+        cells = [significant(each.get("frechet_distance"), 4), _kernel_cell(kernel)]
         parts = ("precision", "recall", "density", "coverage")
         cells += [number(manifold.get(part)) for part in parts]
         cells.append(str(each["synthetic_slices"]))
@@ -188,9 +140,17 @@ def _features(name: str, found: Sequence[tuple[str, Figures]]) -> EvaluationTabl
             f"fewer slices than the {first['dimension']} features: the covariances have no full "
             "rank and the distance is too large; compare it with distances of as many slices only"
         )
-    columns = [first["frechet_name"], "kernel distance", "precision", "recall", "density",
+    columns = [first["frechet_name"], "KID ± 1.96 s. e.", "precision", "recall", "density",
                "coverage", "slices"]  # fmt: skip
     return EvaluationTable(f"Distance to the real images: {name} features", columns, rows, notes)
+
+
+def _kernel_cell(kernel: Figures | None) -> str:
+    if kernel is None:
+        return "-"
+    error = kernel["standard_error"]
+    interval = "" if math.isnan(error) else f" ± {significant(1.96 * error)}"
+    return significant(kernel["mean"]) + interval
 
 
 def _volumes(content: Figures) -> Iterable[EvaluationTable]:
@@ -203,6 +163,49 @@ def _volumes(content: Figures) -> Iterable[EvaluationTable]:
     yield EvaluationTable("Jumps from slice to slice", ["brightness", "pixels"], rows, notes)
 
 
+def _diversity(content: Figures) -> Iterable[EvaluationTable]:
+    found = content.get("diversity")
+    if found is None:
+        return
+    columns = {
+        "brightness_over_noises": "brightness, noise to noise",
+        "brightness_over_slices": "brightness, slice to slice",
+        "pairwise_distance": "distance of two noises",
+    }
+    cells = [number(found[name], 4) for name in columns]
+    notes = [
+        f"{found['noises']} noises for each of {counted(found['slices'], 'label map')}; standard "
+        "deviations of a slice's mean, and mean absolute difference, inside the body, intensities "
+        "in [0, 1]"
+    ]
+    rows = [(content["model"]["name"], cells)]
+    yield EvaluationTable("Diversity", list(columns.values()), rows, notes)
+
+
+def _memorization(content: Figures) -> Iterable[EvaluationTable]:
+    audit = content.get("memorization")
+    if audit is None or "problem" in audit:
+        return
+    columns = ["slices", "distance", "ratio to next subject", audit["similarity"], "near copies"]
+    rows = []
+    for name in ("synthetic", "held_out"):
+        cells = [number(audit[f"{name}_median_{figure}"])
+                 for figure in ("distance", "ratio", "similarity")]  # fmt: skip
+        copies = f"{100 * audit['near_copies']:.1f} %" if name == "synthetic" else "1 %"
+        title = "synthetic slices" if name == "synthetic" else "held-out real slices"
+        rows.append((title, [str(audit[f"{name}_slices"]), *cells, copies]))
+    notes = [
+        f"to the nearest training slice, medians; features: {audit['features']}",
+        "ratio: of the distance to that of the next training subject, near 0 for a copy; near "
+        "copies: slices of a smaller ratio than all but 1 % of the held-out ones",
+        "one-sided Mann-Whitney U test that synthetic slices are nearer: p = "
+        f"{significant(audit['ratio_p_value'])} by ratio, "
+        f"{significant(audit['distance_p_value'])} by distance, "
+        f"{significant(audit['similarity_p_value'])} by {audit['similarity']}",
+    ]
+    yield EvaluationTable("Nearest training slices", columns, rows, notes, "slices of")
+
+
 def _thesis(content: Figures) -> Iterable[EvaluationTable]:
     methods = [each for each in content["methods"] if "thesis_protocol" in each]
     rows = [
@@ -211,8 +214,8 @@ def _thesis(content: Figures) -> Iterable[EvaluationTable]:
         for each in methods
     ]  # fmt: skip
     notes = [
-        "only to compare with the thesis's tables: SSIM with data range 255 on [0, 1] is a rescaled "
-        "squared error, PSNR and RMSE are those of batches of 20 slices"
+        "only to compare with the thesis's tables: SSIM with data range 255 on [0, 1] is a "
+        "rescaled squared error, PSNR and RMSE are those of batches of 20 slices"
     ]
     columns = ["SSIM (range 255)", "PSNR of batches dB", "RMSE of batches"]
     yield EvaluationTable("Thesis protocol", columns, rows, notes)

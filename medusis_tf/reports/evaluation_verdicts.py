@@ -52,8 +52,8 @@ def _memorization(content: Figures) -> list[Verdict]:
     if "problem" in audit:
         return [Verdict("Memorisation", f"Not audited: {audit['problem']}.", None)]
     distances = (
-        f"median distance to the nearest training slice {audit['synthetic_median_distance']:.3f}, "
-        f"of held-out real slices {audit['held_out_median_distance']:.3f}; "
+        f"distance to the nearest training slice {audit['synthetic_median_distance']:.3f}, of "
+        f"held-out real slices {audit['held_out_median_distance']:.3f}; "
         f"{100 * audit['near_copies']:.0f} % are nearer than all but 1 % of held-out slices"
     )
     limits = (

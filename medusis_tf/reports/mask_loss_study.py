@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,8 +12,10 @@ import numpy as np
 
 from medusis_tf.config.data import ClassEntry
 from medusis_tf.errors import UserError
-from medusis_tf.metrics.evaluation import TRUE_IMAGE
+from medusis_tf.evaluation.method import TRUE_IMAGE
+from medusis_tf.evaluation.segmenters import INDEPENDENT
 from medusis_tf.reports.panels import PanelRow, panel
+from medusis_tf.reports.strict_json import strict_json
 
 Mask = Literal["off", "on"]
 
@@ -51,10 +52,10 @@ class StudyRow:
 
 
 def read_row(evaluation: Mapping[str, Any], seed: int, mask: Mask, steps: int) -> StudyRow:
-    """The row of an evaluation, from the JSON that `reports.evaluation` writes."""
+    """The row of an evaluation, from `metrics.json`."""
     methods = evaluation["methods"]
     true_image = next(method for method in methods if method["name"] == TRUE_IMAGE)
-    return StudyRow(seed, mask, steps, _figures(methods[0]["mean"]), _figures(true_image["mean"]))
+    return StudyRow(seed, mask, steps, _figures(methods[0]), _figures(true_image))
 
 
 def study_table(rows: Sequence[StudyRow]) -> str:
@@ -85,7 +86,7 @@ def write_results(folder: Path, rows: Sequence[StudyRow]) -> None:
         UserError: They cannot be written.
     """
     try:
-        text = json.dumps([_finite(asdict(row)) for row in rows], indent=2, allow_nan=False)
+        text = strict_json([asdict(row) for row in rows])
         (folder / "results.json").write_text(text, encoding="utf-8")
         (folder / "results.md").write_text(study_table(rows) + "\n", encoding="utf-8")
         with (folder / "results.csv").open("w", newline="", encoding="utf-8") as file:
@@ -149,16 +150,17 @@ def title(name: str) -> str:
     return _TITLES.get(name, name.removeprefix("dice_").replace("_", " ") + " Dice")
 
 
-def _figures(mean: Mapping[str, Any]) -> dict[str, float]:
-    outline, whole, body = mean["outline"], mean["whole"], mean["body"]
+def _figures(method: Mapping[str, Any]) -> dict[str, float]:
+    outline, similarity = method["outline"], method["similarity"]
+    classes = method.get("segmentation", {}).get(INDEPENDENT, {}).get("classes", {})
     figures = {
-        "outline_dice": outline["dice"],
-        **{f"dice_{name}": value for name, value in mean["class_dice"].items()},
-        "painted_as_air": outline["painted_as_air"],
-        "invisible": outline["invisible"],
-        "ssim": whole["ssim"],
-        "body_ssim": body["ssim"],
-        "psnr": whole["psnr"],
+        "outline_dice": outline["dice"]["mean"],
+        **{f"dice_{name}": found["dice"] for name, found in classes.items()},
+        "painted_as_air": outline["painted_as_air"]["mean"],
+        "invisible": outline["invisible"]["mean"],
+        "ssim": similarity["slice"]["ssim"]["mean"],
+        "body_ssim": similarity["body"]["ssim"]["mean"],
+        "psnr": similarity["slice"]["psnr"]["mean"],
     }
     # What does not exist is null in JSON: the true image's PSNR.
     return {name: float("nan") if value is None else value for name, value in figures.items()}
@@ -175,14 +177,6 @@ def _number(name: str, value: float) -> str:
     if name in ("painted_as_air", "invisible"):
         return f"{100 * value:.1f} %"
     return f"{value:.1f}" if name == "psnr" else f"{value:.3f}"
-
-
-def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
-    figures = {
-        part: {name: value if np.isfinite(value) else None for name, value in row[part].items()}
-        for part in ("figures", "true_image")
-    }
-    return {**row, **figures}
 
 
 def _draw(axes: Any, rows: Sequence[StudyRow], name: str) -> None:

@@ -54,6 +54,11 @@ class ModelMetadata(Section):
     exported: dict[str, Any]
 
     @property
+    def title(self) -> str:
+        """Name and step, for people."""
+        return f"{self.name}, step {self.step}"
+
+    @property
     def num_classes(self) -> int:
         """Number of classes, background included."""
         return len(self.classes)

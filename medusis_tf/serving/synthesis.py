@@ -161,7 +161,7 @@ def _preview(
         )
         for place, z in enumerate(shown)
     ]
-    title = f"{metadata.name}, step {metadata.step}: {label_map.path.name}"
+    title = f"{metadata.title}: {label_map.path.name}"
     return panel(rows, metadata.classes, title)
 
 

@@ -22,7 +22,7 @@ def test_truncated_noise_spreads_less(run_dir, tmp_path):
     assert list(rows) == [f"truncation {bound}" for bound in ("0.5", "1", "1.5", "none")]
     for figure in ("brightness_over_noises", "pairwise_distance"):
         assert 0 < rows["truncation 0.5"][figure] < rows["truncation none"][figure]
-    assert "not an FID" in content["feature_distance"]
+    assert "not an FID" in content["frechet_radiomics_distance"]
     assert (tmp_path / "noise" / "noise.md").read_text().strip() in printed
     assert (tmp_path / "noise" / "noise.png").read_bytes().startswith(b"\x89PNG")
 
