@@ -56,8 +56,8 @@ def summarize(values: Mapping[str, Sequence[float]], seed: int = 0) -> Summary:
     low, high = interval(means, seed)
     return Summary(
         float(means.mean()),
-        float(means.std(ddof=1)) if len(means) > 1 else np.nan,
-        float(every.std(ddof=1)) if len(every) > 1 else np.nan,
+        _deviation(means),
+        _deviation(every),
         low,
         high,
         len(parts),
@@ -78,3 +78,9 @@ def interval(means: np.ndarray, seed: int = 0) -> tuple[float, float]:
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(means[chosen].mean(axis=1), [tail, 1 - tail])
     return float(low), float(high)
+
+
+def _deviation(values: np.ndarray) -> float:
+    if len(values) < 2 or not np.isfinite(values).all():
+        return np.nan
+    return float(values.std(ddof=1))
