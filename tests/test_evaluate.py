@@ -1,12 +1,26 @@
+"""The whole command on a small run: figures, report, errors."""
+
 import json
 import math
+import re
 
+import numpy as np
 import pytest
 import yaml
 
 from medusis_tf.evaluate import evaluate
+from medusis_tf.evaluation.method import (
+    GAUSSIAN_MIXTURE,
+    NEAREST_SLICE,
+    ORACLE_MEANS,
+    TRAINING_MEANS,
+    TRUE_IMAGE,
+)
+from medusis_tf.evaluation.segmenters import OWN
 from tests.command_runner import run_command, user_error
 from tests.serving.small_run import STEP, make_model, make_run
+
+MODEL = f"small, step {STEP}"
 
 
 @pytest.fixture(scope="module")
@@ -32,76 +46,176 @@ def changed_config(run_dir, tmp_path):
 
 @pytest.fixture(scope="module")
 def evaluated(run_dir):
-    status, printed, _ = run_command(evaluate, "--run", run_dir)
+    status, printed, _ = run_command(evaluate, "--run", run_dir, "--seeds", "0,1")
     assert status == 0
-    path = run_dir / "evaluation" / f"test_step_{STEP:07d}.json"
-    return json.loads(path.read_text()), printed, path
+    folder = run_dir / "evaluation" / f"test_step_{STEP:07d}"
+    return json.loads((folder / "metrics.json").read_text()), printed, folder
 
 
-def test_the_model_stands_beside_both_floors(evaluated):
-    content, printed, path = evaluated
-    names = [method["name"] for method in content["methods"]]
-    assert names == [
-        f"small, step {STEP}",
-        "true image (what a perfect picture would get)",
-        "class means (training pairs)",
-        "class means (this test subject; oracle)",
-    ]
-    assert all(name in printed for name in names)
-    assert "data range 1" in printed
-    assert (content["split"], content["seed"], content["data_range"]) == ("test", 0, 1)
-    assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
-    assert f"wrote {path} and {path.with_suffix('.png')}" in printed
-    for method in content["methods"]:
-        assert method["subjects"].keys() == {"d"}
-        assert method["mean"] == method["subjects"]["d"]
+@pytest.fixture(scope="module")
+def methods(evaluated):
+    return {method["name"]: method for method in evaluated[0]["methods"]}
 
 
-def test_the_floor_is_near_perfect_on_flat_regions(evaluated):
-    _, _, training, oracle = evaluated[0]["methods"]
+def test_the_model_stands_beside_references_and_baselines(evaluated, methods):
+    content, printed, folder = evaluated
+    kinds = {name: method["kind"] for name, method in methods.items()}
+    assert kinds == {
+        MODEL: "model",
+        TRUE_IMAGE: "reference",
+        TRAINING_MEANS: "baseline",
+        ORACLE_MEANS: "reference",
+        GAUSSIAN_MIXTURE: "baseline",
+        NEAREST_SLICE: "baseline",
+        "real training images": "reference",
+    }
+    assert all(name in printed for name in kinds)
+    assert next(iter(kinds)) == MODEL
+    assert (content["data"]["split"], content["data"]["pairing"]) == ("test", "unpaired")
+    assert (content["data"]["slices"], content["data"]["patients"]) == (5, 1)
+    assert content["seeds"] == [0, 1]
+    assert f"wrote {folder / 'metrics.json'}" in printed
+    assert "The model does NOT beat it." in printed
+
+
+def test_seeds_are_pooled_where_pictures_are_random(methods):
+    slices = {name: method.get("similarity", {}).get("slice") for name, method in methods.items()}
+    assert slices[MODEL]["ssim"]["slices"] == slices[GAUSSIAN_MIXTURE]["ssim"]["slices"] == 10
+    assert slices[TRUE_IMAGE]["ssim"]["slices"] == 5
+
+
+def test_the_floor_is_near_perfect_on_flat_regions(methods):
+    training, oracle = (methods[name]["similarity"] for name in (TRAINING_MEANS, ORACLE_MEANS))
     # Noise of 5 on a scale of about 400; nothing else tells the images from their class means.
-    assert training["mean"]["body"]["rmse"] == pytest.approx(5 / 400, rel=0.25)
-    assert oracle["mean"]["whole"]["rmse"] <= training["mean"]["whole"]["rmse"] * 1.01
-    for region in ("whole", "body"):
-        figures = training["mean"][region]
+    assert training["body"]["rmse"]["mean"] == pytest.approx(5 / 400, rel=0.25)
+    assert oracle["slice"]["rmse"]["mean"] <= training["slice"]["rmse"]["mean"] * 1.01
+    for region in ("slice", "body"):
+        figures = {name: figure["mean"] for name, figure in training[region].items()}
         assert figures["psnr"] == pytest.approx(-20 * math.log10(figures["rmse"]), abs=0.2)
+    assert set(training["classes"]) == {"background", "fat", "muscle"}
 
 
-def test_the_true_image_is_what_a_perfect_picture_would_get(evaluated):
-    content, printed, _ = evaluated
-    _, true_image, training, _ = (method["mean"] for method in content["methods"])
-    assert true_image["whole"] == {"ssim": 1, "psnr": None, "rmse": 0, "mae": 0}
-    # Flat ellipses: the outline of images and of class means is that of the label map.
-    for figures in (true_image["outline"], training["outline"]):
-        assert figures["dice"] > 0.95
-        assert figures["painted_as_air"] + figures["invisible"] < 0.05
-    assert -1 < content["grey_levels"]["air"] <= content["grey_levels"]["dark_tissue"] < 0
-    assert all(name in printed for name in ("outline", "painted", "invisible"))
-    assert training["class_dice"] == {}
+def test_the_true_image_is_what_a_perfect_picture_would_get(methods):
+    perfect = methods[TRUE_IMAGE]
+    figures = {name: figure["mean"] for name, figure in perfect["similarity"]["slice"].items()}
+    # The slices are too small for MS-SSIM; the PSNR of equal images is infinite, null in JSON.
+    assert figures == {"ssim": 1, "psnr": None, "rmse": 0, "mae": 0, "ms_ssim": None}
+    assert perfect["thesis_protocol"]["ssim"] == 1
+    assert perfect["distribution"]["radiomics"]["frechet_distance"] == pytest.approx(0, abs=1e-6)
+    assert perfect["distribution"]["sliced_wasserstein"]["mean"] == 0
+    assert perfect["outline"]["dice"]["mean"] > 0.95
 
 
-def test_an_exported_model_gets_the_figures_of_its_run(evaluated, model_dir, run_dir, tmp_path):
-    out = tmp_path / "figures.json"
+def test_noise_scores_near_nothing(methods):
+    # The network of the run was never trained.
+    model = methods[MODEL]
+    assert abs(model["similarity"]["slice"]["ssim"]["mean"]) < 0.1
+    assert model["segmentation"][OWN]["mean_dice"] < 0.5
+    distances = {
+        name: method["distribution"]["radiomics"]["frechet_distance"]
+        for name, method in methods.items()
+    }
+    assert max(distances, key=distances.get) == MODEL
+
+
+def test_nothing_is_called_fid_without_its_network(evaluated):
+    content, printed, folder = evaluated
+    assert "FID" not in printed
+    names = {each["distribution"]["radiomics"]["frechet_name"] for each in content["methods"]}
+    assert names == {"Frechet radiomics distance"}
+    report = re.sub(r'"data:[^"]*"', "", (folder / "report.html").read_text())
+    assert "FID" not in report
+    assert "Frechet radiomics distance" in report
+
+
+def test_jumps_diversity_and_the_audit_are_there(evaluated, methods):
+    content, _, _ = evaluated
+    jumps = {name: each.get("volume_consistency") for name, each in methods.items()}
+    assert jumps[GAUSSIAN_MIXTURE]["pixel_jump"]["mean"] > jumps[TRUE_IMAGE]["pixel_jump"]["mean"]
+    assert content["diversity"]["pairwise_distance"] > 0
+    assert content["memorization"]["flagged"] is False
+    assert content["memorization"]["held_out_slices"] == 5
+
+
+def test_the_report_is_one_file_that_loads_nothing(evaluated):
+    report = (evaluated[2] / "report.html").read_text()
+    assert set(re.findall(r'src="([^",]{0,14})', report)) <= {
+        "data:image/jpeg", "data:image/png;"[:14], "data:image/jpe",
+    }  # fmt: skip
+    assert not re.search(r'(src|href)="(?!data:|#)', report)
+    assert "default-src 'none'" in report
+    for heading in ("In short", "Slices", "Figures", "Classes", "Confusion", "Nearest training"):
+        assert f"<h2>{heading}" in report
+    assert len(report) < 20e6
+
+
+def test_an_exported_model_gets_the_figures_of_its_run(methods, model_dir, run_dir, tmp_path):
     config = run_dir / "config.yaml"
     status, _, _ = run_command(
-        evaluate, "--model", model_dir, "--config", config, "--out", out, "--batch-size", 2
+        evaluate, "--model", model_dir, "--data", config, "--out", tmp_path, "--batch-size", 2,
+        "--seeds", "0,1", "--no-baselines", "--no-audit",
+    )  # fmt: skip
+    assert status == 0
+    content = json.loads((tmp_path / "metrics.json").read_text())
+    [found, _] = content["methods"]
+    for region in ("slice", "body"):
+        for name, figure in methods[MODEL]["similarity"][region].items():
+            mean = found["similarity"][region][name]["mean"]
+            assert mean == (figure["mean"] and pytest.approx(figure["mean"], rel=1e-4, abs=1e-6))
+    assert "segmentation" not in found, "an exported model has no segmenter"
+    assert "memorization" not in content
+
+
+def test_a_split_without_true_images_is_judged_by_what_there_is(
+    run_dir, model_dir, changed_config, tmp_path
+):
+    subjects = yaml.safe_load((run_dir / "config.yaml").read_text())["data"]["subjects"]
+    for subject in subjects:
+        if subject["subject"] == "d":
+            subject["image"] = None
+    config = changed_config(subjects=subjects)
+    status, printed, _ = run_command(
+        evaluate, "--model", model_dir, "--data", config, "--out", tmp_path / "out"
     )
     assert status == 0
-    mean = json.loads(out.read_text())["methods"][0]["mean"]
-    for region in ("whole", "body"):
-        assert mean[region] == pytest.approx(evaluated[0]["methods"][0]["mean"][region], rel=1e-4)
+    content = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    names = [each["name"] for each in content["methods"]]
+    assert names == [MODEL, TRAINING_MEANS, GAUSSIAN_MIXTURE, NEAREST_SLICE]
+    assert set(content["methods"][0]) == {"name", "kind", "outline", "volume_consistency"}
+    assert "held out" in content["memorization"]["problem"]
+    assert "Not audited" in printed
 
 
-def test_what_cannot_be_evaluated_is_said(run_dir, model_dir, changed_config, tmp_path):
+def test_what_cannot_be_evaluated_is_said(run_dir, model_dir, tmp_path):
     assert "either --run DIR, or --model" in user_error(evaluate)
     assert "either --run DIR, or --model" in user_error(evaluate, "--model", model_dir)
     assert "is not a run" in user_error(evaluate, "--run", tmp_path)
     assert "train, validation, test" in user_error(evaluate, "--run", run_dir, "--split", "x")
     message = user_error(evaluate, "--run", run_dir, "--split", "validation")
-    assert "no subject with both a label map and an image" in message
+    assert "no subject with a label map" in message
     (tmp_path / "file").write_text("")
-    message = user_error(evaluate, "--run", run_dir, "--out", tmp_path / "file" / "x.json")
+    message = user_error(evaluate, "--run", run_dir, "--out", tmp_path / "file" / "x")
     assert "cannot write" in message
+    assert "whole numbers" in user_error(evaluate, "--run", run_dir, "--seeds", "1,a")
+    config = run_dir / "config.yaml"
+    message = user_error(evaluate, "--model", model_dir, "--data", config)
+    assert "--out" in message
+
+
+def test_weight_files_that_do_not_fit_are_refused_before_anything_is_painted(run_dir, tmp_path):
+    path = tmp_path / "other.npz"
+    np.savez(path, a=np.zeros(3))
+    run = ["--run", run_dir, "--out", tmp_path / "out"]
+    message = user_error(evaluate, *run, "--inception", path)
+    assert f"{path} has no tensor" in message
+    message = user_error(evaluate, *run, "--inception", tmp_path / "none.pth")
+    assert "none.pth" in message
+    message = user_error(evaluate, *run, "--inception", path, "--sha256", f"{path}={'0' * 64}")
+    assert "SHA-256" in message
+    assert "FILE=CHECKSUM" in user_error(evaluate, *run, "--sha256", f"{path}=abc")
+    message = user_error(evaluate, *run, "--lpips-vgg", path, path)
+    assert "LPIPS" in message
+    assert not (tmp_path / "out" / "metrics.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -112,17 +226,18 @@ def test_what_cannot_be_evaluated_is_said(run_dir, model_dir, changed_config, tm
         ({"minimum_foreground": 0.9}, "foreground"),
     ],
 )
-def test_a_configuration_must_fit_the_model(model_dir, changed_config, data, expected):
-    config = changed_config(**data)
-    assert expected in user_error(evaluate, "--model", model_dir, "--config", config)
+def test_a_configuration_must_fit_the_model(model_dir, changed_config, tmp_path, data, expected):
+    arguments = ["--model", model_dir, "--data", changed_config(**data), "--out", tmp_path]
+    assert expected in user_error(evaluate, *arguments)
 
 
-def test_classes_must_be_those_of_the_model(model_dir, changed_config):
+def test_classes_must_be_those_of_the_model(model_dir, changed_config, tmp_path):
     classes = [
         {"id": i, "name": name, "colour": [0, 0, 0]}
         for i, name in enumerate(["background", "fat", "bone"])
     ]
-    message = user_error(
-        evaluate, "--model", model_dir, "--config", changed_config(classes=classes)
+    config = changed_config(classes=classes)
+    arguments = ["--model", model_dir, "--data", config, "--out", tmp_path]
+    assert "background, fat, bone against background, fat, muscle" in user_error(
+        evaluate, *arguments
     )
-    assert "background, fat, bone against background, fat, muscle" in message

@@ -37,11 +37,11 @@ class FeatureSet:
         """`[pictures, dimension]`, `capacity` at most."""
         return self._sample.features
 
-    def over(self, scale: np.ndarray) -> FeatureSet:
-        """The same with each feature divided by its scale, `[dimension]`."""
-        scaled = FeatureSet(len(scale))
-        scaled.moments.count = self.moments.count
-        scaled.moments.mean = self.moments.mean / scale
-        scaled.moments.scatter = self.moments.scatter / np.outer(scale, scale)
-        scaled._sample.update(self.sample / scale)
-        return scaled
+    def standardized(self, mean: np.ndarray, scale: np.ndarray) -> FeatureSet:
+        """The same less a mean and over a scale, both `[dimension]`."""
+        found = FeatureSet(len(scale))
+        found.moments.count = self.moments.count
+        found.moments.mean = (self.moments.mean - mean) / scale
+        found.moments.scatter = self.moments.scatter / np.outer(scale, scale)
+        found._sample.update((self.sample - mean) / scale)
+        return found

@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+import json
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from medusis_tf.config.data import DataConfig, Split, Subject
-from medusis_tf.data.preparation import slice_in_memory
-from medusis_tf.data.shards import Shards
+from medusis_tf.config.intensity import NyulIntensity, SliceMinMaxIntensity
+from medusis_tf.data.conversion import image_landmarks
+from medusis_tf.data.grid import Crop, Grid, crop_to_overlap
+from medusis_tf.data.intensity import (
+    IntensityScale,
+    scale_intensity,
+    slice_scales,
+    standard_landmarks,
+    volume_scale,
+)
+from medusis_tf.data.preparation_progress import PreparationProgress
+from medusis_tf.data.reading import read_label_map, read_volume
+from medusis_tf.data.slices import SliceGrid
+from medusis_tf.data.subjects import overlap, source_grids
+from medusis_tf.data.volume import Volume
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.judged_subject import JudgedSubject
 
 SUFFIXES = (".nii.gz", ".nii")
+FOLDER_SCALE = "intensity.json"
 
 
 class FolderVolumes:
     """The volumes `SUBJECT.nii.gz` or `SUBJECT.nii` of a folder, sliced as the data set is.
+
+    What -1 to 1 stand for in a picture is read from `SUBJECT.json`, as `synthesize` writes it, or
+    from `intensity.json` for the whole folder; without either, a picture is scaled as a real image
+    of the data set, by `data.intensity`. Nothing is removed from its background.
 
     Args:
         folder: Where they lie, each on the grid of its subject's label map.
@@ -26,48 +46,178 @@ class FolderVolumes:
         split: Whose volumes are wanted.
 
     Raises:
-        UserError: A subject of the split with a label map has no file, or one cannot be used.
+        UserError: Names every subject of the split with a label map that has no file, or one that
+            cannot be used. All are read once, so that this is told before anything is judged.
     """
 
     def __init__(
         self, folder: Path, kind: Literal["image", "label_map"], data: DataConfig, split: Split
     ):
-        self._folder, self._kind = folder, kind
-        wanted = [entry for entry in data.subjects_of(split) if entry.has_label_map]
-        replaced = tuple(self._with_volume(entry) for entry in wanted)
-        changes = {"subjects": replaced, "minimum_foreground": 0.0, "skip_ends": 0}
-        self._shards: Shards = slice_in_memory(data.model_copy(update=changes))
+        self._folder, self._kind, self._data = folder, kind, data
+        self._entries = {e.subject: e for e in data.subjects_of(split) if e.has_label_map}
+        self._check()
+        self._sliced = lru_cache(maxsize=2)(self._slice)
 
     def slices(self, subject: JudgedSubject) -> np.ndarray:
-        """The slices that a subject is judged on, `[slices, height, width]`.
+        """The slices that a subject is judged on.
 
-        Raises:
-            UserError: The volume has not all of them.
+        Returns:
+            `[slices, height, width]`: float32 in [-1, 1], or uint8 class ids.
         """
-        found = self._shards.read(subject.name)
-        places = {index: place for place, index in enumerate(found.slice_indices.tolist())}
-        missing = [index for index in subject.slice_indices.tolist() if index not in places]
-        if missing:
+        return self._sliced(subject.name)[subject.slice_indices]
+
+    def _check(self) -> None:
+        paths, problems = {}, []
+        for name in self._entries:
+            try:
+                paths[name] = find_volume(self._folder, name)
+            except UserError as error:
+                problems.append(str(error))
+        if problems:
+            raise UserError("\n".join(problems))
+        with PreparationProgress(len(paths), "checked") as progress:
+            for name, path in paths.items():
+                try:
+                    self._slice(name)
+                    progress.advance(f"{path}: {self._told(path)}")
+                except UserError as error:
+                    problems.append(f"subject {name}: {error}")
+                    progress.advance(f"{path}: cannot be used")
+        if problems:
+            raise UserError("\n".join(problems))
+
+    def _slice(self, name: str) -> np.ndarray:
+        """All slices of a subject, those too that it is not judged on."""
+        path, entry, reading = find_volume(self._folder, name), self._entries[name], self._data
+        read = read_volume if self._kind == "image" else read_label_map
+        volume = part_on_label_map(read(path, reading.reading), entry, self._data)
+        grid = SliceGrid.of(Grid.of(volume), self._data)
+        return self._images(volume, grid) if self._kind == "image" else self._classes(volume, grid)
+
+    def _images(self, volume: Volume, grid: SliceGrid) -> np.ndarray:
+        given, intensity = written_scale(volume.path), self._data.intensity
+        if given is None and isinstance(intensity, SliceMinMaxIntensity):
+            return grid.image_slices(volume, _scale_each)
+        scale = given or volume_scale(volume, intensity, self._standard)
+        return grid.image_slices(volume, lambda values: scale_intensity(values, scale))
+
+    def _classes(self, volume: Volume, grid: SliceGrid) -> np.ndarray:
+        least, greatest = int(volume.array.min()), int(volume.array.max())
+        if least < 0 or greatest >= self._data.num_classes:
             raise UserError(
-                f"{self._path(subject.name)} lacks slices {missing[:5]} of subject {subject.name}: "
-                "it must lie on the grid of the subject's label map, as `synthesize` writes it."
+                f"{volume.path} holds id {least if least < 0 else greatest}. Masks hold the class "
+                f"ids of the configuration, 0 to {self._data.num_classes - 1}; give those of its "
+                "classes another tool's ids became."
             )
-        chosen = [places[index] for index in subject.slice_indices.tolist()]
-        return getattr(found, self._kind)[chosen]
+        return grid.label_slices(volume.array).astype(np.uint8)
 
-    def _with_volume(self, entry: Subject) -> Subject:
-        path = self._path(entry.subject).resolve()
-        if self._kind == "image":
-            return entry.model_copy(update={"image": path, "streams": None})
-        changes = {"label_map": path, "image": None, "ct": None, "overlays": {}}
-        return entry.model_copy(update={**changes, "label_source": None, "streams": None})
+    @cached_property
+    def _standard(self) -> tuple[float, ...] | None:
+        """Of the images that are trained on: they are read where it is needed only."""
+        intensity = self._data.intensity
+        if not isinstance(intensity, NyulIntensity):
+            return None
+        used = [e for e in self._data.subjects_of("train") if "image" in e.used_streams]
+        return standard_landmarks([image_landmarks(e, self._data, intensity) for e in used])
 
-    def _path(self, name: str) -> Path:
-        paths = [self._folder / f"{name}{suffix}" for suffix in SUFFIXES]
-        for path in paths:
-            if path.is_file():
-                return path
-        raise UserError(
-            f"{self._folder} has no volume of subject {name}. Give {paths[0].name} for every "
-            "subject of the split, or another --split."
+    def _told(self, path: Path) -> str:
+        if self._kind == "label_map":
+            return "checked"
+        given = written_scale(path) is not None
+        return "scaled as its JSON file says" if given else "scaled by data.intensity"
+
+
+def find_volume(folder: Path, name: str) -> Path:
+    """The volume of a subject in a folder.
+
+    Raises:
+        UserError: There is none, or there are two.
+    """
+    paths = [folder / f"{name}{suffix}" for suffix in SUFFIXES]
+    found = [path for path in paths if path.is_file()]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UserError(f"{folder} has {found[0].name} and {found[1].name}. Take one of them out.")
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}. Check the path.")
+    raise UserError(
+        f"{folder} has no volume of subject {name}. Give {paths[0].name} for every "
+        "subject of the split that has a label map, or another --split."
+    )
+
+
+def part_on_label_map(volume: Volume, entry: Subject, data: DataConfig) -> Volume:
+    """The part of a volume that the slices of a subject show.
+
+    Where the subject has an image, that is what its label map and its image have in common.
+
+    Args:
+        volume: On the grid of the subject's label map, in any orientation; it may be larger.
+        entry: The subject.
+        data: The configuration of the data set.
+
+    Returns:
+        The volume on the grid of the slices; with `pair_by: voxel` the label map's place is taken.
+
+    Raises:
+        UserError: The volume lies on another grid, or does not cover all that is needed.
+    """
+    grids = source_grids(entry, data)
+    whole = grids.get("label_map") or grids["ct"]
+    crop, _ = overlap(grids, data)
+    wanted, found = crop.of_grid(whole), Grid.of(volume)
+    if data.pair_by == "voxel":
+        if found.shape != whole.shape:
+            raise UserError(
+                f"{volume.path} must have the shape of the label map {whole.path}. "
+                f"Received: {found.shape} and {whole.shape}"
+            )
+        return Volume(
+            volume.array, whole.affine, volume.path, volume.slope, volume.intercept, whole.axes
         )
+    own, covered = crop_to_overlap(found, wanted)
+    if covered != Crop.whole(wanted.shape):
+        part = tuple(len(range(*s.indices(n))) for s, n in zip(own.slices, found.shape, strict=True))
+        raise UserError(
+            f"{volume.path} shows only {part} of the {wanted.shape} voxels that subject "
+            f"{entry.subject} is judged on. It must lie on the grid of the label map {whole.path}, "
+            "as synthesize writes it."
+        )
+    return own.of(volume)
+
+
+def written_scale(path: Path) -> IntensityScale | None:
+    """What -1 to 1 stand for in a picture, from the JSON file beside it or that of its folder.
+
+    Args:
+        path: Of the picture.
+
+    Returns:
+        None if there is no such file, or it says nothing of intensities.
+
+    Raises:
+        UserError: A file is broken.
+    """
+    stem = next(path.name.removesuffix(end) for end in SUFFIXES if path.name.endswith(end))
+    for beside in (path.with_name(f"{stem}.json"), path.with_name(FOLDER_SCALE)):
+        if not beside.is_file():
+            continue
+        try:
+            found = json.loads(beside.read_text(encoding="utf-8"))
+            if "intensity" in found:
+                ends = found["intensity"]
+                source, scaled = (tuple(map(float, ends[key])) for key in ("source", "scaled"))
+                return IntensityScale(source, scaled)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise UserError(
+                f"{beside} does not say what -1 to 1 stand for: {error}. Write "
+                '{"intensity": {"source": [0, 255], "scaled": [-1, 1]}}, for example, or take it '
+                "out to scale the pictures by data.intensity."
+            ) from None
+    return None
+
+
+def _scale_each(values: np.ndarray) -> np.ndarray:
+    pairs = zip(values, slice_scales(values), strict=True)
+    return np.stack([scale_intensity(part, scale) for part, scale in pairs])

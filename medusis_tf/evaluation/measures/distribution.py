@@ -26,8 +26,8 @@ class FeatureExtractor(Protocol):
         frechet_name: What the Frechet distance of these features is called.
         identity: What the features depend on: weight files and their SHA-256.
         dimension: Of a feature.
-        has_units: Whether features have units of their own, and are divided by their standard
-            deviation in the real images.
+        has_units: Whether features have units of their own, and are compared less their mean and
+            over their standard deviation in the real images.
     """
 
     name: str
@@ -81,14 +81,14 @@ def compare(synthetic: FeatureSet, real: FeatureSet, has_units: bool) -> dict[st
     Args:
         synthetic: Features of pictures.
         real: Of real images.
-        has_units: Whether to divide by the standard deviations of the real ones.
+        has_units: Whether to standardize by the real ones.
     """
     fewest = min(synthetic.count, real.count)
     if fewest < 2:
         return {"problem": f"two pictures of each kind are needed; there are {fewest}"}
     if has_units:
-        scale = np.sqrt(np.diagonal(real.moments.covariance) + _FLOOR)
-        synthetic, real = synthetic.over(scale), real.over(scale)
+        mean, scale = real.moments.mean, np.sqrt(np.diagonal(real.moments.covariance) + _FLOOR)
+        synthetic, real = (part.standardized(mean, scale) for part in (synthetic, real))
     found: dict[str, Any] = {
         "frechet_distance": frechet_distance(synthetic.moments, real.moments),
         "full_rank": fewest > len(real.moments.mean),
