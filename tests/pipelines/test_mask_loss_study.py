@@ -4,22 +4,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medusis_tf.evaluation.method import TRUE_IMAGE
+from medusis_tf.evaluation.segmenters import INDEPENDENT
 from pipelines import mask_loss_study as study
 from pipelines.train_and_evaluate import evaluation_path, pictures_path
 from tests.command_runner import run_command, user_error
 
 THIGH = Path(__file__).parents[2] / "configs" / "thigh_ct_to_mr.yaml"
-TRUE_IMAGE = "true image (what a perfect picture would get)"
 
 
 def values(line):
     return dict(part.split("=", 1) for part in line if "=" in part)
 
 
-def mean(dice):
+def method(name, dice):
     outline = {"dice": dice, "painted_as_air": 0.1, "invisible": 0.2}
-    similarity = {"ssim": 0.3, "psnr": 12.0}
-    return {"outline": outline, "class_dice": {}, "whole": similarity, "body": similarity}
+    similarity = {"ssim": {"mean": 0.3}, "psnr": {"mean": 12.0}}
+    return {
+        "name": name,
+        "outline": {figure: {"mean": value} for figure, value in outline.items()},
+        "similarity": {"slice": similarity, "body": similarity},
+    }
 
 
 @pytest.fixture
@@ -32,7 +37,7 @@ def commands(monkeypatch):
         changes = values(line)
         run_dir = Path(changes["runs_dir"]) / changes["name"]
         dice = 0.8 if changes.get("loss_weights.mask") == "0" else 0.9
-        methods = [{"name": "model", "mean": mean(dice)}, {"name": TRUE_IMAGE, "mean": mean(0.98)}]
+        methods = [method("model", dice), method(TRUE_IMAGE, 0.98)]
         for steps in map(int, line[line.index("--steps") + 1].split(",")):
             evaluation_path(run_dir, steps).parent.mkdir(parents=True, exist_ok=True)
             evaluation_path(run_dir, steps).write_text(json.dumps({"methods": methods}))
@@ -77,8 +82,8 @@ def test_evaluations_with_a_judge_and_without_are_not_mixed(commands, tmp_path):
     run_command(study.mask_loss_study, *arguments, "data.root=x")
     path = evaluation_path(tmp_path / "runs" / "seed_0_mask_on", 10)
     content = json.loads(path.read_text())
-    for method in content["methods"]:
-        method["mean"]["class_dice"] = {"fat": 0.5}
+    for each in content["methods"]:
+        each["segmentation"] = {INDEPENDENT: {"classes": {"fat": {"dice": 0.5}}}}
     path.write_text(json.dumps(content))
     assert "evaluated differently" in user_error(study.mask_loss_study, *arguments, "data.root=x")
 

@@ -54,7 +54,7 @@ def test_the_synthetic_volumes_lie_on_the_label_map(quickstart):
 def test_the_evaluation_and_the_pictures_are_written(quickstart):
     folder, printed = quickstart
     run = folder / "runs" / "quickstart"
-    content = json.loads((run / "evaluation" / "test_step_0000002.json").read_text())
+    content = json.loads((run / "evaluation" / "test_step_0000002" / "metrics.json").read_text())
     assert {method["name"] for method in content["methods"]} >= {"quickstart, step 2"}
     assert "class means" in printed
     for picture in (run / "panels" / "step_0000002.png", folder / "synthetic.png"):

@@ -35,7 +35,8 @@ def test_each_step_count_is_evaluated_once_and_a_run_goes_on(arguments):
     assert "step 4/4" in printed
     second = json.loads(evaluation_path(run_dir, 4).read_text())
     assert second["model"]["step"] == 4
-    assert second["methods"][0]["mean"]["outline"]["dice"] <= 1
+    assert second["methods"][0]["outline"]["dice"]["mean"] <= 1
+    assert evaluation_path(run_dir, 4).with_name("report.html").is_file()
     with np.load(pictures_path(run_dir, 4)) as pictures:
         assert pictures["image"].shape == pictures["label_map"].shape == (4, 32, 32)
     assert "nothing to do" in run_command(train_and_evaluate, "--steps", "2,4", *arguments)[1]

@@ -5,7 +5,7 @@ import pytest
 
 from medusis_tf.config.load import load_config
 from medusis_tf.data.preparation import prepare_shards
-from medusis_tf.metrics.class_means import learn_class_means, paint_class_means
+from medusis_tf.metrics.baselines.class_means import learn_class_means, paint_class_means
 from medusis_tf.metrics.similarity import mean_similarity, similarity, to_unit_range
 
 

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from medusis_tf.config.data import ClassEntry
+from medusis_tf.evaluation.method import TRUE_IMAGE
+from medusis_tf.evaluation.segmenters import INDEPENDENT
 from medusis_tf.reports.mask_loss_study import (
     StudyRow,
     read_row,
@@ -84,18 +86,20 @@ def test_a_panel_has_a_column_each(tmp_path):
 
 
 def test_a_row_is_read_from_an_evaluation():
-    def mean(dice, psnr):
+    def method(name, dice, psnr):
+        figures = {"dice": dice, "pooled_dice": 0, "painted_as_air": 0.1, "invisible": 0.2}
+        similarity = {"slice": {"ssim": 0.3, "psnr": psnr}, "body": {"ssim": 0.4, "psnr": 1.0}}
         return {
-            "outline": {"dice": dice, "pooled_dice": 0, "painted_as_air": 0.1, "invisible": 0.2},
-            "class_dice": {"fat": 0.6},
-            "whole": {"ssim": 0.3, "psnr": psnr},
-            "body": {"ssim": 0.4, "psnr": 1.0},
+            "name": name,
+            "outline": {key: {"mean": value} for key, value in figures.items()},
+            "similarity": {
+                part: {key: {"mean": value} for key, value in each.items()}
+                for part, each in similarity.items()
+            },
+            "segmentation": {INDEPENDENT: {"classes": {"fat": {"dice": 0.6}}}},
         }
 
-    methods = [
-        {"name": "model", "mean": mean(0.8, 12.0)},
-        {"name": "true image (what a perfect picture would get)", "mean": mean(0.98, None)},
-    ]
+    methods = [method("model", 0.8, 12.0), method(TRUE_IMAGE, 0.98, None)]
     found = read_row({"methods": methods}, 3, "on", 100)
     assert (found.seed, found.mask, found.steps) == (3, "on", 100)
     assert found.figures == {
