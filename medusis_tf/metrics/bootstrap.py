@@ -17,7 +17,7 @@ class Summary:
 
     Attributes:
         mean: Of the patients' means; NaN if nobody has the figure.
-        standard_deviation: Of the patients' means, unbiased; NaN for one patient.
+        standard_deviation: Of the patients' means, from the unbiased variance; NaN for one patient.
         slice_standard_deviation: Of the slices' values around the mean of all slices.
         low: Lower end of the bootstrap interval; NaN for one patient.
         high: Upper end.
@@ -42,7 +42,8 @@ def summarize(values: Mapping[str, Sequence[float]], seed: int = 0) -> Summary:
 
     Args:
         values: Patient to the values of its slices; NaN means that a slice has none. An infinite
-            value, such as the PSNR of equal images, makes the mean infinite.
+            value, such as the PSNR of equal images, makes the mean infinite; there is no spread
+            and no interval then.
         seed: Of the resampling.
     """
     finite = {
@@ -84,3 +85,7 @@ def _deviation(values: np.ndarray) -> float:
     if len(values) < 2 or not np.isfinite(values).all():
         return np.nan
     return float(values.std(ddof=1))
+
+
+def _deviation(values: np.ndarray) -> float:
+    return float(values.std(ddof=1)) if len(values) > 1 and np.isfinite(values).all() else np.nan
