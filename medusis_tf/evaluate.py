@@ -10,6 +10,7 @@ from medusis_tf.command_line import run as run_command
 from medusis_tf.errors import UserError
 
 if TYPE_CHECKING:
+    from medusis_tf.config.data import Split
     from medusis_tf.evaluation.judged_model import JudgedModel
 
 logger = logging.getLogger("medusis_tf.evaluate")
@@ -82,10 +83,15 @@ def evaluate(
     a segmenter finds, the distance to the real images, jumps between slices, and whether training
     images are repeated; beside what class means, random contrasts and retrieval would get.
     """
-    from medusis_tf.evaluation.options import EvaluationOptions, read_checksums, read_seeds
+    from medusis_tf.evaluation.options import (
+        EvaluationOptions,
+        read_checksums,
+        read_seeds,
+        read_split,
+    )
 
     options = EvaluationOptions(
-        split=split,
+        split=read_split(split),
         seeds=read_seeds(seeds),
         segmenter=segmenter,
         masks=masks,
@@ -99,7 +105,7 @@ def evaluate(
         baselines=baselines,
         audit=audit,
     )
-    judged = _open(run, model, images, data, split, batch_size)
+    judged = _open(run, model, images, data, options.split, batch_size)
     folder = out or _default_folder(judged, split)
     from medusis_tf.evaluation.evaluate_model import evaluate_model
     from medusis_tf.evaluation.progress import EvaluationProgress
@@ -119,7 +125,7 @@ def _open(
     model: Path | None,
     images: Path | None,
     data: Path | None,
-    split: str,
+    split: "Split",
     batch_size: int | None,
 ) -> "JudgedModel":
     from medusis_tf.evaluation.judged_model import open_exported, open_images, open_run

@@ -91,6 +91,7 @@ class JudgedSubjects:
     def read(self, record: SubjectRecord) -> JudgedSubject:
         """Read one subject."""
         slices = self._shards.read(record)
+        assert slices.label_map is not None, "a subject with a label map"  # noqa: S101
         data = self._data
         grid = SliceGrid(
             data.image_size,

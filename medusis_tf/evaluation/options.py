@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 from medusis_tf.config.data import Split
 from medusis_tf.errors import UserError
@@ -36,6 +37,18 @@ class EvaluationOptions:
     sha256: Mapping[Path, str] = field(default_factory=dict)
     baselines: bool = True
     audit: bool = True
+
+
+def read_split(text: str) -> Split:
+    """One of the splits.
+
+    Raises:
+        UserError: It is another word.
+    """
+    for split in get_args(Split):
+        if split == text:
+            return split
+    raise UserError(f"--split must be one of {', '.join(get_args(Split))}. Received: {text}")
 
 
 def read_seeds(text: str) -> tuple[int, ...]:

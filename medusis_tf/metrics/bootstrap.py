@@ -82,10 +82,4 @@ def interval(means: np.ndarray, seed: int = 0) -> tuple[float, float]:
 
 
 def _deviation(values: np.ndarray) -> float:
-    if len(values) < 2 or not np.isfinite(values).all():
-        return np.nan
-    return float(values.std(ddof=1))
-
-
-def _deviation(values: np.ndarray) -> float:
     return float(values.std(ddof=1)) if len(values) > 1 and np.isfinite(values).all() else np.nan

@@ -37,9 +37,10 @@ def sample_panel(evaluation: Evaluation, classes: list[ClassEntry]) -> np.ndarra
     for subject in _spread(evaluation.subjects):
         pictures = {f"synthetic, seed {seed}": method.paint(subject, seed)[0] for seed in seeds}
         true_image = None if subject.image is None else subject.image[0]
-        images: Images = {"real MR": true_image, **pictures}
-        picture = next(iter(pictures.values()))
-        images["absolute error"] = None if true_image is None else error_map(picture, true_image)
+        error = None
+        if true_image is not None:
+            error = error_map(next(iter(pictures.values())), true_image)
+        images: Images = {"real MR": true_image, **pictures, "absolute error": error}
         title = f"{subject.name}, slice {subject.slice_indices[0]}"
         rows.append(PanelRow(subject.label_map[0], images, title))
     return panel(rows, classes, f"{evaluation.title}: {evaluation.content['data']['split']} split")
