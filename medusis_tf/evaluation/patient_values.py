@@ -22,12 +22,20 @@ class PatientValues:
         """Add the values of some slices of a patient."""
         self._values[figure][patient] += [float(value) for value in values]
 
-    def summaries(self) -> dict[str, dict[str, Any]]:
-        """Figure to its `Summary` as a dictionary, in the order in which figures were added."""
-        return {figure: asdict(summarize(values)) for figure, values in self._values.items()}
+    def summaries(self, by_patient: bool = False) -> dict[str, dict[str, Any]]:
+        """Figure to its `Summary` as a dictionary, in the order in which figures were added.
 
-    def patient_means(self, figure: str) -> dict[str, float]:
-        """Patient to the mean of a figure; patients without it are left out."""
+        Args:
+            by_patient: Whether to tell each patient's mean too, for tests of one method against
+                another on the same patients.
+        """
+        found = {figure: asdict(summarize(values)) for figure, values in self._values.items()}
+        if by_patient:
+            for figure, summary in found.items():
+                summary["by_patient"] = self._means(figure)
+        return found
+
+    def _means(self, figure: str) -> dict[str, float]:
         kept = {
             patient: [value for value in values if not np.isnan(value)]
             for patient, values in self._values[figure].items()

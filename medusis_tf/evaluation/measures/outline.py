@@ -33,4 +33,4 @@ class OutlineMeasure:
 
     def results(self) -> Mapping[str, Any]:
         """Figure to summary; a value for each volume, not for each slice."""
-        return self._values.summaries()
+        return self._values.summaries(by_patient=True)

@@ -42,8 +42,8 @@ class SimilarityMeasure:
             for name, values in zip(self._class_names, self._classes, strict=True)
         }
         return {
-            "slice": self._slice.summaries(),
-            "body": self._body.summaries(),
+            "slice": self._slice.summaries(by_patient=True),
+            "body": self._body.summaries(by_patient=True),
             "classes": {name: figures for name, figures in classes.items() if figures},
         }
 
