@@ -212,6 +212,8 @@ def test_weight_files_that_do_not_fit_are_refused_before_anything_is_painted(run
     assert "none.pth" in message
     message = user_error(evaluate, *run, "--inception", path, "--sha256", f"{path}={'0' * 64}")
     assert "SHA-256" in message
+    message = user_error(evaluate, *run, "--sha256", f"{path}={'0' * 64}")
+    assert "no weight file of this evaluation" in message
     assert "FILE=CHECKSUM" in user_error(evaluate, *run, "--sha256", f"{path}=abc")
     message = user_error(evaluate, *run, "--lpips-vgg", path, path)
     assert "LPIPS" in message

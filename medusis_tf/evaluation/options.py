@@ -38,6 +38,19 @@ class EvaluationOptions:
     baselines: bool = True
     audit: bool = True
 
+    def __post_init__(self) -> None:
+        """Check that every checksum is of a file that is used.
+
+        Raises:
+            UserError: One is not.
+        """
+        used = {self.inception, *(path for paths in self.lpips.values() for path in paths)}
+        if unused := [str(path) for path in self.sha256 if path not in used]:
+            raise UserError(
+                f"--sha256 names {', '.join(unused)}, which is no weight file of this evaluation. "
+                "Write the path as in --inception, --lpips-vgg or --lpips-alex."
+            )
+
 
 def read_split(text: str) -> Split:
     """One of the splits.
