@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
@@ -14,7 +14,6 @@ from medusis_tf.config.intensity import NyulIntensity, SliceMinMaxIntensity
 from medusis_tf.data.conversion import image_landmarks
 from medusis_tf.data.grid import Crop, Grid, crop_to_overlap
 from medusis_tf.data.intensity import (
-    IntensityScale,
     scale_intensity,
     slice_scales,
     standard_landmarks,
@@ -27,9 +26,9 @@ from medusis_tf.data.subjects import overlap, source_grids
 from medusis_tf.data.volume import Volume
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.judged_subject import JudgedSubject
+from medusis_tf.evaluation.picture_scale import written_scale
 
 SUFFIXES = (".nii.gz", ".nii")
-FOLDER_SCALE = "intensity.json"
 
 
 class FolderVolumes:
@@ -88,9 +87,9 @@ class FolderVolumes:
 
     def _slice(self, name: str) -> np.ndarray:
         """All slices of a subject, those too that it is not judged on."""
-        path, entry, reading = find_volume(self._folder, name), self._entries[name], self._data
         read = read_volume if self._kind == "image" else read_label_map
-        volume = part_on_label_map(read(path, reading.reading), entry, self._data)
+        volume = read(find_volume(self._folder, name), self._data.reading)
+        volume = part_on_label_map(volume, self._entries[name], self._data)
         grid = SliceGrid.of(Grid.of(volume), self._data)
         return self._images(volume, grid) if self._kind == "image" else self._classes(volume, grid)
 
@@ -173,49 +172,16 @@ def part_on_label_map(volume: Volume, entry: Subject, data: DataConfig) -> Volum
                 f"{volume.path} must have the shape of the label map {whole.path}. "
                 f"Received: {found.shape} and {whole.shape}"
             )
-        return Volume(
-            volume.array, whole.affine, volume.path, volume.slope, volume.intercept, whole.axes
-        )
+        return replace(volume, affine=whole.affine)
     own, covered = crop_to_overlap(found, wanted)
     if covered != Crop.whole(wanted.shape):
-        part = tuple(len(range(*s.indices(n))) for s, n in zip(own.slices, found.shape, strict=True))
+        part = own.of(volume).shape
         raise UserError(
             f"{volume.path} shows only {part} of the {wanted.shape} voxels that subject "
             f"{entry.subject} is judged on. It must lie on the grid of the label map {whole.path}, "
             "as synthesize writes it."
         )
     return own.of(volume)
-
-
-def written_scale(path: Path) -> IntensityScale | None:
-    """What -1 to 1 stand for in a picture, from the JSON file beside it or that of its folder.
-
-    Args:
-        path: Of the picture.
-
-    Returns:
-        None if there is no such file, or it says nothing of intensities.
-
-    Raises:
-        UserError: A file is broken.
-    """
-    stem = next(path.name.removesuffix(end) for end in SUFFIXES if path.name.endswith(end))
-    for beside in (path.with_name(f"{stem}.json"), path.with_name(FOLDER_SCALE)):
-        if not beside.is_file():
-            continue
-        try:
-            found = json.loads(beside.read_text(encoding="utf-8"))
-            if "intensity" in found:
-                ends = found["intensity"]
-                source, scaled = (tuple(map(float, ends[key])) for key in ("source", "scaled"))
-                return IntensityScale(source, scaled)
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise UserError(
-                f"{beside} does not say what -1 to 1 stand for: {error}. Write "
-                '{"intensity": {"source": [0, 255], "scaled": [-1, 1]}}, for example, or take it '
-                "out to scale the pictures by data.intensity."
-            ) from None
-    return None
 
 
 def _scale_each(values: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from medusis_tf.evaluation.measures.distribution import FeatureExtractor
 from medusis_tf.evaluation.measures.segmentation import FindClasses
 from medusis_tf.evaluation.options import EvaluationOptions
 from medusis_tf.evaluation.perceptual_networks import open_lpips
+from medusis_tf.evaluation.segmenter_features import SegmenterExtractor
 from medusis_tf.evaluation.segmenters import (
     FOLDER,
     OWN,
@@ -56,6 +57,8 @@ def open_extractors(options: EvaluationOptions) -> list[FeatureExtractor]:
     found: list[FeatureExtractor] = [RadiomicsExtractor()]
     if (path := options.inception) is not None:
         found.append(InceptionExtractor(path, options.sha256.get(path)))
+    if (path := options.segmenter) is not None and not path.is_dir():
+        found.append(SegmenterExtractor(path, options.sha256.get(path)))
     return found
 
 

@@ -6,9 +6,7 @@ on: its figures are optimistic, and are called so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -39,10 +37,15 @@ def own_segmenter(run_dir: Path) -> FindClasses:
     config, segmenter = load_segmenter(run_dir)
     channels = config.data.image_channels
 
-    def logits(batch: np.ndarray) -> np.ndarray:
-        return np.asarray(segmenter(np.repeat(batch, channels, axis=-1)))[..., 1:]
+    def find(_: JudgedSubject, pictures: np.ndarray) -> np.ndarray:
+        found = np.empty(pictures.shape, np.uint8)
+        for start in range(0, len(pictures), _BATCH_SIZE):
+            batch = pictures[start : start + _BATCH_SIZE, ..., np.newaxis].astype(np.float32)
+            logits = np.asarray(segmenter(np.repeat(batch, channels, axis=-1), training=False))
+            found[start : start + len(batch)] = logits[..., 1:].argmax(axis=-1)
+        return found
 
-    return _reader(logits)
+    return find
 
 
 def open_segmenter(path: Path, config: ExperimentConfig) -> tuple[str, FindClasses]:
@@ -59,7 +62,9 @@ def open_segmenter(path: Path, config: ExperimentConfig) -> tuple[str, FindClass
         UserError: It cannot be opened, or does not fit.
     """
     if path.is_dir():
-        return EXTERNAL, _saved_model(path, config.data.num_classes)
+        from medusis_tf.evaluation.external_segmenter import ExternalSegmenter
+
+        return EXTERNAL, ExternalSegmenter(path, config.data.num_classes, config.data.image_size)
     if not path.name.endswith(SUFFIX):
         raise UserError(
             f"--segmenter is NAME{SUFFIX} of pipelines.train_segmenter, or the folder of a "
@@ -78,39 +83,3 @@ def masks_of_folder(folder: Path, config: ExperimentConfig, split: Split) -> Fin
     """
     masks = FolderVolumes(folder, "label_map", config.data, split)
     return lambda subject, _: masks.slices(subject)
-
-
-def _saved_model(folder: Path, num_classes: int) -> FindClasses:
-    import tensorflow as tf
-
-    try:
-        model = tf.saved_model.load(str(folder))
-        serve = model.signatures["serving_default"]
-    except (OSError, ValueError, KeyError, AttributeError, tf.errors.OpError) as error:
-        raise UserError(
-            f"{folder} cannot be loaded as a SavedModel with a signature serving_default: {error}."
-        ) from None
-    [(name, _)] = serve.structured_input_signature[1].items()
-
-    def logits(batch: np.ndarray) -> np.ndarray:
-        answer: Mapping[str, Any] = serve(**{name: tf.constant(batch)})
-        [scores] = (value.numpy() for value in answer.values())
-        if scores.ndim != 4 or scores.shape[-1] != num_classes:
-            raise UserError(
-                f"the segmenter {folder} must answer [slices, height, width, {num_classes}], a "
-                f"score for each class. Received: {scores.shape}"
-            )
-        return scores
-
-    return _reader(logits)
-
-
-def _reader(logits) -> FindClasses:
-    def find(_: JudgedSubject, pictures: np.ndarray) -> np.ndarray:
-        found = np.empty(pictures.shape, np.uint8)
-        for start in range(0, len(pictures), _BATCH_SIZE):
-            batch = pictures[start : start + _BATCH_SIZE, ..., np.newaxis].astype(np.float32)
-            found[start : start + len(batch)] = logits(batch).argmax(axis=-1)
-        return found
-
-    return find

@@ -1,0 +1,22 @@
+"""A judged subject made by hand, and the small run's configuration on other files."""
+
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from medusis_tf.evaluation.judged_subject import JudgedSubject
+
+
+def judged_subject(label_map, name="d", first_slice=0):
+    label_map = np.asarray(label_map, np.uint8)
+    indices = np.arange(len(label_map)) + first_slice
+    return JudgedSubject(name, name, label_map, None, indices, (2.5, 2.5))
+
+
+def changed_config(run_dir: Path, path: Path, **data) -> Path:
+    """The configuration of a run with other values in its data section, as a file."""
+    values = yaml.safe_load((run_dir / "config.yaml").read_text())
+    values["data"].update(data)
+    path.write_text(yaml.safe_dump(values))
+    return path

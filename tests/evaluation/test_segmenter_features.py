@@ -1,0 +1,89 @@
+import hashlib
+
+import numpy as np
+import pytest
+
+from medusis_tf.config.networks import SegmenterConfig
+from medusis_tf.errors import UserError
+from medusis_tf.evaluation.options import EvaluationOptions
+from medusis_tf.evaluation.prepare_judges import open_extractors
+from medusis_tf.evaluation.segmenter_features import SegmenterExtractor
+from medusis_tf.metrics.independent_segmenter import (
+    IndependentSegmenter,
+    SegmenterRecord,
+    build_segmenter,
+)
+
+# Keras 3.15 turns its variables into arrays in a way that NumPy 2 warns of.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    record = SegmenterRecord(
+        class_names=("background", "fat"),
+        image_size=(16, 24),
+        spacing_mm=None,
+        network=SegmenterConfig(base_channels=2, num_levels=3),
+        subjects=("a",),
+        steps=0,
+        held_out="nothing",
+        held_out_dice={},
+    )
+    path = tmp_path_factory.mktemp("judge") / "judge.weights.h5"
+    IndependentSegmenter(build_segmenter(record), record).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).uniform(-1, 1, (11, 16, 24)).astype(np.float32)
+
+
+def test_a_feature_is_the_mean_of_the_innermost_activation(weights, images, monkeypatch):
+    network = IndependentSegmenter.open(weights).network
+    taken = []
+    innermost = network.decoder[0].call
+
+    def record(features, training=False):
+        taken.append(np.asarray(features))
+        return innermost(features, training=training)
+
+    monkeypatch.setattr(network.decoder[0], "call", record)
+    network(images[..., np.newaxis], training=False)
+    [activation] = taken
+    assert activation.shape == (11, 2, 3, 8)
+    by_hand = [[activation[n, :, :, c].mean() for c in range(8)] for n in range(11)]
+    extractor = SegmenterExtractor(weights)
+    found = extractor(images)
+    assert found.shape == (11, extractor.dimension)
+    np.testing.assert_allclose(found, by_hand, rtol=1e-4, atol=1e-6)
+    assert np.std(found, axis=0).max() > 0
+
+
+def test_a_picture_is_described_alike_whatever_stands_beside_it(weights, images):
+    extractor = SegmenterExtractor(weights)
+    np.testing.assert_allclose(extractor(images[9:10]), extractor(images)[9:10], rtol=1e-5)
+    assert extractor(images[:0]).shape == (0, extractor.dimension)
+
+
+def test_it_says_which_weights_they_are(weights):
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    extractor = SegmenterExtractor(weights, digest.upper())
+    assert extractor.identity == {"file": "judge.weights.h5", "sha256": digest}
+    assert extractor.frechet_name == "Frechet segmenter distance"
+    with pytest.raises(UserError, match="not the file that was expected"):
+        SegmenterExtractor(weights, "0" * 64)
+    with pytest.raises(UserError, match=r"missing\.json"):
+        SegmenterExtractor(weights.with_name("missing.weights.h5"))
+
+
+def test_weights_add_features_and_a_saved_model_does_not(weights, tmp_path):
+    def names(segmenter):
+        return [each.name for each in open_extractors(EvaluationOptions(segmenter=segmenter))]
+
+    assert names(weights) == ["radiomics", "segmenter"]
+    assert names(tmp_path) == names(None) == ["radiomics"]
+    other = EvaluationOptions(segmenter=weights, sha256={weights: "0" * 64})
+    with pytest.raises(UserError, match="not the file that was expected"):
+        open_extractors(other)
