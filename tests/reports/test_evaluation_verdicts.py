@@ -61,6 +61,13 @@ def test_memorisation_in_plain_words(flagged):
     assert "does not prove" in found.text, "the limits are said either way"
 
 
+def test_a_few_near_copies_are_worth_a_look():
+    found = verdicts(content(memorization=AUDIT | {"near_copies": 0.1}))[-1]
+    assert found.is_good is None
+    assert "10 % are nearer" in found.text
+    assert "Look at the nearest pairs" in found.text
+
+
 def test_no_audit_is_neither_good_nor_bad():
     found = verdicts(content(memorization={"problem": "no real images"}))[-1]
     assert found.is_good is None
