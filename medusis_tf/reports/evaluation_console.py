@@ -26,7 +26,9 @@ def print_evaluation(content: Figures) -> None:
 
 
 def _print_table(console: Console, content: EvaluationTable) -> None:
-    table = Table(title=content.title, title_justify="left")
+    # A title of the table would be broken to the table's width.
+    console.print(content.title, style="bold", highlight=False, markup=False)
+    table = Table()
     table.add_column(content.first_column, overflow="fold")
     for column in content.columns:
         table.add_column(column, justify="right", no_wrap=True)

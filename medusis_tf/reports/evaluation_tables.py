@@ -37,16 +37,22 @@ def _similarity(content: Figures) -> Iterable[EvaluationTable]:
         f"patient; [{protocol['interval']}]",
         f"data range {protocol['data_range']:g}: intensities {protocol['intensities']}",
     ]
+    methods = [each for each in content["methods"] if "similarity" in each]
     for part, title in (("slice", "whole slice"), ("body", "inside the body")):
-        shown = [column for column in columns if part == "slice" or column[0] != "ms_ssim"]
+        # Slices may be too small for MS-SSIM, and it is of whole slices only.
+        shown = [each for each in columns if _anybody_has(methods, part, each[0])]
         rows = [
             (each["name"], [summary_cell(each["similarity"][part].get(key), digits)
                             for key, _, digits in shown])
-            for each in content["methods"] if "similarity" in each
+            for each in methods
         ]  # fmt: skip
         yield EvaluationTable(
             f"Similarity to the true image, {title}", [title for _, title, _ in shown], rows, notes
         )
+
+
+def _anybody_has(methods: Sequence[Figures], part: str, figure: str) -> bool:
+    return any(each["similarity"][part].get(figure, {}).get("slices") for each in methods)
 
 
 def _perceptual(content: Figures) -> Iterable[EvaluationTable]:

@@ -199,10 +199,10 @@ def _write_titles(
 
 
 def _legend_places(classes: Sequence[ClassEntry], left: int, right: int) -> list[tuple[int, float]]:
-    # `(line, x)` of every entry; 7.5 pixels for a letter is enough for matplotlib's own font.
+    # `(line, x)` of every entry; 8 pixels for a letter is enough for matplotlib's own font.
     places, line, x = [], 0, float(left)
     for entry in classes:
-        needed = 24 + 7.5 * len(entry.name) + 16
+        needed = 24 + 8 * len(entry.name) + 16
         if x + needed > right and x > left:
             line, x = line + 1, float(left)
         places.append((line, x))
