@@ -13,7 +13,7 @@ from medusis_tf.evaluation.judged_subject import JudgedSubject
 class Measure(Protocol):
     """Collects what one method paints, a volume at a time; memory does not grow with their number.
 
-    A new metric is a file with such a class, and a line in `evaluation/measures.py`.
+    A new metric is a file with such a class, and a line in `evaluation/judges.py`.
     """
 
     def update(self, subject: JudgedSubject, pictures: np.ndarray) -> None:
