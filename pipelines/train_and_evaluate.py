@@ -91,6 +91,25 @@ def reached_step(run_dir: Path) -> int:
     return max((int(name[len("step-") : -len(".index")]) for name in found), default=0)
 
 
+def train_to(experiment: ExperimentConfig, steps: int) -> int | None:
+    """Bring a run to a step count, from its newest checkpoint if it has one.
+
+    Args:
+        experiment: Of the run; its own step count is not looked at.
+        steps: To train to; nothing is done if the run has got there.
+
+    Returns:
+        The signal that ended the training early, or None.
+
+    Raises:
+        UserError: The run is of another experiment, or its training diverged or cannot be written.
+    """
+    reached = reached_step(experiment.run_dir)
+    if reached >= steps:
+        return None
+    return _open_loop(experiment, reached, steps).run(resume=reached > 0)
+
+
 def _open_loop(experiment: ExperimentConfig, reached: int, last: int) -> "TrainingLoop":
     from medusis_tf.data.preparation import prepare_shards
     from medusis_tf.training.loop import TrainingLoop
