@@ -34,6 +34,9 @@ class Summary:
     slices: int
 
 
+NOBODY = Summary(np.nan, np.nan, np.nan, np.nan, np.nan, patients=0, slices=0)
+
+
 def summarize(values: Mapping[str, Sequence[float]], seed: int = 0) -> Summary:
     """Summarise a figure that every slice of some patients has.
 
@@ -51,7 +54,7 @@ def summarize(values: Mapping[str, Sequence[float]], seed: int = 0) -> Summary:
     }
     parts = [np.asarray(part, np.float64) for part in finite.values() if part]
     if not parts:
-        return Summary(*[np.nan] * 5, 0, 0)
+        return NOBODY
     means = np.array([part.mean() for part in parts])
     every = np.concatenate(parts)
     low, high = interval(means, seed)

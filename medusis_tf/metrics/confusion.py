@@ -27,8 +27,12 @@ class ConfusionMatrix:
                 "what was read and the label map need one shape. Received: "
                 f"{found.shape}, {label_map.shape}"
             )
-        if max(label_map.max(initial=0), found.max(initial=0)) >= count:
-            raise ValueError(f"class ids must be below {count}.")
+        for ids in (label_map, found):
+            if ids.min(initial=0) < 0 or ids.max(initial=0) >= count:
+                raise ValueError(
+                    f"class ids must be from 0 to {count - 1}. Received: from {ids.min()} to "
+                    f"{ids.max()}"
+                )
         pairs = label_map.ravel().astype(np.int64) * count + found.ravel()
         self.counts += np.bincount(pairs, minlength=count**2).reshape(count, count)
 

@@ -13,12 +13,15 @@ class KernelDistance:
 
     Attributes:
         mean: Over the subsets.
-        standard_error: Of the mean; NaN for one subset.
+        standard_deviation: Over the subsets, which papers give with the mean; NaN for one subset.
+        standard_error: Of the mean, as other subsets of the same pictures were drawn; NaN for one
+            subset. Subsets share pictures: with other pictures the mean differs by more.
         subsets: How many.
         subset_size: Pictures of each set in a subset.
     """
 
     mean: float
+    standard_deviation: float
     standard_error: float
     subsets: int
     subset_size: int
@@ -33,8 +36,8 @@ def kernel_distance(
 ) -> KernelDistance:
     """Kernel distance with the cubic polynomial kernel `(x.y / dimension + 1)^3`.
 
-    The mean over random subsets of both sets, each drawn without replacement. Where a set is
-    smaller than `subset_size`, the one subset of all pictures (as many of each) is taken.
+    The mean over random subsets of both sets, each drawn without replacement and not larger than
+    the smaller set. Where they hold all pictures of both sets, one is enough.
 
     Args:
         first: `[pictures, features]`, two pictures at least.
@@ -47,7 +50,7 @@ def kernel_distance(
         ValueError: There are not two pictures in each, or the numbers of features differ.
 
     Binkowski et al., Demystifying MMD GANs, ICLR 2018. Checked against tensorflow-gan
-    (`kernel_classifier_distance_from_activations`).
+    (`kernel_classifier_distance_from_activations`) and torch-fidelity (`polynomial_mmd`).
     """
     if min(len(first), len(second)) < 2 or first.shape[1] != second.shape[1]:
         raise ValueError(
@@ -62,8 +65,9 @@ def kernel_distance(
         polynomial_mmd(*(part[generator.permutation(len(part))[:size]] for part in (first, second)))
         for _ in range(subsets)
     ]
-    error = float(np.std(values, ddof=1) / np.sqrt(subsets)) if subsets > 1 else np.nan
-    return KernelDistance(float(np.mean(values)), error, subsets, size)
+    deviation = float(np.std(values, ddof=1)) if subsets > 1 else np.nan
+    error = deviation / np.sqrt(subsets)
+    return KernelDistance(float(np.mean(values)), deviation, error, subsets, size)
 
 
 def polynomial_mmd(first: np.ndarray, second: np.ndarray) -> float:

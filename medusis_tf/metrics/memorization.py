@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import comb
 
 import numpy as np
 from scipy import stats
@@ -48,11 +49,13 @@ class Audit:
     Attributes:
         synthetic: Neighbour of each synthetic slice.
         held_out: Neighbour of each held-out real slice.
-        distance_p_value: One-sided Mann-Whitney U test that synthetic distances are smaller.
+        distance_p_value: One-sided Mann-Whitney U test that synthetic distances are smaller; of
+            patients' medians where patients are known.
         ratio_p_value: The same of the ratios to the next training subject's distance, which a
             picture that is merely smooth does not make small; NaN with one training subject.
         near_copies: Share of synthetic slices with a smaller ratio than all but 1 % of held-out
             ones; with one training subject, a smaller distance.
+        samples: How many values of each kind were tested: patients, or slices.
     """
 
     synthetic: list[Neighbour]
@@ -60,6 +63,12 @@ class Audit:
     distance_p_value: float
     ratio_p_value: float
     near_copies: float
+    samples: tuple[int, int]
+
+    @property
+    def least_p_value(self) -> float:
+        """What the tests give at best with so few samples."""
+        return 1 / comb(sum(self.samples), self.samples[0])
 
 
 def find_neighbours(
@@ -90,22 +99,58 @@ def find_neighbours(
     ]
 
 
-def audit(synthetic: list[Neighbour], held_out: list[Neighbour]) -> Audit:
+def audit(
+    synthetic: list[Neighbour],
+    held_out: list[Neighbour],
+    patients: tuple[Sequence[str], Sequence[str]] | None = None,
+) -> Audit:
     """Compare the neighbours of synthetic slices with those of held-out real slices.
 
+    Slices of one patient are alike: a test that takes them for independent finds copies where there
+    are none. With patients, it is their medians that are tested.
+
+    Args:
+        synthetic: Neighbours of synthetic slices.
+        held_out: Of held-out real slices.
+        patients: Whose each synthetic slice is, and whose each held-out one; None to test slices.
+
     Raises:
-        ValueError: There are none of one kind.
+        ValueError: There are none of one kind, or patients are not as many as slices.
     """
+    kinds = synthetic, held_out
     if not synthetic or not held_out:
         raise ValueError("the audit needs synthetic and held-out slices.")
-    ours, theirs = ([each.distance for each in part] for part in (synthetic, held_out))
-    ratios = [[each.ratio for each in part] for part in (synthetic, held_out)]
-    one_subject = not all(np.isfinite(each.next_distance) for each in synthetic)
-    compared = (ours, theirs) if one_subject else ratios
+    distances = [np.array([each.distance for each in part]) for part in kinds]
+    ratios = [np.array([each.ratio for each in part]) for part in kinds]
+    one_subject = bool(np.isnan(ratios[0]).any())
+    compared = distances if one_subject else ratios
+    tested = [_medians(values, patients) for values in (distances, ratios)]
     return Audit(
         synthetic,
         held_out,
-        float(stats.mannwhitneyu(ours, theirs, alternative="less").pvalue),
-        np.nan if one_subject else float(stats.mannwhitneyu(*ratios, alternative="less").pvalue),
-        float((np.array(compared[0]) < np.quantile(compared[1], COPY_QUANTILE)).mean()),
+        _p_value(*tested[0]),
+        np.nan if one_subject else _p_value(*tested[1]),
+        float((compared[0] < np.quantile(compared[1], COPY_QUANTILE)).mean()),
+        (len(tested[0][0]), len(tested[0][1])),
     )
+
+
+def _medians(
+    values: list[np.ndarray], patients: tuple[Sequence[str], Sequence[str]] | None
+) -> list[np.ndarray]:
+    """The median of each patient's values, of both kinds."""
+    if patients is None:
+        return values
+    medians = []
+    for part, names in zip(values, patients, strict=True):
+        if len(part) != len(names):
+            raise ValueError(
+                f"every slice has a patient. Received: {len(part)} slices, {len(names)} patients"
+            )
+        owners = np.array(names)
+        medians.append(np.array([np.median(part[owners == name]) for name in np.unique(owners)]))
+    return medians
+
+
+def _p_value(synthetic: np.ndarray, held_out: np.ndarray) -> float:
+    return float(stats.mannwhitneyu(synthetic, held_out, alternative="less").pvalue)

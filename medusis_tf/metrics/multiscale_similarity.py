@@ -76,7 +76,7 @@ def smooth(image: np.ndarray) -> np.ndarray:
 
 
 def halve(image: np.ndarray) -> np.ndarray:
-    """Means of 2x2 pixels; a last odd row or column is left out."""
-    height, width = (side // 2 * 2 for side in image.shape)
-    parts = image[:height, :width].reshape(height // 2, 2, width // 2, 2)
-    return parts.mean(axis=(1, 3))
+    """Means of 2x2 pixels; a last odd row or column is doubled first."""
+    image = np.pad(image, [(0, side % 2) for side in image.shape], mode="edge")
+    height, width = image.shape
+    return image.reshape(height // 2, 2, width // 2, 2).mean(axis=(1, 3))

@@ -37,7 +37,7 @@ class PyramidPatches:
                 self._levels[level].update(self._patches(band))
 
     def levels(self) -> list[np.ndarray]:
-        """`[patches, 49]` of each level, finest first; each level over its standard deviation."""
+        """`[patches, 49]` of each level, finest first, as they are."""
         return [reservoir.features for reservoir in self._levels]
 
     def _patches(self, band: np.ndarray) -> np.ndarray:
@@ -51,21 +51,29 @@ class PyramidPatches:
 def sliced_wasserstein(first: PyramidPatches, second: PyramidPatches, seed: int = 0) -> list[float]:
     """Distance at each level of the pyramid, finest first.
 
-    Patches of both sets are divided by the standard deviation of the second one, the real images.
     The mean over random directions of the 1-D Wasserstein distance of the projections, times 1000
-    as in the paper.
+    as in the paper. Patches of both sets are divided by the standard deviation of the second one,
+    the real images; the paper divides each set by its own, so that contrast does not count.
 
     Args:
-        first: Of the pictures.
+        first: Of the pictures; one slice at least.
         second: Of the real images, of the same size.
         seed: Of the directions.
 
-    Karras et al., Progressive growing of GANs, ICLR 2018, section 5.
+    Raises:
+        ValueError: There are no slices in one of the two, or slices of different sizes.
+
+    Karras et al., Progressive growing of GANs, ICLR 2018, section 5. Checked against SciPy
+    (`wasserstein_distance`).
     """
+    levels = first.levels(), second.levels()
+    if len(levels[0]) != len(levels[1]) or not levels[0]:
+        raise ValueError(
+            "a sliced Wasserstein distance needs slices of one size in both sets. Received: "
+            f"pyramids of {len(levels[0])} and {len(levels[1])} levels"
+        )
     generator = np.random.default_rng(seed)
-    return [
-        _distance(*pair, generator) for pair in zip(first.levels(), second.levels(), strict=True)
-    ]
+    return [_distance(*pair, generator) for pair in zip(*levels, strict=True)]
 
 
 def laplacian_pyramid(image: np.ndarray) -> list[np.ndarray]:
@@ -84,14 +92,29 @@ def laplacian_pyramid(image: np.ndarray) -> list[np.ndarray]:
 
 
 def _distance(first: np.ndarray, second: np.ndarray, generator: np.random.Generator) -> float:
-    count = min(len(first), len(second))
-    centre, scale = second.mean(), second.std() or 1.0
     directions = generator.normal(size=(first.shape[1], DIRECTIONS))
-    directions /= np.linalg.norm(directions, axis=0)
-    projected = [
-        np.sort((part[:count] - centre) / scale @ directions, axis=0) for part in (first, second)
+    directions /= np.linalg.norm(directions, axis=0) * (second.std() or 1.0)
+    return float(1000 * wasserstein(first @ directions, second @ directions).mean())
+
+
+def wasserstein(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """1-D Wasserstein distance of each column: the area between the quantile functions.
+
+    Args:
+        first: `[values, columns]`.
+        second: `[other values, columns]`.
+
+    Returns:
+        `[columns]`.
+    """
+    counts = len(first), len(second)
+    # Where either quantile function steps, in parts of counts[0] * counts[1].
+    ends = np.union1d(*(np.arange(1, counts[i] + 1) * counts[1 - i] for i in (0, 1)))
+    parts = np.diff(ends, prepend=0) / (counts[0] * counts[1])
+    quantiles = [
+        np.sort(part, axis=0)[(ends - 1) // counts[1 - i]] for i, part in enumerate((first, second))
     ]
-    return float(1000 * np.abs(projected[0] - projected[1]).mean())
+    return parts @ np.abs(quantiles[0] - quantiles[1])
 
 
 def _smooth(image: np.ndarray) -> np.ndarray:

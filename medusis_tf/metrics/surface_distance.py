@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
+from scipy.spatial import cKDTree
 
 
 def hausdorff_95(first: np.ndarray, second: np.ndarray, spacing_mm: tuple[float, ...]) -> float:
@@ -33,15 +33,25 @@ def hausdorff_95(first: np.ndarray, second: np.ndarray, spacing_mm: tuple[float,
         )
     if not first.any() or not second.any():
         return np.nan
-    box = ndimage.find_objects((first | second).view(np.uint8))[0]
-    borders = [_border(mask[box]) for mask in (first, second)]
-    distances = [
-        ndimage.distance_transform_edt(~other, sampling=spacing_mm)[border]
-        for border, other in (borders, borders[::-1])
-    ]
+    box = _box(first | second)
+    points = [np.argwhere(_border(mask[box])) * spacing_mm for mask in (first, second)]
+    distances = [cKDTree(other).query(border)[0] for border, other in (points, points[::-1])]
     return float(np.percentile(np.concatenate(distances), 95))
+
+
+def _box(mask: np.ndarray) -> tuple[slice, ...]:
+    axes = range(mask.ndim)
+    sides = (mask.any(axis=tuple(other for other in axes if other != axis)) for axis in axes)
+    places = (np.flatnonzero(side) for side in sides)
+    return tuple(slice(place[0], place[-1] + 1) for place in places)
 
 
 def _border(mask: np.ndarray) -> np.ndarray:
     # Nothing beyond the box belongs to a mask, so that what is cut off cannot change the border.
-    return mask & ~ndimage.binary_erosion(mask, border_value=0)
+    inner = mask.copy()
+    for axis in range(mask.ndim):
+        whole, shrunk = np.moveaxis(mask, axis, 0), np.moveaxis(inner, axis, 0)
+        shrunk[1:] &= whole[:-1]
+        shrunk[:-1] &= whole[1:]
+        shrunk[[0, -1]] = False
+    return mask & ~inner

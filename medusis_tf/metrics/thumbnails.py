@@ -20,7 +20,7 @@ def thumbnails(images: np.ndarray) -> np.ndarray:
     Returns:
         `[slices, 1024]` float32; all 0 for a slice without contrast.
     """
-    small = np.array([shrink(image) for image in images], np.float32).reshape(len(images), -1)
+    small = np.array([shrink(image) for image in images], np.float32).reshape(-1, SIDE * SIDE)
     small -= small.mean(axis=1, keepdims=True)
     lengths = np.linalg.norm(small, axis=1, keepdims=True)
     return np.where(lengths > _LEAST_DEVIATION * SIDE, small / np.maximum(lengths, 1e-12), 0)

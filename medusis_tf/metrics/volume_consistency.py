@@ -31,7 +31,8 @@ def volume_consistency(
     Args:
         images: `[slices, height, width]` in [0, 1].
         bodies: Same shape, bool.
-        slice_indices: `[slices]`, places in the volume; only slices one apart are neighbours.
+        slice_indices: `[slices]`, ascending places in the volume; only slices one apart are
+            neighbours.
 
     Returns:
         The figures; NaN where there are no neighbours.

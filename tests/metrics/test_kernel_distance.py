@@ -32,7 +32,8 @@ def test_grows_with_the_gap():
     near, far = (kernel_distance(rng.normal(gap, 1, (150, 4)), real) for gap in (0.2, 1.0))
     assert 0 < near.mean < far.mean
     assert (near.subsets, near.subset_size) == (100, 100)
-    assert near.standard_error > 0
+    assert near.standard_error == pytest.approx(near.standard_deviation / 10)
+    assert near.standard_deviation > 0
 
 
 def test_one_subset_where_all_pictures_are_in_it():
@@ -42,6 +43,16 @@ def test_one_subset_where_all_pictures_are_in_it():
     assert found.mean == pytest.approx(polynomial_mmd(first, second))
     assert found.subsets == 1
     assert np.isnan(found.standard_error)
+
+
+def test_the_larger_set_is_drawn_from():
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(30, 4)), rng.normal(size=(90, 4))
+    found = kernel_distance(first, second, subsets=400)
+    assert (found.subsets, found.subset_size) == (400, 30)
+    # The smaller set is in every subset whole: the mean is that of all pairs.
+    assert found.mean == pytest.approx(polynomial_mmd(first, second), abs=4 * found.standard_error)
+    assert found == kernel_distance(first, second, subsets=400)
 
 
 def test_a_single_picture_is_refused():

@@ -55,6 +55,51 @@ def test_one_training_subject_has_no_next_one(rng):
     assert np.isnan(audit(*two).ratio_p_value)
 
 
+def test_the_next_subject_is_another_one(rng):
+    training = subjects(rng)
+    features = rng.normal(size=(30, 12))
+    every = np.concatenate([part for _, part in training])
+    owner = np.repeat(np.arange(5), 20)
+    for feature, found in zip(features, find_neighbours(features, training), strict=True):
+        distances = np.linalg.norm(every - feature, axis=1)
+        first = distances.argmin()
+        assert (found.subject, found.place) == (f"subject {owner[first]}", first % 20)
+        assert found.distance == pytest.approx(distances[first])
+        assert found.next_distance == pytest.approx(distances[owner != owner[first]].min())
+
+
+def test_slices_of_a_patient_are_no_sample_of_their_own(rng):
+    # Five patients of 50 slices that are alike: by slices chance is found significant.
+    flagged = {"slices": 0, "patients": 0}
+    owners = np.repeat(np.arange(5).astype(str), 50)
+    for _ in range(30):
+        training, *two = (
+            subjects(rng, count=count, slices=50, dimension=8) for count in (12, 5, 5)
+        )
+        found = [
+            find_neighbours(np.concatenate([part for _, part in side]), training) for side in two
+        ]
+        flagged["slices"] += audit(*found).distance_p_value < 0.01
+        by_patient = audit(*found, (owners, owners))
+        flagged["patients"] += by_patient.distance_p_value < 0.01
+        assert by_patient.samples == (5, 5)
+    assert flagged["slices"] >= 5
+    assert flagged["patients"] <= 2
+
+
+def test_copies_of_patients_are_flagged_by_patient(rng):
+    training = subjects(rng, count=10)
+    copies = np.concatenate([part for _, part in training[:5]]) + rng.normal(0, 0.02, (100, 12))
+    held_out = np.concatenate([part for _, part in subjects(rng)])
+    owners = np.repeat(list("abcde"), 20)
+    found = audit(
+        *(find_neighbours(part, training) for part in (copies, held_out)), (owners, owners)
+    )
+    assert found.ratio_p_value == pytest.approx(found.least_p_value) == pytest.approx(1 / 252)
+    with pytest.raises(ValueError, match="100 slices, 99 patients"):
+        audit(found.synthetic, found.held_out, (owners[1:], owners))
+
+
 def test_nothing_to_audit(rng):
     with pytest.raises(ValueError, match="held-out"):
         audit([], find_neighbours(rng.normal(size=(2, 3)), [("a", np.zeros((1, 3)))]))

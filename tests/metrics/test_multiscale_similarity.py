@@ -6,7 +6,7 @@ from medusis_tf.metrics.multiscale_similarity import multiscale_similarity
 
 
 @pytest.mark.parametrize("noise", [0.02, 0.2])
-@pytest.mark.parametrize("shape", [(176, 176), (256, 192)])
+@pytest.mark.parametrize("shape", [(176, 176), (256, 192), (181, 203)])
 def test_agrees_with_tensorflow(shape, noise):
     rng = np.random.default_rng(0)
     true_image = np.cumsum(rng.random(shape), axis=1)

@@ -34,6 +34,19 @@ def test_by_brute_force():
     assert hausdorff_95(first, second, tuple(spacing)) == pytest.approx(expected)
 
 
+def test_in_a_volume_distances_are_in_all_directions():
+    first, second = mask((9, 9, 9), 4, 4, 4), mask((9, 9, 9), 6, 5, 4)
+    assert hausdorff_95(first, second, (3.0, 2.0, 1.0)) == pytest.approx(np.hypot(6, 2))
+
+
+def test_the_inner_border_counts_too():
+    ring = mask((20, 20), slice(2, 18), slice(2, 18))
+    full = ring.copy()
+    ring[6:14, 6:14] = False
+    # The ring's inner border is 4 or 3 pixels from the square's only border.
+    assert hausdorff_95(ring, full, (1.0, 1.0)) == pytest.approx(3)
+
+
 def test_no_distance_to_nothing():
     assert np.isnan(hausdorff_95(mask((8, 8), 3), mask((8, 8), slice(0)), (1.0, 1.0)))
 

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from medusis_tf.metrics.thumbnails import shrink
+from medusis_tf.metrics.thumbnails import SIDE, shrink
+
+_TINY = 1e-6
 
 
 class NearestSlice:
@@ -17,6 +19,9 @@ class NearestSlice:
 
     Args:
         parts: Each subject's name, `[slices, height, width]` bodies; read once, one at a time.
+
+    Raises:
+        ValueError: There are no slices.
     """
 
     def __init__(self, parts: Iterable[tuple[str, np.ndarray]]):
@@ -25,6 +30,8 @@ class NearestSlice:
         for name, bodies in parts:
             self._places += [(name, place) for place in range(len(bodies))]
             outlines.append(_outlines(bodies))
+        if not self._places:
+            raise ValueError("the nearest slice needs at least one real training slice.")
         self._outlines = np.concatenate(outlines)
         self._areas = self._outlines.sum(axis=1)
 
@@ -37,10 +44,11 @@ class NearestSlice:
         wanted = _outlines(bodies)
         common = wanted @ self._outlines.T
         sizes = wanted.sum(axis=1)[:, np.newaxis] + self._areas
-        best = (2 * common / np.maximum(sizes, 1e-6)).argmax(axis=1)
+        # Two slices without body are alike.
+        best = ((2 * common + _TINY) / (sizes + _TINY)).argmax(axis=1)
         return [self._places[place] for place in best.tolist()]
 
 
 def _outlines(bodies: np.ndarray) -> np.ndarray:
     """`[slices, 1024]` shares of body in each of 32x32 parts of the slice."""
-    return np.array([shrink(body) for body in bodies], np.float32).reshape(len(bodies), -1)
+    return np.array([shrink(body) for body in bodies], np.float32).reshape(-1, SIDE * SIDE)

@@ -13,8 +13,9 @@ EPSILON = 1e-3
 # The name of the file of pytorch-fid's release ends with the start of its SHA-256.
 KNOWN_SHA256_PREFIX = "6726825d"
 
-# Branches of a block: names of convolutions in a row. A `/2` is of stride 2 without padding;
-# names in a tuple stand side by side. The first name says what the input goes through.
+# Branches of a block: names of convolutions and poolings in a row. `/2` is a stride of 2, `/1` of
+# 1, both without padding; all others have stride 1 and keep the size. Names in a tuple stand side
+# by side.
 _A = (
     ("branch1x1",),
     ("branch5x5_1", "branch5x5_2"),
@@ -101,8 +102,8 @@ class InceptionNetwork:
         return x
 
     def _step(self, step: str, x: tf.Tensor, prefix: str) -> tf.Tensor:
-        name, _, stride = step.partition("/")
-        stride, padding = int(stride or 1), "VALID" if stride else "SAME"
+        name, _, given = step.partition("/")
+        stride, padding = int(given or 1), "VALID" if given else "SAME"
         if name == "mean":
             return tf.nn.avg_pool2d(x, 3, stride, padding)  # does not count what lies outside
         if name == "maximum":

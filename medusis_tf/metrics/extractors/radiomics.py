@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import stats
+from scipy.spatial import ConvexHull
 from skimage.feature import graycomatrix, graycoprops
-from skimage.measure import label, perimeter, regionprops
+from skimage.measure import label, perimeter
 
 LEVELS = 32
 DISTANCES = (1, 2, 4)
@@ -27,8 +28,9 @@ def radiomic_features(images: np.ndarray, bodies: np.ndarray) -> np.ndarray:
     """Describe each slice inside the body.
 
     First-order statistics, properties of the co-occurrence matrix (32 grey levels from -1 to 1,
-    four directions, distances 1, 2 and 4) and the shape of the body, of the kinds that the Image
-    Biomarker Standardisation Initiative defines; areas and lengths are relative to the slice.
+    four directions, distances 1, 2 and 4; diagonal ones to the nearest pixel) and the shape of the
+    body, of the kinds that the Image Biomarker Standardisation Initiative defines; areas and
+    lengths are relative to the slice.
 
     Args:
         images: `[slices, height, width]` in [-1, 1].
@@ -77,17 +79,43 @@ def _textures(image: np.ndarray, body: np.ndarray) -> list[float]:
     counts = graycomatrix(levels, DISTANCES, _ANGLES, LEVELS + 1, symmetric=True)[1:, 1:]
     counts = counts.sum(axis=3, keepdims=True).astype(np.float64)
     shares = counts / np.maximum(counts.sum(axis=(0, 1), keepdims=True), 1)
-    return [value for name in _TEXTURES for value in graycoprops(shares, name)[:, 0].tolist()]
+    bits = np.log(2)  # scikit-image's entropy is natural, that of intensities is not
+    return [
+        value / bits if name == "entropy" else value
+        for name in _TEXTURES
+        for value in graycoprops(shares, name)[:, 0].tolist()
+    ]
 
 
 def _shape(body: np.ndarray) -> list[float]:
-    [region] = regionprops(body.astype(np.uint8))
-    side = np.sqrt(body.size)
-    parts = int(label(body, connectivity=1).max())
+    places = np.argwhere(body)
+    height, width = np.ptp(places, axis=0) + 1
+    area = len(places)
     return [
-        body.mean(), perimeter(body) / side, region.extent, region.solidity, region.eccentricity,
-        parts,
-    ]  # fmt: skip
+        area / body.size,
+        perimeter(body) / np.sqrt(body.size),
+        area / (height * width),
+        area / _hull_area(places),
+        _eccentricity(places),
+        int(label(body, connectivity=1).max()),
+    ]
+
+
+def _hull_area(places: np.ndarray) -> float:
+    """Area of the convex hull of the corners of pixels; there are always four, so it is never 0."""
+    rows, starts = np.unique(places[:, 0], return_index=True)
+    ends = np.append(starts[1:], len(places)) - 1
+    left, right = places[starts, 1], places[ends, 1] + 1
+    corners = [
+        np.column_stack([rows + below, columns]) for below in (0, 1) for columns in (left, right)
+    ]
+    return float(ConvexHull(np.concatenate(corners)).volume)  # in two dimensions: the area
+
+
+def _eccentricity(places: np.ndarray) -> float:
+    """Of the ellipse with the second moments of the pixels' places; 0 for a single pixel."""
+    short, long = np.linalg.eigvalsh(np.cov(places, rowvar=False, ddof=0))
+    return float(np.sqrt(np.clip(1 - short / long, 0, 1))) if long > 0 else 0.0
 
 
 def _levels(values: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Against Keras's own InceptionV3, whose weights are made here and written under PyTorch's names."""
+"""Against Keras's own InceptionV3, whose weights are made here and named as PyTorch does."""
 
 import keras
 import numpy as np
@@ -100,5 +100,5 @@ def test_a_missing_tensor_is_named(weights):
     without = {
         name: value for name, value in weights.items() if name != "Mixed_6b.branch1x1.bn.bias"
     }
-    with pytest.raises(KeyError, match="Mixed_6b.branch1x1.bn.bias"):
+    with pytest.raises(KeyError, match=r"Mixed_6b\.branch1x1\.bn\.bias"):
         InceptionNetwork(without)

@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+from medusis_tf.metrics.volume_consistency import volume_consistency
+
+BODY = np.zeros((4, 4), bool)
+BODY[1:3, 1:3] = True
+
+
+def measured(images, indices=None, bodies=None):
+    images = np.asarray(images, np.float32)
+    bodies = np.broadcast_to(BODY, images.shape) if bodies is None else bodies
+    return volume_consistency(
+        images, bodies, np.arange(len(images)) if indices is None else indices
+    )
+
+
+def flat(*levels):
+    return [np.full((4, 4), level) for level in levels]
+
+
+def test_jumps_of_flat_slices_by_hand():
+    found = measured(flat(0.2, 0.3, 0.7))
+    assert found.brightness_jump == pytest.approx((0.1 + 0.4) / 2)
+    assert found.pixel_jump == pytest.approx((0.1 + 0.4) / 2)
+    assert found.pairs == 2
+
+
+def test_pixels_may_jump_where_brightness_does_not():
+    checkers = np.indices((4, 4)).sum(axis=0) % 2
+    found = measured([checkers, 1 - checkers])
+    assert found.brightness_jump == pytest.approx(0)
+    assert found.pixel_jump == pytest.approx(1)
+
+
+def test_outside_of_both_bodies_does_not_count():
+    first, second = (np.where(BODY, 0.5, level) for level in (0.0, 1.0))
+    assert measured([first, second]).pixel_jump == 0
+
+
+def test_only_common_body_counts():
+    bodies = np.stack([BODY, np.roll(BODY, 1, axis=1)])
+    images = np.stack([np.zeros((4, 4)), np.tile([0, 0.2, 0.6, 1.0], (4, 1))])
+    assert measured(images, bodies=bodies).pixel_jump == pytest.approx(0.6)
+
+
+def test_slices_that_are_apart_are_no_neighbours():
+    found = measured(flat(0.2, 0.3, 0.9), indices=np.array([3, 4, 6]))
+    assert found.brightness_jump == pytest.approx(0.1)
+    assert found.pairs == 1
+
+
+@pytest.mark.parametrize(
+    "images, bodies",
+    [(flat(0.5), None), (flat(0.1, 0.9), np.zeros((2, 4, 4), bool)), (np.empty((0, 4, 4)), None)],
+)
+def test_without_neighbours_there_is_no_figure(images, bodies):
+    found = measured(images, bodies=bodies)
+    assert np.isnan([found.brightness_jump, found.pixel_jump]).all()
+    assert found.pairs == 0
