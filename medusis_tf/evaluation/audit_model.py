@@ -12,12 +12,20 @@ from scipy import stats
 from medusis_tf.config.data import Split
 from medusis_tf.evaluation.judged_subject import JudgedSubjects
 from medusis_tf.evaluation.method import Method
-from medusis_tf.metrics.memorization import SIGNIFICANT, Audit, Neighbour, audit, find_neighbours
+from medusis_tf.metrics.memorization import (
+    SIGNIFICANT,
+    Audit,
+    Neighbour,
+    audit,
+    find_neighbours,
+    least_p_value,
+)
 from medusis_tf.metrics.multiscale_similarity import SMALLEST_SIDE, multiscale_similarity
 from medusis_tf.metrics.similarity import Comparison, to_unit_range
 from medusis_tf.metrics.thumbnails import thumbnails
 
 if TYPE_CHECKING:
+    from medusis_tf.data.manifest import SubjectRecord
     from medusis_tf.data.shards import Shards
 
 MAX_SLICES = 250
@@ -91,13 +99,23 @@ def audit_model(
         thumbnails(np.stack([*synthetic.values(), *held_out.values()])),
         ((name, thumbnails(_image(shards, name))) for name in training),
     )
-    found = audit(neighbours[: len(synthetic)], neighbours[len(synthetic) :])
+    patients = _patients(synthetic, held_out, [*subjects.records, *records])
+    found = audit(neighbours[: len(synthetic)], neighbours[len(synthetic) :], patients)
     name, values, nearest = _similarities(
         [*synthetic.values(), *held_out.values()], neighbours, shards
     )
     parts = values[: len(synthetic)], values[len(synthetic) :]
     p_value = float(stats.mannwhitneyu(*parts, alternative="greater").pvalue)
     return ModelAudit(found, name, parts, p_value, _pairs(synthetic, found, parts[0], nearest))
+
+
+def _patients(
+    synthetic: Slices, held_out: Slices, records: Sequence[SubjectRecord]
+) -> tuple[list[str], list[str]] | None:
+    """Whose each slice is; None with too few patients for a test of these to find anything."""
+    owners = {record.subject: record.patient for record in records}
+    found = [owners[name] for name, _ in synthetic], [owners[name] for name, _ in held_out]
+    return found if least_p_value(*(len(set(part)) for part in found)) < SIGNIFICANT else None
 
 
 def evenly(parts: Iterable[tuple[str, np.ndarray]], total: int) -> Slices:
@@ -129,6 +147,7 @@ def describe_audit(audited: ModelAudit) -> dict[str, Any]:
             for name, part in sides.items()
             for figure in ("distance", "ratio")
         },
+        "tested": dict(zip(sides, found.samples, strict=True)),
         "distance_p_value": found.distance_p_value,
         "ratio_p_value": found.ratio_p_value,
         "similarity": audited.similarity_name,

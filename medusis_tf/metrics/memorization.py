@@ -65,10 +65,10 @@ class Audit:
     near_copies: float
     samples: tuple[int, int]
 
-    @property
-    def least_p_value(self) -> float:
-        """What the tests give at best with so few samples."""
-        return 1 / comb(sum(self.samples), self.samples[0])
+
+def least_p_value(synthetic: int, held_out: int) -> float:
+    """What the one-sided test gives at best with so many samples of each kind."""
+    return 1 / comb(synthetic + held_out, synthetic)
 
 
 def find_neighbours(

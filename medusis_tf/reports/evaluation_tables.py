@@ -200,11 +200,13 @@ def _memorization(content: Figures) -> Iterable[EvaluationTable]:
         copies = f"{100 * audit['near_copies']:.1f} %" if name == "synthetic" else "1 %"
         title = "synthetic slices" if name == "synthetic" else "held-out real slices"
         rows.append((title, [str(audit[f"{name}_slices"]), *cells, copies]))
+    by_slice = audit["tested"]["synthetic"] == audit["synthetic_slices"]
+    tested = "slices, for there are few patients" if by_slice else "patients' medians"
     notes = [
         f"to the nearest training slice, medians; features: {audit['features']}",
         "ratio: of the distance to that of the next training subject, near 0 for a copy; near "
         "copies: slices of a smaller ratio than all but 1 % of the held-out ones",
-        "one-sided Mann-Whitney U test that synthetic slices are nearer: p = "
+        f"one-sided Mann-Whitney U test that synthetic slices are nearer, of {tested}: p = "
         f"{significant(audit['ratio_p_value'])} by ratio, "
         f"{significant(audit['distance_p_value'])} by distance, "
         f"{significant(audit['similarity_p_value'])} by {audit['similarity']}",

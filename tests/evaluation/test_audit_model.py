@@ -23,7 +23,11 @@ class Shards:
         self.num_slices = num_slices
         subjects = [
             SimpleNamespace(
-                subject=name, split=split, kinds=("image", "label_map"), num_slices=num_slices
+                subject=name,
+                patient=name,
+                split=split,
+                kinds=("image", "label_map"),
+                num_slices=num_slices,
             )
             for name, split in splits.items()
         ]
@@ -39,12 +43,14 @@ class Shards:
 
 
 class Judged(list):
-    """The test subject, whose label map nobody looks at."""
+    """The test subjects, whose label maps nobody looks at."""
 
     def __init__(self, shards):
-        label_map = np.zeros((shards.num_slices, 48, 48), np.uint8)
-        super().__init__([SimpleNamespace(name="test", label_map=label_map)])
         self.records = shards.subjects("test", "image")
+        label_map = np.zeros((shards.num_slices, 48, 48), np.uint8)
+        super().__init__(
+            SimpleNamespace(name=record.subject, label_map=label_map) for record in self.records
+        )
 
 
 def random_slices(seed, count):
@@ -99,6 +105,17 @@ def test_held_out_slices_themselves_are_not_flagged(shards):
     found = audited(shards, lambda subject, _: shards.read("test").image)
     assert not is_flagged(found)
     assert found.found.ratio_p_value == pytest.approx(0.5, abs=0.05)
+
+
+def test_patients_are_tested_where_there_are_enough():
+    tests = {f"t{number}": "test" for number in range(5)}
+    shards = Shards({"a": "train", "b": "train", "c": "train", **tests})
+    content = describe_audit(audited(shards, lambda subject, _: shards.read("b").image))
+    assert content["tested"] == {"synthetic": 5, "held_out": 5}
+    assert content["ratio_p_value"] == pytest.approx(1 / 252, abs=1e-3), "the least there is"
+    assert content["flagged"]
+    alone = audited(shards, lambda subject, _: random_slices(100 + int(subject.name[1]), 12))
+    assert not is_flagged(alone)
 
 
 def test_with_one_training_subject_the_distance_decides():
