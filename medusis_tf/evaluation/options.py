@@ -45,10 +45,12 @@ class EvaluationOptions:
             UserError: One is not.
         """
         used = {self.inception, *(path for paths in self.lpips.values() for path in paths)}
+        if self.segmenter is not None and not self.segmenter.is_dir():
+            used.add(self.segmenter)
         if unused := [str(path) for path in self.sha256 if path not in used]:
             raise UserError(
                 f"--sha256 names {', '.join(unused)}, which is no weight file of this evaluation. "
-                "Write the path as in --inception, --lpips-vgg or --lpips-alex."
+                "Write the path as in --segmenter, --inception, --lpips-vgg or --lpips-alex."
             )
 
 

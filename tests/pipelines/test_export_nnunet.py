@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import yaml
 
+from medusis_tf.config.load import load_config
 from medusis_tf.config.taxonomy import ClassEntry
+from medusis_tf.data.preparation import slice_in_memory
 from medusis_tf.errors import UserError
-from medusis_tf.evaluate import evaluate
+from medusis_tf.evaluation.folder_volumes import FolderVolumes
+from medusis_tf.evaluation.judged_subject import JudgedSubjects
 from medusis_tf.synthesize import synthesize
 from pipelines.export_nnunet import export_nnunet
 from pipelines.nnunet_layout import nnunet_labels, patient_folds
@@ -147,15 +150,10 @@ def test_pictures_are_those_of_synthesize_whatever_paints_them(run_dir, tmp_path
         np.testing.assert_allclose(written.affine, expected.affine, atol=1e-4)
         np.testing.assert_allclose(written.dataobj, expected.dataobj, rtol=1e-4, atol=1e-2)
     # What nnU-Net predicts of imagesTs is named and placed as its labels, so it can be judged with.
-    status, _, failure = run_command(
-        evaluate, "--images", tmp_path / "made", "--data", run_dir / "config.yaml",
-        "--masks", tmp_path / "Dataset001_x" / "labelsTs", "--out", tmp_path / "report",
-        "--no-baselines", "--no-audit",
-    )  # fmt: skip
-    assert status == 0, failure
-    metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
-    found = metrics["methods"][0]["segmentation"]["masks from a folder"]
-    assert found["mean_dice"] == 1
+    data = load_config(run_dir / "config.yaml").data
+    found = FolderVolumes(tmp_path / "Dataset001_x" / "labelsTs", "label_map", data, "test")
+    [subject] = JudgedSubjects(slice_in_memory(data), data, "test")
+    np.testing.assert_array_equal(found.slices(subject), subject.label_map)
 
 
 def test_label_maps_without_foreground_are_left_out(model_dir, config, tmp_path):
