@@ -22,11 +22,10 @@ from medusis_tf.evaluation.judged_model import JudgedModel
 from medusis_tf.evaluation.judged_subject import JudgedSubjects
 from medusis_tf.evaluation.judges import Judges
 from medusis_tf.evaluation.measures.distribution import describe_distances
-from medusis_tf.evaluation.method import other_methods
+from medusis_tf.evaluation.method import Method, other_methods
 from medusis_tf.evaluation.options import EvaluationOptions
 from medusis_tf.evaluation.prepare_judges import (
-    open_extractors,
-    open_segmenters,
+    open_instruments,
     prepare_judges,
     real_images,
 )
@@ -58,31 +57,21 @@ def evaluate_model(
     config = judged.config
     _check_split(config, options.split)
     # What may be wrong with files is found before anything is painted.
-    segmenters, extractors = open_segmenters(judged, options), open_extractors(options)
+    instruments = open_instruments(judged, options)
     from medusis_tf.data.preparation import prepare_shards
 
     shards = prepare_shards(config, jobs=None)
     subjects = JudgedSubjects(shards, config.data, options.split)
     _check_slices(config, subjects, options.split)
-    judges = prepare_judges(shards, judged, options, segmenters, extractors, subjects.has_pairs)
+    judges = prepare_judges(shards, judged, options.split, instruments, subjects.has_pairs)
     methods = [judged.method]
     if options.baselines:
-        training = JudgedSubjects(shards, config.data, "train")
-        others = other_methods(shards, training, config.data.num_classes)
-        methods += [method for method in others if subjects.has_pairs or not method.needs_image]
+        methods += _others(config, shards, subjects)
     results = [judge(method, subjects, options.seeds, judges, progress) for method in methods]
     if judges.features:
         results.append(_training_images(shards, judges))
-    content = {
-        **_head(judged, options, judges),
-        "data": {
-            "configuration": config.name,
-            "split": options.split,
-            "pairing": config.data.pairing,
-            **describe_subjects(subjects),
-        },
-        "methods": results,
-    }
+    content = {**_head(judged, options, judges), **_data(config, options, subjects)}
+    content["methods"] = results
     if judged.method.is_random:
         content["diversity"] = measure_diversity(judged.method, subjects, options.seeds[0])
     audit = None
@@ -92,6 +81,25 @@ def evaluate_model(
     return Evaluation(
         judged.method.name, subjects, methods, options.seeds, config.data.classes, audit, content
     )
+
+
+def _others(config: ExperimentConfig, shards: Shards, subjects: JudgedSubjects) -> list[Method]:
+    """References and baselines, as far as there are true images for them."""
+    training = JudgedSubjects(shards, config.data, "train")
+    others = other_methods(shards, training, config.data.num_classes)
+    return [method for method in others if subjects.has_pairs or not method.needs_image]
+
+
+def _data(
+    config: ExperimentConfig, options: EvaluationOptions, subjects: JudgedSubjects
+) -> dict[str, Any]:
+    described = {
+        "configuration": config.name,
+        "split": options.split,
+        "pairing": config.data.pairing,
+        **describe_subjects(subjects),
+    }
+    return {"data": described}
 
 
 def _head(judged: JudgedModel, options: EvaluationOptions, judges: Judges) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def judge(
         judges: What pictures are judged by.
         progress: Called with the method's name, subjects done, and all subjects.
     """
-    measures = judges.measures()
+    measures = judges.measures(is_model=method.kind == "model")
     for done, subject in enumerate(subjects, start=1):
         if subject.image is not None or not method.needs_image:
             for seed in seeds if method.is_random else seeds[:1]:

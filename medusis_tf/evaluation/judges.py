@@ -29,6 +29,7 @@ class Judges:
         levels: Which greys of the real images are air, and which tissue.
         has_pairs: Whether there are true images.
         segmenters: By what they are called in tables.
+        masks: What was found beforehand in the model's own pictures, and says nothing of others.
         features: Each extractor with the features of the real images.
         real_patches: Patches of the real images; None without real images.
         perceptual: Perceptual distances.
@@ -38,12 +39,17 @@ class Judges:
     levels: GreyLevels
     has_pairs: bool
     segmenters: Mapping[str, FindClasses] = field(default_factory=dict)
+    masks: Mapping[str, FindClasses] = field(default_factory=dict)
     features: Sequence[tuple[FeatureExtractor, FeatureSet]] = ()
     real_patches: PyramidPatches | None = None
     perceptual: Sequence[LPIPS] = ()
 
-    def measures(self) -> dict[str, Measure]:
-        """A set of empty measures for one method; `a/b` in a name is a part of `a`."""
+    def measures(self, is_model: bool = True) -> dict[str, Measure]:
+        """A set of empty measures for one method; `a/b` in a name is a part of `a`.
+
+        Args:
+            is_model: Whether it is for the model that is judged, not for what it is compared with.
+        """
         found: dict[str, Measure] = {}
         if self.has_pairs:
             found["similarity"] = SimilarityMeasure(self.class_names)
@@ -52,7 +58,8 @@ class Judges:
             }
             found["thesis_protocol"] = ThesisProtocolMeasure()
         found["outline"] = OutlineMeasure(self.levels)
-        for name, find_classes in self.segmenters.items():
+        segmenters = {**self.segmenters, **(self.masks if is_model else {})}
+        for name, find_classes in segmenters.items():
             found[f"segmentation/{name}"] = SegmentationMeasure(self.class_names, find_classes)
         for extractor, real in self.features:
             found[f"distribution/{extractor.name}"] = DistributionMeasure(extractor, real)

@@ -93,7 +93,7 @@ def _segmentation(content: Figures) -> Iterable[EvaluationTable]:
     methods = [each for each in content["methods"] if "segmentation" in each]
     for name in methods[0]["segmentation"] if methods else ():
         rows = []
-        for each in methods:
+        for each in (each for each in methods if name in each["segmentation"]):
             found = each["segmentation"][name]
             distances = [
                 row["hd95_mm"]["mean"] for row in found["classes"].values() if row["hd95_mm"]

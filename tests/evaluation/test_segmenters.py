@@ -1,3 +1,5 @@
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from medusis_tf.evaluate import evaluate
 from medusis_tf.evaluation.external_segmenter import ExternalSegmenter
 from medusis_tf.evaluation.segmenters import (
     EXTERNAL,
+    FOLDER,
     INDEPENDENT,
     masks_of_folder,
     open_segmenter,
@@ -20,7 +23,7 @@ from medusis_tf.metrics.independent_segmenter import (
     build_segmenter,
 )
 from medusis_tf.training.checkpoints import load_segmenter
-from tests.command_runner import user_error
+from tests.command_runner import run_command, user_error
 from tests.evaluation.judged import judged_subject
 from tests.serving.small_run import ellipses, make_run, write_nifti
 
@@ -232,3 +235,14 @@ def test_masks_that_are_missing_or_of_other_classes_end_the_command(run_dir, tmp
     assert "d.nii.gz" in message()
     write_nifti(tmp_path / "d.nii.gz", ellipses(3)[:, :, :4])
     assert "shows only (24, 20, 4) of the (24, 20, 6) voxels" in message()
+
+
+def test_masks_judge_the_pictures_they_were_made_of_and_no_others(run_dir, tmp_path):
+    write_nifti(tmp_path / "d.nii.gz", ellipses(3))
+    run = ["--run", run_dir, "--masks", tmp_path, "--out", tmp_path / "out", "--no-audit"]
+    assert run_command(evaluate, *run)[0] == 0
+    methods = json.loads((tmp_path / "out" / "metrics.json").read_text())["methods"]
+    having = [each["name"] for each in methods if FOLDER in each.get("segmentation", {})]
+    assert having == [methods[0]["name"]]
+    assert methods[0]["segmentation"][FOLDER]["mean_dice"] == 1
+    assert "of the pictures of one seed" in user_error(evaluate, *run, "--seeds", "0,1")
