@@ -40,11 +40,10 @@ class SegmentationMeasure:
         for k, dice in enumerate(volume.dice.tolist()):
             if k:
                 self._dice.add(subject.patient, self._names[k], [dice])
-        for pair in zip(subject.label_map, found, strict=True):
-            for k in np.intersect1d(*pair).tolist():
+        for wanted, read in zip(subject.label_map, found, strict=True):
+            for k in np.intersect1d(wanted, read).tolist():
                 if k:
-                    masks = (part == k for part in pair)
-                    distance = hausdorff_95(*masks, subject.spacing_mm)
+                    distance = hausdorff_95(wanted == k, read == k, subject.spacing_mm)
                     self._distances.add(subject.patient, self._names[k], [distance])
 
     def results(self) -> Mapping[str, Any]:
