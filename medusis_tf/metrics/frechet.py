@@ -24,7 +24,8 @@ def frechet_distance(first: Moments, second: Moments) -> float:
         ValueError: There are not two pictures in each, or the numbers of features differ.
 
     Dowson and Landau, The Frechet distance between multivariate normal distributions, 1982.
-    Checked against tensorflow-gan (`frechet_classifier_distance_from_activations`).
+    Checked against tensorflow-gan (`frechet_classifier_distance_from_activations`), torch-fidelity
+    and pytorch-fid.
     """
     if len(first.mean) != len(second.mean):
         raise ValueError(

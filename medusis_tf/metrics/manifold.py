@@ -44,7 +44,8 @@ def manifold_agreement(
         ValueError: A set has too few pictures.
 
     Kynkaanniemi et al., Improved precision and recall metric, NeurIPS 2019; Naeem et al., Reliable
-    fidelity and diversity metrics for generative models, ICML 2020.
+    fidelity and diversity metrics for generative models, ICML 2020. Checked against prdc and
+    torch-fidelity.
     """
     if min(len(synthetic), len(real)) <= neighbours:
         raise ValueError(

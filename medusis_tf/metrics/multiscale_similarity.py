@@ -28,7 +28,7 @@ def multiscale_similarity(image: np.ndarray, true_image: np.ndarray) -> float:
         no room for a window.
 
     Wang, Simoncelli and Bovik, Multi-scale structural similarity for image quality assessment,
-    2003. Checked against TensorFlow (`tf.image.ssim_multiscale`).
+    2003. Checked against TensorFlow (`tf.image.ssim_multiscale`) and pytorch-msssim.
     """
     if min(image.shape) < SMALLEST_SIDE:
         return np.nan

@@ -50,7 +50,8 @@ class Comparison:
     Raises:
         ValueError: Shapes differ.
 
-    Checked against scikit-image: `structural_similarity`, `peak_signal_noise_ratio`.
+    Checked against scikit-image (`structural_similarity`, `peak_signal_noise_ratio`) and
+    pytorch-msssim.
     """
 
     def __init__(self, image: np.ndarray, true_image: np.ndarray):

@@ -10,7 +10,8 @@ def hausdorff_95(first: np.ndarray, second: np.ndarray, spacing_mm: tuple[float,
     """HD95 of two masks: of the distances from each border to the other, the 95th percentile.
 
     Border pixels are those of the mask with a neighbour (4 in a slice, 6 in a volume) outside it;
-    beyond the array all is outside. The distances in both directions are pooled.
+    beyond the array all is outside. The distances in both directions are pooled, as MedPy does;
+    MONAI takes the greater of the two directions' percentiles, which is no less.
 
     Args:
         first: Bool, any number of axes.

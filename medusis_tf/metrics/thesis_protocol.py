@@ -63,6 +63,8 @@ def thesis_ssim(image: np.ndarray, true_image: np.ndarray) -> float:
     Args:
         image: `[height, width]` in [0, 1], sides of at least 11.
         true_image: Same shape.
+
+    Checked against pytorch-msssim, whose data range is 255 unless another one is given.
     """
     c1, c2 = (0.01 * DATA_RANGE) ** 2, (0.03 * DATA_RANGE) ** 2
     luminance, contrast = similarity_parts(image, true_image, c1, c2)

@@ -6,6 +6,7 @@ from medusis_tf.metrics.moments import Moments
 from tests.reference.reference_arrays import cases, reference_arrays
 
 ARRAYS = reference_arrays("activation_distances")
+RECORDED = reference_arrays("metrics/feature_distances")
 
 
 def moments_of(features):
@@ -19,6 +20,15 @@ def test_agrees_with_tensorflow_gan(case):
     first, second = (moments_of(ARRAYS[f"{case}/{name}"]) for name in ("first", "second"))
     # Fewer pictures than features: the root of a singular matrix keeps half the digits.
     expected = float(ARRAYS[f"{case}/frechet"])
+    assert frechet_distance(first, second) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("package", ["torch_fidelity", "pytorch_fid"])
+@pytest.mark.parametrize("case", cases(RECORDED, "first"))
+def test_agrees_with(package, case):
+    first, second = (moments_of(RECORDED[f"{case}/{name}"]) for name in ("first", "second"))
+    expected = float(RECORDED[f"{case}/frechet_{package}"])
+    # Their roots of singular matrices are of float64's precision; ours takes eigenvalues.
     assert frechet_distance(first, second) == pytest.approx(expected, rel=1e-6)
 
 

@@ -5,6 +5,7 @@ from medusis_tf.metrics.kernel_distance import kernel_distance, polynomial_mmd
 from tests.reference.reference_arrays import cases, reference_arrays
 
 ARRAYS = reference_arrays("activation_distances")
+RECORDED = reference_arrays("metrics/feature_distances")
 
 
 @pytest.mark.parametrize("case", cases(ARRAYS, "first"))
@@ -17,6 +18,17 @@ def test_agrees_with_tensorflow_gan(case):
     expected = float(ARRAYS[f"{case}/kernel_1024"])
     found = np.mean([polynomial_mmd(*pair) for pair in blocks])
     assert found == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("case", cases(RECORDED, "first"))
+def test_agrees_with_torch_fidelity(case):
+    # The first ones of the larger set: one subset of all pictures.
+    first, second = (RECORDED[f"{case}/{name}"] for name in ("first", "second"))
+    size = min(len(first), len(second))
+    found = kernel_distance(first[:size], second[:size], subset_size=1000)
+    expected = float(RECORDED[f"{case}/kernel_torch_fidelity"])
+    assert (found.subsets, found.subset_size) == (1, size)
+    assert found.mean == pytest.approx(expected, rel=1e-9)
 
 
 def test_unbiased_for_sets_that_are_alike():

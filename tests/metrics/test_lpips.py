@@ -1,4 +1,4 @@
-"""Against Keras's VGG16, and against the paper's formula with SciPy's convolutions."""
+"""Against the lpips package, Keras's VGG16, and the paper's formula with SciPy's convolutions."""
 
 import keras
 import numpy as np
@@ -6,6 +6,8 @@ import pytest
 from scipy import signal
 
 from medusis_tf.metrics.lpips import BACKBONES, LPIPS
+from tests.reference.metrics.seeded_weights import read_shapes, seeded_weights
+from tests.reference.reference_arrays import reference_arrays
 
 SHIFT = np.array([-0.030, -0.088, -0.188])
 SCALE = np.array([0.458, 0.448, 0.450])
@@ -28,6 +30,17 @@ def formula(stages, heads):
         head = heads[f"lin{place}.model.1.weight"].ravel()
         total = total + (((first - second) ** 2) @ head).mean(axis=(1, 2))
     return total
+
+
+@pytest.mark.parametrize("name", ["vgg16", "alexnet"])
+def test_agrees_with_the_lpips_package(name):
+    recorded = reference_arrays("metrics/lpips")
+    weights = seeded_weights(read_shapes(recorded[f"{name}/shapes"]))
+    lpips = LPIPS(name, weights, weights)
+    for size in ("large", "small"):
+        pair = recorded[f"{name}/{size}_images"].astype(np.float32)
+        found = lpips.distance(*pair).numpy()
+        np.testing.assert_allclose(found, recorded[f"{name}/{size}_lpips"], rtol=1e-4)
 
 
 def test_vgg16_agrees_with_keras():

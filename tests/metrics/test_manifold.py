@@ -1,9 +1,12 @@
-"""Against the definitions of the papers, written out picture by picture."""
+"""Against published packages, and the papers' definitions written out picture by picture."""
 
 import numpy as np
 import pytest
 
 from medusis_tf.metrics.manifold import manifold_agreement
+from tests.reference.reference_arrays import cases, reference_arrays
+
+RECORDED = reference_arrays("metrics/feature_distances")
 
 
 def radius(point, others, k):
@@ -40,6 +43,18 @@ def test_agrees_with_the_definitions(k, gap):
     for name, expected in by_definition(synthetic, real, k).items():
         assert getattr(found, name) == pytest.approx(expected), name
     assert found.neighbours == k
+
+
+@pytest.mark.parametrize("k", [3, 5])
+@pytest.mark.parametrize("case", cases(RECORDED, "first"))
+def test_agrees_with_torch_fidelity_and_prdc(case, k):
+    found = manifold_agreement(RECORDED[f"{case}/first"], RECORDED[f"{case}/second"], k)
+    for name in ("precision", "recall", "density", "coverage"):
+        expected = float(RECORDED[f"{case}/prdc_{name}_{k}"])
+        assert getattr(found, name) == pytest.approx(expected, rel=1e-12), name
+    for name in ("precision", "recall"):
+        expected = float(RECORDED[f"{case}/torch_fidelity_{name}_{k}"])
+        assert getattr(found, name) == pytest.approx(expected, rel=1e-6), name
 
 
 def test_equal_sets_are_perfect():

@@ -5,6 +5,7 @@ import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from medusis_tf.metrics.similarity import Comparison, Similarity, to_unit_range
+from tests.reference.reference_arrays import reference_arrays
 
 
 @pytest.fixture
@@ -28,6 +29,13 @@ def test_whole_slice_agrees_with_scikit_image(images):
     assert found.psnr == pytest.approx(peak_signal_noise_ratio(true_image, image, data_range=1))
     assert found.rmse == pytest.approx(np.sqrt(np.mean((image - true_image) ** 2)))
     assert found.mae == pytest.approx(np.mean(np.abs(image - true_image)))
+
+
+def test_agrees_with_pytorch_msssim():
+    recorded = reference_arrays("metrics/similarities")
+    pairs = (recorded[name].astype(float) for name in ("images", "true_images"))
+    found = [Comparison(*pair).inside().ssim for pair in zip(*pairs, strict=True)]
+    np.testing.assert_allclose(found, recorded["ssim"], rtol=1e-5)  # its window is float32
 
 
 @pytest.mark.parametrize(

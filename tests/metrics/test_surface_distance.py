@@ -3,6 +3,9 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from medusis_tf.metrics.surface_distance import hausdorff_95
+from tests.reference.reference_arrays import cases, reference_arrays
+
+ARRAYS = reference_arrays("metrics/surface_distances")
 
 
 def mask(shape, *box):
@@ -17,6 +20,25 @@ def test_a_shifted_square_in_mm():
     # Pixels of 2 mm, shifted by four of them: most of the border is 8 mm away at most.
     assert hausdorff_95(first, second, (2.0, 2.0)) == pytest.approx(8)
     assert hausdorff_95(first, first, (2.0, 2.0)) == 0
+
+
+def recorded(case, *quantities):
+    return [ARRAYS[f"{case}/{quantity}"] for quantity in quantities]
+
+
+@pytest.mark.parametrize("case", cases(ARRAYS, "medpy"))
+def test_agrees_with_medpy(case):
+    first, second, spacing, expected = recorded(case, "first", "second", "spacing", "medpy")
+    found = hausdorff_95(first, second, tuple(spacing.tolist()))
+    assert found == pytest.approx(float(expected), rel=1e-12)
+    assert found == hausdorff_95(second, first, tuple(spacing.tolist()))
+
+
+@pytest.mark.parametrize("case", cases(ARRAYS, "monai"))
+def test_monai_takes_the_greater_of_the_two_directions(case):
+    # Pooled, the percentile lies between those of the directions.
+    first, second, spacing, greater = recorded(case, "first", "second", "spacing", "monai")
+    assert hausdorff_95(first, second, tuple(spacing)) <= float(greater) * (1 + 1e-6)
 
 
 def test_by_brute_force():

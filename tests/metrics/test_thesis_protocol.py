@@ -3,10 +3,19 @@ import pytest
 from skimage.metrics import structural_similarity
 
 from medusis_tf.metrics.thesis_protocol import ThesisProtocol, thesis_ssim
+from tests.reference.reference_arrays import reference_arrays
 
 
 def test_white_against_black_as_recorded():
     assert thesis_ssim(np.ones((32, 32)), np.zeros((32, 32))) == pytest.approx(0.8667, abs=5e-5)
+
+
+def test_agrees_with_pytorch_msssim_as_it_comes():
+    # The package that the thesis names, called without a data range.
+    recorded = reference_arrays("metrics/similarities")
+    pairs = (recorded[name].astype(float) for name in ("images", "true_images"))
+    found = [thesis_ssim(*pair) for pair in zip(*pairs, strict=True)]
+    np.testing.assert_allclose(found, recorded["ssim_255"], rtol=1e-6)
 
 
 def test_agrees_with_scikit_image_at_data_range_255():

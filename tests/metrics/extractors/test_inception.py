@@ -1,11 +1,16 @@
-"""Against Keras's own InceptionV3, whose weights are made here and named as PyTorch does."""
+"""Against pytorch-fid, and Keras's InceptionV3, whose weights are named here as PyTorch does.
+
+The graph of 2015 differs from Keras's in its last block only: a maximum in the place of a mean.
+"""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from medusis_tf.metrics.extractors.inception import InceptionNetwork, convolution_names
+from medusis_tf.metrics.extractors.inception import SIDE, InceptionNetwork, convolution_names
+from tests.reference.metrics.seeded_weights import read_shapes, seeded_weights
+from tests.reference.reference_arrays import cases, reference_arrays
 
 # Keras numbers its layers in the order of its own code: its names for ours, block by block.
 _A = ("branch1x1", "branch5x5_1", "branch5x5_2", "branch3x3dbl_1", "branch3x3dbl_2",
@@ -24,6 +29,57 @@ IN_ORDER = [
     *(f"Mixed_7a.{name}" for name in _D),
     *(f"Mixed_{block}.{name}" for block in ("7b", "7c") for name in _E),
 ]  # fmt: skip
+
+
+ARRAYS = reference_arrays("metrics/inception")
+
+
+@pytest.fixture(scope="module")
+def seeded_network():
+    return InceptionNetwork(seeded_weights(read_shapes(ARRAYS["shapes"])))
+
+
+@pytest.mark.parametrize("case", cases(ARRAYS, "features"))
+def test_features_agree_with_pytorch_fid(seeded_network, case):
+    images = ARRAYS[f"{case}/images"].astype(np.float32)[..., np.newaxis] / 255
+    found = seeded_network.features(np.repeat(images, 3, axis=-1)).numpy()
+    expected = ARRAYS[f"{case}/features"]
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
+def bilinear(image, side):
+    """PyTorch's formula with align_corners=False: centres of pixels, and no smoothing."""
+
+    def places(size):
+        place = np.maximum((np.arange(side) + 0.5) * size / side - 0.5, 0)
+        low = np.floor(place).astype(int)
+        return low, np.minimum(low + 1, size - 1), place - low
+
+    low, high, part = places(image.shape[0])
+    rows = image[low] * (1 - part)[:, None] + image[high] * part[:, None]
+    low, high, part = places(image.shape[1])
+    return rows[:, low] * (1 - part) + rows[:, high] * part
+
+
+@pytest.mark.parametrize("shape", [(64, 48), (256, 256), (320, 500)])
+def test_resizes_by_the_formula_of_pytorch(seeded_network, shape):
+    image = np.random.default_rng(0).random(shape)
+    inputs = [np.tile(part[None, ..., None], 3).astype(np.float32) for part in
+              (image, bilinear(image, SIDE))]  # fmt: skip
+    resized = tf.image.resize(inputs[0], [SIDE, SIDE], "bilinear")
+    np.testing.assert_allclose(resized, inputs[1], atol=1e-4)  # places in float32
+    found, expected = (seeded_network.features(part).numpy() for part in inputs)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * expected.max())
+
+
+def test_the_mean_does_not_count_what_lies_outside(seeded_network):
+    ones = tf.ones([1, 5, 5, 2])
+    assert (seeded_network._step("mean", ones, "").numpy() == 1).all()
+
+
+def test_the_maximum_does_not_count_what_lies_outside(seeded_network):
+    below = -tf.ones([1, 5, 5, 2])
+    assert (seeded_network._step("maximum", below, "").numpy() == -1).all()
 
 
 @pytest.fixture(scope="module")
@@ -88,12 +144,15 @@ def test_features_agree_with_keras(keras_network, weights):
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
 
 
-def test_resizes_as_pytorch_does(weights):
-    # Half-pixel centres, no antialiasing: a ramp stays a ramp.
-    ramp = np.tile(np.linspace(0, 1, 64, dtype=np.float32)[None, None, :, None], (1, 64, 1, 3))
-    network = InceptionNetwork(weights)
-    resized = tf.image.resize(ramp, [299, 299], "bilinear")
-    np.testing.assert_allclose(network.features(ramp), network.features(resized), rtol=1e-4)
+def test_keras_own_last_block_differs_in_the_branch_that_pools(keras_network, weights):
+    own = keras.applications.InceptionV3(include_top=False, weights=None, pooling="avg")
+    own.set_weights(keras_network.get_weights())
+    images = np.random.default_rng(1).random((1, 299, 299, 3)).astype(np.float32)
+    expected = own(images * 2 - 1, training=False).numpy()
+    found = InceptionNetwork(weights).features(images).numpy()
+    tolerance = 1e-5 * np.abs(expected).max()
+    np.testing.assert_allclose(found[:, :-192], expected[:, :-192], rtol=1e-3, atol=tolerance)
+    assert np.abs(found[:, -192:] - expected[:, -192:]).max() > 100 * tolerance
 
 
 def test_a_missing_tensor_is_named(weights):
