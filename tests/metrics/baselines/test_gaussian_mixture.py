@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from medusis_tf.metrics.baselines.gaussian_mixture import paint_gaussian_mixture
+from medusis_tf.metrics.baselines.gaussian_mixture import _bias, paint_gaussian_mixture
 
 LABELS = np.zeros((3, 32, 32), np.uint8)
 LABELS[:, 4:28, 4:28] = 1
@@ -43,6 +44,15 @@ def test_classes_are_seen_apart():
         abs(paint(seed)[LABELS == 1].mean() - paint(seed)[LABELS == 2].mean()) for seed in range(40)
     ]
     assert np.mean(gaps) > 0.3
+
+
+def test_the_bias_field_is_a_linear_interpolation_of_its_grid():
+    shape, seed = (5, 9, 11), 3
+    generator = np.random.default_rng(seed)
+    coarse = generator.normal(0, generator.uniform(0, 0.5), (4, 4, 4))
+    places = np.meshgrid(*(np.linspace(0, 3, side) for side in shape), indexing="ij")
+    expected = ndimage.map_coordinates(coarse, places, order=1, mode="nearest")
+    np.testing.assert_allclose(_bias(shape, np.random.default_rng(seed)), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -1,0 +1,181 @@
+"""How long the figures of an evaluation take that ask no network, and how much memory.
+
+    python -m benchmarks.evaluation [--pairs 125 500] [--size 256] [--classes 31] [--json FILE]
+
+Made volumes of 25 slices, each of a patient of its own, are judged by all measures of
+`medusis_tf.evaluation.judges` that need no weight file, and by the nearest neighbours of the audit
+among as many training slices. Classes are found by a stand-in that shifts the label map: what a
+segmenter takes is not of the measures. Making the volumes is not counted.
+
+Each number of pairs runs in a process of its own, so that its peak memory is its own; memory is
+meant not to grow with it. Seconds are those of this process on the cores that it has.
+"""
+
+import argparse
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.isolation import (
+    is_measurement,
+    machine,
+    measure_apart,
+    peak_gigabytes,
+    print_table,
+    write_json,
+)
+from benchmarks.roofline import roofline
+
+VOLUME_SLICES = 25
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", type=int, nargs="+", default=[125, 500], help="of slices")
+    parser.add_argument("--size", type=int, default=256, help="rows and columns of a slice")
+    parser.add_argument("--classes", type=int, default=31, help="background included")
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    arguments = parser.parse_args()
+    columns = {}
+    for pairs in arguments.pairs:
+        settings = {"pairs": pairs, "size": arguments.size, "num_classes": arguments.classes}
+        columns[f"{pairs} pairs"] = {
+            **machine(),
+            **measure_apart("benchmarks.evaluation", settings),
+        }
+    columns["machine"] = roofline()
+    write_json(arguments.json, columns)
+    print_table(columns)
+
+
+def measure(pairs: int, size: int, num_classes: int) -> dict[str, Any]:
+    """Judge so many pairs.
+
+    Args:
+        pairs: Of slices.
+        size: Rows and columns of a slice.
+        num_classes: Background included.
+
+    Returns:
+        Seconds of each part and of all, seconds for each pair, and gigabytes.
+    """
+    from benchmarks.label_maps import made_label_maps
+
+    maps = made_label_maps(size, num_classes, min(pairs, VOLUME_SLICES))
+    volumes = max(1, pairs // VOLUME_SLICES)
+    clock = Clock()
+    import medusis_tf.evaluation.judges  # noqa: F401
+
+    imported = peak_gigabytes()
+    judges = _judges(clock, maps, num_classes, volumes)
+    measures = judges.measures()
+    for number in range(volumes):
+        subject, pictures = made_subject(maps, number, num_classes)
+        for name, each in measures.items():
+            with clock.of(name):
+                each.update(subject, pictures)
+    for name, each in measures.items():
+        with clock.of(name):
+            each.results()
+    _audit(clock, maps, num_classes, volumes)
+    total = sum(clock.seconds.values())
+    return {
+        "pairs": volumes * len(maps),
+        **{f"{name}_seconds": seconds for name, seconds in clock.seconds.items()},
+        "seconds": total,
+        "milliseconds_per_pair": 1000 * total / (volumes * len(maps)),
+        "gigabytes_when_imported": imported,
+        "peak_gigabytes": peak_gigabytes(),
+    }
+
+
+class Clock:
+    """Adds up the seconds of named parts."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        """Count what is done inside for a part."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] += time.perf_counter() - start
+
+
+def made_subject(maps: Any, number: int, num_classes: int) -> tuple[Any, Any]:
+    """A subject with label map and true image, and noisy, blurred pictures of it.
+
+    Args:
+        maps: `[slices, height, width]` class ids.
+        number: Of the subject; classes are exchanged and contrasts drawn by it.
+        num_classes: Background included.
+    """
+    import numpy as np
+    from scipy import ndimage
+
+    from medusis_tf.evaluation.judged_subject import JudgedSubject
+    from medusis_tf.metrics.baselines.gaussian_mixture import paint_gaussian_mixture
+
+    ids = (maps.astype(np.int64) - 1 + number) % (num_classes - 1) + 1
+    label_map = np.where(maps == 0, 0, ids).astype(np.uint8)
+    image = paint_gaussian_mixture(label_map, num_classes, number)
+    noise = np.random.default_rng(number).normal(0, 0.05, image.shape)
+    pictures = np.clip(ndimage.gaussian_filter(image, (0, 1, 1)) + noise, -1, 1)
+    subject = JudgedSubject(
+        f"subject {number}", f"patient {number}", label_map, image, np.arange(len(maps)), (1.5, 1.5)
+    )
+    return subject, pictures.astype(np.float32)
+
+
+def _judges(clock: Clock, maps: Any, num_classes: int, volumes: int) -> Any:
+    import numpy as np
+
+    from medusis_tf.evaluation.extractors import RadiomicsExtractor
+    from medusis_tf.evaluation.feature_set import FeatureSet
+    from medusis_tf.evaluation.judges import Judges
+    from medusis_tf.metrics.grey_levels import GreyLevels
+    from medusis_tf.metrics.sliced_wasserstein import PyramidPatches
+
+    extractor = RadiomicsExtractor()
+    real, patches = FeatureSet(extractor.dimension), PyramidPatches()
+    for number in range(volumes):
+        subject, _ = made_subject(maps, number + volumes, num_classes)
+        with clock.of("real_images"):
+            real.update(extractor(subject.image))
+            patches.update(subject.image)
+    return Judges(
+        class_names=[f"class {number}" for number in range(num_classes)],
+        levels=GreyLevels(-0.95, -0.8),
+        has_pairs=True,
+        segmenters={"shifted": lambda subject, _: np.roll(subject.label_map, 2, axis=2)},
+        features=[(extractor, real)],
+        real_patches=patches,
+    )
+
+
+def _audit(clock: Clock, maps: Any, num_classes: int, volumes: int) -> None:
+    import numpy as np
+
+    from medusis_tf.evaluation.audit_model import MAX_SLICES
+    from medusis_tf.metrics.memorization import find_neighbours
+    from medusis_tf.metrics.thumbnails import thumbnails
+
+    step = -(-volumes * len(maps) // MAX_SLICES)
+    parts, training = [], []  # 4 KB a slice
+    for number in range(volumes):
+        subject, pictures = made_subject(maps, number, num_classes)
+        other, _ = made_subject(maps, number + volumes, num_classes)
+        with clock.of("audit"):
+            parts += [thumbnails(side[::step]) for side in (pictures, subject.image)]
+            training.append((other.name, thumbnails(other.image)))
+    with clock.of("audit"):
+        find_neighbours(np.concatenate(parts), training)
+
+
+if __name__ == "__main__" and not is_measurement(measure):
+    main()
