@@ -9,6 +9,9 @@ segmenter takes is not of the measures. Making the volumes is not counted.
 
 Each number of pairs runs in a process of its own, so that its peak memory is its own; memory is
 meant not to grow with it. Seconds are those of this process on the cores that it has.
+
+Measured on two cores of an Intel Xeon that another job kept one of: 125 pairs of 256x256 pixels and
+31 classes in 10 seconds and 0.86 GB, 500 in 37 seconds and 0.88 GB, of which 0.64 are TensorFlow.
 """
 
 import argparse
