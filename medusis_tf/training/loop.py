@@ -160,8 +160,9 @@ class TrainingLoop:
         progress.report(step, losses, images_per_second)
         scalars = {f"losses/{name}": value for name, value in losses.items()}
         for name in ("generator", "segmenter", "discriminator"):
-            optimizer = getattr(self.model, f"{name}_optimizer")
-            scalars[f"learning_rate/{name}"] = float(optimizer.learning_rate)
+            rate = getattr(self.model, f"{name}_optimizer").learning_rate
+            # One for each replica, where there are several: `float` takes none of them.
+            scalars[f"learning_rate/{name}"] = float(tf.convert_to_tensor(rate.value))
         records.scalars(step, {**scalars, "images_per_second": images_per_second})
         self._check_finite(step, losses)
 
