@@ -69,7 +69,8 @@ def _intensities(values: np.ndarray) -> list[float]:
         median,
         high,
         quartiles[1] - quartiles[0],
-        float(np.abs(robust - robust.mean()).mean()),
+        # A body of two pixels has none between its percentiles.
+        float(np.abs(robust - robust.mean()).mean()) if len(robust) else 0.0,
     ]
 
 
