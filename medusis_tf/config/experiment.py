@@ -75,6 +75,11 @@ class ExperimentConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _check_validation(self) -> "ExperimentConfig":
+        self.training.validation.check_subjects(self.data.subjects_of("validation"))
+        return self
+
+    @model_validator(mode="after")
     def _check_splits(self) -> "ExperimentConfig":
         streams = {s for entry in self.data.subjects_of("train") for s in entry.used_streams}
         if missing := sorted({"label_map", "image"} - streams):

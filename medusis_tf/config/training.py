@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from medusis_tf.config.section import Section
+from medusis_tf.config.validation import ValidationConfig
 
 if TYPE_CHECKING:
     import keras
@@ -133,6 +134,7 @@ class TrainingConfig(Section):
     discriminator_translation: Annotated[float, Field(ge=0, le=0.5)] = 0.125
     r1: R1Config = R1Config()
     ema: EMAConfig = EMAConfig()
+    validation: ValidationConfig = ValidationConfig()
     log_interval: PositiveInt = 50
     panel_interval: PositiveInt = 500
     checkpoint_interval: PositiveInt = 500

@@ -27,7 +27,8 @@ def test_there_must_be_something_to_resume(experiment):
 def test_a_resumed_run_may_go_further_but_not_be_another_experiment(experiment):
     write_run_dir(experiment, {})
     runs_dir = str(experiment.runs_dir)
-    check_run_dir(tiny_experiment(runs_dir=runs_dir, training={"steps": 50}), resume=True)
+    free = {"steps": 50, "validation": {"interval": 0}}
+    check_run_dir(tiny_experiment(runs_dir=runs_dir, training=free), resume=True)
     with pytest.raises(UserError) as error:
         other = tiny_experiment(runs_dir=runs_dir, seed=3, training={"batch_size": 8})
         check_run_dir(other, resume=True)
