@@ -50,7 +50,11 @@ class JudgedSubject:
         """The same subject with one of its slices."""
         return self._some(slice(place, place + 1))
 
-    def _some(self, part: slice) -> JudgedSubject:
+    def at(self, places: np.ndarray) -> JudgedSubject:
+        """The same subject with the slices at `places`, `[count]`."""
+        return self._some(places)
+
+    def _some(self, part: slice | np.ndarray) -> JudgedSubject:
         return replace(
             self,
             label_map=self.label_map[part],

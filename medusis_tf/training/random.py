@@ -22,6 +22,7 @@ class Purpose(IntEnum):
     SYNTHETIC_JITTER = 7
     REAL_JITTER = 8
     DIVERSITY_NOISE = 9
+    VALIDATION_NOISE = 10
 
 
 def step_seed(seed: int, step: tf.Tensor, purpose: Purpose) -> tf.Tensor:
