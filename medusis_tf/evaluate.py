@@ -8,6 +8,7 @@ import typer
 
 from medusis_tf.command_line import run as run_command
 from medusis_tf.errors import UserError
+from medusis_tf.training.checkpoint_choice import CheckpointChoice
 
 if TYPE_CHECKING:
     from medusis_tf.config.data import Split
@@ -29,6 +30,10 @@ def evaluate(
         Path | None,
         typer.Option(help="Configuration whose data --model or --images are judged on."),
     ] = None,
+    checkpoint: Annotated[
+        CheckpointChoice,
+        typer.Option(help="Of the run: the newest one, or the best on the validation patients."),
+    ] = CheckpointChoice.NEWEST,
     split: Annotated[
         str, typer.Option(help="Subjects to judge on: train, validation or test.")
     ] = "test",
@@ -105,7 +110,7 @@ def evaluate(
         baselines=baselines,
         audit=audit,
     )
-    judged = _open(run, model, images, data, options.split, batch_size)
+    judged = _open(run, model, images, data, options.split, batch_size, checkpoint)
     folder = out or _default_folder(judged, split)
     from medusis_tf.evaluation.evaluate_model import evaluate_model
     from medusis_tf.evaluation.progress import EvaluationProgress
@@ -127,12 +132,15 @@ def _open(
     data: Path | None,
     split: "Split",
     batch_size: int | None,
+    checkpoint: CheckpointChoice,
 ) -> "JudgedModel":
     from medusis_tf.evaluation.judged_model import open_exported, open_images, open_run
 
+    if run is None and checkpoint != CheckpointChoice.NEWEST:
+        raise UserError(f"--checkpoint {checkpoint} chooses one of a run: give --run DIR.")
     given = [run is not None, model is not None, images is not None, data is not None]
     if run is not None and given == [True, False, False, False]:
-        return open_run(run, batch_size)
+        return open_run(run, batch_size, checkpoint)
     if model is not None and data is not None and given == [False, True, False, True]:
         return open_exported(model, data, batch_size)
     if images is not None and data is not None and given == [False, False, True, True]:

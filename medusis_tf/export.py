@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from medusis_tf.command_line import run as run_command
+from medusis_tf.training.checkpoint_choice import CheckpointChoice
 
 logger = logging.getLogger("medusis_tf.export")
 
@@ -19,8 +20,12 @@ def export(
     version: Annotated[
         int | None, typer.Option(min=1, help="Version number; the next free one if not given.")
     ] = None,
+    checkpoint: Annotated[
+        CheckpointChoice,
+        typer.Option(help="The newest one, or the best on the validation patients."),
+    ] = CheckpointChoice.NEWEST,
 ) -> None:
-    """Export the moving-average generator of a run's newest checkpoint.
+    """Export the moving-average generator of a run's checkpoint.
 
     Writes OUT/NAME/VERSION/, a SavedModel that TensorFlow Serving and tf.saved_model.load read
     without Keras and without this package. A version that exists is never overwritten.
@@ -28,7 +33,7 @@ def export(
     from medusis_tf.serving.exporter import export_run
     from medusis_tf.serving.metadata import read_metadata
 
-    folder = export_run(run, out, version)
+    folder = export_run(run, out, version, checkpoint)
     metadata = read_metadata(folder)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     logger.info(

@@ -11,6 +11,7 @@ from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.config.load import load_config
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.method import Method, model_method
+from medusis_tf.training.checkpoint_choice import CheckpointChoice
 
 if TYPE_CHECKING:
     from medusis_tf.serving.metadata import ModelMetadata
@@ -26,6 +27,7 @@ class JudgedModel:
         source: Where it was read from.
         step: Of the training; None if that is not known.
         run_dir: The run, if it is one.
+        choice: Which checkpoint of the run.
     """
 
     method: Method
@@ -33,20 +35,25 @@ class JudgedModel:
     source: Path
     step: int | None = None
     run_dir: Path | None = None
+    choice: CheckpointChoice = CheckpointChoice.NEWEST
 
 
-def open_run(run_dir: Path, batch_size: int | None = None) -> JudgedModel:
-    """The newest checkpoint of a run, judged on the run's own data.
+def open_run(
+    run_dir: Path,
+    batch_size: int | None = None,
+    choice: CheckpointChoice = CheckpointChoice.NEWEST,
+) -> JudgedModel:
+    """A checkpoint of a run, judged on the run's own data.
 
     Raises:
-        UserError: The folder is no run or has no checkpoint.
+        UserError: The folder is no run or has no such checkpoint.
     """
     from medusis_tf.serving.exporter import painter_of_run
 
-    painter = painter_of_run(run_dir)
+    painter = painter_of_run(run_dir, choice)
     method = model_method(painter, painter.metadata.title, batch_size)
     config = load_config(run_dir / "config.yaml")
-    return JudgedModel(method, config, run_dir, painter.metadata.step, run_dir)
+    return JudgedModel(method, config, run_dir, painter.metadata.step, run_dir, choice)
 
 
 def open_exported(model_dir: Path, data: Path, batch_size: int | None = None) -> JudgedModel:

@@ -114,7 +114,7 @@ def _segmenters(judged: JudgedModel, options: EvaluationOptions) -> dict[str, Fi
         name, find_classes = open_segmenter(options.segmenter, judged.config)
         found[name] = find_classes
     if judged.run_dir is not None:
-        found[OWN] = own_segmenter(judged.run_dir)
+        found[OWN] = own_segmenter(judged.run_dir, judged.choice)
     return found
 
 

@@ -17,6 +17,7 @@ from medusis_tf.evaluation.folder_volumes import FolderVolumes
 from medusis_tf.evaluation.judged_subject import JudgedSubject
 from medusis_tf.evaluation.measures.segmentation import FindClasses
 from medusis_tf.metrics.independent_segmenter import SUFFIX, IndependentSegmenter
+from medusis_tf.training.checkpoint_choice import CheckpointChoice
 
 OWN = "own segmenter (optimistic)"
 INDEPENDENT = "independent segmenter"
@@ -26,15 +27,15 @@ FOLDER = "masks from a folder"
 _BATCH_SIZE = 8
 
 
-def own_segmenter(run_dir: Path) -> FindClasses:
-    """The segmenter of a run's newest checkpoint; logit 0, the synthetic class, is dropped.
+def own_segmenter(run_dir: Path, choice: CheckpointChoice = CheckpointChoice.NEWEST) -> FindClasses:
+    """The segmenter of a run's checkpoint; logit 0, the synthetic class, is dropped.
 
     Raises:
-        UserError: The folder is no run or has no checkpoint.
+        UserError: The folder is no run or has no such checkpoint.
     """
     from medusis_tf.training.checkpoints import load_segmenter
 
-    config, segmenter = load_segmenter(run_dir)
+    config, segmenter = load_segmenter(run_dir, choice)
     channels = config.data.image_channels
 
     def find(_: JudgedSubject, pictures: np.ndarray) -> np.ndarray:

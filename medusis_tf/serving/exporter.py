@@ -18,6 +18,7 @@ from medusis_tf.serving.model_folders import new_version
 from medusis_tf.serving.painter import SlicePainter
 from medusis_tf.serving.signatures import Endpoints, write_saved_model
 from medusis_tf.serving.warmup import write_warmup_requests
+from medusis_tf.training.checkpoint_choice import CheckpointChoice
 from medusis_tf.training.checkpoints import load_ema_generator
 from medusis_tf.training.run_dir import provenance
 
@@ -25,22 +26,28 @@ if TYPE_CHECKING:
     import keras
 
 
-def export_run(run_dir: Path, out: Path, version: int | None = None) -> Path:
-    """Export the EMA generator of a run's newest checkpoint.
+def export_run(
+    run_dir: Path,
+    out: Path,
+    version: int | None = None,
+    choice: CheckpointChoice = CheckpointChoice.NEWEST,
+) -> Path:
+    """Export the EMA generator of a run's checkpoint.
 
     Args:
         run_dir: A run that `medusis_tf.train` wrote.
         out: Folder of all exported models.
         version: A positive integer, or None for the next free one.
+        choice: Which checkpoint.
 
     Returns:
         The new folder `out/<name>/<version>`.
 
     Raises:
-        UserError: The folder is no run or has no checkpoint, the version exists, or the model
-            cannot be written.
+        UserError: The folder is no run or has no such checkpoint, the version exists, or the
+            model cannot be written.
     """
-    endpoints, generator, metadata = _open_run(run_dir)
+    endpoints, generator, metadata = _open_run(run_dir, choice)
     try:
         with new_version(out / metadata.name, version) as (folder, target):
             write_saved_model(endpoints, generator, folder)
@@ -55,16 +62,19 @@ def export_run(run_dir: Path, out: Path, version: int | None = None) -> Path:
     return target
 
 
-def painter_of_run(run_dir: Path) -> SlicePainter:
-    """The painter of a run's newest checkpoint, as it would be exported.
+def painter_of_run(
+    run_dir: Path, choice: CheckpointChoice = CheckpointChoice.NEWEST
+) -> SlicePainter:
+    """The painter of a run's checkpoint, as it would be exported.
 
     Args:
         run_dir: A run that `medusis_tf.train` wrote.
+        choice: Which checkpoint.
 
     Raises:
-        UserError: The folder is no run or has no checkpoint.
+        UserError: The folder is no run or has no such checkpoint.
     """
-    endpoints, _, metadata = _open_run(run_dir)
+    endpoints, _, metadata = _open_run(run_dir, choice)
     return SlicePainter(vars(endpoints), metadata)
 
 
@@ -78,8 +88,10 @@ def mean_intensity(manifest: Manifest) -> IntensityScale:
     return mean_scale(scales)
 
 
-def _open_run(run_dir: Path) -> tuple[Endpoints, keras.Model, ModelMetadata]:
-    config, generator, step = load_ema_generator(run_dir)
+def _open_run(
+    run_dir: Path, choice: CheckpointChoice
+) -> tuple[Endpoints, keras.Model, ModelMetadata]:
+    config, generator, step = load_ema_generator(run_dir, choice)
     fold_spectral_norms(generator)
     metadata = _metadata(run_dir, config, step)
     endpoints = Endpoints(generator, metadata.num_classes, metadata.noise_shape, metadata.stride)

@@ -8,10 +8,12 @@ import tensorflow as tf
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.config.load import load_config
 from medusis_tf.errors import UserError
+from medusis_tf.training.checkpoint_choice import CheckpointChoice
 from medusis_tf.training.med_usis import MedUSIS
 from medusis_tf.training.networks import build_generator, build_segmenter
 
 FOLDER = "checkpoints"
+BEST = "best"
 
 
 class Checkpoints:
@@ -92,38 +94,65 @@ def newest_checkpoint(folder: Path) -> Path:
     return Path(path)
 
 
-def load_ema_generator(run_dir: Path) -> tuple[ExperimentConfig, keras.Model, int]:
-    """The generator to show and export: the EMA generator of a run's newest checkpoint.
+def best_checkpoint(run_dir: Path) -> Path:
+    """The checkpoint of a run that did best on the validation patients.
+
+    Raises:
+        UserError: There is none.
+    """
+    folder = run_dir / FOLDER / BEST
+    steps = steps_in(folder)
+    if not steps:
+        raise UserError(
+            f"no best checkpoint in {folder}: the run was not measured on validation patients "
+            "(training.validation), or not yet. Take --checkpoint newest."
+        )
+    return folder / f"step-{steps[-1]}"
+
+
+def steps_in(folder: Path) -> list[int]:
+    """The steps of the checkpoints in a folder that are complete, in ascending order."""
+    return sorted(int(path.stem.rpartition("-")[2]) for path in folder.glob("step-*.index"))
+
+
+def load_ema_generator(
+    run_dir: Path, choice: CheckpointChoice = CheckpointChoice.NEWEST
+) -> tuple[ExperimentConfig, keras.Model, int]:
+    """The generator to show and export: the EMA generator of a run's checkpoint.
 
     Its batch statistics were refreshed before it was saved, so that no data are needed here.
 
     Args:
         run_dir: A run written by `medusis_tf.train`.
+        choice: Which checkpoint.
 
     Returns:
         The run's configuration, the generator, and the step it was saved at.
 
     Raises:
-        UserError: The folder is no run, or holds no checkpoint.
+        UserError: The folder is no run, or holds no such checkpoint.
     """
     config = _config_of(run_dir)
     generator = build_generator(config, synchronized=False)
-    path = _restore(run_dir, ema_generator=generator)
+    path = _restore(run_dir, choice, ema_generator=generator)
     return config, generator, int(path.name.rpartition("-")[2])
 
 
-def load_segmenter(run_dir: Path) -> tuple[ExperimentConfig, keras.Model]:
-    """The segmenter that was trained together with the generator, of a run's newest checkpoint.
+def load_segmenter(
+    run_dir: Path, choice: CheckpointChoice = CheckpointChoice.NEWEST
+) -> tuple[ExperimentConfig, keras.Model]:
+    """The segmenter that was trained together with the generator, of a run's checkpoint.
 
     Args:
         run_dir: A run written by `medusis_tf.train`.
+        choice: Which checkpoint.
 
     Raises:
-        UserError: The folder is no run, or holds no checkpoint.
+        UserError: The folder is no run, or holds no such checkpoint.
     """
     config = _config_of(run_dir)
     segmenter = build_segmenter(config)
-    _restore(run_dir, segmenter=segmenter)
+    _restore(run_dir, choice, segmenter=segmenter)
     return config, segmenter
 
 
@@ -134,12 +163,14 @@ def _config_of(run_dir: Path) -> ExperimentConfig:
     return load_config(path)
 
 
-def _restore(run_dir: Path, **networks: keras.Model) -> Path:
-    """Restore networks from the newest checkpoint, and return its path."""
-    path = newest_checkpoint(run_dir / FOLDER)
+def _restore(run_dir: Path, choice: CheckpointChoice, **networks: keras.Model) -> Path:
+    """Restore networks from a checkpoint, and return its path."""
+    is_best = choice == CheckpointChoice.BEST
+    path = best_checkpoint(run_dir) if is_best else newest_checkpoint(run_dir / FOLDER)
     states = {name: network_state(network) for name, network in networks.items()}
     try:
-        status = tf.train.Checkpoint(**states).restore(str(path))
+        # Not `restore`, which asks for a counter of saves: a best checkpoint has none.
+        status = tf.train.Checkpoint(**states).read(str(path))
         status.assert_existing_objects_matched().expect_partial()
     except (AssertionError, ValueError, tf.errors.OpError) as error:
         raise UserError(f"{path} does not fit {run_dir / 'config.yaml'}: {error}") from None

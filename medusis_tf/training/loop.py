@@ -17,6 +17,7 @@ from medusis_tf.data.dataset import training_batches
 from medusis_tf.data.pairing import paired_subjects
 from medusis_tf.data.shards import Shards
 from medusis_tf.errors import UserError
+from medusis_tf.training.best_checkpoint import BestCheckpoint
 from medusis_tf.training.checkpoints import Checkpoints
 from medusis_tf.training.distribution import distribute, make_strategy, share_batch
 from medusis_tf.training.interruption import Interruption
@@ -25,6 +26,7 @@ from medusis_tf.training.profile import StepProfile
 from medusis_tf.training.progress import TrainingProgress
 from medusis_tf.training.records import Records
 from medusis_tf.training.training_panel import TrainingPanel
+from medusis_tf.training.validation import open_validation
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +57,10 @@ class TrainingLoop:
             self.model = MedUSIS(config, self.strategy.num_replicas_in_sync, self._threshold())
         if training.jit:
             self._check_jit()
+        self.validation = open_validation(config, shards)
         self.checkpoints = Checkpoints(self.model, config.run_dir, training.checkpoints_to_keep)
+        metric = self.validation.metric if self.validation else None
+        self.best = BestCheckpoint(self.model, config.run_dir, metric)
         self._steps = {flag: self._compile_step(flag) for flag in (True, False)}
         self._refresh = self._compile_refresh()
 
@@ -70,6 +75,7 @@ class TrainingLoop:
         """
         start = self.checkpoints.restore() if resume else 0
         records = Records(self.config.run_dir, start)
+        self.best.rewind(start, records)
         if start == 0:
             records.text("config", yaml.safe_dump(self.config.model_dump(mode="json")))
         steps = self.config.training.steps
@@ -115,19 +121,36 @@ class TrainingLoop:
             is_last = step == training.steps or is_interrupted
             if is_last or step % training.log_interval == 0:
                 self._log(step, interval, records, progress)
-            shows = step == training.steps or step % training.panel_interval == 0
-            saves = is_last or step % training.checkpoint_interval == 0
-            if saves:
-                self._check_finite(step, {name: float(value) for name, value in losses.items()})
-            if shows or saves:
-                self.refresh_ema(step)
-            if saves:
-                logger.info("saved %s", self.checkpoints.save())
-            if shows:
-                records.panel(step, panel.draw(self.model))
+            self._look(step, is_last, losses, records, panel)
             if is_interrupted:
                 break
             interval.resume()
+
+    def _look(
+        self,
+        step: int,
+        is_last: bool,
+        losses: dict[str, tf.Tensor],
+        records: Records,
+        panel: TrainingPanel,
+    ) -> None:
+        """Measure, save and show what is there after a step, if it is time to."""
+        training = self.config.training
+        shows = step == training.steps or step % training.panel_interval == 0
+        saves = is_last or step % training.checkpoint_interval == 0
+        validates = self.validation is not None and self.validation.is_due(step, training.steps)
+        if saves or validates:
+            self._check_finite(step, {name: float(value) for name, value in losses.items()})
+        if shows or saves or validates:
+            self.refresh_ema(step)
+        # Before the checkpoint: a run that goes on from it knows what was best until then.
+        if validates:
+            self._validate(step, records)
+        if saves:
+            logger.info("saved %s", self.checkpoints.save())
+            self.best.settle()
+        if shows:
+            records.panel(step, panel.draw(self.model))
 
     def _batches(self, start: int) -> tf.data.Dataset:
         has_mask_loss = self.config.loss_weights.mask > 0
@@ -152,6 +175,20 @@ class TrainingLoop:
         batches = self._batches(step).take(passes)
         for number, batch in enumerate(batches):
             self._refresh(share_batch(self.strategy, batch), tf.constant(number, tf.int64))
+
+    def _validate(self, step: int, records: Records) -> None:
+        """Measure the EMA generator, and keep its weights if they are the best so far."""
+        assert self.validation is not None, "is due"  # noqa: S101
+        figures = self.validation.measure(self.model.ema_generator)
+        if not figures:
+            logger.info(
+                "step %d: the EMA generator's pictures are not finite, nothing to measure", step
+            )
+            return
+        told = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        logger.info("step %d  validation  %s", step, told)
+        self.best.offer(step, figures)
+        records.scalars(step, {f"validation/{name}": value for name, value in figures.items()})
 
     def _log(
         self, step: int, interval: "_Interval", records: Records, progress: TrainingProgress

@@ -47,6 +47,16 @@ class Records:
         with self._writer.as_default(step=0):
             tf.summary.text(name, f"```\n{text}\n```")
 
+    def value(self, step: int, name: str) -> float | None:
+        """What was recorded of a scalar at a step; None if nothing was."""
+        if not self._metrics.exists():
+            return None
+        for line in self._metrics.read_text(encoding="utf-8").splitlines():
+            values = json.loads(line)
+            if values["step"] == step and name in values:
+                return values[name]
+        return None
+
     def close(self) -> None:
         """Write what is still in memory."""
         self._writer.close()

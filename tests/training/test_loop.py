@@ -23,8 +23,12 @@ STEPS = 6
 @pytest.fixture(scope="module")
 def volumes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("volumes")
-    subjects = write_phantom_dataset(folder, 1, 1, shape=(40, 40, 8))
-    return folder, [subject.model_dump(mode="json", exclude_none=True) for subject in subjects]
+    subjects = [
+        subject.model_dump(mode="json", exclude_none=True)
+        for subject in write_phantom_dataset(folder, 2, 1, shape=(40, 40, 8))
+    ]
+    subjects[1]["split"] = "validation"
+    return folder, subjects
 
 
 def experiment(volumes, name, **training):
@@ -44,6 +48,7 @@ def experiment(volumes, name, **training):
             "log_interval": 2,
             "panel_interval": 6,
             "checkpoint_interval": 3,
+            "validation": {"interval": 0, "slices": 2},
             **training,
         },
     )
@@ -100,12 +105,17 @@ def signal_at(step, number, monkeypatch):
 def test_a_run_stopped_by_a_signal_and_resumed_equals_an_uninterrupted_one(
     volumes, uninterrupted, monkeypatch, number
 ):
-    config = experiment(volumes, f"stopped_{int(number)}")
+    """Also where it is measured on a validation patient after every step, and the other is not."""
+    validation = {"interval": 1, "slices": 2}
+    config = experiment(volumes, f"stopped_{int(number)}", validation=validation)
     signal_at(2, number, monkeypatch)
     assert make_loop(config).run() == number
     monkeypatch.undo()
     resumed = make_loop(config, resume=True)
     assert resumed.run(resume=True) is None
+    lines = (config.run_dir / "metrics.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines if "validation/outline_dice" in line]
+    assert [record["step"] for record in records] == [1, 2, 3, 4, 5, 6]
     for value, expected in zip(everything(resumed), everything(uninterrupted), strict=True):
         np.testing.assert_array_equal(value, expected)
 
