@@ -131,9 +131,7 @@ class Validation:
             features.update(self._extractor(pictures))
             patches.update(pictures)
         found = self._distances(features, patches)
-        for name in FIGURES:
-            if means := values.patient_means(name):
-                found[name] = float(np.mean(list(means.values())))
+        found |= {name: summary["mean"] for name, summary in values.summaries().items()}
         return {name: found[name] for name in FIGURES if np.isfinite(found.get(name, np.nan))}
 
     def _distances(self, features: FeatureSet, patches: PyramidPatches) -> dict[str, float]:
@@ -226,4 +224,6 @@ def _judge(values: PatientValues, subject: JudgedSubject, pictures: np.ndarray) 
         comparison = Comparison(picture, true_image)
         for region, mask in (("slice", None), ("body", label_map != 0)):
             for name, value in comparison.inside(mask).figures().items():
-                values.add(subject.patient, f"{name}_{region}", [value])
+                # The PSNR of equal images is infinite, and no mean of anything.
+                finite = value if np.isfinite(value) else np.nan
+                values.add(subject.patient, f"{name}_{region}", [finite])
