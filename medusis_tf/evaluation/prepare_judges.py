@@ -61,7 +61,7 @@ def open_instruments(judged: JudgedModel, options: EvaluationOptions) -> Instrum
     return Instruments(
         _segmenters(judged, options),
         _masks(judged, options),
-        _extractors(options),
+        open_extractors(options),
         [open_lpips(name, *paths, options.sha256) for name, paths in options.lpips.items()],
     )
 
@@ -129,8 +129,12 @@ def _masks(judged: JudgedModel, options: EvaluationOptions) -> dict[str, FindCla
     return {FOLDER: masks_of_folder(options.masks, judged.config, options.split)}
 
 
-def _extractors(options: EvaluationOptions) -> list[FeatureExtractor]:
-    # Hand-made features need no weights.
+def open_extractors(options: EvaluationOptions) -> list[FeatureExtractor]:
+    """The feature extractors there are; hand-made features need no weights.
+
+    Raises:
+        UserError: A weight file cannot be used.
+    """
     found: list[FeatureExtractor] = [RadiomicsExtractor()]
     if (path := options.inception) is not None:
         found.append(InceptionExtractor(path, options.sha256.get(path)))

@@ -140,13 +140,15 @@ def _features(name: str, found: Sequence[tuple[str, Figures]]) -> EvaluationTabl
     notes = [
         f"{first['frechet_name']}: against {first['real_slices']} real slices of the split; "
         + ", ".join(f"{key} {str(value)[:16]}" for key, value in first["identity"].items()),
+        "kernel distance: KID's formula on these features, ± standard deviation over subsets, which "
+        "is not that over other patients",
     ]
     if not first.get("full_rank", True):
         notes.append(
             f"fewer slices than the {first['dimension']} features: the covariances have no full "
             "rank and the distance is too large; compare it with distances of as many slices only"
         )
-    columns = [first["frechet_name"], "KID ± 1.96 s. e.", "precision", "recall", "density",
+    columns = [first["frechet_name"], "kernel distance ± s. d.", "precision", "recall", "density",
                "coverage", "slices"]  # fmt: skip
     return EvaluationTable(f"Distance to the real images: {name} features", columns, rows, notes)
 
@@ -154,9 +156,8 @@ def _features(name: str, found: Sequence[tuple[str, Figures]]) -> EvaluationTabl
 def _kernel_cell(kernel: Figures | None) -> str:
     if kernel is None:
         return "-"
-    error = kernel["standard_error"]
-    interval = "" if math.isnan(error) else f" ± {significant(1.96 * error)}"
-    return significant(kernel["mean"]) + interval
+    spread = kernel["standard_deviation"]
+    return significant(kernel["mean"]) + ("" if math.isnan(spread) else f" ± {significant(spread)}")
 
 
 def _volumes(content: Figures) -> Iterable[EvaluationTable]:

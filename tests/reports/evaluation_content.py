@@ -42,7 +42,7 @@ def method(name, kind, ssim):
                 "real_slices": 4,
                 "frechet_distance": 12.3456,
                 "full_rank": False,
-                "kernel_distance": {"mean": 0.1234, "standard_error": 0.01},
+                "kernel_distance": {"mean": 0.1234, "standard_deviation": 0.01},
             }
         },
     }

@@ -15,7 +15,7 @@ from medusis_tf.metrics.kernel_distance import kernel_distance
 from medusis_tf.metrics.manifold import NEIGHBOURS, manifold_agreement
 
 # Added to variances, so that a feature that hardly varies does not divide by nothing.
-_FLOOR = 1e-3
+_FLOOR = 1e-5
 
 
 class FeatureExtractor(Protocol):
