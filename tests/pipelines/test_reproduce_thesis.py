@@ -1,0 +1,296 @@
+"""A few rows on drawn ellipses, one step each, with the smallest networks."""
+
+import csv
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+
+from medusis_tf.config.load import load_config, save_config
+from medusis_tf.errors import UserError
+from medusis_tf.evaluation.options import EvaluationOptions
+from pipelines import thesis_study
+from pipelines.reproduce_thesis import choose_rows, reproduce_thesis
+from pipelines.thesis_rows import ROWS, TABLES
+from pipelines.thesis_study import ThesisStudy, UnsuitableError
+from tests.command_runner import run_command, user_error
+from tests.serving.small_run import INTENSITIES, NOISES, SHAPE, ellipses, experiment, write_nifti
+
+CHOSEN = "unpaired_wavelet,paired_oasis,truncation_0.5"
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """A YAML file whose training subjects have no pair for both streams."""
+    folder = tmp_path_factory.mktemp("thesis")
+    for number, subject in enumerate("abcd"):
+        label_map = ellipses(number)
+        noise = np.random.default_rng(number).normal(0, 5, SHAPE)
+        write_nifti(folder / f"{subject}_labels.nii.gz", label_map)
+        write_nifti(folder / f"{subject}_mr.nii.gz", INTENSITIES[label_map] + noise)
+    path = folder / "small.yaml"
+    save_config(experiment(folder, NOISES["image"]), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def arguments(config):
+    few = ["training.r1.interval=1", "training.ema.refresh_batches=1", "training.batch_size=2"]
+    out = config.parent / "out"
+    return ["--data", config, "--steps", "1", "--out", out, *few]
+
+
+@pytest.fixture(scope="module")
+def first(arguments):
+    """Folder and printed lines of the first call."""
+    status, printed, errors = run_command(reproduce_thesis, "--rows", CHOSEN, *arguments)
+    assert status == 0, errors
+    return arguments[5], printed
+
+
+@pytest.fixture
+def copy(first, arguments, tmp_path):
+    """The finished study, to spoil; and the command that goes on with it."""
+    out = tmp_path / "out"
+    shutil.copytree(first[0], out)
+    return out, [str(out) if argument == first[0] else argument for argument in arguments]
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Names of runs as they are trained, to no avail: a fake that is told what to do."""
+    names, behaviour = [], {}
+
+    def train_to(experiment, steps):
+        names.append(experiment.name)
+        return behaviour.get("do", lambda: None)()
+
+    monkeypatch.setattr(thesis_study, "train_to", train_to)
+    return names, behaviour
+
+
+def results(out):
+    return {path.parent.name: json.loads(path.read_text()) for path in out.rglob("result.json")}
+
+
+def test_rows_stand_in_the_tables_beside_what_was_published(first):
+    out, printed = first
+    assert "row 1 of 3: unpaired_wavelet (Unpaired)" in printed
+    found = results(out)
+    assert set(found) == {"unpaired_wavelet", "unpaired_wavelet_truncation_0.5"}
+    ssim = found["unpaired_wavelet"]["model"]["ssim"]
+    assert ssim["thesis"] > 0.9 > ssim["correct"]
+    lines = (out / "tables.md").read_text().splitlines()
+    rows = [line for line in lines if line.startswith("| wavelet |")]
+    assert f"| {ssim['thesis']:.4f} | {ssim['correct']:.4f} |" in rows[0]
+    assert "| 0.9283 [3] |" in rows[0]
+    assert rows[0].endswith("| 51.92 [1], 10.76 [3] |")
+    with (out / "tables.csv").open() as file:
+        values = {
+            (line["table"], line["row"], line["measure"], line["kind"]): line["value"]
+            for line in csv.DictReader(file)
+        }
+    assert float(values["Unpaired", "wavelet", "ssim", "correct"]) == ssim["correct"]
+    # One run, painted as it is, stands in three tables.
+    for table, row in [("Noise", "wavelet, noise"), ("Truncated noise", "wavelet, not truncated")]:
+        assert float(values[table, row, "ssim", "correct"]) == ssim["correct"]
+    assert ("Without a network", "random Gaussian mixture", "ssim", "correct") in values
+    page = (out / "tables.html").read_text()
+    assert page.count("data:image/jpeg") == 2
+    assert "Shows slices of real volumes" in page
+
+
+def test_a_row_that_the_data_cannot_have_says_why(first):
+    out, printed = first
+    text = (out / "tables.md").read_text()
+    assert "| OASIS (not run) |" in text
+    reason = "pairing paired_sampling needs a training subject with label map and image"
+    assert f"* OASIS: not run: data: {reason}" in text
+    assert reason in printed
+    assert "* OASIS, mask loss: not run yet" in text
+
+
+def test_truncated_noise_is_what_a_truncated_row_is_painted_with(first):
+    folder = first[0] / "results" / "seed_0"
+    distance = {
+        name: json.loads((folder / name / "metrics.json").read_text())["diversity"]
+        for name in ("unpaired_wavelet", "unpaired_wavelet_truncation_0.5")
+    }
+    whole, cut = (each["pairwise_distance"] for each in distance.values())
+    assert 0 < cut < whole
+    assert [path.name for path in (first[0] / "runs" / "seed_0").iterdir()] == ["unpaired_wavelet"]
+
+
+def test_what_is_finished_is_not_done_again(copy, trained):
+    out, arguments = copy
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("result.json")}
+    status, printed, _ = run_command(reproduce_thesis, "--rows", CHOSEN, *arguments)
+    assert (status, trained[0]) == (0, [])
+    assert "seed 0: finished" in printed
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("result.json")} == before
+
+
+def test_an_unfinished_row_is_judged_again_and_its_run_goes_on(copy, monkeypatch):
+    out, arguments = copy
+    lost = out / "results" / "seed_0" / "unpaired_wavelet" / "result.json"
+    before = json.loads(lost.read_text())
+    lost.unlink()
+    checkpoint = out / "runs" / "seed_0" / "unpaired_wavelet" / "checkpoints" / "step-1.index"
+    saved = checkpoint.stat().st_mtime_ns
+    assert run_command(reproduce_thesis, "--rows", CHOSEN, *arguments)[0] == 0
+    assert checkpoint.stat().st_mtime_ns == saved
+    again = json.loads(lost.read_text())
+    assert again["model"]["ssim"] == pytest.approx(before["model"]["ssim"], rel=1e-6)
+
+
+def test_a_run_cut_short_before_its_first_checkpoint_begins_anew(copy, trained):
+    out, arguments = copy
+    left = out / "runs" / "seed_0" / "unpaired_oasis"
+    left.mkdir()
+    (left / "config.yaml").write_text("of a run that was killed")
+    trained[1]["do"] = lambda: 15
+    status, printed, _ = run_command(reproduce_thesis, "--rows", "unpaired_oasis", *arguments)
+    assert (status, trained[0], left.exists()) == (128 + 15, ["unpaired_oasis"], False)
+    assert "stopped by signal 15; the same command goes on" in printed
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("do", [lambda: 2, interrupt], ids=["training", "elsewhere"])
+def test_sigint_leaves_tables_of_what_is_there(copy, trained, do):
+    out, arguments = copy
+    (out / "tables.md").unlink()
+    trained[1]["do"] = do
+    status, _, errors = run_command(reproduce_thesis, "--rows", "unpaired_oasis", *arguments)
+    assert (status, errors) == (130, "")
+    assert "* OASIS: not run yet" in (out / "tables.md").read_text()
+
+
+def test_a_training_that_fails_does_not_keep_others_from_running(copy, trained):
+    out, arguments = copy
+    for result in out.rglob("result.json"):
+        result.unlink()
+
+    def diverge():
+        raise UserError("the training diverged by step 1")
+
+    trained[1]["do"] = diverge
+    chosen = ["--rows", "unpaired_wavelet,noise", "--seeds", "2", *arguments]
+    message = user_error(reproduce_thesis, *chosen)
+    assert "failed: unpaired_wavelet, unpaired_wavelet_no_noise" in message
+    # Each run was tried once, though two rows are of the first.
+    assert trained[0] == ["unpaired_wavelet"] * 2 + ["unpaired_wavelet_no_noise"] * 2
+    text = (out / "tables.md").read_text()
+    assert "* wavelet, noise: failed: the training diverged by step 1\n" in text
+
+
+def test_other_settings_are_refused(copy):
+    out, arguments = copy
+    arguments[arguments.index("--steps") + 1] = "2"
+    message = user_error(reproduce_thesis, *arguments, "loss_weights.segmentation=3")
+    assert f"{out} holds results of other settings" in message
+    assert "steps: 1 -> 2" in message
+    assert "loss_weights.segmentation: 1.0 -> 3.0" in message
+    arguments[arguments.index("--steps") + 1] = "1"
+    assert "as_published: False -> True" in user_error(
+        reproduce_thesis, "--as-published", *arguments
+    )
+    # Where data lie, and how often a run is saved, are no settings.
+    status, _, _ = run_command(
+        reproduce_thesis, "--rows", CHOSEN, *arguments, "training.checkpoint_interval=7"
+    )
+    assert status == 0
+
+
+def test_what_cannot_be_run_is_said_before_any_training(config, tmp_path, trained):
+    def message(*more, steps="1"):
+        begin = ["--data", config, "--out", tmp_path / "out", "--steps", steps]
+        return user_error(reproduce_thesis, *begin, *more)
+
+    assert "--rows knows no paired_swin" in message("--rows", "noise,paired_swin")
+    assert "missing.pth" in message("--inception", tmp_path / "missing.pth")
+    assert "missing.json" in message("--segmenter", tmp_path / "missing.weights.h5")
+    assert "give --data" in user_error(reproduce_thesis)
+    test_subjects = [{"subject": "d", "split": "test", "image": "d_mr.nii.gz"}]
+    train = load_config(config).data.subjects_of("train")
+    kept = [entry.model_dump(mode="json", exclude_defaults=True) for entry in train]
+    subjects = json.dumps(kept + test_subjects)
+    assert "has no label map to paint" in message(f"data.subjects={subjects}")
+    assert trained[0] == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_list_shows_the_rows_and_runs_nothing():
+    status, printed, _ = run_command(reproduce_thesis, "--list", "--rows", "noise")
+    assert status == 0
+    lines = printed.splitlines()
+    assert [line.split()[0] for line in lines] == ["noise_on", "noise_off"]
+    assert "fid 60.35 (SynthRAD2023 pelvis)" in lines[1]
+
+
+def test_rows_are_chosen_by_name_and_by_table():
+    assert [row.name for row in choose_rows("paired_oasis,noise")] == [
+        "paired_oasis", "noise_on", "noise_off",
+    ]  # fmt: skip
+    assert choose_rows(None) == list(ROWS)
+    assert {row.table for row in ROWS} == set(TABLES)
+    assert len({row.name for row in ROWS}) == len(ROWS)
+
+
+def pairs(config):
+    """A study whose training subject c is a pair that both streams may use."""
+    base = load_config(config)
+    entries = [entry.model_dump(mode="json", exclude_defaults=True) for entry in base.data.subjects]
+    entries[2].pop("streams")
+    changes = (f"data.subjects={json.dumps(entries)}", "generator.base_channels=8")
+    return ThesisStudy(config, changes, 1, config.parent / "pairs", EvaluationOptions())
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_every_row_trains_what_its_name_says(config, row):
+    found = pairs(config).experiment(row.training, seed=3)
+    generator = "oasis" if "oasis" in row.name else "wavelet"
+    assert found.generator.name == generator
+    # The widths agree: a wavelet generator's features are four bands each.
+    assert found.generator.base_channels == (8 if generator == "oasis" else 2)
+    assert (found.loss_weights.mask > 0) == row.name.endswith("_mask")
+    assert found.data.pairing == ("paired_sampling" if row.table == "paired" else "unpaired")
+    assert found.generator.noise_dim == (0 if row.name == "noise_off" else 4)
+    assert found.seed == 3
+    assert math.isinf(row.truncation) == (row.table != "truncation" or "none" in row.name)
+
+
+def test_batch_sizes_and_rates_are_the_published_ones_where_asked_for(config):
+    row = next(row for row in ROWS if row.name == "unpaired_oasis")
+    asked = ThesisStudy(config, (), 1, config.parent, EvaluationOptions(), as_published=True)
+    found = asked.experiment(row.training, 0)
+    assert (found.training.batch_size, found.optimizers.generator.learning_rate) == (2, 1e-4)
+    plain = ThesisStudy(config, (), 1, config.parent, EvaluationOptions())
+    assert plain.experiment(row.training, 0).optimizers == load_config(config).optimizers
+    with pytest.raises(UnsuitableError, match="paired_sampling needs"):
+        plain.experiment(next(row for row in ROWS if row.table == "paired").training, 0)
+
+
+def test_published_figures_are_those_on_record():
+    record = {
+        (row.name, each.data_set.split()[0]): each.figures["fid"]
+        for row in ROWS
+        for each in row.published
+    }
+    assert record == {
+        ("unpaired_oasis", "SynthRAD2023"): 60.93,
+        ("unpaired_oasis_mask", "SynthRAD2023"): 59.97,
+        ("unpaired_wavelet", "SynthRAD2023"): 51.92,
+        ("unpaired_wavelet", "AutoPET"): 10.76,
+        ("unpaired_wavelet_mask", "SynthRAD2023"): 54.53,
+        ("paired_oasis", "AutoPET"): 15.83,
+        ("paired_oasis_mask", "AutoPET"): 5.67,
+        ("paired_wavelet", "AutoPET"): 7.29,
+        ("paired_wavelet_mask", "AutoPET"): 10.68,
+        ("noise_on", "SynthRAD2023"): 51.92,
+        ("noise_off", "SynthRAD2023"): 60.35,
+    }
