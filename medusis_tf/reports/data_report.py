@@ -28,6 +28,7 @@ from medusis_tf.reports.contact_sheet import ContactSheet, contact_sheet
 from medusis_tf.reports.data_descriptions import describe_scale, describe_settings
 from medusis_tf.reports.intensity_charts import Spark, split_intensities
 from medusis_tf.reports.intensity_curves import evenly_spread, scaled_shares
+from medusis_tf.reports.templates import template_environment
 
 if TYPE_CHECKING:
     from medusis_tf.data.shards import Shards
@@ -190,15 +191,7 @@ def _modified(path: Path) -> str | None:
 
 
 def _render(content: dict[str, Any]) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("medusis_tf.reports", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = template_environment()
     environment.filters |= {
         "count": number_format.count,
         "percent": number_format.percent,

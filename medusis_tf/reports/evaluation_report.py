@@ -20,6 +20,7 @@ from medusis_tf.reports.evaluation_pictures import (
 from medusis_tf.reports.evaluation_tables import evaluation_tables
 from medusis_tf.reports.evaluation_verdicts import verdicts
 from medusis_tf.reports.strict_json import strict_json
+from medusis_tf.reports.templates import template_environment
 
 if TYPE_CHECKING:
     from medusis_tf.evaluation.audit_model import NearestPair
@@ -80,18 +81,9 @@ def _unwritable(folder: Path, error: OSError) -> UserError:
 
 
 def _render(evaluation: Evaluation) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("medusis_tf", "reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     classes = list(evaluation.classes)
     audited = evaluation.audit
-    return environment.get_template(_TEMPLATE).render(
+    return template_environment().get_template(_TEMPLATE).render(
         content=evaluation.content,
         tables=evaluation_tables(evaluation.content),
         verdicts=verdicts(evaluation.content),

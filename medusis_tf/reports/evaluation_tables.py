@@ -140,8 +140,8 @@ def _features(name: str, found: Sequence[tuple[str, Figures]]) -> EvaluationTabl
     notes = [
         f"{first['frechet_name']}: against {first['real_slices']} real slices of the split; "
         + ", ".join(f"{key} {str(value)[:16]}" for key, value in first["identity"].items()),
-        "kernel distance: KID's formula on these features, ± standard deviation over subsets, which "
-        "is not that over other patients",
+        "kernel distance: KID's formula on these features, ± standard deviation over subsets, "
+        "which is not that over other patients",
     ]
     if not first.get("full_rank", True):
         notes.append(

@@ -95,9 +95,9 @@ class Validation:
         self.metric = self._choose_metric()
         slices = sum(len(subject.label_map) for subject in subjects)
         logger.info(
-            "validation: %d slices of %d subjects; %s %s is the best",
+            "validation: %d slices of %s; %s %s is the best",
             slices,
-            len(subjects),
+            "1 subject" if len(subjects) == 1 else f"{len(subjects)} subjects",
             "highest" if FIGURES[self.metric].higher_is_better else "lowest",
             self.metric,
         )

@@ -177,7 +177,7 @@ def test_the_own_segmenter_never_answers_the_synthetic_class(run_dir, pictures, 
     bias[0] = 100  # every pixel would be synthetic if logit 0 counted
     network.to_logits.set_weights([kernel, bias])
     monkeypatch.setattr(
-        "medusis_tf.training.checkpoints.load_segmenter", lambda _: (config, network)
+        "medusis_tf.training.checkpoints.load_segmenter", lambda *_: (config, network)
     )
     found = own_segmenter(run_dir)(judged_subject(pictures > 0), pictures)
     by_hand = np.asarray(network(pictures[..., np.newaxis]))

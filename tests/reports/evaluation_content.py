@@ -57,7 +57,8 @@ def content():
     }
     audit = {
         "features": "thumbnails", "similarity": "SSIM", "near_copies": 0.0, "flagged": False,
-        "tested": {"synthetic": 3, "held_out": 3}, "distance_p_value": 0.5, "ratio_p_value": math.nan, "similarity_p_value": 0.5,
+        "tested": {"synthetic": 3, "held_out": 3},
+        "distance_p_value": 0.5, "ratio_p_value": math.nan, "similarity_p_value": 0.5,
     }  # fmt: skip
     for side in ("synthetic", "held_out"):
         audit |= {f"{side}_slices": 3}
