@@ -37,11 +37,9 @@ def test_standardized_is_as_if_the_features_had_been():
 
 
 def test_the_unit_of_a_feature_does_not_matter_where_features_have_units():
-    units = np.array([1.0, 100.0, 1e-2, 5.0])
+    units = np.array([1.0, 100.0, 0.1, 5.0])
     real, synthetic = features(0, mean=1.0, scale=3.0), features(1, mean=2.0, scale=3.0)
-    # The floor that keeps a flat feature from dividing by nothing is not small beside 1e-2.
     one = compare(collected(synthetic), collected(real), has_units=True)
-    units[2] = 1
     other = compare(collected(synthetic * units), collected(real * units), has_units=True)
     assert other["frechet_distance"] == pytest.approx(one["frechet_distance"], rel=1e-3)
     assert other["kernel_distance"]["mean"] == pytest.approx(
@@ -63,3 +61,12 @@ def test_too_few_pictures_are_said():
     assert few["full_rank"] is False
     assert "manifold" not in few
     assert compare(collected(features(0, 6)), collected(features(1)), False)["full_rank"] is True
+
+
+def test_a_feature_that_never_varies_in_real_images_does_not_drown_the_others():
+    real, synthetic = features(0), features(1, mean=1.0)
+    apart = compare(collected(synthetic), collected(real), has_units=True)["frechet_distance"]
+    real[:, 3] = synthetic[:, 3] = 1.0
+    synthetic[0, 3] = 2.0
+    found = compare(collected(synthetic), collected(real), has_units=True)["frechet_distance"]
+    assert 0.5 * apart < found < 2 * apart

@@ -14,8 +14,10 @@ from medusis_tf.metrics.frechet import frechet_distance
 from medusis_tf.metrics.kernel_distance import kernel_distance
 from medusis_tf.metrics.manifold import NEIGHBOURS, manifold_agreement
 
-# Added to variances, so that a feature that hardly varies does not divide by nothing.
-_FLOOR = 1e-5
+# Added to the variance of each feature, as deviations: a share of its mean, and an absolute part.
+# A feature that hardly varies in the real images, such as the number of the body's parts, would
+# otherwise drown all others with the first picture in which it is another.
+_LEAST_RELATIVE, _LEAST_ABSOLUTE = 0.05, 1e-3
 
 
 class FeatureExtractor(Protocol):
@@ -87,7 +89,9 @@ def compare(synthetic: FeatureSet, real: FeatureSet, has_units: bool) -> dict[st
     if fewest < 2:
         return {"problem": f"two pictures of each kind are needed; there are {fewest}"}
     if has_units:
-        mean, scale = real.moments.mean, np.sqrt(np.diagonal(real.moments.covariance) + _FLOOR)
+        mean, variance = real.moments.mean, np.diagonal(real.moments.covariance)
+        least = _LEAST_RELATIVE * np.abs(mean) + _LEAST_ABSOLUTE
+        scale = np.sqrt(variance + least**2)
         synthetic, real = (part.standardized(mean, scale) for part in (synthetic, real))
     found: dict[str, Any] = {
         "frechet_distance": frechet_distance(synthetic.moments, real.moments),
