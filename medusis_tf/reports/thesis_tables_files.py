@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medusis_tf.errors import UserError
+from medusis_tf.reports.templates import template_environment
 from medusis_tf.reports.thesis_tables import (
     NOT_COMPARABLE,
     PROTOCOLS,
@@ -81,23 +82,18 @@ def _render(
     tables: Sequence[ThesisTable],
     panels: Sequence[RowPanel],
 ) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("medusis_tf", "reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(_TEMPLATE).render(
-        title=title,
-        origin=origin,
-        not_comparable=NOT_COMPARABLE,
-        protocols=PROTOCOLS,
-        tables=tables,
-        column_title=column_title,
-        panels=[(panel.title, _address(panel.path)) for panel in panels],
+    return (
+        template_environment()
+        .get_template(_TEMPLATE)
+        .render(
+            title=title,
+            origin=origin,
+            not_comparable=NOT_COMPARABLE,
+            protocols=PROTOCOLS,
+            tables=tables,
+            column_title=column_title,
+            panels=[(panel.title, _address(panel.path)) for panel in panels],
+        )
     )
 
 
