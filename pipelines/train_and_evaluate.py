@@ -134,8 +134,8 @@ def _evaluate(experiment: ExperimentConfig, steps: int, segmenter: Path | None) 
     from medusis_tf.evaluation.judged_model import open_run
     from medusis_tf.evaluation.options import EvaluationOptions
     from medusis_tf.evaluation.progress import EvaluationProgress
-    from medusis_tf.reports.evaluation_report import write_evaluation
     from medusis_tf.reports.evaluation_console import print_evaluation
+    from medusis_tf.reports.evaluation_report import write_evaluation
 
     options = EvaluationOptions(segmenter=segmenter)
     with EvaluationProgress() as progress:

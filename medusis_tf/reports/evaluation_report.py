@@ -83,15 +83,19 @@ def _unwritable(folder: Path, error: OSError) -> UserError:
 def _render(evaluation: Evaluation) -> str:
     classes = list(evaluation.classes)
     audited = evaluation.audit
-    return template_environment().get_template(_TEMPLATE).render(
-        content=evaluation.content,
-        tables=evaluation_tables(evaluation.content),
-        verdicts=verdicts(evaluation.content),
-        class_table=class_table(evaluation.content, classes),
-        colours={entry.name: "#{:02x}{:02x}{:02x}".format(*entry.colour) for entry in classes},
-        samples=_address(sample_panel(evaluation, classes)),
-        confusions=_confusions(evaluation),
-        nearest=[] if audited is None else [_nearest(pair) for pair in audited.pairs],
+    return (
+        template_environment()
+        .get_template(_TEMPLATE)
+        .render(
+            content=evaluation.content,
+            tables=evaluation_tables(evaluation.content),
+            verdicts=verdicts(evaluation.content),
+            class_table=class_table(evaluation.content, classes),
+            colours={entry.name: "#{:02x}{:02x}{:02x}".format(*entry.colour) for entry in classes},
+            samples=_address(sample_panel(evaluation, classes)),
+            confusions=_confusions(evaluation),
+            nearest=[] if audited is None else [_nearest(pair) for pair in audited.pairs],
+        )
     )
 
 
