@@ -105,7 +105,9 @@ def reproduce_thesis(
     study.check_judges()
     study.check_settings()
     # Every row traces graphs of its own: what TensorFlow says of that warns of nothing.
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    import tensorflow as tf
+
+    tf.get_logger().setLevel(logging.ERROR)
     problems = _run(study, chosen, seeds)
     if failed := sorted({name for (name, _), found in problems.items() if found.may_pass}):
         raise UserError(
