@@ -16,7 +16,7 @@ from medusis_tf.errors import UserError
 from medusis_tf.evaluate import evaluate
 from medusis_tf.evaluation.judged_model import open_run
 from medusis_tf.evaluation.options import EvaluationOptions
-from medusis_tf.evaluation.prepare_judges import open_segmenters
+from medusis_tf.evaluation.prepare_judges import open_instruments
 from medusis_tf.evaluation.segmenters import OWN
 from medusis_tf.export import export
 from medusis_tf.serving.exporter import painter_of_run
@@ -329,6 +329,6 @@ def test_evaluation_takes_generator_and_segmenter_of_the_chosen_checkpoint(scrip
         assert judged.step == step
         _, segmenter = load_segmenter(scripted_run.config.run_dir, choice)
         found.append(np.asarray(segmenter(pictures[..., np.newaxis]))[..., 1:])
-        read = open_segmenters(judged, EvaluationOptions())[OWN](None, pictures)
+        read = open_instruments(judged, EvaluationOptions()).segmenters[OWN](None, pictures)
         np.testing.assert_array_equal(read, found[-1].argmax(axis=-1))
     assert np.any(found[0].argmax(axis=-1) != found[1].argmax(axis=-1))
