@@ -11,6 +11,8 @@ from tests.training.tiny_experiment import tiny_batch, tiny_experiment
 
 
 def make_loop(spade, strategy=None, **training):
+    # Without validation no slices are asked for.
+    training |= {"validation": {"interval": 0}}
     config = tiny_experiment(generator={"spade": spade}, training=training)
     return TrainingLoop(config, None, strategy)
 

@@ -249,6 +249,7 @@ def test_what_was_asked_for_and_has_no_slices_is_refused(experiment):
 
 def test_without_validation_subjects_there_is_one_line(experiment, caplog):
     config, shards = experiment()
+    caplog.clear()  # what was said while the slices were prepared
     with caplog.at_level("INFO", "medusis_tf"):
         assert open_validation(config, without_slices(shards)) is None
     assert [record.message for record in caplog.records] == [
