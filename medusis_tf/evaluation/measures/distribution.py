@@ -15,7 +15,7 @@ from medusis_tf.metrics.kernel_distance import kernel_distance
 from medusis_tf.metrics.manifold import NEIGHBOURS, manifold_agreement
 
 # Added to the variance of each feature, as deviations: a share of its mean, and an absolute part.
-# A feature that hardly varies in the real images, such as the number of the body's parts, would
+# A feature that hardly varies in the real images, such as the share of the largest part, would
 # otherwise drown all others with the first picture in which it is another.
 _LEAST_RELATIVE, _LEAST_ABSOLUTE = 0.05, 1e-3
 

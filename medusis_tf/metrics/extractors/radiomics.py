@@ -16,7 +16,7 @@ _INTENSITIES = (
     "mean", "standard_deviation", "skewness", "kurtosis", "entropy", "uniformity", "percentile_10",
     "median", "percentile_90", "interquartile_range", "robust_absolute_deviation",
 )  # fmt: skip
-_SHAPES = ("area", "perimeter", "extent", "solidity", "eccentricity", "parts")
+_SHAPES = ("area", "perimeter", "extent", "solidity", "eccentricity", "largest_part")
 NAMES = (
     *(f"intensity/{name}" for name in _INTENSITIES),
     *(f"texture/{name}_{distance}" for name in _TEXTURES for distance in DISTANCES),
@@ -98,7 +98,8 @@ def _shape(body: np.ndarray) -> list[float]:
         area / (height * width),
         area / _hull_area(places),
         _eccentricity(places),
-        int(label(body, connectivity=1).max()),
+        # Of the area, not the number of parts: a few stray pixels are no other anatomy.
+        np.bincount(label(body, connectivity=1)[body]).max() / area,
     ]
 
 

@@ -87,11 +87,11 @@ def test_shapes_by_hand():
     assert found["shape/perimeter"] == pytest.approx(2 * (7 + 15) / 32)
     assert (found["shape/extent"], found["shape/solidity"]) == (1, 1)
     assert found["shape/eccentricity"] == pytest.approx(np.sqrt(1 - 63 / 255))
-    assert found["shape/parts"] == 1
+    assert found["shape/largest_part"] == 1
     body[20:24, 4:20] = True
     found = features(np.zeros((32, 32)), body)
     assert found["shape/solidity"] == found["shape/extent"] == pytest.approx(12 / 20)
-    assert found["shape/parts"] == 2
+    assert found["shape/largest_part"] == 2 / 3
 
 
 def test_a_triangle_fills_half_its_box_and_nearly_all_its_hull():
