@@ -8,6 +8,14 @@ import typer
 
 from medusis_tf.command_line import run as run_command
 from medusis_tf.errors import UserError
+from medusis_tf.evaluation.command_options import (
+    ImagesOption,
+    InceptionOption,
+    LpipsAlexOption,
+    LpipsVggOption,
+    ModelOption,
+    RunOption,
+)
 from medusis_tf.training.checkpoint_choice import CheckpointChoice
 
 if TYPE_CHECKING:
@@ -18,14 +26,9 @@ logger = logging.getLogger("medusis_tf.evaluate")
 
 
 def evaluate(
-    run: Annotated[Path | None, typer.Option(help="Folder of a run, such as runs/NAME.")] = None,
-    model: Annotated[
-        Path | None, typer.Option(help="Or an exported model, such as saved_models/NAME.")
-    ] = None,
-    images: Annotated[
-        Path | None,
-        typer.Option(help="Or a folder of pictures, SUBJECT.nii.gz on the label maps' grids."),
-    ] = None,
+    run: RunOption = None,
+    model: ModelOption = None,
+    images: ImagesOption = None,
     data: Annotated[
         Path | None,
         typer.Option(help="Configuration whose data --model or --images are judged on."),
@@ -58,15 +61,9 @@ def evaluate(
         Path | None,
         typer.Option(help="Or what another tool read: a folder of SUBJECT.nii.gz, class ids."),
     ] = None,
-    inception: Annotated[
-        Path | None, typer.Option(help="Inception weights of pytorch-fid, for FID and KID.")
-    ] = None,
-    lpips_vgg: Annotated[
-        tuple[Path, Path] | None, typer.Option(help="VGG16 weights and LPIPS heads for them.")
-    ] = None,
-    lpips_alex: Annotated[
-        tuple[Path, Path] | None, typer.Option(help="AlexNet weights and LPIPS heads for them.")
-    ] = None,
+    inception: InceptionOption = None,
+    lpips_vgg: LpipsVggOption = None,
+    lpips_alex: LpipsAlexOption = None,
     sha256: Annotated[
         list[str] | None,
         typer.Option(help="FILE=CHECKSUM: refuse a weight file of another checksum."),

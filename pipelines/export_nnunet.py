@@ -22,6 +22,11 @@ from medusis_tf.config.data import Split, Subject
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.config.load import load_config
 from medusis_tf.errors import UserError
+from medusis_tf.evaluation.command_options import (
+    ImagesOption,
+    ModelOption,
+    RunOption,
+)
 from medusis_tf.evaluation.options import read_seeds
 from pipelines.nnunet_layout import (
     SUFFIX,
@@ -64,14 +69,9 @@ class Pictures:
 
 def export_nnunet(
     out: Annotated[Path, typer.Option(help="Folder of all data sets, nnUNet_raw.")],
-    run: Annotated[Path | None, typer.Option(help="Folder of a run that paints.")] = None,
-    model: Annotated[
-        Path | None, typer.Option(help="Or an exported model, such as saved_models/NAME.")
-    ] = None,
-    images: Annotated[
-        Path | None,
-        typer.Option(help="Or a folder of pictures, SUBJECT.nii.gz on the label maps' grids."),
-    ] = None,
+    run: RunOption = None,
+    model: ModelOption = None,
+    images: ImagesOption = None,
     data: Annotated[
         Path | None,
         typer.Option(help="Configuration whose label maps are taken; a run's own if not given."),

@@ -17,6 +17,11 @@ import typer
 from medusis_tf.command_line import run
 from medusis_tf.config.load import load_config
 from medusis_tf.errors import UserError
+from medusis_tf.evaluation.command_options import (
+    InceptionOption,
+    LpipsAlexOption,
+    LpipsVggOption,
+)
 from medusis_tf.evaluation.options import EvaluationOptions
 from medusis_tf.reports.evaluation_table import counted
 from medusis_tf.reports.thesis_tables import TableRow, ThesisTable, markdown
@@ -74,15 +79,9 @@ def reproduce_thesis(
         Path | None,
         typer.Option(help="Weights of pipelines.train_segmenter, for mIoU and Dice."),
     ] = None,
-    inception: Annotated[
-        Path | None, typer.Option(help="Inception weights of pytorch-fid, for FID and KID.")
-    ] = None,
-    lpips_vgg: Annotated[
-        tuple[Path, Path] | None, typer.Option(help="VGG16 weights and LPIPS heads for them.")
-    ] = None,
-    lpips_alex: Annotated[
-        tuple[Path, Path] | None, typer.Option(help="AlexNet weights and LPIPS heads for them.")
-    ] = None,
+    inception: InceptionOption = None,
+    lpips_vgg: LpipsVggOption = None,
+    lpips_alex: LpipsAlexOption = None,
 ) -> None:
     """Run the rows of the thesis's tables and write tables.md, tables.csv and tables.html."""
     chosen = choose_rows(rows)

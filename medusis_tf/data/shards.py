@@ -97,6 +97,17 @@ class Shards:
         """Number of slices of one stream."""
         return sum(entry.num_slices for entry in self.subjects(split, stream))
 
+    def read_image(self, subject: SubjectRecord | str) -> np.ndarray:
+        """Read a subject's image: `[slices, height, width]` in [-1, 1].
+
+        Raises:
+            ValueError: There is no such subject, or it has no image.
+        """
+        image = self.read(subject).image
+        if image is None:
+            raise ValueError(f"{subject} has no image among the prepared slices")
+        return image
+
     def read(self, subject: SubjectRecord | str) -> SubjectSlices:
         """Read all slices of a subject, whatever streams it feeds.
 

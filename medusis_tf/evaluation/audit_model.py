@@ -92,12 +92,12 @@ def audit_model(
         return None
     pictures = ((subject.name, method.paint(subject, seed)) for subject in subjects)
     synthetic = evenly(pictures, sum(r.num_slices for r in subjects.records))
-    real = ((record.subject, _image(shards, record.subject)) for record in records)
+    real = ((record.subject, shards.read_image(record)) for record in records)
     held_out = evenly(real, sum(record.num_slices for record in records))
     training = [entry.subject for entry in shards.subjects("train", "image")]
     neighbours = find_neighbours(
         thumbnails(np.stack([*synthetic.values(), *held_out.values()])),
-        ((name, thumbnails(_image(shards, name))) for name in training),
+        ((name, thumbnails(shards.read_image(name))) for name in training),
     )
     patients = _patients(synthetic, held_out, [*subjects.records, *records])
     found = audit(neighbours[: len(synthetic)], neighbours[len(synthetic) :], patients)
@@ -180,7 +180,7 @@ def _similarities(
     is_large = min(slices[0].shape) >= SMALLEST_SIDE
     # One training subject at a time.
     for name in sorted({each.subject for each in neighbours}):
-        training = _image(shards, name)
+        training = shards.read_image(name)
         for number, each in enumerate(neighbours):
             if each.subject == name:
                 pair = [to_unit_range(slices[number].astype(np.float32))]
@@ -215,9 +215,3 @@ def _pairs(
 
 def _ssim(image: np.ndarray, other: np.ndarray) -> float:
     return Comparison(image, other).inside().ssim
-
-
-def _image(shards: Shards, name: str) -> np.ndarray:
-    image = shards.read(name).image
-    assert image is not None, "a subject with an image"  # noqa: S101
-    return image

@@ -93,9 +93,14 @@ class JudgedSubjects:
         return any("image" in record.kinds for record in self.records)
 
     def read(self, record: SubjectRecord) -> JudgedSubject:
-        """Read one subject."""
+        """Read one subject.
+
+        Raises:
+            ValueError: It has no label map.
+        """
         slices = self._shards.read(record)
-        assert slices.label_map is not None, "a subject with a label map"  # noqa: S101
+        if slices.label_map is None:
+            raise ValueError(f"subject {record.subject} has no label map")
         data = self._data
         grid = SliceGrid(
             data.image_size,

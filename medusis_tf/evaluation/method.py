@@ -50,11 +50,7 @@ class Method:
 
 def model_method(painter: SlicePainter, title: str, batch_size: int | None = None) -> Method:
     """A model, which paints every subject with the noise vector of the seed."""
-
-    @lru_cache
-    def noise(seed: int) -> np.ndarray:
-        return painter.draw_noise(seed)
-
+    noise = lru_cache(painter.draw_noise)
     return Method(
         title,
         "model",
@@ -100,7 +96,8 @@ def other_methods(shards: Shards, training: JudgedSubjects, num_classes: int) ->
 
 
 def _true_image(subject: JudgedSubject, _: int) -> np.ndarray:
-    assert subject.image is not None, "needs_image"  # noqa: S101
+    if subject.image is None:
+        raise ValueError(f"subject {subject.name} has no true image")
     return subject.image
 
 
@@ -116,12 +113,7 @@ def _pairs(training: JudgedSubjects):
 
 
 def _nearest_slice(shards: Shards) -> Paint:
-    @lru_cache(maxsize=4)
-    def image(name: str) -> np.ndarray:
-        found = shards.read(name).image
-        assert found is not None, "a subject of the image stream"  # noqa: S101
-        return found
-
+    image = lru_cache(maxsize=4)(shards.read_image)
     entries = shards.subjects("train", "image")
     nearest = NearestSlice((entry.subject, image_body(image(entry.subject))) for entry in entries)
 

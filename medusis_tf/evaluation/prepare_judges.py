@@ -103,9 +103,7 @@ def real_images(shards: Shards, split: Split) -> Iterator[np.ndarray]:
     """The real images of a split, a subject at a time: `[slices, height, width]` in [-1, 1]."""
     for record in shards.records.subjects:
         if record.split == split and "image" in record.kinds and record.num_slices:
-            image = shards.read(record).image
-            if image is not None:
-                yield image
+            yield shards.read_image(record)
 
 
 def _segmenters(judged: JudgedModel, options: EvaluationOptions) -> dict[str, FindClasses]:

@@ -211,8 +211,7 @@ def _real_images(shards: Shards, count: int) -> list[np.ndarray]:
         for record in shards.records.subjects
         if record.split == "validation" and "image" in record.kinds
     ]
-    found = ((shards.read(record).image, places) for record, places in spread(records, count))
-    return [image[places] for image, places in found if image is not None]
+    return [shards.read_image(record)[places] for record, places in spread(records, count)]
 
 
 def _judge(values: PatientValues, subject: JudgedSubject, pictures: np.ndarray) -> None:

@@ -37,9 +37,10 @@ class Shards:
         assert stream == "image"
         return [each for each in self.records.subjects if each.split == split]
 
-    def read(self, name):
-        number = [each.subject for each in self.records.subjects].index(name)
-        return SimpleNamespace(image=random_slices(number, self.num_slices))
+    def read_image(self, subject):
+        names = [each.subject for each in self.records.subjects]
+        number = names.index(getattr(subject, "subject", subject))
+        return random_slices(number, self.num_slices)
 
 
 class Judged(list):
@@ -73,7 +74,7 @@ def audited(shards, paint):
 
 def test_a_model_that_repeats_training_slices_is_flagged(shards):
     def paint(subject, _):
-        return 0.5 * shards.read("b").image[::-1] + 0.2
+        return 0.5 * shards.read_image("b")[::-1] + 0.2
 
     found = audited(shards, paint)
     assert is_flagged(found)
@@ -87,7 +88,7 @@ def test_a_model_that_repeats_training_slices_is_flagged(shards):
 
 
 def test_the_nearest_pairs_are_those_that_are_seen(shards):
-    found = audited(shards, lambda subject, _: shards.read("a").image)
+    found = audited(shards, lambda subject, _: shards.read_image("a"))
     assert len(found.pairs) == NUM_NEAREST
     for pair in found.pairs:
         np.testing.assert_allclose(pair.synthetic, pair.training, atol=1e-2)
@@ -102,7 +103,7 @@ def test_pictures_of_their_own_are_not_flagged(shards):
 
 
 def test_held_out_slices_themselves_are_not_flagged(shards):
-    found = audited(shards, lambda subject, _: shards.read("test").image)
+    found = audited(shards, lambda subject, _: shards.read_image("test"))
     assert not is_flagged(found)
     assert found.found.ratio_p_value == pytest.approx(0.5, abs=0.05)
 
@@ -110,7 +111,7 @@ def test_held_out_slices_themselves_are_not_flagged(shards):
 def test_patients_are_tested_where_there_are_enough():
     tests = {f"t{number}": "test" for number in range(5)}
     shards = Shards({"a": "train", "b": "train", "c": "train", **tests})
-    content = describe_audit(audited(shards, lambda subject, _: shards.read("b").image))
+    content = describe_audit(audited(shards, lambda subject, _: shards.read_image("b")))
     assert content["tested"] == {"synthetic": 5, "held_out": 5}
     assert content["ratio_p_value"] == pytest.approx(1 / 252, abs=1e-3), "the least there is"
     assert content["flagged"]
@@ -120,7 +121,7 @@ def test_patients_are_tested_where_there_are_enough():
 
 def test_with_one_training_subject_the_distance_decides():
     shards = Shards({"a": "train", "test": "test"})
-    found = audited(shards, lambda subject, _: shards.read("a").image)
+    found = audited(shards, lambda subject, _: shards.read_image("a"))
     assert np.isnan(found.found.ratio_p_value)
     assert is_flagged(found)
 
