@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,6 +26,3 @@ class Measure(Protocol):
 
     def results(self) -> Mapping[str, Any]:
         """What came out, ready for JSON but for NaN and infinity."""
-
-
-MakeMeasure = Callable[[], Measure]

@@ -26,7 +26,7 @@ from medusis_tf.training.profile import StepProfile
 from medusis_tf.training.progress import TrainingProgress
 from medusis_tf.training.records import Records
 from medusis_tf.training.training_panel import TrainingPanel
-from medusis_tf.training.validation import open_validation
+from medusis_tf.training.validation import Validation, open_validation
 
 logger = logging.getLogger(__name__)
 
@@ -138,14 +138,16 @@ class TrainingLoop:
         training = self.config.training
         shows = step == training.steps or step % training.panel_interval == 0
         saves = is_last or step % training.checkpoint_interval == 0
-        validates = self.validation is not None and self.validation.is_due(step, training.steps)
-        if saves or validates:
+        due = self.validation
+        if due is not None and not due.is_due(step, training.steps):
+            due = None
+        if saves or due:
             self._check_finite(step, {name: float(value) for name, value in losses.items()})
-        if shows or saves or validates:
+        if shows or saves or due:
             self.refresh_ema(step)
         # Before the checkpoint: a run that goes on from it knows what was best until then.
-        if validates:
-            self._validate(step, records)
+        if due:
+            self._validate(due, step, records)
         if saves:
             logger.info("saved %s", self.checkpoints.save())
             self.best.settle()
@@ -176,10 +178,9 @@ class TrainingLoop:
         for number, batch in enumerate(batches):
             self._refresh(share_batch(self.strategy, batch), tf.constant(number, tf.int64))
 
-    def _validate(self, step: int, records: Records) -> None:
+    def _validate(self, validation: Validation, step: int, records: Records) -> None:
         """Measure the EMA generator, and keep its weights if they are the best so far."""
-        assert self.validation is not None, "is due"  # noqa: S101
-        figures = self.validation.measure(self.model.ema_generator)
+        figures = validation.measure(self.model.ema_generator)
         if not figures:
             logger.info(
                 "step %d: the EMA generator's pictures are not finite, nothing to measure", step
