@@ -3,9 +3,9 @@
     python -m benchmarks.evaluation [--pairs 125 500] [--size 256] [--classes 31] [--json FILE]
 
 Made volumes of 25 slices, each of a patient of its own, are judged by all measures of
-`medusis_tf.evaluation.judges` that need no weight file, and by the nearest neighbours of the audit
-among as many training slices. Classes are found by a stand-in that shifts the label map: what a
-segmenter takes is not of the measures. Making the volumes is not counted.
+`medusis_tf.evaluation.instruments` that need no weight file, and by the nearest neighbours of
+the audit among as many training slices. Classes are found by a stand-in that shifts the label
+map: what a segmenter takes is not of the measures. Making the volumes is not counted.
 
 Each number of pairs runs in a process of its own, so that its peak memory is its own; memory is
 meant not to grow with it. Seconds are those of this process on the cores that it has.
@@ -71,7 +71,7 @@ def measure(pairs: int, size: int, num_classes: int) -> dict[str, Any]:
     maps = made_label_maps(size, num_classes, min(pairs, VOLUME_SLICES))
     volumes = max(1, pairs // VOLUME_SLICES)
     clock = Clock()
-    import medusis_tf.evaluation.judges  # noqa: F401
+    import medusis_tf.evaluation.instruments  # noqa: F401
 
     imported = peak_gigabytes()
     judges = _judges(clock, maps, num_classes, volumes)
@@ -121,15 +121,15 @@ def made_subject(maps: Any, number: int, num_classes: int) -> tuple[Any, Any]:
     import numpy as np
     from scipy import ndimage
 
-    from medusis_tf.evaluation.judged_subject import JudgedSubject
-    from medusis_tf.metrics.baselines.gaussian_mixture import paint_gaussian_mixture
+    from medusis_tf.data.shards.labelled_subjects import LabelledSubject
+    from medusis_tf.metrics.baselines import paint_gaussian_mixture
 
     ids = (maps.astype(np.int64) - 1 + number) % (num_classes - 1) + 1
     label_map = np.where(maps == 0, 0, ids).astype(np.uint8)
     image = paint_gaussian_mixture(label_map, num_classes, number)
     noise = np.random.default_rng(number).normal(0, 0.05, image.shape)
     pictures = np.clip(ndimage.gaussian_filter(image, (0, 1, 1)) + noise, -1, 1)
-    subject = JudgedSubject(
+    subject = LabelledSubject(
         f"subject {number}", f"patient {number}", label_map, image, np.arange(len(maps)), (1.5, 1.5)
     )
     return subject, pictures.astype(np.float32)
@@ -138,9 +138,9 @@ def made_subject(maps: Any, number: int, num_classes: int) -> tuple[Any, Any]:
 def _judges(clock: Clock, maps: Any, num_classes: int, volumes: int) -> Any:
     import numpy as np
 
-    from medusis_tf.evaluation.extractors import RadiomicsExtractor
-    from medusis_tf.evaluation.feature_set import FeatureSet
-    from medusis_tf.evaluation.judges import Judges
+    from medusis_tf.evaluation.instruments import Measures
+    from medusis_tf.metrics.distribution import FeatureSet
+    from medusis_tf.metrics.extractors import RadiomicsExtractor
     from medusis_tf.metrics.grey_levels import GreyLevels
     from medusis_tf.metrics.sliced_wasserstein import PyramidPatches
 
@@ -151,7 +151,7 @@ def _judges(clock: Clock, maps: Any, num_classes: int, volumes: int) -> Any:
         with clock.of("real_images"):
             real.update(extractor(subject.image))
             patches.update(subject.image)
-    return Judges(
+    return Measures(
         class_names=[f"class {number}" for number in range(num_classes)],
         levels=GreyLevels(-0.95, -0.8),
         has_pairs=True,
@@ -164,9 +164,8 @@ def _judges(clock: Clock, maps: Any, num_classes: int, volumes: int) -> Any:
 def _audit(clock: Clock, maps: Any, num_classes: int, volumes: int) -> None:
     import numpy as np
 
-    from medusis_tf.evaluation.audit_model import MAX_SLICES
-    from medusis_tf.metrics.memorization import find_neighbours
-    from medusis_tf.metrics.thumbnails import thumbnails
+    from medusis_tf.evaluation.audit import MAX_SLICES
+    from medusis_tf.metrics.memorization import find_neighbours, thumbnails
 
     step = -(-volumes * len(maps) // MAX_SLICES)
     parts, training = [], []  # 4 KB a slice

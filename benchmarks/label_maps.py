@@ -51,7 +51,7 @@ def label_maps_of_file(path: Path, size: int, num_classes: int, batch_size: int)
     Returns:
         `[batch_size, size, size]` uint8.
     """
-    from medusis_tf.data.nifti import read_label_map
+    from medusis_tf.data.volumes.nifti import read_label_map
 
     volume = read_label_map(path)
     occupied = np.flatnonzero(volume.array.any(axis=(0, 1)))

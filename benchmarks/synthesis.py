@@ -100,8 +100,8 @@ def measure(repeats: int, labels: str | None = None, **settings: Any) -> dict[st
 def endpoint(config: Any) -> tuple[Any, Any]:
     """A randomly initialised generator and the function that an exported one offers."""
     from medusis_tf.layers.spectral_conv import fold_spectral_norms
+    from medusis_tf.methods.med_usis.networks import build_generator
     from medusis_tf.serving.signatures import Endpoints
-    from medusis_tf.training.networks import build_generator
 
     generator = build_generator(config, synchronized=False)
     fold_spectral_norms(generator)  # as exporting does

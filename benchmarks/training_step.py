@@ -95,7 +95,7 @@ def build(labels: str | None, **settings: Any) -> tuple[Any, Any, dict[str, floa
     """The model, its label maps, and what these took."""
     from benchmarks.label_maps import boundary_share
     from benchmarks.thesis_networks import AIR_THRESHOLD, experiment, label_maps
-    from medusis_tf.training.med_usis import MedUSIS
+    from medusis_tf.methods.med_usis.med_usis import MedUSIS
 
     config = experiment(**settings)
     size, classes = config.data.image_size[0], config.data.num_classes

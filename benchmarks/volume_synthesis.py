@@ -39,12 +39,11 @@ def measure(task: str, folder: str, settings: dict[str, Any], **more: Any) -> di
 def export(folder: Path, settings: dict[str, Any], pixel_mm: float) -> dict[str, float]:
     """A model as `medusis_tf.export` writes it, of random weights and pixels of this size."""
     from benchmarks.thesis_networks import experiment
-    from medusis_tf.data.intensity import IntensityScale
+    from medusis_tf.data.intensities.intensity import IntensityScale
     from medusis_tf.layers.spectral_conv import fold_spectral_norms
-    from medusis_tf.serving.metadata import ModelMetadata, write_metadata
-    from medusis_tf.serving.model_folders import new_version
+    from medusis_tf.methods.med_usis.networks import build_generator
+    from medusis_tf.serving.metadata import ModelMetadata, new_version, write_metadata
     from medusis_tf.serving.signatures import Endpoints, write_saved_model
-    from medusis_tf.training.networks import build_generator
 
     config = experiment(**settings)
     generator = build_generator(config, synchronized=False)

@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from medusis_tf.convert import Network, convert
+from medusis_tf.commands.convert import Network, convert
 from medusis_tf.errors import UserError
 from medusis_tf.interop.pytorch import export_pytorch_weights
 from medusis_tf.models.segmenters.unet import UNetSegmenter

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import yaml
 
-from medusis_tf.evaluate import evaluate
-from medusis_tf.evaluation.method import (
+from medusis_tf.commands.evaluate import evaluate
+from medusis_tf.evaluation.painters import (
     GAUSSIAN_MIXTURE,
     NEAREST_SLICE,
     ORACLE_MEANS,

@@ -3,7 +3,7 @@ import json
 import pytest
 import tensorflow as tf
 
-from medusis_tf.export import export
+from medusis_tf.commands.export import export
 from medusis_tf.serving.metadata import read_metadata
 from tests.command_runner import run_command, user_error
 from tests.serving.small_run import STEP, make_model, make_run

@@ -13,8 +13,8 @@ from PIL import Image
 from rich.console import Console
 
 from medusis_tf.command_line import show_log
+from medusis_tf.commands.prepare import prepare
 from medusis_tf.data.preparation_progress import PreparationProgress
-from medusis_tf.prepare import prepare
 from tests.command_runner import run_command, user_error
 from tests.data.small_subjects import small_experiment, tree, write_cohort, write_subject
 from tests.data.volume_files import lps_affine, write_nifti

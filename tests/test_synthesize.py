@@ -5,7 +5,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medusis_tf.synthesize import synthesize
+from medusis_tf.commands.synthesize import synthesize
 from tests.command_runner import run_command, user_error
 from tests.serving.small_run import SHAPE, ellipses, make_model, make_run, write_nifti
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from medusis_tf.train import train
+from medusis_tf.commands.train import train
 from tests.command_runner import run_command, user_error
 from tests.training.tiny_experiment import tiny_experiment
 

@@ -28,7 +28,7 @@ class Subject(Section):
 
     A label map is read from `label_map` (a volume, or a folder of one-class masks), whose ids are
     those of the experiment or of the table `label_source` in `data.label_sources`; or it is made
-    from the Hounsfield units of `ct` by `medusis_tf.data.tissue`, with the binary masks of
+    from the Hounsfield units of `ct` by `medusis_tf.data.labels.tissue`, with the binary masks of
     `overlays` (class name to path) painted on top in the order given. `streams` limits what the
     networks may see of the subject: a training subject whose MR is listed but not streamed serves
     the class-mean floor only.
@@ -94,7 +94,7 @@ class DataConfig(Section):
     refuses patients who give both), one from the same height in the body (`nearest_position`), its
     own (`paired_sampling`, which no loss makes use of, and `paired`, where images are compared
     with the true ones), or its own for a part of the subjects (`semi_supervised`):
-    `paired_fraction` of those with label map and image. See `medusis_tf.data.pairing`.
+    `paired_fraction` of those with label map and image. See `medusis_tf.data.batches.record_order`.
     `cache`: slices are kept as `shards` in `cache_dir`, or made anew at every start and held in
     `memory`. `label_sources`: tables of the ids in label-map files, by the name that subjects
     choose them by. `pair_by`: a subject's volumes are matched by their place in the `world`, or,

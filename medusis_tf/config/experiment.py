@@ -7,14 +7,14 @@ from pydantic import Field, model_validator
 
 from medusis_tf.config.data import DataConfig
 from medusis_tf.config.mask_loss import MaskLossConfig
-from medusis_tf.config.networks import (
+from medusis_tf.config.section import Section
+from medusis_tf.config.training import LossWeights, OptimizersConfig, TrainingConfig
+from medusis_tf.models.sections import (
     DiscriminatorConfig,
     GeneratorConfig,
     SegmenterConfig,
     WaveletDiscriminatorConfig,
 )
-from medusis_tf.config.section import Section
-from medusis_tf.config.training import LossWeights, OptimizersConfig, TrainingConfig
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 

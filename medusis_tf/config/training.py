@@ -82,7 +82,7 @@ class AdamConfig(Section):
 
     def build(self, name: str) -> keras.optimizers.Optimizer:
         """The optimizer."""
-        from medusis_tf.training.adam import Adam
+        from medusis_tf.optimizers import Adam
 
         return Adam(self.learning_rate, self.beta_1, self.beta_2, self.epsilon, name=name)
 

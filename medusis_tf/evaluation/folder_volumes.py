@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -11,22 +12,22 @@ import numpy as np
 
 from medusis_tf.config.data import DataConfig, Split, Subject
 from medusis_tf.config.intensity import NyulIntensity, SliceMinMaxIntensity
-from medusis_tf.data.conversion import image_landmarks
-from medusis_tf.data.grid import Crop, Grid, crop_to_overlap
-from medusis_tf.data.intensity import (
+from medusis_tf.data.intensities.intensity import (
+    IntensityScale,
     scale_intensity,
     slice_scales,
     standard_landmarks,
     volume_scale,
 )
 from medusis_tf.data.preparation_progress import PreparationProgress
-from medusis_tf.data.reading import read_label_map, read_volume
-from medusis_tf.data.slices import SliceGrid
-from medusis_tf.data.subjects import overlap, source_grids
-from medusis_tf.data.volume import Volume
+from medusis_tf.data.preparing.conversion import image_landmarks
+from medusis_tf.data.preparing.subjects import overlap, source_grids
+from medusis_tf.data.shards.labelled_subjects import LabelledSubject
+from medusis_tf.data.slicing.slices import SliceGrid
+from medusis_tf.data.volumes.grid import Crop, Grid, crop_to_overlap
+from medusis_tf.data.volumes.reading import read_label_map, read_volume
+from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
-from medusis_tf.evaluation.judged_subject import JudgedSubject
-from medusis_tf.evaluation.picture_scale import written_scale
 
 SUFFIXES = (".nii.gz", ".nii")
 
@@ -57,7 +58,7 @@ class FolderVolumes:
         self._check()
         self._sliced = lru_cache(maxsize=2)(self._slice)
 
-    def slices(self, subject: JudgedSubject) -> np.ndarray:
+    def slices(self, subject: LabelledSubject) -> np.ndarray:
         """The slices that a subject is judged on.
 
         Returns:
@@ -187,3 +188,38 @@ def part_on_label_map(volume: Volume, entry: Subject, data: DataConfig) -> Volum
 def _scale_each(values: np.ndarray) -> np.ndarray:
     pairs = zip(values, slice_scales(values), strict=True)
     return np.stack([scale_intensity(part, scale) for part, scale in pairs])
+
+
+FOLDER_SCALE = "intensity.json"
+_SUFFIXES = (".nii.gz", ".nii")
+
+
+def written_scale(path: Path) -> IntensityScale | None:
+    """What -1 to 1 stand for in a picture, from the JSON file beside it or that of its folder.
+
+    Args:
+        path: Of the picture.
+
+    Returns:
+        None if there is no such file, or it says nothing of intensities.
+
+    Raises:
+        UserError: A file is broken.
+    """
+    stem = next(path.name.removesuffix(end) for end in _SUFFIXES if path.name.endswith(end))
+    for beside in (path.with_name(f"{stem}.json"), path.with_name(FOLDER_SCALE)):
+        if not beside.is_file():
+            continue
+        try:
+            found = json.loads(beside.read_text(encoding="utf-8"))
+            if "intensity" in found:
+                ends = found["intensity"]
+                source, scaled = (tuple(map(float, ends[key])) for key in ("source", "scaled"))
+                return IntensityScale(source, scaled)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise UserError(
+                f"{beside} does not say what -1 to 1 stand for: {error}. Write "
+                '{"intensity": {"source": [0, 255], "scaled": [-1, 1]}}, for example, or take it '
+                "out to scale the pictures by data.intensity."
+            ) from None
+    return None

@@ -5,9 +5,9 @@ import tensorflow as tf
 from keras import ops
 
 from medusis_tf.layers.initializers import xavier_normal
-from medusis_tf.ops.convolve import convolve
-from medusis_tf.ops.folded_conv import (
+from medusis_tf.ops.convolve import (
     conv_then_halve,
+    convolve,
     double_then_conv,
     fold_for_doubling,
     fold_for_halving,

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from skimage.filters import threshold_multiotsu
 
-from medusis_tf.data.body import image_body
+from medusis_tf.data.labels.body import image_body
 from medusis_tf.errors import UserError
 
 if TYPE_CHECKING:
-    from medusis_tf.data.shards import Shards
+    from medusis_tf.data.shards.shards import Shards
 
 _MAX_SUBJECTS = 32
 # Air is not black all over: this share of it, noise and ghosts left out, counts as air.

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+from medusis_tf.data.shards.labelled_subjects import LabelledSubject
+from medusis_tf.errors import UserError
+from medusis_tf.interop.pytorch import read_state_dict
+from medusis_tf.metrics.extractors import checked_sha256
+from medusis_tf.metrics.measure import PatientValues
 
 _SHIFT = (-0.030, -0.088, -0.188)
 _SCALE = (0.458, 0.448, 0.450)
@@ -114,3 +122,62 @@ class LPIPS:
 def _unit_length(features: tf.Tensor) -> tf.Tensor:
     length = tf.sqrt(tf.reduce_sum(tf.square(features), axis=-1, keepdims=True))
     return features / (length + _EPSILON)
+
+
+def open_lpips(name: str, network: Path, heads: Path, sha256: Mapping[Path, str]) -> LPIPS:
+    """LPIPS over a network.
+
+    Args:
+        name: `vgg16` or `alexnet`.
+        network: torchvision's weights, `.pth` or `.npz`.
+        heads: Those of the lpips package, `weights/v0.1/vgg.pth` or `alex.pth`, or a `.npz`.
+        sha256: File to the checksum that it must have, where one is asked for.
+
+    Raises:
+        UserError: A file cannot be read, is another one, or lacks a tensor.
+    """
+    digests = [checked_sha256(path, sha256.get(path)) for path in (network, heads)]
+    tensors = [read_state_dict(path) for path in (network, heads)]
+    try:
+        found = LPIPS(name, *tensors)
+    except KeyError as error:
+        raise UserError(
+            f"{network} and {heads} have no tensor {error}: they are not the weights of {name} and "
+            "of its LPIPS heads. docs/evaluation.md says how to get them."
+        ) from None
+    found.identity = dict(zip(("network_sha256", "heads_sha256"), digests, strict=True))
+    return found
+
+
+_BATCH_SIZE = 8
+
+
+class PerceptualMeasure:
+    """LPIPS of each slice, and as the thesis feeds it: [0, 1] where [-1, 1] is expected.
+
+    Args:
+        lpips: The network.
+    """
+
+    def __init__(self, lpips: LPIPS):
+        self._lpips = lpips
+        self._values = PatientValues()
+
+    def update(self, subject: LabelledSubject, pictures: np.ndarray) -> None:
+        """Add a volume; one without a true image is passed over."""
+        if subject.image is None:
+            return
+        for start in range(0, len(pictures), _BATCH_SIZE):
+            pair = [
+                np.repeat(np.clip(part[start : start + _BATCH_SIZE, ..., None], -1, 1), 3, axis=-1)
+                for part in (pictures, subject.image)
+            ]
+            halved = [(part + 1) / 2 for part in pair]
+            distances = {"lpips": pair, "lpips_thesis_protocol": halved}
+            for name, images in distances.items():
+                values = self._lpips.distance(*(part.astype(np.float32) for part in images))
+                self._values.add(subject.patient, name, values.numpy())
+
+    def results(self) -> Mapping[str, Any]:
+        """Figure to summary, and what the weights are."""
+        return {**self._values.summaries(), "identity": dict(self._lpips.identity)}

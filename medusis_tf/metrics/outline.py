@@ -8,14 +8,17 @@ is darker than any tissue.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import astuple, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, astuple, dataclass
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
-from medusis_tf.data.body import fill_holes
+from medusis_tf.data.labels.body import fill_holes
+from medusis_tf.data.shards.labelled_subjects import LabelledSubject
 from medusis_tf.metrics.grey_levels import GreyLevels, otsu_thresholds
+from medusis_tf.metrics.measure import PatientValues
 
 # Parts smaller than this share of the largest one are noise; two legs are two parts.
 _LEAST_PART = 0.1
@@ -123,3 +126,25 @@ def _large_parts(mask: np.ndarray) -> np.ndarray:
     sizes[0] = 0
     large = sizes >= max(1.0, _LEAST_PART * sizes.max())
     return large[labels]
+
+
+class OutlineMeasure:
+    """Outline Dice, and what of the body is painted as air or in an invisible grey.
+
+    Args:
+        levels: Which greys of the real images are air, and which tissue.
+    """
+
+    def __init__(self, levels: GreyLevels):
+        self._levels = levels
+        self._values = PatientValues()
+
+    def update(self, subject: LabelledSubject, pictures: np.ndarray) -> None:
+        """Add a volume."""
+        found = outline_agreement(pictures, subject.label_map, self._levels)
+        for name, value in asdict(found).items():
+            self._values.add(subject.patient, name, [value])
+
+    def results(self) -> Mapping[str, Any]:
+        """Figure to summary; a value for each volume, not for each slice."""
+        return self._values.summaries(by_patient=True)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from scipy import ndimage
 
-from medusis_tf.metrics.reservoir import Reservoir
+from medusis_tf.data.shards.labelled_subjects import LabelledSubject
+from medusis_tf.metrics.distribution import Reservoir
 
 PATCH = 7
 PATCHES_PER_SLICE = 64
@@ -121,3 +125,24 @@ def _smooth(image: np.ndarray) -> np.ndarray:
     for axis in (0, 1):
         image = ndimage.correlate1d(image, _TAPS, axis=axis, mode="mirror")
     return image
+
+
+class PyramidMeasure:
+    """Patches of Laplacian pyramids against those of the real images.
+
+    Args:
+        real: Patches of the real images.
+    """
+
+    def __init__(self, real: PyramidPatches):
+        self._real = real
+        self._synthetic = PyramidPatches()
+
+    def update(self, subject: LabelledSubject, pictures: np.ndarray) -> None:
+        """Add a volume."""
+        self._synthetic.update(pictures)
+
+    def results(self) -> Mapping[str, Any]:
+        """`levels`, finest first, and their `mean`; times 1000."""
+        levels = sliced_wasserstein(self._synthetic, self._real)
+        return {"levels": levels, "mean": float(np.mean(levels))}

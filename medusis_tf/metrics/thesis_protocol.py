@@ -7,11 +7,14 @@ are those of a whole batch, averaged over batches, so that they depend on the ba
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
-from medusis_tf.metrics.multiscale_similarity import similarity_parts
+from medusis_tf.data.shards.labelled_subjects import LabelledSubject
+from medusis_tf.metrics.similarity import similarity_parts, to_unit_range
 
 DATA_RANGE = 255
 BATCH_SIZE = 20
@@ -74,3 +77,22 @@ def thesis_ssim(image: np.ndarray, true_image: np.ndarray) -> float:
 def _batch_figures(squared_errors: list[float]) -> tuple[float, float]:
     mse = float(np.mean(squared_errors))
     return (-10 * np.log10(mse) if mse else np.inf), float(np.sqrt(mse))
+
+
+class ThesisProtocolMeasure:
+    """SSIM with data range 255 on [0, 1], PSNR and RMSE of batches of slices."""
+
+    def __init__(self) -> None:
+        self._protocol = ThesisProtocol()
+
+    def update(self, subject: LabelledSubject, pictures: np.ndarray) -> None:
+        """Add a volume; one without a true image is passed over."""
+        if subject.image is not None:
+            pairs = zip(to_unit_range(pictures), to_unit_range(subject.image), strict=True)
+            for pair in pairs:
+                self._protocol.update(*pair)
+
+    def results(self) -> Mapping[str, Any]:
+        """`ssim`, `psnr`, `rmse`, and what makes them other than their names say."""
+        settings = {"ssim_data_range": DATA_RANGE, "batch_size": BATCH_SIZE}
+        return {**asdict(self._protocol.figures()), **settings}

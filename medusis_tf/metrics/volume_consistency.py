@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+from medusis_tf.data.shards.labelled_subjects import LabelledSubject
+from medusis_tf.metrics.measure import PatientValues
+from medusis_tf.metrics.similarity import to_unit_range
 
 
 @dataclass(frozen=True)
@@ -47,3 +53,20 @@ def volume_consistency(
     if not pixels:
         return VolumeConsistency(np.nan, np.nan, 0)
     return VolumeConsistency(float(np.mean(brightness)), float(np.mean(pixels)), len(pixels))
+
+
+class VolumeConsistencyMeasure:
+    """Jumps in brightness and of pixels, from slice to slice of a volume."""
+
+    def __init__(self) -> None:
+        self._values = PatientValues()
+
+    def update(self, subject: LabelledSubject, pictures: np.ndarray) -> None:
+        """Add a volume."""
+        found = volume_consistency(to_unit_range(pictures), subject.body, subject.slice_indices)
+        self._values.add(subject.patient, "brightness_jump", [found.brightness_jump])
+        self._values.add(subject.patient, "pixel_jump", [found.pixel_jump])
+
+    def results(self) -> Mapping[str, Any]:
+        """Figure to summary; a value for each volume."""
+        return self._values.summaries()

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from medusis_tf.reports.formatting import percent, significant
 from medusis_tf.reports.intensity_curves import IntensityCurves
-from medusis_tf.reports.number_format import percent, significant
 
 # Shares smaller than this lie on the axis of a curve chart.
 SMALLEST_SHARE = 1e-4

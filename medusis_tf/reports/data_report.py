@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from medusis_tf.config.data import DataConfig, Split
-from medusis_tf.data.manifest import FILE_NAME, Manifest, SubjectRecord
-from medusis_tf.data.slices import SliceGrid
+from medusis_tf.data.shards.manifest import FILE_NAME, Manifest, SubjectRecord
+from medusis_tf.data.slicing.slices import SliceGrid
 from medusis_tf.errors import UserError
-from medusis_tf.reports import data_summary, number_format
+from medusis_tf.reports import formatting as number_format
 from medusis_tf.reports.charts import (
     SPARK_FRAME,
     STRIP_FRAME,
@@ -25,13 +25,14 @@ from medusis_tf.reports.charts import (
     nice_ticks,
 )
 from medusis_tf.reports.contact_sheet import ContactSheet, contact_sheet
-from medusis_tf.reports.data_descriptions import describe_scale, describe_settings
+from medusis_tf.reports.data import summary as data_summary
+from medusis_tf.reports.data.summary import describe_scale, describe_settings
+from medusis_tf.reports.formatting import template_environment
 from medusis_tf.reports.intensity_charts import Spark, split_intensities
 from medusis_tf.reports.intensity_curves import evenly_spread, scaled_shares
-from medusis_tf.reports.templates import template_environment
 
 if TYPE_CHECKING:
-    from medusis_tf.data.shards import Shards
+    from medusis_tf.data.shards.shards import Shards
 
 # Slices of more subjects than this are not read: a report of 10,000 would take hours to write.
 MAXIMUM_SHEETS = 100

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medusis_tf.config.data import Split
-from medusis_tf.data.manifest import SubjectRecord
+from medusis_tf.data.shards.manifest import SubjectRecord
 from medusis_tf.reports.charts import (
     NUM_COLOURS,
     SPARK_FRAME,

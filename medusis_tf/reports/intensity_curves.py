@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medusis_tf.data.manifest import Histogram
+from medusis_tf.data.shards.manifest import Histogram
 
 NUM_BINS = 96
 SCALED_RANGE = (-1.0, 1.0)

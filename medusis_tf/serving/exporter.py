@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import keras
+import numpy as np
 import tensorflow as tf
 
 from medusis_tf.config.experiment import ExperimentConfig
-from medusis_tf.data.intensity import IntensityScale, mean_scale
-from medusis_tf.data.manifest import Manifest
+from medusis_tf.data.intensities.intensity import IntensityScale, mean_scale
+from medusis_tf.data.shards.manifest import Manifest
 from medusis_tf.errors import UserError
 from medusis_tf.layers.spectral_conv import fold_spectral_norms
-from medusis_tf.serving.metadata import ModelMetadata, write_metadata
-from medusis_tf.serving.model_folders import new_version
-from medusis_tf.serving.painter import SlicePainter
+from medusis_tf.runs.checkpoints import CheckpointChoice, load_ema_generator
+from medusis_tf.runs.run_dir import provenance
+from medusis_tf.serving.metadata import ModelMetadata, new_version, write_metadata
+from medusis_tf.serving.predictor import SlicePainter
 from medusis_tf.serving.signatures import Endpoints, write_saved_model
-from medusis_tf.serving.warmup import write_warmup_requests
-from medusis_tf.training.checkpoint_choice import CheckpointChoice
-from medusis_tf.training.checkpoints import load_ema_generator
-from medusis_tf.training.run_dir import provenance
-
-if TYPE_CHECKING:
-    import keras
 
 
 def export_run(
@@ -129,3 +126,58 @@ def _read_manifest(path: Path) -> tuple[Manifest, dict[str, Any]]:
     except (OSError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"cannot read {path}: {reason}. Give a run of medusis_tf.train.") from None
+
+
+WARMUP_PATH = Path("assets.extra") / "tf_serving_warmup_requests"
+
+
+def write_warmup_requests(
+    model_folder: Path,
+    model_name: str,
+    image_size: tuple[int, int],
+    noise_shape: tuple[int, ...],
+) -> None:
+    """Write one request of each endpoint into a SavedModel's folder.
+
+    Args:
+        model_folder: Gets `assets.extra/tf_serving_warmup_requests`.
+        model_name: Name the server offers the model under.
+        image_size: `(height, width)` of the label map in the requests.
+        noise_shape: Shape of one image's noise.
+    """
+    label_map = np.zeros((1, *image_size), np.int32)
+    seed, truncation = np.zeros((1, 2), np.int32), np.ones(1, np.float32)
+    noise = np.zeros((1, *noise_shape), np.float32)
+    requests: dict[str, dict[str, np.ndarray]] = {
+        "serving_default": {"label_map": label_map, "seed": seed, "truncation": truncation},
+        "from_noise": {"label_map": label_map, "noise": noise},
+        "draw_noise": {"seed": seed, "truncation": truncation},
+    }
+    path = model_folder / WARMUP_PATH
+    path.parent.mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for endpoint, inputs in requests.items():
+            writer.write(_prediction_log(model_name, endpoint, inputs))
+
+
+def _prediction_log(model_name: str, endpoint: str, inputs: Mapping[str, np.ndarray]) -> bytes:
+    model_spec = _field(1, model_name.encode()) + _field(3, endpoint.encode())
+    request = _field(1, model_spec)
+    for name, value in inputs.items():
+        tensor = tf.make_tensor_proto(value).SerializeToString()
+        request += _field(2, _field(1, name.encode()) + _field(2, tensor))
+    predict_log = _field(1, request)
+    return _field(6, predict_log)
+
+
+def _field(number: int, payload: bytes) -> bytes:
+    # 2 is the wire type of bytes, strings and messages: a length, then so many bytes.
+    return bytes([number << 3 | 2]) + _varint(len(payload)) + payload
+
+
+def _varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 127:
+        encoded.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*encoded, value])

@@ -1,6 +1,10 @@
 """What an exported model says of itself: `assets.extra/medusis.json` beside its graph."""
 
 import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,7 +13,7 @@ import pydantic
 from medusis_tf.config.data import Axis
 from medusis_tf.config.section import Section
 from medusis_tf.config.taxonomy import ClassEntry, Taxonomy
-from medusis_tf.data.intensity import IntensityScale
+from medusis_tf.data.intensities.intensity import IntensityScale
 from medusis_tf.errors import UserError
 
 METADATA_PATH = Path("assets.extra") / "medusis.json"
@@ -98,3 +102,78 @@ def read_metadata(model_folder: Path) -> ModelMetadata:
         raise UserError(
             f"{path} is not the metadata of a medusis_tf model of format 1. Export it again."
         ) from None
+
+
+_GRAPH = "saved_model.pb"
+
+
+def find_model(folder: Path) -> Path:
+    """The folder of a SavedModel, given it or the folder of its versions.
+
+    Args:
+        folder: `saved_models/NAME`, whose newest version is taken, or `saved_models/NAME/3`.
+
+    Raises:
+        UserError: There is no exported model.
+    """
+    if (folder / _GRAPH).is_file():
+        return folder
+    if (folder / "config.yaml").is_file():
+        raise UserError(
+            f"{folder} is a run, not an exported model. Export it first: "
+            f"python -m medusis_tf.export --run {folder}"
+        )
+    if not folder.is_dir():
+        raise UserError(f"there is no model folder {folder}. Check the path.")
+    exported = [path for path in _versions(folder) if (path / _GRAPH).is_file()]
+    if not exported:
+        raise UserError(
+            f"{folder} holds no exported model: neither {_GRAPH} nor versions 1, 2, ... with one. "
+            "Give a folder that medusis_tf.export wrote, such as saved_models/NAME."
+        )
+    return exported[-1]
+
+
+@contextmanager
+def new_version(folder: Path, version: int | None = None) -> Iterator[tuple[Path, Path]]:
+    """Fill a new version of a model; it appears whole, or not at all.
+
+    A server that watches the folder never sees half a model, and no version is overwritten.
+
+    Args:
+        folder: `saved_models/NAME`; made with its parents.
+        version: A positive integer, or None for the next free one.
+
+    Yields:
+        The empty folder to fill, and the path that it will have in the end.
+
+    Raises:
+        UserError: The version exists.
+        OSError: The folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if version is None:
+        version = max((int(path.name) for path in _versions(folder)), default=0) + 1
+    target = folder / str(version)
+    if target.exists():
+        raise UserError(f"{target} exists already. Give another --version, or none for the next.")
+    temporary = folder / f".exporting-{version}-{os.getpid()}"
+    temporary.mkdir()
+    try:
+        yield temporary, target
+        _reach_the_disk(temporary)
+        temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _versions(folder: Path) -> list[Path]:
+    numbered = (path for path in folder.iterdir() if path.name.isdecimal() and path.is_dir())
+    return sorted(numbered, key=lambda path: int(path.name))
+
+
+def _reach_the_disk(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())

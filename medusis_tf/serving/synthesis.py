@@ -15,14 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from medusis_tf.data.intensity import scale_intensity
-from medusis_tf.data.nifti import read_label_map, write_volume
-from medusis_tf.data.taxonomy import remap
-from medusis_tf.data.volume import Volume
+from medusis_tf.data.intensities.intensity import scale_intensity
+from medusis_tf.data.labels.remapping import remap
+from medusis_tf.data.volumes.nifti import read_label_map, write_volume
+from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
-from medusis_tf.reports.panels import PanelRow, panel
-from medusis_tf.serving.metadata import ModelMetadata, read_metadata
-from medusis_tf.serving.model_folders import find_model
+from medusis_tf.panels import PanelRow, panel
+from medusis_tf.serving.metadata import ModelMetadata, find_model, read_metadata
 
 NUM_PREVIEW_ROWS = 4
 _SUFFIXES = (".nii.gz", ".nii")

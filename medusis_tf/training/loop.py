@@ -12,20 +12,19 @@ import yaml
 
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.config.mask_loss import RealImagesThreshold
-from medusis_tf.data.air_threshold import air_threshold
-from medusis_tf.data.dataset import training_batches
-from medusis_tf.data.pairing import paired_subjects
-from medusis_tf.data.shards import Shards
+from medusis_tf.data.batches.dataset import training_batches
+from medusis_tf.data.batches.record_order import paired_subjects
+from medusis_tf.data.shards.shards import Shards
 from medusis_tf.errors import UserError
-from medusis_tf.training.best_checkpoint import BestCheckpoint
-from medusis_tf.training.checkpoints import Checkpoints
+from medusis_tf.methods.med_usis.air_threshold import air_threshold
+from medusis_tf.methods.med_usis.med_usis import MedUSIS
+from medusis_tf.runs.best_checkpoint import BestCheckpoint
+from medusis_tf.runs.checkpoints import Checkpoints
+from medusis_tf.runs.records import Records
 from medusis_tf.training.distribution import distribute, make_strategy, share_batch
-from medusis_tf.training.interruption import Interruption
-from medusis_tf.training.med_usis import MedUSIS
-from medusis_tf.training.profile import StepProfile
+from medusis_tf.training.panel import TrainingPanel
 from medusis_tf.training.progress import TrainingProgress
-from medusis_tf.training.records import Records
-from medusis_tf.training.training_panel import TrainingPanel
+from medusis_tf.training.session import Interruption, StepProfile
 from medusis_tf.training.validation import Validation, open_validation
 
 logger = logging.getLogger(__name__)

@@ -12,21 +12,20 @@ import tensorflow as tf
 
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.config.validation import FIGURES, FigureName
+from medusis_tf.data.shards.labelled_subjects import LabelledSubject, LabelledSubjects
 from medusis_tf.errors import UserError
-from medusis_tf.evaluation.extractors import RadiomicsExtractor
-from medusis_tf.evaluation.feature_set import FeatureSet
-from medusis_tf.evaluation.judged_subject import JudgedSubject, JudgedSubjects
-from medusis_tf.evaluation.measures.distribution import compare
-from medusis_tf.evaluation.patient_values import PatientValues
+from medusis_tf.methods.draws import Purpose, step_seed
+from medusis_tf.metrics.distribution import FeatureSet, compare
+from medusis_tf.metrics.extractors import RadiomicsExtractor
 from medusis_tf.metrics.grey_levels import learn_grey_levels
+from medusis_tf.metrics.measure import PatientValues
 from medusis_tf.metrics.outline import outline_agreement
 from medusis_tf.metrics.similarity import Comparison, to_unit_range
 from medusis_tf.metrics.sliced_wasserstein import PyramidPatches, sliced_wasserstein
-from medusis_tf.training.random import Purpose, step_seed
 
 if TYPE_CHECKING:
-    from medusis_tf.data.manifest import SubjectRecord
-    from medusis_tf.data.shards import Shards
+    from medusis_tf.data.shards.manifest import SubjectRecord
+    from medusis_tf.data.shards.shards import Shards
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +46,7 @@ def open_validation(config: ExperimentConfig, shards: Shards) -> Validation | No
     settings = config.training.validation
     if settings.interval == 0:
         return None
-    split = JudgedSubjects(shards, config.data, "validation")
+    split = LabelledSubjects(shards, config.data, "validation")
     chosen = [
         split.read(record).at(places) for record, places in spread(split.records, settings.slices)
     ]
@@ -82,7 +81,9 @@ class Validation:
         UserError: The split has no slices for the chosen metric.
     """
 
-    def __init__(self, config: ExperimentConfig, shards: Shards, subjects: Sequence[JudgedSubject]):
+    def __init__(
+        self, config: ExperimentConfig, shards: Shards, subjects: Sequence[LabelledSubject]
+    ):
         self._config, self._subjects = config, subjects
         self._levels = learn_grey_levels(shards)
         self._extractor = RadiomicsExtractor()
@@ -214,7 +215,7 @@ def _real_images(shards: Shards, count: int) -> list[np.ndarray]:
     return [shards.read_image(record)[places] for record, places in spread(records, count)]
 
 
-def _judge(values: PatientValues, subject: JudgedSubject, pictures: np.ndarray) -> None:
+def _judge(values: PatientValues, subject: LabelledSubject, pictures: np.ndarray) -> None:
     """Compare with the true images, where there are such."""
     if subject.image is None:
         return

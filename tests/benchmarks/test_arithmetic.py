@@ -14,7 +14,7 @@ from benchmarks.arithmetic import (
 from benchmarks.label_maps import has_mixed_neighbourhood, made_label_maps
 from benchmarks.step_arithmetic import network_counts, step_counts
 from benchmarks.thesis_networks import experiment
-from medusis_tf.config.networks import (
+from medusis_tf.models.sections import (
     OASISGeneratorConfig,
     UNetSegmenterConfig,
     WaveletDiscriminatorConfig,

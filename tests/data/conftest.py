@@ -7,8 +7,8 @@ import pytest
 from medusis_tf.config.data import Subject
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.data.phantom import write_phantom_dataset
-from medusis_tf.data.preparation import prepare_shards
-from medusis_tf.data.shards import Shards
+from medusis_tf.data.preparing.preparation import prepare_shards
+from medusis_tf.data.shards.shards import Shards
 from tests.data.volume_files import phantom_experiment
 
 

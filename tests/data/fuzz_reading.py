@@ -14,8 +14,8 @@ import nibabel as nib
 import numpy as np
 
 from medusis_tf.config.reading import ReadingConfig
-from medusis_tf.data.reading import read_grid, read_label_map, read_volume
-from medusis_tf.data.volume import Volume
+from medusis_tf.data.volumes.reading import read_grid, read_label_map, read_volume
+from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
 from tests.data.volume_files import lps_affine
 

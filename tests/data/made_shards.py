@@ -8,10 +8,14 @@ import tensorflow as tf
 
 from medusis_tf.config.augmentation import AugmentationConfig
 from medusis_tf.config.experiment import ExperimentConfig
-from medusis_tf.data.conversion import IMAGE_LEVELS
-from medusis_tf.data.manifest import FileRecord, Kind, Manifest, SubjectRecord
-from medusis_tf.data.records import write_records
-from medusis_tf.data.shards import Shards
+from medusis_tf.data.shards.manifest import (
+    FileRecord,
+    Kind,
+    Manifest,
+    SubjectRecord,
+)
+from medusis_tf.data.shards.records import write_records
+from medusis_tf.data.shards.shards import IMAGE_LEVELS, Shards
 from tests.training.tiny_experiment import tiny_experiment
 
 # Of `numbered_shards`: slices of the training subjects, and the streams they feed.

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from medusis_tf.config.experiment import ExperimentConfig
-from medusis_tf.data import preparation
-from medusis_tf.data.manifest import SubjectRecord
-from medusis_tf.data.shards import Shards
+from medusis_tf.data.preparing import preparation
+from medusis_tf.data.shards.manifest import SubjectRecord
+from medusis_tf.data.shards.shards import Shards
 from tests.data.volume_files import lps_affine, write_nifti
 
 SHAPE = (20, 18, 6)

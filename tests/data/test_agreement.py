@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medusis_tf.data.agreement import explained_variance, misplacement_warning, thinned
-from medusis_tf.data.grid import Crop
+from medusis_tf.data.preparing.agreement import explained_variance, misplacement_warning, thinned
+from medusis_tf.data.volumes.grid import Crop
 from tests.data.volume_files import volume
 
 RNG = np.random.default_rng(4)

@@ -4,11 +4,7 @@ import tensorflow as tf
 from scipy import ndimage
 
 from medusis_tf.config.augmentation import AugmentationConfig
-from medusis_tf.data.augmentation import (
-    augment_image,
-    draw_moves,
-    move_label_map,
-)
+from medusis_tf.data.batches.augmentation import augment_image, draw_moves, move_label_map
 
 NOTHING = AugmentationConfig(flip=False)
 MOVING = AugmentationConfig(rotation_degrees=15, scale=0.2, translation=0.1)

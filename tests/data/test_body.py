@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medusis_tf.data.body import image_body, label_body_mask, remove_background
+from medusis_tf.data.labels.body import image_body, label_body_mask, remove_background
 
 ROWS, COLUMNS = np.mgrid[:96, :112]
 

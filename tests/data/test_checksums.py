@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from medusis_tf.data import checksums
+from medusis_tf.data.shards import checksums
 from medusis_tf.errors import UserError
 
 

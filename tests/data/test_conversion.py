@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
 
-from medusis_tf.data.preparation import prepare_shards
+from medusis_tf.data.preparing.preparation import prepare_shards
 from medusis_tf.errors import UserError
 from tests.data.dicom_files import write_series
 from tests.data.small_subjects import (

@@ -6,12 +6,11 @@ import pytest
 import tensorflow as tf
 
 from medusis_tf.config.augmentation import AugmentationConfig
-from medusis_tf.data.conversion import IMAGE_LEVELS
-from medusis_tf.data.dataset import training_batches
-from medusis_tf.data.manifest import FileRecord
-from medusis_tf.data.preparation import prepare_shards
-from medusis_tf.data.records import map_records, write_records
-from medusis_tf.data.shards import Shards, framed_bytes, record_bytes
+from medusis_tf.data.batches.dataset import training_batches
+from medusis_tf.data.preparing.preparation import prepare_shards
+from medusis_tf.data.shards.manifest import FileRecord
+from medusis_tf.data.shards.records import map_records, write_records
+from medusis_tf.data.shards.shards import IMAGE_LEVELS, Shards, framed_bytes, record_bytes
 from tests.data.made_shards import (
     NUM_IMAGES,
     NUM_LABEL_MAPS,

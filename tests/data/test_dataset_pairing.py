@@ -5,8 +5,8 @@ import pytest
 
 from medusis_tf.config.augmentation import AugmentationConfig
 from medusis_tf.config.load import merge
-from medusis_tf.data.dataset import training_batches
-from medusis_tf.data.record_order import POSITION_WINDOW
+from medusis_tf.data.batches.dataset import training_batches
+from medusis_tf.data.batches.record_order import POSITION_WINDOW
 from medusis_tf.errors import UserError
 from tests.data.made_shards import (
     NUM_IMAGES,

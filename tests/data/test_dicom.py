@@ -9,7 +9,7 @@ import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGLosslessSV1, generate_uid
 
 from medusis_tf.config.reading import ReadingConfig
-from medusis_tf.data.reading import read_grid, read_label_map, read_volume
+from medusis_tf.data.volumes.reading import read_grid, read_label_map, read_volume
 from medusis_tf.errors import UserError
 from tests.data.dicom_files import change, write_enhanced, write_series
 from tests.data.volume_files import AXIS_ORDERS, lps_affine, write_nifti

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from medusis_tf.data.reading import read_grid, read_label_map, read_volume
+from medusis_tf.data.volumes.reading import read_grid, read_label_map, read_volume
 from tests.data.dicom_files import write_enhanced, write_series
 from tests.data.fuzz_reading import check, mutate, seed_file
 from tests.data.volume_files import AXIS_ORDERS, lps_affine, write_nifti

@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 
-from medusis_tf.data.grid import Crop, Grid, crop_to_overlap, same_grid
+from medusis_tf.data.volumes.grid import (
+    Crop,
+    Grid,
+    crop_to_overlap,
+    same_grid,
+)
 from medusis_tf.errors import UserError
 from tests.data.volume_files import lps_affine, volume
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from medusis_tf.config.reading import ReadingConfig
-from medusis_tf.data.reading import read_grid, read_label_map, read_volume
+from medusis_tf.data.volumes.reading import read_grid, read_label_map, read_volume
 from medusis_tf.errors import UserError
 from tests.data.volume_files import edit_nifti, lps_affine, write_nifti
 

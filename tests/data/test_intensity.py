@@ -15,7 +15,7 @@ from medusis_tf.config.intensity import (
     ZScoreIntensity,
 )
 from medusis_tf.config.section import Section
-from medusis_tf.data.intensity import (
+from medusis_tf.data.intensities.intensity import (
     IntensityScale,
     landmarks,
     mean_scale,
@@ -25,7 +25,7 @@ from medusis_tf.data.intensity import (
     standard_landmarks,
     volume_scale,
 )
-from medusis_tf.data.volume import Volume
+from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
 
 VOLUME_CONFIGS = [

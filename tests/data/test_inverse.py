@@ -6,9 +6,7 @@ import pytest
 from scipy import ndimage
 
 from medusis_tf.config.data import DataConfig, Subject
-from medusis_tf.data.conversion import IMAGE_LEVELS, convert_subject
-from medusis_tf.data.grid import Grid
-from medusis_tf.data.intensity import (
+from medusis_tf.data.intensities.intensity import (
     IntensityScale,
     landmarks,
     restore_intensity,
@@ -17,8 +15,11 @@ from medusis_tf.data.intensity import (
     standard_landmarks,
     volume_scale,
 )
-from medusis_tf.data.nifti import read_volume, write_volume
-from medusis_tf.data.slices import SliceGrid
+from medusis_tf.data.preparing.conversion import convert_subject
+from medusis_tf.data.shards.shards import IMAGE_LEVELS
+from medusis_tf.data.slicing.slices import SliceGrid
+from medusis_tf.data.volumes.grid import Grid
+from medusis_tf.data.volumes.nifti import read_volume, write_volume
 from tests.data.volume_files import AXIS_ORDERS, lps_affine, write_nifti
 
 SPACING = (0.9, 1.4, 3.1)

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from medusis_tf.data.leaks import check_leaks
-from medusis_tf.data.manifest import FileRecord
+from medusis_tf.data.preparing.preparation import check_leaks
+from medusis_tf.data.shards.manifest import FileRecord
 from medusis_tf.errors import UserError
 from tests.training.tiny_experiment import tiny_experiment
 

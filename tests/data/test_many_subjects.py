@@ -19,7 +19,7 @@ PREPARE = """
 import json, os, re, resource, sys
 from pathlib import Path
 from medusis_tf.config.load import load_config
-from medusis_tf.data.preparation import prepare_shards
+from medusis_tf.data.preparing.preparation import prepare_shards
 
 limit = int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
@@ -82,8 +82,8 @@ def test_they_are_prepared_with_few_open_files(many):
 
 
 def test_they_are_trained_on_with_few_open_files(many):
-    from medusis_tf.data.dataset import training_batches
-    from medusis_tf.data.preparation import prepare_shards
+    from medusis_tf.data.batches.dataset import training_batches
+    from medusis_tf.data.preparing.preparation import prepare_shards
 
     config, _ = many
     shards = prepare_shards(config)  # those of the other process

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medusis_tf.data.median import median_3x3x3
+from medusis_tf.data.labels.tissue import median_3x3x3
 
 RNG = np.random.default_rng(0)
 

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from medusis_tf.data.nifti import DESCRIPTION, read_grid, read_label_map, read_volume, write_volume
+from medusis_tf.data.volumes.nifti import (
+    DESCRIPTION,
+    read_grid,
+    read_label_map,
+    read_volume,
+    write_volume,
+)
 from medusis_tf.errors import UserError
 from tests.data.volume_files import AXIS_ORDERS, lps_affine, write_nifti
 
@@ -214,7 +220,7 @@ def test_the_grid_is_that_of_the_volume(axes, tmp_path):
 _PEAK = """
 import resource, sys
 from pathlib import Path
-from medusis_tf.data.nifti import read_label_map, read_volume
+from medusis_tf.data.volumes.nifti import read_label_map, read_volume
 read = {"read_volume": read_volume, "read_label_map": read_label_map}[sys.argv[2]]
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 volume = read(Path(sys.argv[1]))

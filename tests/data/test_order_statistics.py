@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from medusis_tf.data.order_statistics import (
+from medusis_tf.data.intensities.order_statistics import (
     count_not_above,
     mean_and_deviation,
     order_statistics,
@@ -37,7 +37,7 @@ def test_ranks_of_floats_are_those_of_a_sort(array):
     expected = np.sort(array, axis=None)
     np.testing.assert_array_equal(order_statistics(view, ranks), expected)
     with pytest.MonkeyPatch.context() as patch:  # as for a volume too large to be copied
-        patch.setattr("medusis_tf.data.order_statistics._MOST_COPIED", 0)
+        patch.setattr("medusis_tf.data.intensities.order_statistics._MOST_COPIED", 0)
         np.testing.assert_array_equal(order_statistics(view, ranks), expected)
 
 
@@ -52,7 +52,7 @@ def test_counts_and_moments_agree_with_numpy_over_several_pieces():
 
 @pytest.mark.parametrize("dtype", [np.int16, np.float32])
 def test_large_volumes_are_not_copied(dtype, monkeypatch):
-    monkeypatch.setattr("medusis_tf.data.order_statistics._MOST_COPIED", 0)
+    monkeypatch.setattr("medusis_tf.data.intensities.order_statistics._MOST_COPIED", 0)
     array = np.zeros([200, 200, 200], dtype)
     array[100:] = 9
     tracemalloc.start()

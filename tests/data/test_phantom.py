@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from medusis_tf.data.phantom import write_phantom_dataset
-from medusis_tf.data.subjects import load_image, load_label_map
+from medusis_tf.data.preparing.subjects import load_image, load_label_map
 from tests.data.volume_files import phantom_experiment
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medusis_tf.data.png_export import export_png
-from medusis_tf.data.reading import read_label_map, read_volume
+from medusis_tf.data.preparing.png_export import export_png
+from medusis_tf.data.volumes.reading import read_label_map, read_volume
 from medusis_tf.errors import UserError
 from tests.reports.prepared_data import prepared_data, prepared_subject
 

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from medusis_tf.config.reading import ReadingConfig
-from medusis_tf.data.reading import read_grid, read_label_map, read_volume
+from medusis_tf.data.volumes.reading import read_grid, read_label_map, read_volume
 from medusis_tf.errors import UserError
 
 RNG = np.random.default_rng(0)

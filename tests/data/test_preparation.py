@@ -7,8 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
-from medusis_tf.data.preparation import check_subjects, prepare_shards
-from medusis_tf.data.shards import Shards
+from medusis_tf.data.preparing.preparation import check_subjects, prepare_shards
+from medusis_tf.data.shards.shards import Shards
 from medusis_tf.errors import UserError
 from tests.data.small_subjects import (
     count_conversions,
@@ -266,7 +266,7 @@ def test_an_image_that_is_not_streamed_teaches_no_standard(config, cohort):
 def test_a_standard_is_not_measured_again_for_slices_that_are_there(config, cohort, monkeypatch):
     config = with_subjects(config, cohort, **NYUL)
     first = prepare_shards(config)
-    monkeypatch.setattr("medusis_tf.data.preparation.measure_landmarks", None)
+    monkeypatch.setattr("medusis_tf.data.preparing.preparation.measure_landmarks", None)
     assert prepare_shards(config).folder == first.folder
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from medusis_tf.data.processes import in_processes
+from medusis_tf.data.preparing.processes import in_processes
 from medusis_tf.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 
 SCRIPT = """
 import os, sys, time
-from medusis_tf.data.processes import in_processes
+from medusis_tf.data.preparing.processes import in_processes
 from medusis_tf.errors import UserError
 
 def work(number):

@@ -2,7 +2,7 @@ import itertools
 
 import tensorflow as tf
 
-from medusis_tf.data.random_key import Purpose, random_key
+from medusis_tf.data.batches.record_order import Purpose, random_key
 from tests.data.made_shards import plain_experiment
 
 

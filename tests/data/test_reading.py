@@ -4,7 +4,7 @@ import sys
 _LIGHT = """
 import sys
 sys.modules["pydicom"] = None  # as if it were not installed; nibabel imports it where it is
-import medusis_tf.data.reading
+import medusis_tf.data.volumes.reading
 heavy = {"tensorflow", "keras", "matplotlib"} & set(sys.modules)
 assert not heavy, heavy
 """

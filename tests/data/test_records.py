@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from medusis_tf.data.records import (
+from medusis_tf.data.shards.records import (
     FRAME_BYTES,
     HEADER_BYTES,
     map_records,

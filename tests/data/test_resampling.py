@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from medusis_tf.data.resampling import AxisSampling, sample_linear, sample_nearest
+from medusis_tf.data.slicing.resampling import AxisSampling, sample_linear, sample_nearest
 
 RNG = np.random.default_rng(5)
 SIDES = st.integers(1, 12)

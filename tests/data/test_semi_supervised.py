@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from medusis_tf.data.dataset import training_batches
-from medusis_tf.data.pairing import paired_subjects
+from medusis_tf.data.batches.dataset import training_batches
+from medusis_tf.data.batches.record_order import paired_subjects
 from tests.data.made_shards import (
     NUM_LABEL_MAPS,
     changed,

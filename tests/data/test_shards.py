@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from medusis_tf.data.shards import Shards, framed_bytes, record_bytes
+from medusis_tf.data.shards.shards import Shards, framed_bytes, record_bytes
 
 
 def test_slices_are_read_back_as_configured(prepared):

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from medusis_tf.config.data import DataConfig
-from medusis_tf.data.grid import Grid
-from medusis_tf.data.slices import SliceGrid, choose_slices, relative_positions
-from medusis_tf.data.volume import Volume
+from medusis_tf.data.slicing.slices import SliceGrid, choose_slices, relative_positions
+from medusis_tf.data.volumes.grid import Grid
+from medusis_tf.data.volumes.volume import Volume
 from tests.data.volume_files import lps_affine, volume
 
 RNG = np.random.default_rng(1)

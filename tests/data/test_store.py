@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from medusis_tf.config.load import save_config
-from medusis_tf.data import conversion
-from medusis_tf.data.preparation import prepare_shards
-from medusis_tf.data.store import Store
+from medusis_tf.data.preparing import conversion
+from medusis_tf.data.preparing.preparation import prepare_shards
+from medusis_tf.data.preparing.store import Store
 from medusis_tf.errors import UserError
 from tests.data.small_subjects import count_conversions, small_experiment, tree, write_cohort
 from tests.data.volume_files import changed_data
@@ -28,7 +28,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from medusis_tf.config.load import load_config
-from medusis_tf.data import conversion, preparation, store
+from medusis_tf.data.preparing import conversion, preparation, store
 
 module, name, allowed = sys.argv[2:5]
 module = {"conversion": conversion, "store": store, "shutil": store.shutil}[module]
@@ -76,7 +76,7 @@ def test_a_killed_process_leaves_nothing_wrong(config, tmp_path, monkeypatch, wh
 def test_what_a_process_killed_at_the_end_left_goes_with_the_next_data_set(config, monkeypatch):
     # The data set stands, and the subjects it was put together from do too.
     with monkeypatch.context() as patch:
-        patch.setattr("medusis_tf.data.store.shutil.rmtree", lambda *_, **__: None)
+        patch.setattr("medusis_tf.data.preparing.store.shutil.rmtree", lambda *_, **__: None)
         first = prepare_shards(config)
     subjects = config.data.cache_dir / "subjects"
     assert len(list(subjects.iterdir())) == NUM_SUBJECTS
@@ -131,7 +131,9 @@ def test_a_second_process_waits_and_finds_the_result(config, monkeypatch, caplog
         fcntl.flock(lock, fcntl.LOCK_EX)
         second = threading.Thread(target=lambda: found.append(prepare_shards(config)))
         waits = threading.Event()
-        monkeypatch.setattr("medusis_tf.data.store.logger.info", lambda message, *_: waits.set())
+        monkeypatch.setattr(
+            "medusis_tf.data.preparing.store.logger.info", lambda message, *_: waits.set()
+        )
         second.start()
         assert waits.wait(60)
         assert sorted(path.name for path in cache.iterdir()) == [".lock"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from medusis_tf.config.data import Subject
-from medusis_tf.data.subjects import (
+from medusis_tf.data.preparing.subjects import (
     check_files,
     load_image,
     load_label_map,

@@ -7,7 +7,13 @@ import pytest
 
 from medusis_tf.config.reading import ReadingConfig
 from medusis_tf.config.taxonomy import Taxonomy
-from medusis_tf.data.taxonomy import holds_masks, mask_files, merge, read_masks, remap
+from medusis_tf.data.labels.remapping import (
+    holds_masks,
+    mask_files,
+    merge,
+    read_masks,
+    remap,
+)
 from medusis_tf.errors import UserError
 from tests.data.volume_files import lps_affine, volume, write_nifti
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from medusis_tf.config.data import ClassEntry, TissueConfig
-from medusis_tf.data.tissue import tissue_label_map
+from medusis_tf.data.labels.tissue import tissue_label_map
 from medusis_tf.errors import UserError
 
 # Not in the usual order: ids must be looked up by name.

@@ -9,7 +9,7 @@ import numpy as np
 from nibabel import orientations
 
 from medusis_tf.config.experiment import ExperimentConfig
-from medusis_tf.data.volume import Volume
+from medusis_tf.data.volumes.volume import Volume
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 AXIS_ORDERS = [

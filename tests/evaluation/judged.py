@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from medusis_tf.evaluation.judged_subject import JudgedSubject
+from medusis_tf.data.shards.labelled_subjects import LabelledSubject
 
 
 def judged_subject(label_map, name="d", first_slice=0):
     label_map = np.asarray(label_map, np.uint8)
     indices = np.arange(len(label_map)) + first_slice
-    return JudgedSubject(name, name, label_map, None, indices, (2.5, 2.5))
+    return LabelledSubject(name, name, label_map, None, indices, (2.5, 2.5))
 
 
 def changed_config(run_dir: Path, path: Path, **data) -> Path:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from medusis_tf.evaluation.audit_model import (
+from medusis_tf.evaluation.audit import (
     MAX_SLICES,
     NUM_NEAREST,
     audit_model,
@@ -13,7 +13,7 @@ from medusis_tf.evaluation.audit_model import (
     evenly,
     is_flagged,
 )
-from medusis_tf.evaluation.method import Method
+from medusis_tf.evaluation.painters import Method
 
 
 class Shards:

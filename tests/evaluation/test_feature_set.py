@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from medusis_tf.evaluation.feature_set import FeatureSet
-from medusis_tf.evaluation.measures.distribution import compare
+from medusis_tf.metrics.distribution import FeatureSet, compare
 from medusis_tf.metrics.frechet import frechet_distance
 
 

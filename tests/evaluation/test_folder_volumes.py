@@ -3,15 +3,15 @@ import json
 import numpy as np
 import pytest
 
+from medusis_tf.commands.evaluate import evaluate
+from medusis_tf.commands.synthesize import synthesize
 from medusis_tf.config.data import Subject
 from medusis_tf.config.load import load_config
-from medusis_tf.data.preparation import slice_in_memory
+from medusis_tf.data.preparing.preparation import slice_in_memory
+from medusis_tf.data.shards.labelled_subjects import LabelledSubjects
 from medusis_tf.errors import UserError
-from medusis_tf.evaluate import evaluate
 from medusis_tf.evaluation.folder_volumes import FolderVolumes
-from medusis_tf.evaluation.judged_subject import JudgedSubjects
 from medusis_tf.serving.exporter import painter_of_run
-from medusis_tf.synthesize import synthesize
 from tests.command_runner import run_command, user_error
 from tests.data.volume_files import AXIS_ORDERS, lps_affine
 from tests.data.volume_files import write_nifti as write_placed
@@ -83,7 +83,7 @@ def test_masks_keep_their_ids_in_every_orientation(folder, data):
 def test_a_real_image_in_the_folder_is_what_the_data_set_holds(run_dir, folder, data):
     (folder / "d.nii.gz").write_bytes((data.root / "d_mr.nii.gz").read_bytes())
     shards = slice_in_memory(data)
-    [subject] = JudgedSubjects(shards, data, "test")
+    [subject] = LabelledSubjects(shards, data, "test")
     found = FolderVolumes(folder, "image", data, "test").slices(subject)
     # The data set is stored in 65536 levels.
     np.testing.assert_allclose(found, subject.image, atol=2e-5)
@@ -94,7 +94,7 @@ def test_without_a_scale_pictures_are_scaled_as_real_images(name, run_dir, folde
     path = changed_config(run_dir, tmp_path / "config.yaml", intensity={"name": name})
     data = load_config(path).data
     (folder / "d.nii.gz").write_bytes((data.root / "d_mr.nii.gz").read_bytes())
-    [subject] = JudgedSubjects(slice_in_memory(data), data, "test")
+    [subject] = LabelledSubjects(slice_in_memory(data), data, "test")
     found = FolderVolumes(folder, "image", data, "test").slices(subject)
     np.testing.assert_allclose(found, subject.image, atol=2e-5)
 
@@ -149,7 +149,7 @@ def test_slices_of_the_overlap_of_label_map_and_image_are_counted_as_in_the_data
     entry = Subject(subject="d", split="test", label_map="l.nii", image="i.nii")
     changes = {"root": root, "subjects": (entry,), "minimum_foreground": 0.0}
     data = data.model_copy(update=changes)
-    [judged] = JudgedSubjects(slice_in_memory(data), data, "test")
+    [judged] = LabelledSubjects(slice_in_memory(data), data, "test")
     assert judged.label_map.shape == (4, 32, 32)
     pictures = FolderVolumes(folder, "image", data, "test").slices(judged)
     # Percentiles do not change with a factor: the picture is the image, a seventh as bright.
@@ -239,7 +239,7 @@ def test_what_synthesize_writes_is_what_the_run_paints(run_dir, folder, data, tm
         synthesize, "--model", make_model(tmp_path_factory), "--label-map",
         data.root / "d_labels.nii.gz", "--out", folder / "d.nii", "--seed", 5,
     )  # fmt: skip
-    [subject] = JudgedSubjects(slice_in_memory(data), data, "test")
+    [subject] = LabelledSubjects(slice_in_memory(data), data, "test")
     found = FolderVolumes(folder, "image", data, "test").slices(subject)
     painter = painter_of_run(run_dir)
     painted = painter.paint(subject.label_map, painter.draw_noise(5))

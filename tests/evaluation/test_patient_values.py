@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medusis_tf.evaluation.patient_values import PatientValues
+from medusis_tf.metrics.measure import PatientValues
 
 
 def test_patients_count_alike_however_many_slices_they_have():

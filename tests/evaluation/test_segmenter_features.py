@@ -3,16 +3,16 @@ import hashlib
 import numpy as np
 import pytest
 
-from medusis_tf.config.networks import SegmenterConfig
 from medusis_tf.errors import UserError
+from medusis_tf.evaluation.instruments import open_extractors
 from medusis_tf.evaluation.options import EvaluationOptions
-from medusis_tf.evaluation.prepare_judges import open_extractors
-from medusis_tf.evaluation.segmenter_features import SegmenterExtractor
 from medusis_tf.metrics.independent_segmenter import (
     IndependentSegmenter,
+    SegmenterExtractor,
     SegmenterRecord,
     build_segmenter,
 )
+from medusis_tf.models.sections import SegmenterConfig
 
 # Keras 3.15 turns its variables into arrays in a way that NumPy 2 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

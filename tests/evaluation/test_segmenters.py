@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from medusis_tf.commands.evaluate import evaluate
 from medusis_tf.config.load import load_config
 from medusis_tf.errors import UserError
-from medusis_tf.evaluate import evaluate
-from medusis_tf.evaluation.external_segmenter import ExternalSegmenter
 from medusis_tf.evaluation.segmenters import (
     EXTERNAL,
     FOLDER,
     INDEPENDENT,
+    ExternalSegmenter,
     masks_of_folder,
     open_segmenter,
     own_segmenter,
@@ -22,7 +22,7 @@ from medusis_tf.metrics.independent_segmenter import (
     SegmenterRecord,
     build_segmenter,
 )
-from medusis_tf.training.checkpoints import load_segmenter
+from medusis_tf.runs.checkpoints import load_segmenter
 from tests.command_runner import run_command, user_error
 from tests.evaluation.judged import judged_subject
 from tests.serving.small_run import ellipses, make_run, write_nifti
@@ -176,9 +176,7 @@ def test_the_own_segmenter_never_answers_the_synthetic_class(run_dir, pictures, 
     kernel, bias = network.to_logits.get_weights()
     bias[0] = 100  # every pixel would be synthetic if logit 0 counted
     network.to_logits.set_weights([kernel, bias])
-    monkeypatch.setattr(
-        "medusis_tf.training.checkpoints.load_segmenter", lambda *_: (config, network)
-    )
+    monkeypatch.setattr("medusis_tf.runs.checkpoints.load_segmenter", lambda *_: (config, network))
     found = own_segmenter(run_dir)(judged_subject(pictures > 0), pictures)
     by_hand = np.asarray(network(pictures[..., np.newaxis]))
     assert by_hand.shape == (*pictures.shape, 4)

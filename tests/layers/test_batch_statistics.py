@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from medusis_tf.layers.batch_statistics import BatchStatistics
+from medusis_tf.layers.spade import BatchStatistics
 
 
 @pytest.fixture

@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
 
-from medusis_tf.layers.discriminator_block import DiscriminatorBlock
-from medusis_tf.layers.spade_block import SPADEBlock
+from medusis_tf.layers.discriminator_blocks import DiscriminatorBlock
+from medusis_tf.layers.generator_blocks import SPADEBlock, WaveletBlock
 from medusis_tf.layers.unet_blocks import DecoderBlock, EncoderBlock
-from medusis_tf.layers.wavelet_block import WaveletBlock
 from tests.layer_checks import check_contract
 
 

@@ -2,10 +2,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from medusis_tf.layers.label_neighbourhoods import label_neighbourhoods
+from medusis_tf.layers.generator_blocks import SPADEBlock, WaveletBlock
+from medusis_tf.layers.label_conv import label_neighbourhoods
 from medusis_tf.layers.spade import SPADE
-from medusis_tf.layers.spade_block import SPADEBlock
-from medusis_tf.layers.wavelet_block import WaveletBlock
 
 NUM_CLASSES = 4
 

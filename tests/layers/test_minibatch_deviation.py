@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from medusis_tf.layers.minibatch_deviation import MinibatchStandardDeviation
+from medusis_tf.layers.discriminator_blocks import MinibatchStandardDeviation
 from tests.layer_checks import check_contract
 
 

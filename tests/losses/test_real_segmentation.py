@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from medusis_tf.losses.real_segmentation import consistency_loss, entropy_loss
+from medusis_tf.losses.segmentation import consistency_loss, entropy_loss
 
 
 def test_entropy_is_one_for_equal_shares_and_zero_for_certainty():

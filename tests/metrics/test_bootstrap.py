@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from medusis_tf.metrics.bootstrap import LEVEL, RESAMPLES, interval, summarize
+from medusis_tf.metrics.measure import (
+    LEVEL,
+    RESAMPLES,
+    interval,
+    summarize,
+)
 
 
 def test_by_hand():

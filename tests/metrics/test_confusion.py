@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medusis_tf.metrics.confusion import ConfusionMatrix
+from medusis_tf.metrics.segmentation import ConfusionMatrix
 
 
 def test_counts_by_hand():

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from medusis_tf.metrics.frechet import frechet_distance
-from medusis_tf.metrics.moments import Moments
+from medusis_tf.metrics.frechet import Moments, frechet_distance
 from tests.reference.reference_arrays import cases, reference_arrays
 
 ARRAYS = reference_arrays("activation_distances")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medusis_tf.metrics.moments import Moments
+from medusis_tf.metrics.frechet import Moments
 
 
 def test_as_numpy_whatever_the_pieces():

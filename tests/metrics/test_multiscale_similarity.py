@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from medusis_tf.metrics.multiscale_similarity import multiscale_similarity
+from medusis_tf.metrics.similarity import multiscale_similarity
 from tests.reference.reference_arrays import reference_arrays
 
 

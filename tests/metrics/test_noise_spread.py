@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medusis_tf.metrics.noise_spread import noise_spread
+from medusis_tf.metrics.diversity import noise_spread
 
 BODY = np.zeros((3, 32, 32), bool)
 BODY[:2, 8:24, 8:24] = True

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from medusis_tf.metrics.reservoir import Reservoir
+from medusis_tf.metrics.distribution import Reservoir
 
 
 def numbers(count):

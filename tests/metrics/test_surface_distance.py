@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from medusis_tf.metrics.surface_distance import hausdorff_95
+from medusis_tf.metrics.segmentation import hausdorff_95
 from tests.reference.reference_arrays import cases, reference_arrays
 
 ARRAYS = reference_arrays("metrics/surface_distances")

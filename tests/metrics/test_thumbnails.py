@@ -3,7 +3,7 @@ import pytest
 from scipy import ndimage
 from skimage.transform import resize_local_mean
 
-from medusis_tf.metrics.thumbnails import shrink, thumbnails
+from medusis_tf.metrics.memorization import shrink, thumbnails
 
 
 def slices(seed=0, count=6, side=80):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from medusis_tf.ops.translation import translate
+from medusis_tf.methods.draws import translate
 
 
 @pytest.mark.parametrize("offset", [(0, 0), (1, 0), (0, -2), (3, 2), (-1, 1), (9, 0)])

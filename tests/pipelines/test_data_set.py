@@ -1,9 +1,15 @@
 import pytest
 
+from medusis_tf import datasets as data_set
 from medusis_tf.config.subject_list import read_manifest
+from medusis_tf.datasets import (
+    complete,
+    file_name,
+    finish,
+    halve_training,
+    write_manifest,
+)
 from medusis_tf.errors import UserError
-from pipelines import data_set
-from pipelines.data_set import complete, file_name, finish, halve_training, write_manifest
 
 SUBJECTS = [
     {"subject": "a", "split": "train", "ct": "a b/ct.nii", "overlays": {"t": "x", "n": "y"}},

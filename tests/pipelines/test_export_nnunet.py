@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import yaml
 
+from medusis_tf.commands.export_nnunet import export_nnunet
+from medusis_tf.commands.synthesize import synthesize
 from medusis_tf.config.load import load_config
 from medusis_tf.config.taxonomy import ClassEntry
-from medusis_tf.data.preparation import slice_in_memory
+from medusis_tf.data.preparing.preparation import slice_in_memory
+from medusis_tf.data.shards.labelled_subjects import LabelledSubjects
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.folder_volumes import FolderVolumes
-from medusis_tf.evaluation.judged_subject import JudgedSubjects
-from medusis_tf.synthesize import synthesize
-from pipelines.export_nnunet import export_nnunet
-from pipelines.nnunet_layout import nnunet_labels, patient_folds
+from medusis_tf.interop.nnunet import nnunet_labels, patient_folds
 from tests.command_runner import run_command, user_error
 from tests.serving.small_run import CLASSES, ellipses, make_model, make_run, write_nifti
 
@@ -152,7 +152,7 @@ def test_pictures_are_those_of_synthesize_whatever_paints_them(run_dir, tmp_path
     # What nnU-Net predicts of imagesTs is named and placed as its labels, so it can be judged with.
     data = load_config(run_dir / "config.yaml").data
     found = FolderVolumes(tmp_path / "Dataset001_x" / "labelsTs", "label_map", data, "test")
-    [subject] = JudgedSubjects(slice_in_memory(data), data, "test")
+    [subject] = LabelledSubjects(slice_in_memory(data), data, "test")
     np.testing.assert_array_equal(found.slices(subject), subject.label_map)
 
 

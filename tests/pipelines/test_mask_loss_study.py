@@ -4,10 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medusis_tf.evaluation.method import TRUE_IMAGE
+from medusis_tf.evaluation.painters import TRUE_IMAGE
 from medusis_tf.evaluation.segmenters import INDEPENDENT
-from pipelines import mask_loss_study as study
-from pipelines.train_and_evaluate import evaluation_path, pictures_path
+from medusis_tf.studies.mask_loss import study as study
+from medusis_tf.studies.train_and_evaluate import evaluation_path, pictures_path
 from tests.command_runner import run_command, user_error
 
 THIGH = Path(__file__).parents[2] / "configs" / "thigh_ct_to_mr.yaml"

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from pipelines.noise_study import noise_study
+from medusis_tf.studies.noise.study import noise_study
 from tests.command_runner import run_command, user_error
 from tests.serving.small_run import make_run
 

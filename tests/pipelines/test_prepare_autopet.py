@@ -2,8 +2,8 @@ from collections import defaultdict
 
 import pytest
 
+from medusis_tf.commands.prepare_autopet import prepare_autopet
 from medusis_tf.config.subject_list import read_manifest
-from pipelines.prepare_autopet import prepare_autopet
 from tests.command_runner import run_command, user_error
 from tests.pipelines.miniatures import (
     STUDIES,

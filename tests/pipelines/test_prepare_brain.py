@@ -1,7 +1,7 @@
 import pytest
 
+from medusis_tf.commands.prepare_brain import prepare_brain
 from medusis_tf.config.subject_list import read_manifest
-from pipelines.prepare_brain import prepare_brain
 from tests.command_runner import run_command, user_error
 from tests.pipelines.miniatures import volumes
 

@@ -2,8 +2,8 @@ from collections import Counter
 
 import pytest
 
+from medusis_tf.commands.prepare_synthrad2023 import prepare_synthrad2023
 from medusis_tf.config.subject_list import read_manifest
-from pipelines.prepare_synthrad2023 import prepare_synthrad2023
 from tests.command_runner import run_command, user_error
 from tests.pipelines.miniatures import synthrad2023, volumes
 

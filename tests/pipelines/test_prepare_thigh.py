@@ -1,7 +1,12 @@
 import pytest
 
+from medusis_tf.commands.prepare_thigh import (
+    CT,
+    MR,
+    TUMOUR,
+    prepare_thigh,
+)
 from medusis_tf.config.subject_list import read_manifest
-from pipelines.prepare_thigh import CT, MR, TUMOUR, prepare_thigh
 from tests.command_runner import run_command, user_error
 from tests.pipelines.miniatures import volumes
 

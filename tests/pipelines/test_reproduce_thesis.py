@@ -11,10 +11,10 @@ import pytest
 from medusis_tf.config.load import load_config, save_config
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.options import EvaluationOptions
-from pipelines import thesis_study
-from pipelines.reproduce_thesis import choose_rows, reproduce_thesis
-from pipelines.thesis_rows import ROWS, TABLES
-from pipelines.thesis_study import ThesisStudy, UnsuitableError
+from medusis_tf.studies.thesis import study as thesis_study
+from medusis_tf.studies.thesis.reproduce import choose_rows, reproduce_thesis
+from medusis_tf.studies.thesis.rows import ROWS, TABLES
+from medusis_tf.studies.thesis.study import ThesisStudy, UnsuitableError
 from tests.command_runner import run_command, user_error
 from tests.serving.small_run import INTENSITIES, NOISES, SHAPE, ellipses, experiment, write_nifti
 

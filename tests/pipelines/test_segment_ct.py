@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from pipelines.segment_ct import segment_ct
+from medusis_tf.commands.segment_ct import segment_ct
 from tests.command_runner import run_command, user_error
 from tests.data.volume_files import lps_affine, write_nifti
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.phantom_study import phantom_overrides
-from pipelines.train_and_evaluate import (
+from medusis_tf.studies.mask_loss.phantom_study import phantom_overrides
+from medusis_tf.studies.train_and_evaluate import (
     evaluation_path,
     pictures_path,
     read_steps,

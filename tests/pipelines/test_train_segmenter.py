@@ -4,12 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medusis_tf.commands.train_segmenter import split_pairs, train_segmenter
 from medusis_tf.config.load import load_config, save_config
-from medusis_tf.data.preparation import prepare_shards
+from medusis_tf.data.preparing.preparation import prepare_shards
 from medusis_tf.errors import UserError
 from medusis_tf.metrics.independent_segmenter import IndependentSegmenter
-from pipelines.phantom_study import phantom_overrides
-from pipelines.train_segmenter import split_pairs, train_segmenter
+from medusis_tf.studies.mask_loss.phantom_study import phantom_overrides
 from tests.command_runner import run_command, user_error
 
 QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"

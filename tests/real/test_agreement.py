@@ -8,10 +8,10 @@ import pytest
 
 from medusis_tf.config.data import DataConfig, Subject, TissueConfig
 from medusis_tf.config.load_taxonomy import load_taxonomy
-from medusis_tf.data.agreement import misplacement_warning, thinned
-from medusis_tf.data.conversion import convert_subject
-from medusis_tf.data.grid import Grid, crop_to_overlap
-from medusis_tf.data.reading import read_label_map, read_volume
+from medusis_tf.data.preparing.agreement import misplacement_warning, thinned
+from medusis_tf.data.preparing.conversion import convert_subject
+from medusis_tf.data.volumes.grid import Grid, crop_to_overlap
+from medusis_tf.data.volumes.reading import read_label_map, read_volume
 
 
 def warning_of(label_map, image):

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from medusis_tf.config.load import load_config
-from medusis_tf.data.preparation import prepare_shards
-from medusis_tf.evaluation.audit_model import audit_model, is_flagged
-from medusis_tf.evaluation.evaluate_model import evaluate_model
-from medusis_tf.evaluation.judged_model import JudgedModel
-from medusis_tf.evaluation.judged_subject import JudgedSubjects
-from medusis_tf.evaluation.method import Method
+from medusis_tf.data.preparing.preparation import prepare_shards
+from medusis_tf.data.shards.labelled_subjects import LabelledSubjects
+from medusis_tf.evaluation.audit import audit_model, is_flagged
+from medusis_tf.evaluation.evaluated_model import EvaluatedModel
+from medusis_tf.evaluation.evaluation import evaluate_model
 from medusis_tf.evaluation.options import EvaluationOptions
-from medusis_tf.reports.evaluation_report import write_evaluation
+from medusis_tf.evaluation.painters import Method
+from medusis_tf.reports.evaluation.report import write_evaluation
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def shards(config):
 
 @pytest.fixture(scope="module")
 def subjects(config, shards):
-    return JudgedSubjects(shards, config.data, "test")
+    return LabelledSubjects(shards, config.data, "test")
 
 
 def noise(subject, seed):
@@ -76,7 +76,7 @@ def test_held_out_slices_are_not_flagged(subjects, shards):
 
 
 def test_noise_is_nothing_and_the_true_image_perfect(config, tmp_path):
-    judged = JudgedModel(Method("noise", "model", noise, is_random=True), config, tmp_path)
+    judged = EvaluatedModel(Method("noise", "model", noise, is_random=True), config, tmp_path)
     evaluation = evaluate_model(judged, EvaluationOptions())
     write_evaluation(tmp_path, evaluation)
     content = json.loads((tmp_path / "metrics.json").read_text())

@@ -2,11 +2,11 @@
 
 import pytest
 
+from medusis_tf.commands.prepare_brain import prepare_brain
+from medusis_tf.commands.prepare_thigh import prepare_thigh
+from medusis_tf.commands.train import train
 from medusis_tf.config.load import load_config
 from medusis_tf.config.subject_list import read_manifest
-from medusis_tf.train import train
-from pipelines.prepare_brain import prepare_brain
-from pipelines.prepare_thigh import prepare_thigh
 from tests.command_runner import run_command
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import yaml
 
+from medusis_tf.commands.prepare import prepare
+from medusis_tf.commands.prepare_brain import prepare_brain
+from medusis_tf.commands.segment_ct import segment_ct
 from medusis_tf.config.load_taxonomy import load_label_source, load_taxonomy
-from medusis_tf.data.shards import Shards
-from medusis_tf.prepare import prepare
-from pipelines.prepare_brain import prepare_brain
-from pipelines.segment_ct import segment_ct
+from medusis_tf.data.shards.shards import Shards
 from tests.command_runner import run_command, user_error
 from tests.data.dicom_files import write_series
 

@@ -6,7 +6,7 @@ import pytest
 from nibabel import orientations
 
 from medusis_tf.config.reading import ReadingConfig
-from medusis_tf.data.reading import read_grid, read_label_map, read_volume
+from medusis_tf.data.volumes.reading import read_grid, read_label_map, read_volume
 from medusis_tf.errors import UserError
 from tests.data.dicom_files import write_series
 

@@ -8,8 +8,8 @@ import pytest
 
 from medusis_tf.config.load_taxonomy import load_label_source, load_taxonomy
 from medusis_tf.config.reading import ReadingConfig
-from medusis_tf.data.reading import read_label_map
-from medusis_tf.data.taxonomy import merge, read_masks, remap
+from medusis_tf.data.labels.remapping import merge, read_masks, remap
+from medusis_tf.data.volumes.reading import read_label_map
 
 TABLES = Path(__file__).parents[2] / "configs" / "taxonomies"
 READING = ReadingConfig()

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from medusis_tf.config.data import DataConfig
-from medusis_tf.data.intensity import IntensityScale
-from medusis_tf.data.manifest import (
+from medusis_tf.data.intensities.intensity import IntensityScale
+from medusis_tf.data.shards.manifest import (
     ClassRecord,
     Histogram,
     Manifest,
@@ -37,7 +37,7 @@ class PreparedSubject:
 
 @dataclass(frozen=True)
 class PreparedData:
-    """Stands in for `medusis_tf.data.shards.Shards`."""
+    """Stands in for `medusis_tf.data.shards.shards.Shards`."""
 
     folder: Path
     records: Manifest

@@ -2,7 +2,12 @@ import math
 
 import pytest
 
-from medusis_tf.reports.evaluation_table import counted, number, significant, summary_cell
+from medusis_tf.reports.evaluation.table import (
+    counted,
+    number,
+    significant,
+    summary_cell,
+)
 
 NAN = math.nan
 

@@ -4,9 +4,8 @@ import math
 
 import pytest
 
-from medusis_tf.reports.evaluation_class_table import class_table
-from medusis_tf.reports.evaluation_console import print_evaluation
-from medusis_tf.reports.evaluation_tables import evaluation_tables
+from medusis_tf.reports.evaluation.table import class_table, print_evaluation
+from medusis_tf.reports.evaluation.tables import evaluation_tables
 from tests.reports.evaluation_content import CLASSES, content, summary
 
 

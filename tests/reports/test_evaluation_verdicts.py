@@ -1,6 +1,6 @@
 import pytest
 
-from medusis_tf.reports.evaluation_verdicts import verdicts
+from medusis_tf.reports.evaluation.verdicts import verdicts
 
 
 def method(name, kind, ssim, distance):

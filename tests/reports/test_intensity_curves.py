@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from medusis_tf.data.manifest import Histogram
+from medusis_tf.data.shards.manifest import Histogram
 from medusis_tf.reports.intensity_curves import (
     NUM_BINS,
     distances_from_median,

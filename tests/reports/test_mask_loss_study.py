@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from medusis_tf.config.data import ClassEntry
-from medusis_tf.evaluation.method import TRUE_IMAGE
+from medusis_tf.evaluation.painters import TRUE_IMAGE
 from medusis_tf.evaluation.segmenters import INDEPENDENT
-from medusis_tf.reports.mask_loss_study import (
+from medusis_tf.studies.mask_loss.report import (
     StudyRow,
     read_row,
     study_panel,

@@ -1,6 +1,6 @@
 import pytest
 
-from medusis_tf.reports import number_format
+from medusis_tf.reports import formatting as number_format
 
 NARROW, MINUS = "\N{NARROW NO-BREAK SPACE}", "\N{MINUS SIGN}"
 

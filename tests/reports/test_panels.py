@@ -4,7 +4,12 @@ import pytest
 
 from medusis_tf.config.data import ClassEntry
 from medusis_tf.errors import UserError
-from medusis_tf.reports.panels import PanelRow, colour_labels, panel, write_png
+from medusis_tf.panels import (
+    PanelRow,
+    colour_labels,
+    panel,
+    write_png,
+)
 
 CLASSES = (
     ClassEntry(id=0, name="background", colour=(0, 0, 0)),

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from medusis_tf.reports.strict_json import strict_json
+from medusis_tf.reports.formatting import strict_json
 
 
 def test_what_is_no_number_is_null():

@@ -6,16 +6,16 @@ import pytest
 
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.segmenters import EXTERNAL, INDEPENDENT, OWN
-from medusis_tf.reports.panels import write_png
-from medusis_tf.reports.thesis_tables import (
+from medusis_tf.panels import write_png
+from medusis_tf.studies.thesis.files import RowPanel, write_tables
+from medusis_tf.studies.thesis.tables import (
     Published,
     TableRow,
     ThesisTable,
     csv_text,
     markdown,
+    read_figures,
 )
-from medusis_tf.reports.thesis_tables_figures import read_figures
-from medusis_tf.reports.thesis_tables_files import RowPanel, write_tables
 
 SLIDES = Published("SynthRAD2023", {"fid": 51.92, "ssim": 0.9984}, "slides", "of two models")
 README = Published("AutoPET", {"fid": 10.76}, "README")

@@ -11,11 +11,11 @@ from nibabel import orientations
 
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.config.load import validate
-from medusis_tf.data.preparation import prepare_shards
+from medusis_tf.data.preparing.preparation import prepare_shards
+from medusis_tf.methods.med_usis.med_usis import MedUSIS
+from medusis_tf.runs.checkpoints import Checkpoints
+from medusis_tf.runs.run_dir import write_run_dir
 from medusis_tf.serving.exporter import export_run
-from medusis_tf.training.checkpoints import Checkpoints
-from medusis_tf.training.med_usis import MedUSIS
-from medusis_tf.training.run_dir import write_run_dir
 
 STEP = 7
 CLASSES = [

@@ -3,9 +3,14 @@ import json
 import pytest
 
 from medusis_tf.config.taxonomy import ClassEntry
-from medusis_tf.data.intensity import IntensityScale
+from medusis_tf.data.intensities.intensity import IntensityScale
 from medusis_tf.errors import UserError
-from medusis_tf.serving.metadata import METADATA_PATH, ModelMetadata, read_metadata, write_metadata
+from medusis_tf.serving.metadata import (
+    METADATA_PATH,
+    ModelMetadata,
+    read_metadata,
+    write_metadata,
+)
 
 
 def metadata(**changes):

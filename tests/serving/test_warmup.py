@@ -2,8 +2,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
-from medusis_tf.serving.model_folders import find_model
-from medusis_tf.serving.warmup import WARMUP_PATH
+from medusis_tf.serving.exporter import WARMUP_PATH
+from medusis_tf.serving.metadata import find_model
 from tests.serving.small_run import NOISES, make_model
 
 

@@ -3,10 +3,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from medusis_tf.training.adam import Adam
-from medusis_tf.training.checkpoints import optimizer_state
+from medusis_tf.optimizers import MIN_SIZE, Adam
+from medusis_tf.runs.checkpoints import optimizer_state
 from medusis_tf.training.distribution import mirrored
-from medusis_tf.training.fused import MIN_SIZE
 
 # The first is updated in one pass, the others are not.
 SHAPES = [(257, MIN_SIZE // 256), (3, 3, 2), (5,)]

@@ -10,28 +10,28 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from medusis_tf.commands.evaluate import evaluate
+from medusis_tf.commands.export import export
 from medusis_tf.data.phantom import write_phantom_dataset
-from medusis_tf.data.preparation import prepare_shards
+from medusis_tf.data.preparing.preparation import prepare_shards
 from medusis_tf.errors import UserError
-from medusis_tf.evaluate import evaluate
-from medusis_tf.evaluation.judged_model import open_run
+from medusis_tf.evaluation.evaluated_model import open_run
+from medusis_tf.evaluation.instruments import open_instruments
 from medusis_tf.evaluation.options import EvaluationOptions
-from medusis_tf.evaluation.prepare_judges import open_instruments
 from medusis_tf.evaluation.segmenters import OWN
-from medusis_tf.export import export
-from medusis_tf.serving.exporter import painter_of_run
-from medusis_tf.training.best_checkpoint import BestCheckpoint
-from medusis_tf.training.checkpoint_choice import CheckpointChoice
-from medusis_tf.training.checkpoints import (
+from medusis_tf.runs.best_checkpoint import BestCheckpoint
+from medusis_tf.runs.checkpoints import (
+    CheckpointChoice,
     best_checkpoint,
     load_ema_generator,
     load_segmenter,
 )
+from medusis_tf.runs.records import Records
+from medusis_tf.runs.run_dir import write_run_dir
+from medusis_tf.serving.exporter import painter_of_run
 from medusis_tf.training.distribution import mirrored
 from medusis_tf.training.loop import TrainingLoop
-from medusis_tf.training.records import Records
-from medusis_tf.training.run_dir import write_run_dir
-from medusis_tf.training.training_panel import TrainingPanel
+from medusis_tf.training.panel import TrainingPanel
 from tests.command_runner import run_command, user_error
 from tests.training.tiny_experiment import tiny_experiment
 

@@ -4,8 +4,13 @@ import pytest
 import tensorflow as tf
 
 from medusis_tf.errors import UserError
-from medusis_tf.training.distribution import distribute, make_strategy, mirrored, share_batch
-from medusis_tf.training.med_usis import MedUSIS
+from medusis_tf.methods.med_usis.med_usis import MedUSIS
+from medusis_tf.training.distribution import (
+    distribute,
+    make_strategy,
+    mirrored,
+    share_batch,
+)
 from tests.training.tiny_experiment import tiny_batch, tiny_experiment
 
 STEPS = 3

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from medusis_tf.optimizers import ema_decay, update_average
 from medusis_tf.training.distribution import mirrored
-from medusis_tf.training.ema import ema_decay, update_average
 
 
 @pytest.mark.parametrize(("step", "expected"), [(0, 0.1), (90, 0.91), (10**6, 0.99)])

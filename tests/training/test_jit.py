@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from medusis_tf.errors import UserError
-from medusis_tf.training import draws
+from medusis_tf.methods import draws
 from medusis_tf.training.distribution import mirrored, share_batch
 from medusis_tf.training.loop import TrainingLoop
 from tests.training.tiny_experiment import tiny_batch, tiny_experiment

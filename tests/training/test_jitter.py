@@ -3,8 +3,8 @@ import pytest
 import tensorflow as tf
 
 from medusis_tf.config.training import JitterConfig
-from medusis_tf.ops.smooth import smooth
-from medusis_tf.training.jitter import jitter
+from medusis_tf.methods.draws import jitter
+from medusis_tf.ops.blur import smooth
 
 SEED = tf.constant([3, 5], tf.int64)
 NONE = {"contrast": 0, "gamma": 0, "blur": 0, "noise": 0}

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from medusis_tf.methods.med_usis.med_usis import MedUSIS
 from medusis_tf.training.distribution import share_batch
-from medusis_tf.training.med_usis import MedUSIS
 from tests.training.tiny_experiment import tiny_batch, tiny_experiment
 
 ALWAYS = {"adversarial", "segmentation", "discriminator_real", "discriminator_synthetic", "r1"}

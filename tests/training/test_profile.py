@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-from medusis_tf.training.profile import StepProfile
+from medusis_tf.training.session import StepProfile
 from tests.training.tiny_experiment import tiny_experiment
 
 

@@ -1,7 +1,12 @@
 import numpy as np
 import tensorflow as tf
 
-from medusis_tf.training.random import Purpose, draw_noise, draw_offsets, step_seed
+from medusis_tf.methods.draws import (
+    Purpose,
+    draw_noise,
+    draw_offsets,
+    step_seed,
+)
 
 
 def test_a_sample_gets_its_noise_wherever_it_is_drawn():

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from medusis_tf.errors import UserError
-from medusis_tf.training.run_dir import check_run_dir, write_run_dir
+from medusis_tf.runs.run_dir import check_run_dir, write_run_dir
 from tests.training.tiny_experiment import tiny_experiment
 
 

@@ -10,10 +10,10 @@ import tensorflow as tf
 
 from medusis_tf.config.validation import FIGURES
 from medusis_tf.data.phantom import write_phantom_dataset
-from medusis_tf.data.preparation import prepare_shards
-from medusis_tf.data.shards import Shards
+from medusis_tf.data.preparing.preparation import prepare_shards
+from medusis_tf.data.shards.shards import Shards
 from medusis_tf.errors import UserError
-from medusis_tf.training.networks import build_generator
+from medusis_tf.methods.med_usis.networks import build_generator
 from medusis_tf.training.validation import open_validation, spread
 from tests.training.tiny_experiment import tiny_experiment
 

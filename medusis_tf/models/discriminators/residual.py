@@ -2,9 +2,9 @@
 
 import keras
 
+from medusis_tf.layers.discriminator_blocks import ResidualDiscriminatorBlock
 from medusis_tf.layers.equalized import EqualizedConv2D
-from medusis_tf.layers.residual_discriminator_block import ResidualDiscriminatorBlock
-from medusis_tf.models.discriminators.whole_image import WholeImageDiscriminator
+from medusis_tf.models.discriminators.image import WholeImageDiscriminator
 
 
 @keras.saving.register_keras_serializable("medusis_tf")

@@ -2,9 +2,9 @@
 
 import keras
 
-from medusis_tf.layers.discriminator_block import DiscriminatorBlock
+from medusis_tf.layers.discriminator_blocks import DiscriminatorBlock
 from medusis_tf.layers.equalized import EqualizedConv2D
-from medusis_tf.models.discriminators.whole_image import WholeImageDiscriminator
+from medusis_tf.models.discriminators.image import WholeImageDiscriminator
 from medusis_tf.ops.blur import blur_down
 from medusis_tf.ops.haar import haar_analysis
 

@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
+from medusis_tf.layers.generator_blocks import WaveletBlock
 from medusis_tf.layers.initializers import xavier_normal
-from medusis_tf.layers.wavelet_block import WaveletBlock
 from medusis_tf.models.generators.conditional import ConditionalGenerator, stride_labels
 from medusis_tf.ops.haar import haar_synthesis
 from medusis_tf.ops.upsample import upsample_bands, upsample_nearest

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medusis_tf.evaluation.measures.segmentation import SegmentationMeasure
+from medusis_tf.metrics.segmentation import SegmentationMeasure
 from tests.evaluation.judged import judged_subject
 
 NAMES = ["background", "fat", "muscle", "tumour"]

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from medusis_tf.evaluation.measures.similarity import SimilarityMeasure
+from medusis_tf.metrics.similarity import SimilarityMeasure
 from tests.evaluation.judged import judged_subject
 
 NAMES = ["background", "fat", "muscle", "tumour"]

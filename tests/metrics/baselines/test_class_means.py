@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medusis_tf.metrics.baselines.class_means import learn_class_means, paint_class_means
+from medusis_tf.metrics.baselines import learn_class_means, paint_class_means
 
 LABELS = np.array([[0, 0], [1, 2]], np.uint8)
 IMAGE = np.array([[-1.0, -0.8], [0.2, 0.6]])

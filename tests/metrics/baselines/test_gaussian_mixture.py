@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medusis_tf.metrics.baselines.gaussian_mixture import _bias, paint_gaussian_mixture
+from medusis_tf.metrics.baselines import _bias, paint_gaussian_mixture
 
 LABELS = np.zeros((3, 32, 32), np.uint8)
 LABELS[:, 4:28, 4:28] = 1

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medusis_tf.metrics.baselines.nearest_slice import NearestSlice
+from medusis_tf.metrics.baselines import NearestSlice
 
 
 def discs(radii, centre=(32, 32)):

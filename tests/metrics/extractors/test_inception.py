@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from medusis_tf.metrics.extractors.inception import SIDE, InceptionNetwork, convolution_names
+from medusis_tf.metrics.inception import SIDE, InceptionNetwork, convolution_names
 from tests.reference.metrics.seeded_weights import read_shapes, seeded_weights
 from tests.reference.reference_arrays import cases, reference_arrays
 

@@ -3,7 +3,12 @@ import pytest
 from scipy import ndimage, stats
 from skimage.measure import regionprops
 
-from medusis_tf.metrics.extractors.radiomics import DISTANCES, LEVELS, NAMES, radiomic_features
+from medusis_tf.metrics.radiomics import (
+    DISTANCES,
+    LEVELS,
+    NAMES,
+    radiomic_features,
+)
 
 
 def features(image, body):

@@ -1,6 +1,6 @@
 import numpy as np
 
-from medusis_tf.metrics.extractors.radiomics import NAMES, radiomic_features
+from medusis_tf.metrics.radiomics import NAMES, radiomic_features
 
 
 def test_a_body_of_two_pixels_has_features():

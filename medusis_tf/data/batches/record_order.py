@@ -1,0 +1,247 @@
+"""Which records are shown in which order: `data.pairing`, in TensorFlow operations only."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+
+import numpy as np
+import tensorflow as tf
+
+from medusis_tf.config.data import Stream
+from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.data.shards.manifest import Kind, SubjectRecord
+from medusis_tf.data.shards.shards import Shards
+from medusis_tf.errors import UserError
+
+# `nearest_position`: how far from the nearest image, as a fraction of all images in the order of
+# their positions, one is drawn.
+POSITION_WINDOW = 0.025
+
+Numbers = dict[str, tf.Tensor]
+
+
+class Purpose(IntEnum):
+    """What random numbers are for."""
+
+    LABEL_MAP_ORDER = 0
+    IMAGE_ORDER = 1
+    POSITION = 2
+    LABEL_MAP = 3
+    IMAGE = 4
+
+
+_ORDER: dict[Stream, Purpose] = {
+    "label_map": Purpose.LABEL_MAP_ORDER,
+    "image": Purpose.IMAGE_ORDER,
+}
+
+
+def record_order(config: ExperimentConfig, shards: Shards, start_step: int = 0) -> tf.data.Dataset:
+    """Numbers of the records of one sample after the other, endlessly.
+
+    Args:
+        config: The experiment.
+        shards: Its prepared slices.
+        start_step: Number of batches already used; passing them over reads nothing.
+
+    Returns:
+        Dataset of `{"label_map": [] int64, "image": [] int64}`, places of records in the file of
+        each kind; with `paired` and `semi_supervised` `"is_paired": [] bool` too.
+
+    Raises:
+        UserError: Pairs are asked for, and none has slices.
+    """
+    used = start_step * config.training.batch_size
+    pairs = paired_subjects(config, shards)
+    pairing = config.data.pairing
+    if pairing in ("paired_sampling", "paired"):
+        return _pairs(config, pairs, used)
+    if pairing == "semi_supervised":
+        return _semi_supervised(config, shards, pairs, used)
+    if pairing == "nearest_position":
+        return _near_each_other(config, shards, used)
+    streams = {
+        "label_map": _shuffled_numbers(config, shards, "label_map", used),
+        "image": _shuffled_numbers(config, shards, "image", used),
+    }
+    return tf.data.Dataset.zip(streams)
+
+
+def _pairs(
+    config: ExperimentConfig, subjects: Sequence[SubjectRecord], used: int
+) -> tf.data.Dataset:
+    """Label map and image of one slice."""
+    label_maps, images = (tf.constant(_numbers(subjects, k)) for k in ("label_map", "image"))
+    order = _shuffled(config, Purpose.LABEL_MAP_ORDER, len(images), used)
+
+    def sample(index: tf.Tensor) -> Numbers:
+        numbers = {"label_map": tf.gather(label_maps, index), "image": tf.gather(images, index)}
+        if config.data.pairing == "paired":
+            numbers["is_paired"] = tf.constant(True)
+        return numbers
+
+    return order.map(sample)
+
+
+def _semi_supervised(
+    config: ExperimentConfig, shards: Shards, pairs: Sequence[SubjectRecord], used: int
+) -> tf.data.Dataset:
+    """Every label map once in an epoch, with its own image or with one drawn from all.
+
+    Both streams are shuffled as without pairs; what is drawn for a label map that has its own
+    image is passed over.
+    """
+    entries = shards.subjects("train", "label_map")
+    label_maps = tf.constant(_numbers(entries, "label_map"))
+    paired = {entry.subject for entry in pairs}
+    # Where a label map has no image of its own, -1.
+    own = tf.constant(
+        np.concatenate(
+            [
+                _numbers([e], "image") if e.subject in paired else np.full(e.num_slices, -1)
+                for e in entries
+            ]
+        )
+    )
+    order = _shuffled(config, Purpose.LABEL_MAP_ORDER, len(label_maps), used)
+    drawn = _shuffled_numbers(config, shards, "image", used)
+
+    def sample(index: tf.Tensor, any_image: tf.Tensor) -> Numbers:
+        own_image = tf.gather(own, index)
+        is_paired = own_image >= 0
+        return {
+            "label_map": tf.gather(label_maps, index),
+            "image": tf.where(is_paired, own_image, any_image),
+            "is_paired": is_paired,
+        }
+
+    return tf.data.Dataset.zip((order, drawn)).map(sample)
+
+
+def _near_each_other(config: ExperimentConfig, shards: Shards, used: int) -> tf.data.Dataset:
+    """Every label map once in an epoch, with an image near its position."""
+    entries = shards.subjects("train", "label_map")
+    label_maps = tf.constant(_numbers(entries, "label_map"))
+    positions = tf.constant([p for entry in entries for p in entry.positions])
+    near = _near_images(config, shards)
+    order = _shuffled(config, Purpose.LABEL_MAP_ORDER, len(label_maps), used)
+    return order.enumerate(used).map(
+        lambda sample, index: {
+            "label_map": tf.gather(label_maps, index),
+            "image": near(sample, tf.gather(positions, index)),
+        }
+    )
+
+
+def _numbers(entries: Sequence[SubjectRecord], kind: Kind) -> np.ndarray:
+    """Numbers of the records of subjects, in the file of one kind."""
+    parts = [e.first_record[kind] + np.arange(e.num_slices, dtype=np.int64) for e in entries]
+    return np.concatenate(parts)
+
+
+def _shuffled_numbers(
+    config: ExperimentConfig, shards: Shards, stream: Stream, used: int
+) -> tf.data.Dataset:
+    """Numbers of all training records of a stream, in a new order every epoch."""
+    numbers = tf.constant(_numbers(shards.subjects("train", stream), stream))
+    order = _shuffled(config, _ORDER[stream], len(numbers), used)
+    return order.map(lambda index: tf.gather(numbers, index))
+
+
+def _shuffled(config: ExperimentConfig, purpose: Purpose, count: int, used: int) -> tf.data.Dataset:
+    """0 to `count - 1` endlessly, in a new order every epoch, the first `used` left out."""
+
+    def epoch(number: tf.Tensor) -> tf.data.Dataset:
+        order = tf.random.experimental.stateless_shuffle(
+            tf.range(count, dtype=tf.int64), random_key(config, purpose, number), "philox"
+        )
+        return tf.data.Dataset.from_tensor_slices(order)
+
+    first, left_out = divmod(used, count)
+    return tf.data.Dataset.range(first, tf.int64.max).flat_map(epoch).skip(left_out)
+
+
+def _near_images(
+    config: ExperimentConfig, shards: Shards
+) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """A function that draws the number of an image near a position, for a numbered sample.
+
+    Images that no label map is near are never drawn.
+    """
+    entries = shards.subjects("train", "image")
+    positions = np.concatenate([np.array(entry.positions, np.float32) for entry in entries])
+    by_position = np.argsort(positions, kind="stable")
+    sorted_positions = tf.constant(positions[by_position])
+    numbers = tf.constant(_numbers(entries, "image")[by_position])
+    count = len(positions)
+    reach = max(1, round(POSITION_WINDOW * count))
+
+    def draw(sample: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
+        # All images at the very position, and `reach` before and behind them; at the ends the
+        # window is moved, not cut.
+        first, behind = (
+            tf.searchsorted(sorted_positions, position[tf.newaxis], side)[0]
+            for side in ("left", "right")
+        )
+        lowest = tf.maximum(tf.minimum(first - reach, count - 2 * reach), 0)
+        highest = tf.minimum(tf.maximum(behind + reach, 2 * reach), count)
+        key = random_key(config, Purpose.POSITION, sample)
+        chosen = tf.random.stateless_uniform([], key, lowest, highest, tf.int32, "philox")
+        return tf.gather(numbers, chosen)
+
+    return draw
+
+
+def paired_subjects(config: ExperimentConfig, shards: Shards) -> tuple[SubjectRecord, ...]:
+    """The training subjects whose label maps come with their own images, as ordered in the config.
+
+    With `semi_supervised` they are `data.paired_fraction`, rounded, of those that feed both
+    streams, and one at least. The choice is that of the seed and the subjects' names: a larger
+    fraction holds the subjects of a smaller one, and the place of a subject among the others does
+    not depend on them.
+
+    Args:
+        config: The experiment.
+        shards: Its prepared slices.
+
+    Returns:
+        None for pairings that draw label maps and images apart.
+
+    Raises:
+        UserError: Pairs are asked for, and none has slices.
+    """
+    if not config.data.draws_pairs:
+        return ()
+    both = [entry for entry in shards.subjects("train", "image") if len(entry.streams) == 2]
+    if not both:
+        raise UserError(
+            f"data.pairing={config.data.pairing}: no training subject that feeds both streams has "
+            "a slice left. Lower data.minimum_foreground, or check that its volumes are not empty."
+        )
+    fraction = config.data.paired_fraction
+    if fraction is None:
+        return tuple(both)
+    ranked = sorted(both, key=lambda entry: _rank(config.seed, entry.subject))
+    chosen = {entry.subject for entry in ranked[: max(1, round(fraction * len(both)))]}
+    return tuple(entry for entry in both if entry.subject in chosen)
+
+
+def _rank(seed: int, subject: str) -> bytes:
+    return hashlib.sha256(f"{seed} {subject}".encode()).digest()
+
+
+def random_key(config: ExperimentConfig, purpose: Purpose, number: tf.Tensor) -> tf.Tensor:
+    """A key for stateless random numbers, of the experiment's seed and of no other state.
+
+    Args:
+        config: The experiment.
+        purpose: Keys of different purposes are independent.
+        number: Integer scalar: of the epoch, the sample or the step.
+
+    Returns:
+        `[2]` int64.
+    """
+    seed = tf.constant([config.seed, purpose], tf.int64)
+    return tf.random.fold_in(seed, number, "philox")

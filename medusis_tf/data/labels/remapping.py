@@ -1,0 +1,270 @@
+"""From the class ids of label-map files to those of the experiment, by name."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from medusis_tf.config.reading import ReadingConfig
+from medusis_tf.config.taxonomy import Taxonomy
+from medusis_tf.data.volumes.grid import Grid, same_grid
+from medusis_tf.data.volumes.reading import read_label_map
+from medusis_tf.data.volumes.volume import Volume
+from medusis_tf.errors import UserError
+
+_NUM_IDS = 2**16
+_SLAB_VOXELS = 2**18  # small enough for the cache, so that no temporary reaches memory
+_MOST_LISTED = 10
+
+
+def remap(label_map: Volume, ids: Mapping[int, str] | None, taxonomy: Taxonomy) -> Volume:
+    """Turn the ids of a label map into those of the experiment's classes, by name.
+
+    A class of the source becomes the class that has its name or lists it in `sources`, else the
+    class `unlisted`. Id 0 is background, class 0, unless `ids` calls it something else.
+
+    Args:
+        label_map: Integers of any type, `[x, y, z]`.
+        ids: What the ids of the file mean, id to name; None if they are the experiment's own.
+        taxonomy: The classes of the experiment.
+
+    Returns:
+        uint8 class ids, in the same layout in memory.
+
+    Raises:
+        UserError: The map holds ids that become no class; names the file, the ids with their
+            names, and the first axial slice that has one. Or ids below 0 or above 65535.
+    """
+    names = taxonomy.ids if ids is None else {0: taxonomy.classes[0].name, **ids}
+    classes = {id_: taxonomy.class_of(name) for id_, name in names.items() if id_ < _NUM_IDS}
+    elsewhere = taxonomy.class_of(None)
+    table = np.full(_NUM_IDS, elsewhere or 0, np.uint8)
+    table[list(classes)] = [class_ or 0 for class_ in classes.values()]
+    result, present = _look_up(label_map, table)
+    if unknown := [id_ for id_ in present if classes.get(id_, elsewhere) is None]:
+        raise _unknown_ids(label_map, unknown, names, taxonomy, own=ids is None)
+    warnings = label_map.warnings
+    if nameless := [id_ for id_ in present if id_ not in names]:
+        warnings += (
+            f"{label_map.path}: ids {_listed(nameless)} have no name in its label source; "
+            f"they became {taxonomy.unlisted}",
+        )
+    return dataclasses.replace(label_map, array=result, warnings=warnings)
+
+
+def read_masks(folder: Path, taxonomy: Taxonomy, reading: ReadingConfig) -> Volume:
+    """Merge a folder of one-class masks, NIfTI files named after their classes, into a label map.
+
+    Masks are named as in TotalSegmentator's default output: `liver.nii.gz` holds the class or
+    source `liver`. Where they overlap, the table's `order` says which lies on top.
+
+    Args:
+        folder: Holds masks of 0 and one other value, on one voxel grid.
+        taxonomy: The classes of the experiment.
+        reading: How to read the masks.
+
+    Returns:
+        uint8 class ids, `[x, y, z]`; its path is the first mask, for its grid. Empty masks of names
+        without a class are left out, and a warning says which.
+
+    Raises:
+        UserError: A mask becomes no class, holds several values or lies on another grid; or there
+            is none.
+    """
+    files = mask_files(folder)
+    classes = {name: taxonomy.class_of(name) for name in files}
+    left_out = _check_homeless(folder, [files[n] for n in files if classes[n] is None], reading)
+    canvas: Volume | None = None
+    for class_ in taxonomy.paint_order():
+        for name in (name for name in files if classes[name] == class_):
+            mask = read_label_map(files[name], reading)
+            if canvas is None:
+                array = np.zeros_like(mask.array, np.uint8, order="K")
+                canvas = dataclasses.replace(mask, array=array, warnings=left_out)
+            _check_grid(canvas, mask)
+            _paint_mask(canvas.array, mask, class_)
+            del mask  # or it would stay in memory while the next one is read
+    if canvas is None:
+        raise UserError(
+            f"{folder} holds no mask of any class: {left_out[0]}. "
+            "Masks are named after classes or their sources, such as liver.nii.gz."
+        )
+    return canvas
+
+
+def holds_masks(path: Path) -> bool:
+    """Whether a path is a folder of NIfTI files, as of one-class masks."""
+    return path.is_dir() and any(_is_nifti(entry) for entry in path.iterdir())
+
+
+def mask_files(folder: Path) -> dict[str, Path]:
+    """The one-class masks in a folder, name of the class to path.
+
+    Raises:
+        UserError: There is no such folder, it holds no NIfTI files, or two of one name.
+    """
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}. Check the path and data.root.")
+    files: dict[str, Path] = {}
+    for path in sorted(filter(_is_nifti, folder.iterdir())):
+        name = path.name.removesuffix(".gz").removesuffix(".nii")
+        if name in files:
+            raise UserError(f"{folder} holds two masks {name}: {files[name].name} and {path.name}.")
+        files[name] = path
+    if not files:
+        raise UserError(
+            f"{folder} holds no masks. One-class masks are NIfTI files named after their classes, "
+            "such as liver.nii.gz."
+        )
+    return files
+
+
+def merge(layers: Iterable[Volume], taxonomy: Taxonomy) -> Volume:
+    """Lay label maps of the experiment's classes over each other in the table's `order`.
+
+    Args:
+        layers: uint8 class ids, `[x, y, z]`, on one grid. The first is painted on, in place.
+        taxonomy: The classes of the experiment.
+
+    Returns:
+        The first layer, with everything of the others that lies above it.
+
+    Raises:
+        UserError: The grids differ.
+    """
+    ranks = np.zeros(256, np.uint8)
+    ranks[list(taxonomy.paint_order())] = np.arange(len(taxonomy.classes))
+    merged: Volume | None = None
+    for layer in layers:
+        if merged is None:
+            merged = layer
+            continue
+        _check_grid(merged, layer)
+        for below, above in _slabs(merged.array, layer.array):
+            higher = np.take(ranks, above, mode="clip") > np.take(ranks, below, mode="clip")
+            np.copyto(below, above, where=higher)
+        warnings = merged.warnings + layer.warnings
+        merged = dataclasses.replace(merged, warnings=warnings)
+    if merged is None:
+        raise ValueError("there must be at least one layer")
+    return merged
+
+
+def _look_up(label_map: Volume, table: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """`table[ids]`, and the ids that occur; in slabs, as indexing takes 8 bytes for each voxel."""
+    array = label_map.array
+    if array.dtype == np.uint8:
+        return _look_up_bytes(array, table)
+    result = np.empty_like(array, np.uint8, order="K")
+    counts = np.zeros(_NUM_IDS, np.int64)
+    for ids, classes in _slabs(array, result):
+        if array.dtype.itemsize > 1 or array.dtype.kind == "i":
+            _check_range(ids, label_map.path)
+        indices = ids.astype(np.intp, order="C")
+        found = np.bincount(indices.ravel())
+        counts[: len(found)] += found
+        np.take(table, indices, out=classes, mode="clip")
+    return result, np.flatnonzero(counts).tolist()
+
+
+def _look_up_bytes(array: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """The same of uint8 ids, four times as fast: translated and searched as text is."""
+    result = np.empty_like(array, order="K")
+    classes_of = table[:256].astype(np.uint8).tobytes()
+    present = b""
+    for ids, classes in _slabs(array, result):
+        text = ids.tobytes()
+        classes[...] = np.frombuffer(text.translate(classes_of), np.uint8).reshape(ids.shape)
+        if new := text.translate(None, delete=present):
+            present += bytes(set(new))
+    return result, sorted(present)
+
+
+def _slabs(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+    """Views of the same few planes of each array, planes as they follow in the first's memory."""
+    axes = np.argsort([-abs(stride) for stride in arrays[0].strides], kind="stable")
+    planes = [array.transpose(axes) for array in arrays]
+    count = len(planes[0])
+    step = max(1, _SLAB_VOXELS * count // max(1, planes[0].size))
+    for start in range(0, count, step):
+        yield tuple(array[start : start + step] for array in planes)
+
+
+def _check_range(ids: np.ndarray, path: Path) -> None:
+    lowest, highest = ids.min(), ids.max()
+    if lowest < 0 or highest >= _NUM_IDS:
+        raise UserError(
+            f"{path} holds id {lowest if lowest < 0 else highest}; ids of classes lie between 0 "
+            f"and {_NUM_IDS - 1}. It may be an image, not a label map."
+        )
+
+
+def _unknown_ids(
+    label_map: Volume, unknown: list[int], names: Mapping[int, str], taxonomy: Taxonomy, own: bool
+) -> UserError:
+    wanted = np.zeros(_NUM_IDS, bool)
+    wanted[unknown] = True
+    array = label_map.array
+    first = next(z for z in range(array.shape[2]) if wanted[array[:, :, z]].any())
+    described = [f"{id_} ({names[id_]})" if id_ in names else str(id_) for id_ in unknown]
+    where = f"first in axial slice {first} (0 is the lowest)"
+    if own:
+        return UserError(
+            f"{label_map.path} holds class ids that data.classes does not know: "
+            f"{_listed(described)}; {where}. Known: 0 to {len(taxonomy.classes) - 1}. Add the "
+            "classes, choose a label_source that says what these ids are, or set unlisted."
+        )
+    return UserError(
+        f"{label_map.path} holds ids that become no class: {_listed(described)}; {where}. Add "
+        "each name to the sources of a class, or name a class for all such with unlisted; an id "
+        "without a name is not in the label source at all."
+    )
+
+
+def _check_homeless(folder: Path, paths: list[Path], reading: ReadingConfig) -> tuple[str, ...]:
+    """Check that masks of names without a class are empty; what to warn of if there are any."""
+    filled = [path.name for path in paths if read_label_map(path, reading).array.any()]
+    if filled:
+        raise UserError(
+            f"{folder} holds masks that become no class: {_listed(filled)}. "
+            "Add each to the sources of a class, or name a class for all such with unlisted."
+        )
+    names = _listed(path.name for path in paths)
+    return (f"{folder}: empty masks that become no class, left out: {names}",) * bool(paths)
+
+
+def _is_nifti(path: Path) -> bool:
+    return path.name.endswith((".nii", ".nii.gz")) and not path.name.startswith(".")
+
+
+def _check_grid(first: Volume, other: Volume) -> None:
+    if same_grid(Grid.of(first), Grid.of(other)):
+        return
+    shift = np.round(other.affine[:3, 3] - first.affine[:3, 3], 3).tolist()
+    raise UserError(
+        f"{other.path} must lie on the voxel grid of {first.path}. Received: shapes {other.shape} "
+        f"and {first.shape}, spacings {np.round(other.spacing_mm, 4).tolist()} and "
+        f"{np.round(first.spacing_mm, 4).tolist()} mm, shift between first voxels {shift} mm. "
+        "Resample one of them."
+    )
+
+
+def _paint_mask(canvas: np.ndarray, mask: Volume, class_: int) -> None:
+    value = mask.array.max() or mask.array.min()
+    if value == 0:
+        return
+    for below, voxels in _slabs(canvas, mask.array):
+        inside = voxels != 0
+        if (inside & (voxels != value)).any():
+            raise UserError(
+                f"{mask.path} must hold 0 and one other value: it is read as the mask of one "
+                f"class. Received: {_listed(np.unique(mask.array).tolist())}. For a map of several "
+                "classes name the file itself, not its folder."
+            )
+        np.copyto(below, np.uint8(class_), where=inside)
+
+
+def _listed(values: Iterable[object]) -> str:
+    words = [str(value) for value in values]
+    return ", ".join(words[:_MOST_LISTED]) + (", ..." * (len(words) > _MOST_LISTED))

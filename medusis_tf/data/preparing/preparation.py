@@ -1,0 +1,271 @@
+"""From the configured volumes to slices ready for training."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar, get_args
+
+import numpy as np
+
+from medusis_tf.config.data import DataConfig, Stream
+from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.config.intensity import NyulIntensity
+from medusis_tf.data.intensities.intensity import standard_landmarks
+from medusis_tf.data.preparation_progress import PreparationProgress
+from medusis_tf.data.preparing.conversion import ConvertedSubject, Standard
+from medusis_tf.data.preparing.conversion_tasks import (
+    ConversionTask,
+    check,
+    conversion_tasks,
+    convert_in_memory,
+    convert_to_store,
+    data_set_hash,
+    measure_landmarks,
+)
+from medusis_tf.data.preparing.processes import in_processes
+from medusis_tf.data.preparing.store import Store, Stored
+from medusis_tf.data.preparing.subjects import check_files, source_files
+from medusis_tf.data.shards import checksums
+from medusis_tf.data.shards.manifest import (
+    ClassRecord,
+    FileRecord,
+    Kind,
+    Manifest,
+    SubjectRecord,
+)
+from medusis_tf.data.shards.shards import Shards
+from medusis_tf.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+
+def prepare_shards(config: ExperimentConfig, jobs: int | None = 1) -> Shards:
+    """Convert the configured subjects to slices, or find those of an earlier run.
+
+    A subject is converted once: what its slices depend on (files, settings, class names) is
+    hashed, and what was converted before a failure is kept. With `data.cache: memory` nothing is
+    written and all is converted at every call.
+
+    Args:
+        config: The experiment.
+        jobs: Processes that convert; None for one per processor. More than one need a main module
+            that may be imported, as commands are.
+
+    Raises:
+        UserError: Lists the problems of all subjects; or a training stream is left without slices.
+    """
+    data = config.data
+    check_files(data)
+    if data.cache == "memory":
+        return _held_in_memory(data, jobs)
+    store = Store(data.cache_dir, data.image_size)
+    try:
+        with store.locked():
+            return _stored(data, store, jobs)
+    except OSError as error:
+        raise UserError(
+            f"cannot write prepared slices to data.cache_dir={data.cache_dir}: "
+            f"{error.strerror or error}."
+        ) from None
+
+
+def check_subjects(config: ExperimentConfig, jobs: int | None = 1) -> list[SubjectRecord]:
+    """Read and slice every volume, and write nothing.
+
+    Returns:
+        What a manifest would say of each subject.
+
+    Raises:
+        UserError: As for `prepare_shards`, after all subjects were looked at.
+    """
+    data = config.data
+    check_files(data)
+    tasks = conversion_tasks(data, _checksums(data), _standard(data, jobs))
+    records = _run(check, tasks, "checked", jobs, lambda record: record)
+    _check_streams(records, data)
+    return records
+
+
+def _stored(data: DataConfig, store: Store, jobs: int | None) -> Shards:
+    sources = _checksums(data, store.folder / checksums.FILE_NAME)
+    # The standard of all images follows from them: it is measured only where it is used.
+    name = data_set_hash(conversion_tasks(data, sources))
+    shards = Shards.open(store.folder / name)
+    if shards is not None:
+        logger.info("using the slices prepared in %s", shards.folder)
+        return shards
+    tasks = conversion_tasks(data, sources, _standard(data, jobs), store.folder)
+    stored = store.stored()
+    new = {task.content: task for task in tasks if task.content not in stored}
+    if reused := sum(task.content in stored for task in tasks):
+        logger.info("%d of %d subjects were converted before", reused, len(tasks))
+    converted = _run(convert_to_store, list(new.values()), "converted", jobs, _record_of_stored)
+    stored.update(zip(new, converted, strict=True))
+    parts = [stored[task.content] for task in tasks]
+    records = [task.described(part.record) for task, part in zip(tasks, parts, strict=True)]
+    _check_streams(records, data)
+    shards = store.assemble(name, _manifest(data, records), parts)
+    logger.info("prepared slices of %d subjects in %s", len(tasks), shards.folder)
+    return shards
+
+
+def slice_in_memory(data: DataConfig, jobs: int | None = 1) -> Shards:
+    """Convert subjects and hold their slices in memory; nothing is written.
+
+    Args:
+        data: The configuration, of any subjects, whether or not one could train on them.
+        jobs: As for `prepare_shards`.
+
+    Raises:
+        UserError: Lists the problems of all subjects.
+    """
+    tasks = conversion_tasks(data, _checksums(data), _standard(data, jobs))
+    converted = _run(convert_in_memory, tasks, "converted", jobs, _record_of_converted)
+    records, arrays = [], {kind: list[np.ndarray]() for kind in get_args(Kind)}
+    counts: dict[Kind, int] = dict.fromkeys(get_args(Kind), 0)
+    for subject in converted:
+        place = {kind: counts[kind] for kind in subject.slices}
+        for kind, slices in subject.slices.items():
+            arrays[kind].append(slices)
+            counts[kind] += len(slices)
+        records.append(subject.record.model_copy(update={"first_record": place}))
+    whole = {kind: np.concatenate(parts) for kind, parts in arrays.items() if parts}
+    return Shards(_manifest(data, records), whole)
+
+
+def _held_in_memory(data: DataConfig, jobs: int | None) -> Shards:
+    shards = slice_in_memory(data, jobs)
+    _check_streams(shards.records.subjects, data)
+    logger.info("holding the slices of %d subjects in memory", len(shards.records.subjects))
+    return shards
+
+
+def _checksums(data: DataConfig, remembered: Path | None = None) -> checksums.Records:
+    sources = {entry.subject: source_files(entry, data.root) for entry in data.subjects}
+    records = checksums.all_checksums(sources, remembered)
+    check_leaks(data, records)
+    return records
+
+
+def _standard(data: DataConfig, jobs: int | None) -> Standard:
+    """Where the landmarks of histograms go: learned from the images that are trained on."""
+    if not isinstance(data.intensity, NyulIntensity):
+        return None
+    used = [entry for entry in data.subjects_of("train") if "image" in entry.used_streams]
+    chosen = data.model_copy(update={"subjects": tuple(used)})
+    tasks = conversion_tasks(chosen, {entry.subject: {} for entry in used})
+    return standard_landmarks(_run(measure_landmarks, tasks, "measured", jobs))
+
+
+def _run(
+    function: Callable[[ConversionTask], Result],
+    tasks: Sequence[ConversionTask],
+    done: str,
+    jobs: int | None,
+    record_of: Callable[[Result], SubjectRecord] | None = None,
+) -> list[Result]:
+    """Results in the order of the tasks; the problems of all of them together."""
+    results: dict[int, Result] = {}
+    problems: dict[int, str] = {}
+    with PreparationProgress(len(tasks), done) as progress:
+        for number, result in in_processes(function, tasks, jobs):
+            name = tasks[number].subject.subject
+            if isinstance(result, UserError):
+                problems[number] = f"subject {name}: {result}"
+                progress.advance(f"{name}: cannot be used")
+                continue
+            results[number] = result
+            progress.advance(f"{name}: {done}" if record_of is None else _told(record_of(result)))
+    if problems:
+        lines = [problems[number] for number in sorted(problems)]
+        if len(problems) < len(tasks):
+            kept = " and kept" if function is convert_to_store else ""
+            lines.append(
+                f"{len(problems)} of {len(tasks)} subjects cannot be used; "
+                f"the others are fine{kept}."
+            )
+        elif len(tasks) > 1:
+            lines.append(f"none of the {len(tasks)} subjects can be used.")
+        raise UserError("\n".join(lines))
+    return [results[number] for number in sorted(results)]
+
+
+def _told(record: SubjectRecord) -> str:
+    kept = f"{record.subject}: kept {record.num_slices} of {record.depth} slices"
+    if record.num_slices == 0:
+        kept += ", none shows as much as data.minimum_foreground asks for"
+    return "\n".join([kept, *(f"  warning: {warning}" for warning in record.warnings)])
+
+
+def _record_of_stored(stored: Stored) -> SubjectRecord:
+    return stored.record
+
+
+def _record_of_converted(converted: ConvertedSubject) -> SubjectRecord:
+    return converted.record
+
+
+def _manifest(data: DataConfig, records: Iterable[SubjectRecord]) -> Manifest:
+    return Manifest(
+        classes=tuple(ClassRecord(id=entry.id, name=entry.name) for entry in data.classes),
+        axis=data.axis,
+        image_size=data.image_size,
+        field_of_view_mm=data.field_of_view_mm,
+        files={},
+        subjects=tuple(records),
+    )
+
+
+def _check_streams(records: Iterable[SubjectRecord], data: DataConfig) -> None:
+    training = [entry for entry in records if entry.split == "train"]
+    for stream in get_args(Stream):
+        if not sum(entry.num_slices for entry in training if stream in entry.streams):
+            raise UserError(
+                f"the training split is left without a single {stream} slice: none shows "
+                f"data.minimum_foreground={data.minimum_foreground:g} of foreground, in the image "
+                "too where a subject has one. Lower it, or check that the volumes are not empty "
+                "and that data.intensity does not make them black."
+            )
+    if data.draws_pairs and not any(e.num_slices for e in training if len(e.streams) == 2):
+        raise UserError(
+            f"data.pairing={data.pairing}: no training subject with label map and image is left "
+            "with a slice. Lower data.minimum_foreground, or check that the volumes are not empty."
+        )
+
+
+# Masks painted on top may be empty, and empty masks of two patients alike.
+_TELLING_ROLES = ("label_map", "ct", "image")
+_MOST_LISTED = 10
+
+
+def check_leaks(data: DataConfig, records: Mapping[str, Mapping[str, FileRecord]]) -> None:
+    """Check that no file of one split has the content of a file of another.
+
+    The configuration keeps patients in one split by their names; a copy under another name would
+    let a test judge what was trained on.
+
+    Args:
+        data: The configuration of the data.
+        records: Subject to role to file.
+
+    Raises:
+        UserError: Names the subjects and files.
+    """
+    first: dict[str, tuple[str, str]] = {}
+    leaks = []
+    for subject in data.subjects:
+        for role in _TELLING_ROLES:
+            if (file := records[subject.subject].get(role)) is None:
+                continue
+            told = f"{file.path} of {subject.subject} ({subject.split})"
+            split, other = first.setdefault(file.sha256, (subject.split, told))
+            if split != subject.split:
+                leaks.append(f"{other} and {told} are the same volume.")
+    if leaks:
+        more = [f"... and {len(leaks) - _MOST_LISTED} more."] * (len(leaks) > _MOST_LISTED)
+        remedy = "A patient may stand in one split only: move or remove one of each."
+        raise UserError("\n".join([*leaks[:_MOST_LISTED], *more, remedy]))

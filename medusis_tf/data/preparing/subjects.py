@@ -1,0 +1,213 @@
+"""Find, load and check the volumes of the configured subjects."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from medusis_tf.config.data import DataConfig, Subject, TissueConfig
+from medusis_tf.config.load import DATA_ROOT_VARIABLE
+from medusis_tf.data.labels.remapping import (
+    holds_masks,
+    mask_files,
+    read_masks,
+    remap,
+)
+from medusis_tf.data.labels.tissue import tissue_label_map
+from medusis_tf.data.volumes.grid import (
+    Crop,
+    Grid,
+    crop_to_overlap,
+    same_grid,
+)
+from medusis_tf.data.volumes.reading import read_grid, read_label_map, read_volume
+from medusis_tf.data.volumes.volume import Volume
+from medusis_tf.errors import UserError
+
+
+def check_files(data: DataConfig) -> None:
+    """Check that every configured file or folder is there, without reading any.
+
+    Raises:
+        UserError: Names every path that is missing or outside `data.root`, or `data.root` itself.
+    """
+    _data_root(data.root)
+    problems = []
+    for subject in data.subjects:
+        for _, path in _listed(subject):
+            try:
+                resolve_path(data.root, path)
+            except UserError as error:
+                problems.append(f"subject {subject.subject}: {error}")
+    if problems:
+        raise UserError("\n".join(problems))
+
+
+def source_files(subject: Subject, root: Path | None) -> dict[str, tuple[Path, Path]]:
+    """Role (such as `ct` or `overlay:tumour`) to configured and actual path of each source."""
+    return {role: (path, resolve_path(root, path)) for role, path in _listed(subject)}
+
+
+def resolve_path(root: Path | None, path: Path) -> Path:
+    """Where a configured path lies on this machine.
+
+    Raises:
+        UserError: The root is not given or missing, or the path is missing or leads out of it.
+    """
+    folder = _data_root(root)
+    # Resolved, so that neither `..` nor a link can reach the rest of the machine: configurations
+    # are passed around and should read nothing but the data they name.
+    try:
+        resolved = (folder / path).resolve()
+        is_folder = resolved.is_dir()
+        found = is_folder or resolved.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, links in a ring, a null byte
+        raise UserError(f"{path} cannot be the path of a volume: {error}.") from None
+    _check_inside(resolved, path, folder)
+    if is_folder:
+        for entry in resolved.iterdir():
+            _check_inside(entry.resolve(), path / entry.name, folder)
+    if not found:
+        raise UserError(f"there is no file {path} in data.root={root}. Check both.")
+    return resolved
+
+
+def load_label_map(subject: Subject, data: DataConfig) -> Volume:
+    """Read the label map of a subject, or make it from its CT, on the grid of that file.
+
+    Returns:
+        uint8 class ids of the experiment.
+
+    Raises:
+        ValueError: The subject has neither.
+        UserError: A file is missing or broken, its grid does not fit, or it holds class ids that
+            the configuration does not know.
+    """
+    if subject.label_map is not None:
+        path = resolve_path(data.root, subject.label_map)
+        if holds_masks(path):
+            return read_masks(path, data.taxonomy, data.reading)
+        ids = None if subject.label_source is None else data.label_sources[subject.label_source]
+        return remap(read_label_map(path, data.reading), ids, data.taxonomy)
+    if subject.ct is None:
+        raise ValueError(f"subject {subject.subject} has no label map")
+    ct = read_volume(resolve_path(data.root, subject.ct), data.reading)
+    overlays = {
+        name: _overlay(ct, resolve_path(data.root, path), data)
+        for name, path in subject.overlays.items()
+    }
+    stored, thresholds = _stored_thresholds(ct, data.tissue)
+    try:
+        array = tissue_label_map(stored, thresholds, data.classes, overlays)
+    except UserError as error:
+        raise UserError(f"{ct.path}: {error}") from None
+    warnings = (*ct.warnings, *_doubts_of_ct(stored.min() < thresholds.body_hu, data))
+    return Volume(array, ct.affine, ct.path, axes=ct.axes, warnings=warnings)
+
+
+def load_image(subject: Subject, data: DataConfig) -> Volume:
+    """Read the image of a subject.
+
+    Raises:
+        ValueError: The subject has none.
+        UserError: The file is missing or broken.
+    """
+    if subject.image is None:
+        raise ValueError(f"subject {subject.subject} has no image")
+    return read_volume(resolve_path(data.root, subject.image), data.reading)
+
+
+def source_grids(subject: Subject, data: DataConfig) -> dict[str, Grid]:
+    """The voxel grid of each source of a subject, by role, from the headers alone.
+
+    Raises:
+        UserError: A header is missing or broken.
+    """
+    sources = source_files(subject, data.root)
+    return {role: _grid(path, data) for role, (_, path) in sources.items()}
+
+
+def overlap(grids: dict[str, Grid], data: DataConfig) -> tuple[Crop, Crop]:
+    """What to crop the label map and the image of a subject to: all there is, or what both have.
+
+    Args:
+        grids: From `source_grids`.
+        data: Whether volumes are matched by their place in the world or voxel by voxel.
+
+    Raises:
+        UserError: The grids do not fit each other.
+    """
+    label_map = grids.get("label_map", grids.get("ct"))
+    image = grids.get("image")
+    if label_map is None or image is None:
+        shape = next(grid.shape for grid in (label_map, image) if grid is not None)
+        return Crop.whole(shape), Crop.whole(shape)
+    if data.pair_by == "world":
+        return crop_to_overlap(label_map, image)
+    if label_map.shape != image.shape:
+        raise UserError(
+            f"data.pair_by=voxel needs volumes of one shape. Received: {label_map.path}: "
+            f"{label_map.shape}; {image.path}: {image.shape}."
+        )
+    return Crop.whole(label_map.shape), Crop.whole(image.shape)
+
+
+def _grid(path: Path, data: DataConfig) -> Grid:
+    if holds_masks(path):
+        path = next(iter(mask_files(path).values()))
+    return read_grid(path, data.reading)
+
+
+def _overlay(ct: Volume, path: Path, data: DataConfig) -> np.ndarray:
+    mask = read_label_map(path, data.reading)
+    if not same_grid(Grid.of(ct), Grid.of(mask)):
+        raise UserError(
+            f"{mask.path} must lie on the voxel grid of {ct.path}. Received: shapes "
+            f"{mask.shape} and {ct.shape}, spacings {np.round(mask.spacing_mm, 4).tolist()} and "
+            f"{np.round(ct.spacing_mm, 4).tolist()} mm. "
+            "Resample the mask onto the CT."
+        )
+    return mask.array
+
+
+def _stored_thresholds(ct: Volume, thresholds: TissueConfig) -> tuple[np.ndarray, TissueConfig]:
+    """Numbers as they are stored, and the thresholds in their units: a CT of floats is large."""
+    if ct.slope <= 0:
+        return ct.intensities(), thresholds
+    values = {name: (hu - ct.intercept) / ct.slope for name, hu in thresholds}
+    return ct.array, TissueConfig(**values)
+
+
+def _doubts_of_ct(has_air: bool, data: DataConfig) -> tuple[str, ...]:
+    if has_air:
+        return ()
+    return (
+        f"It holds nothing below data.tissue.body_hu={data.tissue.body_hu:g}, so no air. "
+        "Check that it is a CT in Hounsfield units.",
+    )
+
+
+def _listed(subject: Subject) -> Iterator[tuple[str, Path]]:
+    for role in ("label_map", "ct", "image"):
+        path = getattr(subject, role)
+        if path is not None:
+            yield role, path
+    for name, path in subject.overlays.items():
+        yield f"overlay:{name}", path
+
+
+def _check_inside(resolved: Path, path: Path, root: Path) -> None:
+    if not resolved.is_relative_to(root):
+        raise UserError(
+            f"{path} leads out of data.root={root}, to {resolved}. "
+            "Name a root that holds all volumes."
+        )
+
+
+def _data_root(root: Path | None) -> Path:
+    remedy = f"Set data.root=FOLDER or the environment variable {DATA_ROOT_VARIABLE}."
+    if root is None:
+        raise UserError(f"data.root=null: it is not known where the volumes lie. {remedy}")
+    if not root.is_dir():
+        raise UserError(f"data.root={root} is not a folder. {remedy}")
+    return root.resolve()

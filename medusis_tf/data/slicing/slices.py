@@ -1,0 +1,270 @@
+"""Slices of a volume on a fixed grid, and back.
+
+Slices are drawn as radiologists look at them, and centred on the volume's in-plane centre:
+
+- axial: row 0 is anterior, column 0 the patient's right; slice 0 is the lowest;
+- coronal: row 0 is superior, column 0 the patient's right; slice 0 is the foremost;
+- sagittal: row 0 is superior, column 0 anterior; slice 0 is the rightmost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from medusis_tf.config.data import Axis, DataConfig
+from medusis_tf.data.slicing.resampling import AxisSampling, sample_linear, sample_nearest
+from medusis_tf.data.volumes.grid import Grid
+from medusis_tf.data.volumes.volume import Volume
+
+OUTSIDE_IMAGE = -1.0
+# Pixels darker than this, on the scale from -1 to 1, count as air.
+AIR_BELOW = -0.9
+# Axes of a volume in LPS order that become slices, rows and columns; z is turned upside down
+# where it becomes rows.
+_VIEWS: dict[Axis, tuple[int, int, int]] = {
+    "axial": (2, 1, 0),
+    "coronal": (1, 2, 0),
+    "sagittal": (0, 2, 1),
+}
+_SLICES_AT_ONCE = 16
+
+Scaling = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class SliceGrid:
+    """A pixel grid, and where it lies on the slices of a volume.
+
+    Attributes:
+        size: Rows and columns.
+        spacing_mm: Between rows and between columns; None for the volume's own pixels, padded or
+            cropped by whole ones.
+        volume_shape: Voxels along x, y and z, LPS order.
+        volume_spacing_mm: Between voxels along x, y and z.
+        axis: Slices lie across it.
+    """
+
+    size: tuple[int, int]
+    spacing_mm: tuple[float, float] | None
+    volume_shape: tuple[int, int, int]
+    volume_spacing_mm: tuple[float, float, float]
+    axis: Axis = "axial"
+
+    @classmethod
+    def of(cls, grid: Grid, data: DataConfig) -> SliceGrid:
+        """The grid of the configuration, laid on a volume's."""
+        return cls(data.image_size, data.pixel_spacing_mm, grid.shape, grid.spacing_mm, data.axis)
+
+    @classmethod
+    def covering(
+        cls,
+        label_map: Volume,
+        size: tuple[int, int],
+        spacing_mm: tuple[float, float] | None,
+        stride: int,
+        axis: Axis = "axial",
+    ) -> SliceGrid:
+        """The grid to synthesize on: wide enough for all foreground of a label map.
+
+        Args:
+            label_map: Class ids, 0 for background.
+            size: Rows and columns in training: the least.
+            spacing_mm: Between rows and between columns, as in training; None for native pixels.
+            stride: The size grows by multiples of it, as the generator needs.
+            axis: Slices lie across it.
+        """
+        least = cls(size, spacing_mm, label_map.shape, label_map.spacing_mm, axis)
+        present = least.upright(label_map.array != 0)
+        wide = []
+        for occupied, count, pixel_mm, voxel_mm in zip(
+            (np.any(present, axis=(0, 2)), np.any(present, axis=(0, 1))),
+            size,
+            least.pixel_mm,
+            least.voxel_mm,
+            strict=True,
+        ):
+            reach_mm = _reach(occupied) * voxel_mm
+            missing = max(0, int(np.ceil(round(2 * reach_mm / pixel_mm - count, 6))))
+            wide.append(count + -(-missing // stride) * stride)
+        return cls((wide[0], wide[1]), spacing_mm, label_map.shape, label_map.spacing_mm, axis)
+
+    @property
+    def num_slices(self) -> int:
+        """Slices of the volume."""
+        return self.volume_shape[_VIEWS[self.axis][0]]
+
+    @property
+    def voxel_mm(self) -> tuple[float, float]:
+        """Spacing of the volume along rows and columns of the slices."""
+        _, row, column = _VIEWS[self.axis]
+        return self.volume_spacing_mm[row], self.volume_spacing_mm[column]
+
+    @property
+    def pixel_mm(self) -> tuple[float, float]:
+        """Spacing of the pixels, in native mode too."""
+        return self.spacing_mm or self.voxel_mm
+
+    def upright(self, array: np.ndarray) -> np.ndarray:
+        """View of `[x, y, z]` as `[slices, rows, columns]`.
+
+        Raises:
+            ValueError: The array does not have the volume's shape.
+        """
+        if array.shape != self.volume_shape:
+            raise ValueError(f"expected shape {self.volume_shape}. Received: {array.shape}")
+        view = array.transpose(_VIEWS[self.axis])
+        return view if self.axis == "axial" else view[:, ::-1]
+
+    def label_slices(self, array: np.ndarray) -> np.ndarray:
+        """Sample class ids, nearest neighbour; 0 outside the volume.
+
+        Args:
+            array: `[x, y, z]` integers.
+
+        Returns:
+            `[slices, rows, columns]`, same dtype.
+        """
+        # Nearest, never linear: averaging two classes gives a third that is not there.
+        return sample_nearest(self.upright(array), *self._onto_grid(), fill=0)
+
+    def image_slices(self, volume: Volume, scale: Scaling) -> np.ndarray:
+        """Sample scaled intensities, linear; -1 outside the volume.
+
+        A few slices at a time, so that a volume of integers is never a volume of floats.
+
+        Args:
+            volume: An image.
+            scale: Maps `[n, rows, columns]` float32 intensities, of whole slices of the volume in
+                order, to the same shape in [-1, 1].
+
+        Returns:
+            `[slices, rows, columns]` float32.
+        """
+        view = self.upright(volume.array)
+        rows, columns = self._onto_grid()
+        sampled = np.empty((self.num_slices, *self.size), np.float32)
+        for first in range(0, self.num_slices, _SLICES_AT_ONCE):
+            part = slice(first, first + _SLICES_AT_ONCE)
+            values = view[part].astype(np.float32)
+            if (volume.slope, volume.intercept) != (1.0, 0.0):
+                values = values * np.float32(volume.slope) + np.float32(volume.intercept)
+            sampled[part] = sample_linear(scale(values), rows, columns, OUTSIDE_IMAGE)
+        return sampled
+
+    def from_slices(
+        self, slices: np.ndarray, fill: float = OUTSIDE_IMAGE, restore: Scaling | None = None
+    ) -> np.ndarray:
+        """Lay intensities back onto the volume's own voxels, linear.
+
+        A few slices at a time, so that no second volume of floats is made.
+
+        Args:
+            slices: `[slices, rows, columns]` floats, one for every slice of the volume.
+            fill: Value of voxels that the grid does not cover.
+            restore: Maps values at voxels, `[n, rows, columns]` float32, to those to return.
+
+        Returns:
+            `[x, y, z]` float32, x varies fastest in memory as in a NIfTI file.
+
+        Raises:
+            ValueError: The slices do not fit the grid.
+        """
+        if slices.shape != (self.num_slices, *self.size):
+            raise ValueError(
+                f"slices must have shape {(self.num_slices, *self.size)}. Received: {slices.shape}"
+            )
+        rows, columns = self._onto_volume()
+        volume = np.empty(self.volume_shape, np.float32, order="F")
+        view = self.upright(volume)
+        for first in range(0, self.num_slices, _SLICES_AT_ONCE):
+            part = slice(first, first + _SLICES_AT_ONCE)
+            sampled = sample_linear(slices[part].astype(np.float32), rows, columns, fill)
+            view[part] = restore(sampled) if restore is not None else sampled
+        return volume
+
+    def _onto_grid(self) -> tuple[AxisSampling, AxisSampling]:
+        row, column = (
+            AxisSampling(count, pixel_mm, source, voxel_mm, self._shift(count, source))
+            for count, pixel_mm, source, voxel_mm in self._axes()
+        )
+        return row, column
+
+    def _onto_volume(self) -> tuple[AxisSampling, AxisSampling]:
+        row, column = (
+            AxisSampling(source, voxel_mm, count, pixel_mm, -self._shift(count, source))
+            for count, pixel_mm, source, voxel_mm in self._axes()
+        )
+        return row, column
+
+    def _axes(self) -> zip[tuple[int, float, int, float]]:
+        _, row, column = _VIEWS[self.axis]
+        voxels = self.volume_shape[row], self.volume_shape[column]
+        return zip(self.size, self.pixel_mm, voxels, self.voxel_mm, strict=True)
+
+    def _shift(self, count: int, source: int) -> float:
+        # Native pixels stay what they are: no half-pixel shift where odd meets even.
+        return 0.0 if self.spacing_mm is not None else -((source - count) % 2) / 2
+
+
+def choose_slices(
+    label_slices: np.ndarray | None,
+    image_slices: np.ndarray | None,
+    minimum_foreground: float,
+    skip_ends: int = 0,
+) -> np.ndarray:
+    """Indices of the slices that show enough.
+
+    Args:
+        label_slices: `[slices, rows, columns]` class ids.
+        image_slices: The same slices as intensities in [-1, 1]; at least one of both is given.
+        minimum_foreground: Least fraction of pixels that are not class 0, and of pixels brighter
+            than air.
+        skip_ends: Slices left out at each end of the volume.
+
+    Returns:
+        Increasing indices.
+    """
+    fractions = np.stack(
+        [part.mean(axis=(1, 2)) for part in _foregrounds(label_slices, image_slices)]
+    )
+    kept = np.flatnonzero(np.all(fractions >= minimum_foreground, axis=0))
+    return kept[(kept >= skip_ends) & (kept < fractions.shape[1] - skip_ends)]
+
+
+def relative_positions(
+    label_slices: np.ndarray | None, image_slices: np.ndarray | None
+) -> np.ndarray:
+    """Where each slice lies in the body: 0 the first slice with foreground, 1 the last.
+
+    Args:
+        label_slices: `[slices, rows, columns]` class ids; decides if given.
+        image_slices: The same slices as intensities in [-1, 1].
+
+    Returns:
+        `[slices]` float, below 0 or above 1 beyond the body.
+    """
+    foreground = _foregrounds(label_slices, image_slices)[0]
+    present = np.flatnonzero(foreground.any(axis=(1, 2)))
+    first, last = (present[0], present[-1]) if len(present) else (0, len(foreground) - 1)
+    return (np.arange(len(foreground)) - first) / max(last - first, 1)
+
+
+def _foregrounds(
+    label_slices: np.ndarray | None, image_slices: np.ndarray | None
+) -> list[np.ndarray]:
+    foregrounds = [] if label_slices is None else [label_slices != 0]
+    if image_slices is not None:
+        foregrounds.append(image_slices > AIR_BELOW)
+    return foregrounds
+
+
+def _reach(occupied: np.ndarray) -> float:
+    """Distance in voxels from the middle of an axis to the far edge of what is occupied."""
+    indices = np.flatnonzero(occupied)
+    if len(indices) == 0:
+        return 0.0
+    middle = len(occupied) / 2
+    return float(max(middle - indices[0], indices[-1] + 1 - middle))

@@ -1,0 +1,286 @@
+"""What the header of a NIfTI file says, checked before any voxel is read."""
+
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import nibabel as nib
+import numpy as np
+from isal import igzip, igzip_lib
+from nibabel.spatialimages import HeaderDataError
+
+from medusis_tf.config.reading import ReadingConfig
+from medusis_tf.data.volumes.volume import axis_codes, spans_space
+from medusis_tf.errors import UserError
+
+SUFFIXES = (".nii", ".nii.gz")
+_KINDS = {348: (nib.Nifti1Header, b"n+1", b"ni1"), 540: (nib.Nifti2Header, b"n+2", b"ni2")}
+_ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
+_GZIP_MAGIC = b"\x1f\x8b"
+# DEFLATE cannot shrink anything by more than this factor (zlib's technical notes: 1032).
+_LARGEST_DEFLATE_RATIO = 1032
+_LARGEST_OFFSET = 2**26
+_PLAUSIBLE_MM = (0.01, 100.0)
+_UNITS = {1: "metres", 3: "micrometres"}
+# The library's stub declares an instance instead of a class.
+_DEFLATE_ERROR: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]
+_UNREADABLE = (
+    HeaderDataError,
+    OSError,
+    EOFError,
+    ValueError,
+    OverflowError,
+    MemoryError,
+    ZeroDivisionError,
+    zlib.error,
+    _DEFLATE_ERROR,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class NiftiHeader:
+    """A checked header.
+
+    Attributes:
+        fields: nibabel's header, without extensions.
+        shape: Of the stored array, three axes.
+        dtype: Of the stored array, in its byte order.
+        affine: `[4, 4]`, from stored indices to RAS+ millimetres.
+        offset: Bytes before the first voxel.
+        slope: Of the intensities.
+        intercept: Of the intensities.
+        warnings: What is doubtful, a sentence each.
+    """
+
+    fields: Any
+    shape: tuple[int, int, int]
+    dtype: np.dtype
+    affine: np.ndarray
+    offset: int
+    slope: float
+    intercept: float
+    warnings: tuple[str, ...]
+
+    @property
+    def voxels(self) -> int:
+        """Their number."""
+        return prod(self.shape)
+
+
+@contextmanager
+def open_nifti(path: Path, config: ReadingConfig) -> Iterator[tuple[NiftiHeader, BinaryIO]]:
+    """Open a file, unpacking it if it is compressed, and check its header.
+
+    Yields:
+        The header, and the stream behind the header's own 348 or 540 bytes.
+
+    Raises:
+        UserError: There is no such file, or it is not one volume of plain numbers in a known
+            place, or reading in the body of the `with` statement fails.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no file {path}. Check the path and data.root.")
+    if not path.name.endswith(SUFFIXES):
+        raise UserError(f"{path} is not named .nii or .nii.gz. Convert it to NIfTI, or rename it.")
+    try:
+        opener = igzip.open if _is_compressed(path) else open
+        with opener(path, "rb") as stream:
+            yield _read_header(stream, path, config), stream
+    except _UNREADABLE as error:
+        raise _unreadable(path, error) from None
+
+
+def _is_compressed(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(2)
+    if not start:
+        raise UserError(f"{path} cannot be read as NIfTI: it is empty. Copy it again.")
+    compressed, named = start == _GZIP_MAGIC, path.name.endswith(".gz")
+    if named and not compressed:
+        raise UserError(
+            f"{path} cannot be read as NIfTI: it is named .gz but is not compressed. "
+            f"If it is NIfTI, rename it to {path.name.removesuffix('.gz')}."
+        )
+    if compressed and not named:
+        raise UserError(
+            f"{path} cannot be read as NIfTI: it is compressed but not named .gz. "
+            f"Rename it to {path.name}.gz."
+        )
+    return compressed
+
+
+def _read_header(stream: BinaryIO, path: Path, config: ReadingConfig) -> NiftiHeader:
+    block = stream.read(348)
+    endianness = next(
+        (order for order in _ORDERS if int.from_bytes(block[:4], order) in _KINDS), None
+    )
+    if len(block) < 348 or endianness is None:
+        raise UserError(
+            f"{path} cannot be read as NIfTI: it does not start with a NIfTI header. "
+            "Convert it to NIfTI, or copy it again."
+        )
+    size = int.from_bytes(block[:4], endianness)
+    kind, magic, pair_magic = _KINDS[size]
+    block += stream.read(size - len(block))
+    if len(block) < size:
+        raise UserError(f"{path} is too short: it ends in its header. Copy it again.")
+    fields = kind(block, endianness=endianness, check=False)
+    found = fields["magic"].item()
+    if found == pair_magic:
+        raise UserError(f"{path} is the header of a .hdr/.img pair. Convert it to one .nii file.")
+    if found != magic:
+        raise UserError(
+            f"{path} cannot be read as NIfTI: magic {found!r} instead of {magic!r}. "
+            "Analyze 7.5 and other formats must be converted."
+        )
+    with np.errstate(all="ignore"):
+        return _check(fields, path, config)
+
+
+def _check(fields: Any, path: Path, config: ReadingConfig) -> NiftiHeader:
+    shape, dtype = _shape_and_type(fields, path, config)
+    offset = float(fields["vox_offset"])
+    if not len(fields.binaryblock) + 4 <= offset <= _LARGEST_OFFSET:
+        raise UserError(
+            f"{path} is broken: its header says that voxels start at byte {offset:g}. "
+            "Export it again."
+        )
+    doubts: list[str] = []
+    affine = _affine(fields, path, config, doubts)
+    slope, intercept = _scale(fields, path, doubts)
+    return NiftiHeader(fields, shape, dtype, affine, int(offset), slope, intercept, tuple(doubts))
+
+
+def _shape_and_type(
+    fields: Any, path: Path, config: ReadingConfig
+) -> tuple[tuple[int, int, int], np.dtype]:
+    axes = int(fields["dim"][0])
+    shape = tuple(int(side) for side in fields["dim"][1 : 1 + max(axes, 0)])
+    if not 3 <= axes <= 7 or any(side != 1 for side in shape[3:]):
+        raise UserError(
+            f"{path} must hold one 3-D volume. Received: {axes} axes, shape {shape}. "
+            "Save the frame to use as a file of its own."
+        )
+    if min(shape) < 1:
+        raise UserError(f"{path} has an axis without voxels: shape {shape}. The file is broken.")
+    try:
+        dtype = fields.get_data_dtype()
+    except KeyError:
+        raise UserError(
+            f"{path} is broken: NIfTI knows no datatype {int(fields['datatype'])}. Export it again."
+        ) from None
+    if dtype.kind not in "iuf" or dtype.itemsize > 8:
+        raise UserError(
+            f"{path} must hold one plain number per voxel. Received: {dtype}. "
+            "Convert colour, complex or 128-bit volumes to grey values."
+        )
+    voxels = prod(shape)
+    if voxels > config.maximum_voxels:
+        raise UserError(
+            f"{path} claims {voxels} voxels, shape {shape}; at most {config.maximum_voxels} are "
+            "read. Crop it, or raise data.reading.maximum_voxels, or the file is broken."
+        )
+    ratio = _LARGEST_DEFLATE_RATIO if path.name.endswith(".gz") else 1
+    size = path.stat().st_size
+    if voxels * dtype.itemsize > ratio * size:
+        raise UserError(
+            f"{path} is too short: shape {shape} of {dtype} cannot come out of {size} bytes. "
+            "Copy or download it again."
+        )
+    x, y, z = shape[:3]
+    return (x, y, z), dtype
+
+
+def _affine(fields: Any, path: Path, config: ReadingConfig, doubts: list[str]) -> np.ndarray:
+    sizes = fields["pixdim"][1:4]
+    if fields["pixdim"][0] not in (-1, 1):
+        fields["pixdim"][0] = 1  # as the NIfTI standard says of 0
+    if int(fields["sform_code"]) > 0:
+        affine = fields.get_sform()
+    else:
+        if not np.all(sizes > 0):
+            raise UserError(
+                f"{path} has voxels of zero or negative size: pixdim {sizes.tolist()}. "
+                "Set it from the source of the data."
+            )
+        if int(fields["qform_code"]) > 0:
+            affine = fields.get_qform()
+        elif config.assume_axes is None:
+            raise UserError(
+                f"{path} does not say where it lies: sform_code and qform_code are both 0. "
+                "Which side is left cannot be known; set them from the source of the data, or "
+                "data.reading.assume_axes to its axes, such as RAS."
+            )
+        else:
+            affine = _assumed(config.assume_axes, sizes)
+            doubts.append(
+                f"Its header does not say where it lies: the axes {config.assume_axes} are assumed."
+            )
+    if not spans_space(affine):
+        raise UserError(
+            f"{path} has an affine that does not span space: {affine[:3].tolist()}. "
+            "Set it from the source of the data."
+        )
+    doubts.extend(_doubtful_sizes(fields, affine))
+    return affine
+
+
+def _assumed(axes: str, sizes_mm: np.ndarray) -> np.ndarray:
+    affine = np.zeros([4, 4])
+    for index, (letter, size) in enumerate(zip(axes, sizes_mm, strict=True)):
+        axis = next(i for i, pair in enumerate(("LR", "PA", "IS")) if letter in pair)
+        affine[axis, index] = size if letter in "RAS" else -size
+    affine[3, 3] = 1
+    return affine
+
+
+def _doubtful_sizes(fields: Any, affine: np.ndarray) -> Iterator[str]:
+    unit = _UNITS.get(int(fields["xyzt_units"]) & 7)
+    if unit is not None:
+        yield f"Its header gives lengths in {unit}; they are taken as millimetres."
+    if (other := _other_axes(fields)) not in (None, axis_codes(affine)):
+        yield (
+            f"Its sform, which is used, has the axes {axis_codes(affine)}, but its qform {other}: "
+            "programs that use the other one see it mirrored or turned."
+        )
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    low, high = _PLAUSIBLE_MM
+    if sizes.min() < low or sizes.max() > high:
+        yield f"Its voxels measure {np.array2string(sizes, precision=4)} mm, which is unusual."
+
+
+def _other_axes(fields: Any) -> str | None:
+    """Axes of the qform where the sform is used, if it is there and sound."""
+    turn = np.array([fields[f"quatern_{letter}"] for letter in "bcd"], np.float64)
+    given = int(fields["sform_code"]) > 0 and int(fields["qform_code"]) > 0
+    if not given or not turn @ turn <= 1 or not np.all(fields["pixdim"][1:4] > 0):
+        return None
+    qform = fields.get_qform()
+    return axis_codes(qform) if spans_space(qform) else None
+
+
+def _scale(fields: Any, path: Path, doubts: list[str]) -> tuple[float, float]:
+    slope, intercept = float(fields["scl_slope"]), float(fields["scl_inter"])
+    if slope == 0:
+        return 1.0, 0.0  # the NIfTI standard: not scaled
+    if not np.isfinite(slope):
+        doubts.append(f"Its header has scl_slope {slope}: the stored values are taken unscaled.")
+        return 1.0, 0.0
+    if not np.isfinite(intercept):
+        raise UserError(
+            f"{path} has scl_inter {intercept} with scl_slope {slope:g}. "
+            "Correct the header from the source of the data."
+        )
+    return slope, intercept
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return UserError(
+        f"{path} cannot be read as NIfTI: {reason}. It may be truncated or damaged; "
+        "copy or convert it again."
+    )

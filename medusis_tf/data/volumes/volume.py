@@ -1,0 +1,112 @@
+"""A volume in memory: its numbers, its place in the world, and the file it came from."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from nibabel import orientations
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A 3-D array in LPS axis order.
+
+    Index 0 grows toward the patient's Left, index 1 toward Posterior and index 2 toward Superior.
+    The numbers are kept as stored, and may be a view on them: a volume of 200 million int16 voxels
+    would not fit memory as floats.
+
+    Attributes:
+        array: `[x, y, z]`; an intensity is `array * slope + intercept`.
+        affine: `[4, 4]`, from array indices to RAS+ millimetres.
+        path: For error messages, and to write results onto the same grid.
+        slope: Of the intensities; 1 for label maps.
+        intercept: Of the intensities; 0 for label maps.
+        axes: Axis order of the file, such as `RAS`.
+        warnings: What is doubtful about the file, a sentence each.
+    """
+
+    array: np.ndarray
+    affine: np.ndarray
+    path: Path
+    slope: float = 1.0
+    intercept: float = 0.0
+    axes: str = "LPS"
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of voxels along x, y and z."""
+        x, y, z = self.array.shape
+        return x, y, z
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance between neighbouring voxels along x, y and z."""
+        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(x), float(y), float(z)
+
+    def intensities(self) -> np.ndarray:
+        """All intensities at once, `[x, y, z]` float32, units of the source."""
+        values = self.array.astype(np.float32)
+        if (self.slope, self.intercept) != (1.0, 0.0):
+            values *= np.float32(self.slope)
+            values += np.float32(self.intercept)
+        return values
+
+
+_LPS = orientations.axcodes2ornt(("L", "P", "S"))
+
+
+def to_lps(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """View a stored array in LPS order.
+
+    Args:
+        array: `[i, j, k]` as stored.
+        affine: `[4, 4]`, from stored indices to RAS+ millimetres.
+
+    Returns:
+        The view `[x, y, z]`, and the affine of its indices.
+    """
+    turned = orientations.apply_orientation(array, _transform(affine))
+    return turned, lps_grid(array.shape, affine)[1]
+
+
+def lps_grid(shape: tuple[int, ...], affine: np.ndarray) -> tuple[tuple[int, int, int], np.ndarray]:
+    """Shape and affine that a stored array has in LPS order."""
+    transform = _transform(affine)
+    sides = [0, 0, 0]
+    for side, (target, _) in zip(shape, transform, strict=True):
+        sides[int(target)] = side
+    x, y, z = sides
+    return (x, y, z), affine @ orientations.inv_ornt_aff(transform, shape)
+
+
+def from_lps(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """View an array in LPS order as it is stored in a file whose indices have this affine."""
+    back = orientations.ornt_transform(_LPS, orientations.io_orientation(affine))
+    return orientations.apply_orientation(array, back)
+
+
+def affine_in_order(axes: str, shape: tuple[int, int, int], affine: np.ndarray) -> np.ndarray:
+    """Affine of an LPS grid's indices when it is stored with other axes, such as `RAS`."""
+    there = orientations.ornt_transform(_LPS, orientations.axcodes2ornt(tuple(axes)))
+    return affine @ orientations.inv_ornt_aff(there, shape)
+
+
+def axis_codes(affine: np.ndarray) -> str:
+    """Where stored indices grow to, such as `RAS`."""
+    return "".join(orientations.aff2axcodes(affine))
+
+
+def spans_space(affine: np.ndarray) -> bool:
+    """Whether three indices reach every point in space: finite, of no zero length, not flat."""
+    if not np.isfinite(affine).all():
+        return False
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if not np.isfinite(lengths).all() or lengths.min() <= 0:
+        return False
+    return bool(abs(np.linalg.det(affine[:3, :3] / lengths)) >= 1e-3)
+
+
+def _transform(affine: np.ndarray) -> np.ndarray:
+    return orientations.ornt_transform(orientations.io_orientation(affine), _LPS)

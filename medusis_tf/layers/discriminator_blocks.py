@@ -1,0 +1,108 @@
+"""The convolution block of the wavelet discriminator."""
+
+import math
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from medusis_tf.layers.equalized import EqualizedConv2D
+from medusis_tf.ops.blur import blur, blur_down
+
+
+@keras.saving.register_keras_serializable("medusis_tf")
+class DiscriminatorBlock(keras.layers.Layer):
+    """A convolution, then a blurred, strided one that halves the resolution.
+
+    Args:
+        filters: Channels of the output; the first convolution keeps those of the input.
+
+    SWAGAN, https://arxiv.org/abs/2102.06108, without its residual branch
+    """
+
+    def __init__(self, filters, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+
+    def build(self, features_shape):
+        self.conv_1 = EqualizedConv2D(features_shape[-1], name="conv_1", dtype=self.dtype_policy)
+        self.conv_2 = EqualizedConv2D(
+            self.filters, strides=2, padding="valid", name="conv_2", dtype=self.dtype_policy
+        )
+        self.conv_1.build(features_shape)
+        self.conv_2.build(features_shape)
+
+    def call(self, features):
+        return self.conv_2(blur(self.conv_1(features)))
+
+    def compute_output_shape(self, features_shape):
+        batch, height, width, _ = features_shape
+        return (batch, height // 2, width // 2, self.filters)
+
+    def get_config(self):
+        return {**super().get_config(), "filters": self.filters}
+
+
+@keras.saving.register_keras_serializable("medusis_tf")
+class ResidualDiscriminatorBlock(DiscriminatorBlock):
+    """A `DiscriminatorBlock` beside a blurred, halved skip path with a 1x1 convolution.
+
+    The sum is divided by the square root of two, so that features keep their variance.
+
+    Args:
+        filters: Channels of the output; the first convolution keeps those of the input.
+
+    StyleGAN2, https://arxiv.org/abs/1912.04958, figure 7 and appendix B
+    """
+
+    def build(self, features_shape):
+        super().build(features_shape)
+        self.conv_skip = EqualizedConv2D(
+            self.filters, 1, activate=False, name="conv_skip", dtype=self.dtype_policy
+        )
+        self.conv_skip.build(features_shape)
+
+    def call(self, features):
+        skip = self.conv_skip(blur_down(features))
+        return (super().call(features) + skip) * math.sqrt(0.5)
+
+
+@keras.saving.register_keras_serializable("medusis_tf")
+class MinibatchStandardDeviation(keras.layers.Layer):
+    """Append one channel: the mean standard deviation of the features over a group of images.
+
+    A batch of `m` groups is interleaved: image `i` belongs to group `i mod m`. The group is the
+    largest divisor of the batch that is not above `group_size`.
+
+    Args:
+        group_size: Images per group at most.
+
+    Progressive growing of GANs, https://arxiv.org/abs/1710.10196, section 3
+    """
+
+    def __init__(self, group_size=4, **kwargs):
+        super().__init__(**kwargs)
+        self.group_size = group_size
+
+    def call(self, features):
+        batch, height, width, channels = ops.shape(features)
+        group = self._group(batch)
+        # Squares of bfloat16 features lose the small differences this layer is after.
+        grouped = tf.reshape(
+            tf.cast(features, "float32"), [group, batch // group, height, width, channels]
+        )
+        deviation = tf.sqrt(tf.math.reduce_variance(grouped, axis=0) + 1e-8)
+        mean_deviation = tf.reduce_mean(deviation, axis=[1, 2, 3])
+        feature = tf.tile(mean_deviation, tf.reshape(group, [1]))[:, None, None, None]
+        feature = tf.broadcast_to(feature, [batch, height, width, 1])
+        return tf.concat([features, tf.cast(feature, features.dtype)], axis=-1)
+
+    def compute_output_shape(self, features_shape):
+        return (*features_shape[:-1], features_shape[-1] + 1)
+
+    def get_config(self):
+        return {**super().get_config(), "group_size": self.group_size}
+
+    def _group(self, batch):
+        sizes = tf.range(1, self.group_size + 1)
+        return tf.reduce_max(tf.where(batch % sizes == 0, sizes, 1))

@@ -1,0 +1,204 @@
+"""What the residual blocks of the two generators share: their settings and their parts."""
+
+import keras
+
+from medusis_tf.layers.label_conv import label_neighbourhoods
+from medusis_tf.layers.spade import SPADE
+from medusis_tf.layers.spectral_conv import SpectralConv2D
+from medusis_tf.ops.haar import haar_analysis, haar_synthesis
+from medusis_tf.ops.leaky_relu import leaky_relu
+
+
+class ConditionalBlock(keras.layers.Layer):
+    """A residual block of SPADEs and spectrally normalised convolutions.
+
+    Args:
+        filters: Channels of the output.
+        spade_channels: Hidden channels of every SPADE.
+        noise_dim: Length of the noise vector; 0 for none.
+        synchronized: Whether batch statistics are taken over all replicas.
+        sparse: Whether the SPADEs work on the label map's distinct neighbourhoods instead of on
+            every pixel: the same, faster on CPU. Their number is known only at run time.
+    """
+
+    def __init__(
+        self,
+        filters,
+        spade_channels=128,
+        noise_dim=0,
+        synchronized=False,
+        sparse=True,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.spade_channels = spade_channels
+        self.noise_dim = noise_dim
+        self.synchronized = synchronized
+        self.sparse = sparse
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "spade_channels": self.spade_channels,
+            "noise_dim": self.noise_dim,
+            "synchronized": self.synchronized,
+            "sparse": self.sparse,
+        }
+
+    def _neighbourhoods(self, one_hot):
+        """What all SPADEs of the block share; None where they work on every pixel."""
+        return label_neighbourhoods(one_hot) if self.sparse else None
+
+    def _spade(self, name):
+        return SPADE(
+            self.spade_channels,
+            self.noise_dim,
+            self.synchronized,
+            name=name,
+            dtype=self.dtype_policy,
+        )
+
+    def _conv(self, filters, name, **options):
+        return SpectralConv2D(filters, name=name, dtype=self.dtype_policy, **options)
+
+
+@keras.saving.register_keras_serializable("medusis_tf")
+class SPADEBlock(ConditionalBlock):
+    """Two convolutions, each after SPADE and leaky ReLU, and a shortcut.
+
+    The shortcut has its own SPADE and 1x1 convolution where the number of channels changes.
+
+    Args:
+        filters: Channels of the output.
+        spade_channels: Hidden channels of every SPADE.
+        noise_dim: Length of the noise vector; 0 for none.
+        synchronized: Whether batch statistics are taken over all replicas.
+        sparse: See `ConditionalBlock`.
+
+    You only need adversarial supervision (OASIS), https://arxiv.org/abs/2012.04781
+    """
+
+    def build(self, features_shape, one_hot_shape, noise_shape=None):
+        channels = features_shape[-1]
+        middle = min(channels, self.filters)
+        conditioning = (one_hot_shape, noise_shape)
+        middle_shape = (*features_shape[:-1], middle)
+
+        self.norm_0, self.norm_1 = self._spade("norm_0"), self._spade("norm_1")
+        self.conv_0, self.conv_1 = self._conv(middle, "conv_0"), self._conv(self.filters, "conv_1")
+        self.norm_0.build(features_shape, *conditioning)
+        self.conv_0.build(features_shape)
+        self.norm_1.build(middle_shape, *conditioning)
+        self.conv_1.build(middle_shape)
+
+        self.has_shortcut = channels != self.filters
+        if self.has_shortcut:
+            self.norm_shortcut = self._spade("norm_shortcut")
+            self.conv_shortcut = self._conv(
+                self.filters, "conv_shortcut", kernel_size=1, use_bias=False
+            )
+            self.norm_shortcut.build(features_shape, *conditioning)
+            self.conv_shortcut.build(features_shape)
+
+    def call(self, features, one_hot, noise=None, training=False):
+        """Refine the features under the labels.
+
+        Args:
+            features: `[batch, height, width, channels]`.
+            one_hot: `[batch, height, width, num_classes]`.
+            noise: `[batch, noise_dim]`, `[batch, num_classes, noise_dim]`, or None without noise.
+            training: Whether to use batch statistics and iterate the spectral norms.
+
+        Returns:
+            `[batch, height, width, filters]`.
+        """
+        neighbourhoods = self._neighbourhoods(one_hot)
+
+        def modulate(norm, features):
+            return norm(features, one_hot, noise, training=training, neighbourhoods=neighbourhoods)
+
+        shortcut = features
+        if self.has_shortcut:
+            normalized = modulate(self.norm_shortcut, features)
+            shortcut = self.conv_shortcut(normalized, training=training)
+
+        residual = self.conv_0(_activate(modulate(self.norm_0, features)), training=training)
+        residual = _activate(modulate(self.norm_1, residual))
+        return shortcut + self.conv_1(residual, training=training)
+
+    def compute_output_shape(self, features_shape, one_hot_shape, noise_shape=None):
+        return (*features_shape[:-1], self.filters)
+
+
+def _activate(features):
+    return leaky_relu(features)
+
+
+@keras.saving.register_keras_serializable("medusis_tf")
+class WaveletBlock(ConditionalBlock):
+    """Two convolutions of Haar bands, each after SPADE and leaky ReLU, beside a skip path.
+
+    The convolutions see the bands; SPADE sees the image the bands stand for, at twice their
+    resolution. Skip and residual are returned apart, because the generator doubles them in
+    different ways before it adds them.
+
+    Args:
+        filters: Channels of the output, a multiple of 4.
+        spade_channels: Hidden channels of every SPADE.
+        noise_dim: Length of the noise vector; 0 for none.
+        synchronized: Whether batch statistics are taken over all replicas.
+        sparse: See `ConditionalBlock`.
+
+    Wavelet-based unsupervised label-to-image translation, https://arxiv.org/abs/2305.09647
+    """
+
+    def build(self, bands_shape, one_hot_shape, noise_shape=None):
+        channels = bands_shape[-1]
+        middle = min(channels, self.filters)
+        middle_shape = (*bands_shape[:-1], middle)
+        image_shape = (*one_hot_shape[:-1], channels // 4)
+        middle_image_shape = (*one_hot_shape[:-1], middle // 4)
+
+        self.norm_0, self.norm_1 = self._spade("norm_0"), self._spade("norm_1")
+        self.conv_0, self.conv_1 = self._conv(middle, "conv_0"), self._conv(self.filters, "conv_1")
+        self.norm_0.build(image_shape, one_hot_shape, noise_shape)
+        self.conv_0.build(bands_shape)
+        self.norm_1.build(middle_image_shape, one_hot_shape, noise_shape)
+        self.conv_1.build(middle_shape)
+
+        self.has_shortcut = channels != self.filters
+        if self.has_shortcut:
+            self.conv_shortcut = self._conv(
+                self.filters, "conv_shortcut", kernel_size=1, use_bias=False
+            )
+            self.conv_shortcut.build(bands_shape)
+
+    def call(self, bands, one_hot, noise=None, training=False):
+        """Refine the bands under the labels.
+
+        Args:
+            bands: `[batch, height, width, channels]`.
+            one_hot: `[batch, 2 * height, 2 * width, num_classes]`.
+            noise: `[batch, noise_dim]`, `[batch, num_classes, noise_dim]`, or None without noise.
+            training: Whether to use batch statistics and iterate the spectral norms.
+
+        Returns:
+            The skip and the residual, both `[batch, height, width, filters]`.
+        """
+        neighbourhoods = self._neighbourhoods(one_hot)
+
+        def modulate(norm, bands):
+            image = haar_synthesis(bands)
+            image = norm(image, one_hot, noise, training=training, neighbourhoods=neighbourhoods)
+            return leaky_relu(haar_analysis(image))
+
+        skip = self.conv_shortcut(bands, training=training) if self.has_shortcut else bands
+        residual = self.conv_0(modulate(self.norm_0, bands), training=training)
+        residual = self.conv_1(modulate(self.norm_1, residual), training=training)
+        return skip, residual
+
+    def compute_output_shape(self, bands_shape, one_hot_shape, noise_shape=None):
+        shape = (*bands_shape[:-1], self.filters)
+        return shape, shape

@@ -1,0 +1,299 @@
+"""Med-USIS: a generator that must please a discriminator and be understood by a segmenter."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.layers.initializers import scale_kernels
+from medusis_tf.losses.adversarial import (
+    discriminator_real_loss,
+    discriminator_synthetic_loss,
+    generator_adversarial_loss,
+    judge_with_r1_penalty,
+    r1_penalty,
+)
+from medusis_tf.losses.diversity import diversity_loss
+from medusis_tf.losses.mask import MaskLoss
+from medusis_tf.losses.reconstruction import feature_matching_loss, reconstruction_loss
+from medusis_tf.losses.segmentation import (
+    consistency_loss,
+    count_classes,
+    entropy_loss,
+    segmentation_loss,
+)
+from medusis_tf.methods.draws import Draws, Purpose
+from medusis_tf.methods.med_usis.networks import build_generator, build_segmenter, dtype_policy
+from medusis_tf.optimizers import ema_decay, update_average
+from medusis_tf.training.distribution import replica_mean
+
+Batch = dict[str, Any]
+Losses = dict[str, tf.Tensor]
+
+
+class MedUSIS(keras.Model):
+    """The networks, their optimizers and one training step.
+
+    Make it inside the scope of the distribution strategy. Unless `data.pairing` says otherwise
+    the step is unsupervised: the label maps and the real images need not belong together.
+
+    Args:
+        config: The experiment.
+        num_replicas: Replicas that share a global batch of `config.training.batch_size`.
+        air_threshold: Where a body begins in the real images, in [-1, 1], from
+            `data.air_threshold`; needed by the mask loss if its threshold is `real_images`.
+
+    Reference:
+        W. Tang, Med-USIS, thesis, University of Stuttgart; Eskandar et al., USIS (2021).
+    """
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        num_replicas: int = 1,
+        air_threshold: float | None = None,
+    ):
+        super().__init__(name="med_usis")
+        self.config = config
+        self.num_replicas = num_replicas
+        self.mask_loss = None
+        if config.loss_weights.mask > 0:
+            class_names = tuple(entry.name for entry in config.data.classes)
+            self.mask_loss = MaskLoss(config.mask_loss, class_names, air_threshold)
+        self._build_networks()
+        self._build_optimizers()
+        self.built = True
+
+    @property
+    def step(self) -> tf.Tensor:
+        """Number of steps taken, int64: all random numbers of the next step derive from it."""
+        return tf.cast(self.generator_optimizer.iterations.value, tf.int64)
+
+    def train_step(self, batch: Batch, regularize: bool = True) -> Losses:
+        """Update every network once.
+
+        Args:
+            batch: `label_map` `[batch, height, width]` integers, `image`
+                `[batch, height, width, channels]` in [-1, 1], `position` `[batch]`, for the mask
+                loss `body_mask` `[batch, height, width]` of 0 and 1, and where label maps and
+                images may belong together `is_paired` `[batch]`; from `distribution.share_batch`.
+            regularize: Whether this step takes the R1 penalty.
+
+        Returns:
+            Unweighted losses by name, this replica's share: their mean over replicas is the loss
+            of the global batch.
+        """
+        batch = self._add_derived(batch)
+        if self.config.training.schedule == "simultaneous":
+            return self._update_together(batch, regularize)
+        return self._update_in_turn(batch, regularize)
+
+    def update_ema(self) -> None:
+        """Move the averaged networks; call it outside `strategy.run`, after the step."""
+        ema = self.config.training.ema
+        decay = ema_decay(self.step - 1, ema.decay, ema.warm_up)
+        update_average(self.ema_generator, self.generator, decay)
+        if self.ema_segmenter is not None:
+            update_average(self.ema_segmenter, self.segmenter, decay)
+
+    def refresh_ema(self, batch: Batch, pass_number: tf.Tensor) -> None:
+        """Renew the EMA generator's batch statistics by one forward pass in training mode."""
+        draws = Draws(self.config, pass_number, batch["position"])
+        noise = draws.noise(self.generator.noise_shape, Purpose.REFRESH_NOISE)
+        self.ema_generator(self._one_hot(batch["label_map"]), noise, training=True)
+
+    def _update_together(self, batch: Batch, regularize: bool) -> Losses:
+        """One synthetic image serves all losses.
+
+        Generator and segmenter descend the same segmentation loss, so one backward pass serves
+        both; the segmenter's gradient then carries that loss's weight, which Adam's step does not
+        see.
+        """
+        discriminator_tape = tf.GradientTape()
+        with tf.GradientTape() as tape:
+            image, noise = self._synthesize(batch, Purpose.GENERATOR_NOISE)
+            # The inner tape begins behind the generator, so its gradient stops there.
+            with discriminator_tape:
+                synthetic_logits = self._judge_synthetic(batch, image)
+            losses = self._generator_losses(batch, image, noise, synthetic_logits)
+            losses |= self._real_segmentation(batch)
+            total = self._weighted_total(losses)
+        networks = {"generator": self.generator, "segmenter": self.segmenter}
+        gradients = self._descend(tape, total, networks)
+        # What the discriminator makes of real images waits, so that its memory is not needed
+        # beside that of the generator and the segmenter.
+        with tf.control_dependencies(gradients), discriminator_tape:
+            discriminator_losses = self._discriminator_losses(batch, synthetic_logits, regularize)
+            discriminator_total = self._discriminator_total(discriminator_losses)
+        self._descend(
+            discriminator_tape, discriminator_total, {"discriminator": self.discriminator}
+        )
+        losses |= discriminator_losses
+        return losses | self._regularize_in_own_step(batch, regularize)
+
+    def _update_in_turn(self, batch: Batch, regularize: bool) -> Losses:
+        """Generator, segmenter and discriminator in turn, each with a new synthetic image."""
+        with tf.GradientTape() as tape:
+            image, noise = self._synthesize(batch, Purpose.GENERATOR_NOISE)
+            synthetic_logits = self._judge_synthetic(batch, image)
+            losses = self._generator_losses(batch, image, noise, synthetic_logits)
+            total = self._weighted_total(losses)
+        self._descend(tape, total, {"generator": self.generator})
+
+        image, _ = self._synthesize(batch, Purpose.SEGMENTER_NOISE)
+        with tf.GradientTape() as tape:
+            real = self._real_segmentation(batch)
+            total = self._segmentation_loss(batch, image) + self._weighted_total(real)
+        self._descend(tape, total, {"segmenter": self.segmenter})
+
+        image, _ = self._synthesize(batch, Purpose.DISCRIMINATOR_NOISE)
+        with tf.GradientTape() as tape:
+            synthetic_logits = self._judge_synthetic(batch, image)
+            discriminator_losses = self._discriminator_losses(batch, synthetic_logits, regularize)
+            total = self._discriminator_total(discriminator_losses)
+        self._descend(tape, total, {"discriminator": self.discriminator})
+        losses |= real | discriminator_losses
+        return losses | self._regularize_in_own_step(batch, regularize)
+
+    def _generator_losses(
+        self, batch: Batch, image: tf.Tensor, noise: tf.Tensor | None, synthetic_logits: tf.Tensor
+    ) -> Losses:
+        losses = {
+            "adversarial": generator_adversarial_loss(synthetic_logits),
+            "segmentation": self._segmentation_loss(batch, image),
+        }
+        if self.mask_loss is not None:
+            losses["mask"] = self.mask_loss(image, batch["body_mask"], batch["label_map"])
+        if self.config.loss_weights.diversity > 0:
+            other_image, other_noise = self._synthesize(batch, Purpose.DIVERSITY_NOISE)
+            losses["diversity"] = diversity_loss(image, other_image, noise, other_noise)
+        return losses | self._supervised_losses(batch, image)
+
+    def _supervised_losses(self, batch: Batch, image: tf.Tensor) -> Losses:
+        """What the true image of a label map says, for the samples that have one."""
+        losses: Losses = {}
+        if "pair_weights" not in batch:
+            return losses
+        weights, pair_weights = self.config.loss_weights, batch["pair_weights"]
+        if weights.reconstruction > 0:
+            losses["reconstruction"] = reconstruction_loss(image, batch["image"], pair_weights)
+        if weights.feature_matching > 0:
+            synthetic, true = (self.discriminator.features(x) for x in (image, batch["image"]))
+            losses["feature_matching"] = feature_matching_loss(synthetic, true, pair_weights)
+        return losses
+
+    def _weighted_total(self, losses: Losses) -> tf.Tensor:
+        """The sum of losses times the weight of the same name; 0 without any."""
+        weights = self.config.loss_weights
+        terms = [getattr(weights, name) * loss for name, loss in losses.items()]
+        return tf.add_n(terms) if terms else tf.constant(0.0)
+
+    def _segmentation_loss(self, batch: Batch, synthetic_image: tf.Tensor) -> tf.Tensor:
+        seen = batch["draws"].jitter(synthetic_image, Purpose.SYNTHETIC_JITTER)
+        class_logits = self.segmenter(seen, training=True)
+        background = self.config.loss_weights.background
+        counts = batch["class_counts"]
+        return segmentation_loss(class_logits, batch["label_map"], background, counts)
+
+    def _real_segmentation(self, batch: Batch) -> Losses:
+        """What the segmenter learns from real images, if it does."""
+        if self.config.loss_weights.real_segmentation == 0:
+            return {}
+        seen = batch["draws"].jitter(batch["image"], Purpose.REAL_JITTER)
+        class_logits = self.segmenter(seen, training=True)
+        if self.ema_segmenter is None:
+            return {"real_segmentation": entropy_loss(class_logits)}
+        teacher_logits = self.ema_segmenter(batch["image"], training=False)
+        return {"real_segmentation": consistency_loss(class_logits, teacher_logits)}
+
+    def _discriminator_losses(
+        self, batch: Batch, synthetic_logits: tf.Tensor, regularize: bool
+    ) -> Losses:
+        real_image = batch["draws"].translate(batch["image"], Purpose.REAL_TRANSLATION)
+        losses = {"discriminator_synthetic": discriminator_synthetic_loss(synthetic_logits)}
+        if regularize and self.config.training.r1.mode == "as_term":
+            real_logits, losses["r1"] = judge_with_r1_penalty(self.discriminator, real_image)
+        else:
+            real_logits = self.discriminator(real_image)
+        return losses | {"discriminator_real": discriminator_real_loss(real_logits)}
+
+    def _discriminator_total(self, losses: Losses) -> tf.Tensor:
+        r1 = self.config.training.r1
+        pair = losses["discriminator_real"] + losses["discriminator_synthetic"]
+        penalty = 0.5 * r1.gamma * r1.interval * losses["r1"] if "r1" in losses else 0.0
+        return self.config.loss_weights.discriminator * pair + penalty
+
+    def _regularize_in_own_step(self, batch: Batch, regularize: bool) -> Losses:
+        r1 = self.config.training.r1
+        if not regularize or r1.mode == "as_term":
+            return {}
+        real_image = batch["draws"].translate(batch["image"], Purpose.REAL_TRANSLATION)
+        with tf.GradientTape() as tape:
+            penalty = r1_penalty(self.discriminator, real_image)
+            total = r1.gamma * penalty
+        self._descend(tape, total, {"discriminator": self.discriminator})
+        return {"r1": penalty}
+
+    def _descend(
+        self, tape: tf.GradientTape, total: tf.Tensor, networks: dict[str, keras.Model]
+    ) -> list[tf.Tensor]:
+        """Apply the gradient of a loss to the weights of one or more networks, and return it.
+
+        Keras sums gradients over the replicas; the loss of the global batch is their mean.
+        """
+        weights = {name: network.trainable_variables for name, network in networks.items()}
+        scale = tf.constant(1.0 / self.num_replicas, total.dtype)
+        gradients = tape.gradient(total, weights, output_gradients=scale)
+        applied = []
+        for name, network in networks.items():
+            pairs = zip(gradients[name], weights[name], strict=True)
+            # Zero where a loss cannot move a weight: the R1 penalty does not see the last bias.
+            filled = [tf.zeros_like(weight) if g is None else g for g, weight in pairs]
+            getattr(self, f"{name}_optimizer").apply(filled, network.trainable_variables)
+            applied += filled
+        return applied
+
+    def _synthesize(self, batch: Batch, purpose: Purpose) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Synthetic images and the noise they were painted with."""
+        noise = batch["draws"].noise(self.generator.noise_shape, purpose)
+        return self.generator(batch["one_hot"], noise, training=True), noise
+
+    def _judge_synthetic(self, batch: Batch, synthetic_image: tf.Tensor) -> tf.Tensor:
+        shifted = batch["draws"].translate(synthetic_image, Purpose.SYNTHETIC_TRANSLATION)
+        return self.discriminator(shifted)
+
+    def _add_derived(self, batch: Batch) -> Batch:
+        label_map = tf.cast(batch["label_map"], tf.int32)
+        counts = replica_mean(count_classes(label_map, self.config.data.num_classes))
+        draws = Draws(self.config, tf.identity(self.step), batch["position"])
+        derived = {"label_map": label_map, "class_counts": counts, "draws": draws}
+        if "is_paired" in batch:
+            is_paired = tf.cast(batch["is_paired"], tf.float32)
+            count = replica_mean(tf.reduce_sum(is_paired))
+            derived["pair_weights"] = tf.math.divide_no_nan(is_paired, count)
+        return {**batch, **derived, "one_hot": self._one_hot(label_map)}
+
+    def _one_hot(self, label_map: tf.Tensor) -> tf.Tensor:
+        return tf.one_hot(tf.cast(label_map, tf.int32), self.config.data.num_classes)
+
+    def _build_networks(self) -> None:
+        config, data = self.config, self.config.data
+        self.generator = build_generator(config, synchronized=self.num_replicas > 1)
+        self.ema_generator = build_generator(config, synchronized=self.num_replicas > 1)
+        self.segmenter = build_segmenter(config)
+        self.ema_segmenter = build_segmenter(config) if config.learns_consistency else None
+        with dtype_policy(config.training.precision):
+            self.discriminator = config.discriminator.build(data.image_size, data.image_channels)
+        for network in (self.generator, self.segmenter):
+            scale_kernels(network, config.training.initial_gain)
+        self.ema_generator.set_weights(self.generator.get_weights())
+        if self.ema_segmenter is not None:
+            self.ema_segmenter.set_weights(self.segmenter.get_weights())
+
+    def _build_optimizers(self) -> None:
+        # Before the first step: an optimizer that builds itself inside one fails on two replicas.
+        for name in ("generator", "segmenter", "discriminator"):
+            optimizer = getattr(self.config.optimizers, name).build(f"{name}_optimizer")
+            optimizer.build(getattr(self, name).trainable_variables)
+            setattr(self, f"{name}_optimizer", optimizer)

@@ -1,0 +1,175 @@
+"""Elementwise updates of a variable in one pass over its memory."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+# Below, one pass and several cost the same, and each new shape would cost a compilation.
+MIN_SIZE = 2**16
+
+Update = Callable[..., None]
+
+
+def fused(update: Update) -> Update:
+    """Make `update(variable, *others)` one loop instead of one per operation.
+
+    TensorFlow runs `(a - b) * c` as two loops with a temporary as large as `a`: for weights that
+    do not fit into a cache the time is that of the memory. XLA compiles the whole formula to one
+    loop that writes in place, in about 0.05 s for each new shape.
+
+    Only large variables on a CPU are compiled. On a GPU these updates are a small part of the
+    step, and XLA needs tools there that not every machine has.
+
+    Args:
+        update: Assigns to `variable`, and to variables among `others` of the same shape and on
+            the same device, from elementwise operations. A module's function, so that a shape is
+            compiled once for all who use it.
+
+    Returns:
+        A function with the same arguments and effect.
+    """
+    compiled = tf.function(update, jit_compile=True, autograph=False)
+
+    @functools.wraps(update)
+    def run(variable: tf.Variable, *others: tf.Tensor | tf.Variable) -> None:
+        is_on_cpu = tf.DeviceSpec.from_string(variable.device).device_type == "CPU"
+        is_large = variable.shape.num_elements() >= MIN_SIZE
+        (compiled if is_on_cpu and is_large else update)(variable, *others)
+
+    return run
+
+
+def copies(variable: keras.Variable) -> Sequence[tf.Variable]:
+    """The copies of a variable, one for each replica."""
+    return getattr(variable.value, "values", [variable.value])
+
+
+@fused
+def approach(mean: tf.Variable, value: tf.Tensor | tf.Variable, share: tf.Tensor) -> None:
+    """Move `mean` towards `value` by a share of the way, 0 to 1."""
+    mean.assign_add((value - mean) * share)
+
+
+class Adam(keras.optimizers.Optimizer):
+    """Adam as Keras has it, in less time and memory.
+
+    Keras runs some ten operations on each weight, and keeps a first moment even where `beta_1` is
+    0 and the moment is the gradient. Here a step is one loop (see `fused`), and without `beta_1`
+    there is no first moment: 0.4 GB less for the networks of the thesis.
+
+    Measured on their 103 million weights, one core: 0.15 s without `beta_1` and 0.21 s with it;
+    Keras 0.55 s, `ResourceApplyAdam` 0.19 s (with the moment), the fewest operations 0.25 s.
+
+    Args:
+        learning_rate: As in Keras.
+        beta_1: Decay of the first moment; 0 for none.
+        beta_2: Decay of the second moment.
+        epsilon: Added to the root of the second moment.
+        **kwargs: Of every Keras optimizer.
+
+    Reference:
+        D. Kingma, J. Ba, Adam: a method for stochastic optimization (2015).
+    """
+
+    def __init__(
+        self,
+        learning_rate: float = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        **kwargs: Any,
+    ):
+        super().__init__(learning_rate=learning_rate, **kwargs)
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+
+    def build(self, variables: list[keras.Variable]) -> None:
+        """Make the moments of every variable."""
+        if self.built:
+            return
+        super().build(variables)
+        self._velocities = self.add_optimizer_variables(variables, "velocity")
+        if self.beta_1 > 0:
+            self._momentums = self.add_optimizer_variables(variables, "momentum")
+
+    def update_step(
+        self,
+        gradient: tf.Tensor,
+        variable: tf.Variable,
+        learning_rate: keras.Variable,
+    ) -> None:
+        """Move a variable against its gradient."""
+        index, dtype = self._get_variable_index(variable), variable.dtype
+        # A gradient of gathered rows is sparse.
+        gradient = tf.cast(tf.convert_to_tensor(gradient), dtype)
+        step = tf.cast(self.iterations.value + 1, dtype)
+        beta_1, beta_2, epsilon, share_1, share_2 = (
+            tf.constant(value, dtype)
+            for value in (self.beta_1, self.beta_2, self.epsilon, 1 - self.beta_1, 1 - self.beta_2)
+        )
+        step_size = tf.cast(learning_rate, dtype) * tf.sqrt(1 - tf.pow(beta_2, step))
+        step_size /= 1 - tf.pow(beta_1, step)
+        direction = gradient
+        if self.beta_1 > 0:
+            direction = _beside(variable, self._momentums[index])
+            approach(direction, gradient, share_1)
+        velocity = _beside(variable, self._velocities[index])
+        _descend(variable, velocity, gradient, direction, step_size, share_2, epsilon)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments."""
+        own = {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
+        return {**super().get_config(), **own}
+
+
+@fused
+def _descend(
+    variable: tf.Variable,
+    velocity: tf.Variable,
+    gradient: tf.Tensor,
+    direction: tf.Tensor | tf.Variable,
+    step_size: tf.Tensor,
+    share: tf.Tensor,
+    epsilon: tf.Tensor,
+) -> None:
+    velocity.assign_add((tf.square(gradient) - velocity) * share)
+    variable.assign_sub(direction * step_size / (tf.sqrt(velocity) + epsilon))
+
+
+def _beside(variable: tf.Variable, moment: keras.Variable) -> tf.Variable:
+    """A moment's copy on the device of a replica's copy of the weight."""
+    return next(copy for copy in copies(moment) if copy.device == variable.device)
+
+
+def ema_decay(step: tf.Tensor, decay: float, warm_up: bool) -> tf.Tensor:
+    """The decay at a step: `decay`, or with warm-up at most `(1 + step) / (10 + step)`.
+
+    Without warm-up a decay of 0.9999 still holds a third of the initial weights after 10,000
+    steps.
+    """
+    if not warm_up:
+        return tf.constant(decay, tf.float32)
+    step = tf.cast(step, tf.float32)
+    return tf.minimum(decay, (1.0 + step) / (10.0 + step))
+
+
+def update_average(average: keras.Model, network: keras.Model, decay: tf.Tensor) -> None:
+    """Move the weights of `average` towards those of `network`.
+
+    Trainable weights are averaged. State (batch-norm statistics, the vectors of the spectral
+    norm) is copied: an average of unit vectors is none, and statistics are averages already;
+    forward passes renew both for the averaged weights before they are used.
+
+    Call it outside `strategy.run`, where an assignment reaches every replica.
+    """
+    for mean, weight in zip(average.trainable_weights, network.trainable_weights, strict=True):
+        for own_mean, own_weight in zip(copies(mean), copies(weight), strict=True):
+            with tf.device(own_mean.device):
+                approach(own_mean, own_weight, 1.0 - decay)
+    state = zip(average.non_trainable_weights, network.non_trainable_weights, strict=True)
+    for mean, weight in state:
+        mean.assign(weight)

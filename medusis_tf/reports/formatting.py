@@ -1,0 +1,85 @@
+"""Numbers as people read them: thousands apart, few digits, units."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+_MINUS = "\N{MINUS SIGN}"
+_NARROW_SPACE = "\N{NARROW NO-BREAK SPACE}"
+_TIMES = " \N{MULTIPLICATION SIGN} "
+
+
+def count(number: int) -> str:
+    """A whole number with its thousands apart: `12,345`."""
+    return _signed(f"{number:,}")
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """A number with so many significant digits, trailing zeros left out: `0.0512`, `1,240`."""
+    if value == 0 or not math.isfinite(value):
+        return _signed(f"{value:g}")
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    text = f"{value:,.{decimals}f}"
+    return _signed(text.rstrip("0").rstrip(".") if "." in text else text)
+
+
+def percent(fraction: float) -> str:
+    """A fraction in percent, two significant digits below 10 %: `81.4 %`, `0.0025 %`."""
+    digits = 3 if fraction >= 0.1 else 2
+    return f"{significant(100 * fraction, digits)}{_NARROW_SPACE}%"
+
+
+def millimetres(value: float) -> str:
+    """A length to a hundredth of a millimetre, without its unit: `0.98`, `5`."""
+    return _signed(f"{value:.2f}".rstrip("0").rstrip("."))
+
+
+def times(values: Sequence[str | int]) -> str:
+    """Sizes along several axes: `512 x 512 x 80` with a true multiplication sign."""
+    return _TIMES.join(str(value) for value in values)
+
+
+def file_size(num_bytes: int) -> str:
+    """Bytes in the unit that leaves at most four digits: `3.4 MB`."""
+    value, unit = float(num_bytes), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, larger
+    return f"{significant(value, 2 if value < 100 else 3)}{_NARROW_SPACE}{unit}"
+
+
+def _signed(text: str) -> str:
+    return text.replace("-", _MINUS)
+
+
+def strict_json(value: Any) -> str:
+    """Text of a tree of figures, indented; NaN and infinity, which JSON does not know, as null."""
+    return json.dumps(_finite(value), indent=2, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def template_environment() -> Environment:
+    """Templates of this folder: what is inserted is escaped, and nothing may be missing."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("medusis_tf", "reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

@@ -1,0 +1,69 @@
+"""Write down what a run measures: `metrics.jsonl` and the TensorBoard log."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from medusis_tf.panels import write_png
+
+
+class Records:
+    """The measurements of a run, by step.
+
+    Args:
+        run_dir: Gets `metrics.jsonl`, `tensorboard/` and `panels/`.
+        start: Step the run starts from; lines of later steps, left by a run that was killed after
+            its last checkpoint, are dropped.
+    """
+
+    def __init__(self, run_dir: Path, start: int):
+        self._panels = run_dir / "panels"
+        self._panels.mkdir(parents=True, exist_ok=True)
+        self._metrics = run_dir / "metrics.jsonl"
+        self._drop_after(start)
+        self.tensorboard = run_dir / "tensorboard"
+        self._writer = tf.summary.create_file_writer(str(self.tensorboard))
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Record scalars; a name like `losses/adversarial` groups them in TensorBoard."""
+        with self._metrics.open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps({"step": step, **values}) + "\n")
+        with self._writer.as_default(step=step):
+            for name, value in values.items():
+                tf.summary.scalar(name, value)
+        self._writer.flush()
+
+    def panel(self, step: int, panel: np.ndarray) -> None:
+        """Record an image panel, `[height, width, 3]` uint8."""
+        write_png(self._panels / f"step_{step:07d}.png", panel)
+        with self._writer.as_default(step=step):
+            tf.summary.image("panel", panel[None])
+        self._writer.flush()
+
+    def text(self, name: str, text: str) -> None:
+        """Record a text, such as the configuration."""
+        with self._writer.as_default(step=0):
+            tf.summary.text(name, f"```\n{text}\n```")
+
+    def value(self, step: int, name: str) -> float | None:
+        """What was recorded of a scalar at a step; None if nothing was."""
+        if not self._metrics.exists():
+            return None
+        for line in self._metrics.read_text(encoding="utf-8").splitlines():
+            values = json.loads(line)
+            if values["step"] == step and name in values:
+                return values[name]
+        return None
+
+    def close(self) -> None:
+        """Write what is still in memory."""
+        self._writer.close()
+
+    def _drop_after(self, start: int) -> None:
+        if not self._metrics.exists():
+            return
+        lines = self._metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= start]
+        self._metrics.write_text("".join(kept), encoding="utf-8")

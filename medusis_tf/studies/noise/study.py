@@ -1,0 +1,207 @@
+"""What the noise does: `python -m pipelines.noise_study --run DIR [--without DIR] --out DIR`.
+
+Paints the test subjects' label maps with several noises, drawn from a normal distribution that is
+truncated at some bounds, and measures how the pictures differ. A second run, trained with
+`generator.noise_dim=0`, is what is had without noise.
+"""
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+
+from medusis_tf.errors import UserError
+
+if TYPE_CHECKING:
+    from medusis_tf.config.experiment import ExperimentConfig
+    from medusis_tf.data.shards.shards import Shards
+    from medusis_tf.metrics.diversity import NoiseSpread
+    from medusis_tf.serving.predictor import SlicePainter
+
+logger = logging.getLogger("medusis_tf.noise_study")
+
+TRUNCATIONS = (0.5, 1.0, 1.5, math.inf)
+NUM_PANEL_ROWS = 3
+NUM_PANEL_NOISES = 3
+# Slices that are painted with every noise, spread over the test subjects.
+MAX_SLICES = 64
+WITHOUT = "without noise"
+
+Pictures = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class NoiseRow:
+    """What one truncation does.
+
+    Attributes:
+        spread: Of the pictures from noise to noise.
+        frechet_radiomics_distance: To the real training images; NaN with fewer than two slices.
+    """
+
+    spread: "NoiseSpread"
+    frechet_radiomics_distance: float
+
+
+Rows = dict[str, NoiseRow]
+
+
+def noise_study(
+    run: Annotated[Path, typer.Option(help="Folder of a run with noise.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    without: Annotated[
+        Path | None, typer.Option(help="Folder of a run with generator.noise_dim=0.")
+    ] = None,
+    noises: Annotated[int, typer.Option(min=2, help="Noises for each label map.")] = 8,
+    split: Annotated[str, typer.Option(help="Whose label maps: test or validation.")] = "test",
+) -> None:
+    """Measure what the noise does, truncated and not, and write noise.json, noise.md, noise.png."""
+    from medusis_tf.config.load import load_config
+    from medusis_tf.data.preparing.preparation import prepare_shards
+    from medusis_tf.panels import write_png
+    from medusis_tf.serving.exporter import painter_of_run
+
+    painter, config = painter_of_run(run), load_config(run / "config.yaml")
+    _check_noise(config, run, has_noise=True)
+    plain = None
+    if without is not None:
+        plain = painter_of_run(without)
+        _check_noise(load_config(without / "config.yaml"), without, has_noise=False)
+    shards = prepare_shards(config, jobs=None)
+    label_maps = _label_maps(shards, split)
+    pictures = _paint(painter, plain, label_maps, noises)
+    rows = _measure(pictures, label_maps, shards)
+    _write(out, painter.metadata.title, rows, noises)
+    write_png(out / "noise.png", _panel(painter, config, pictures, label_maps))
+    logger.info("%s\nwrote %s", table(rows), out / "noise.md")
+
+
+def table(rows: Mapping[str, NoiseRow]) -> str:
+    """A Markdown table, a line for each truncation."""
+    lines = [
+        "| noise | brightness over noises | brightness over slices | distance between noises "
+        "| Frechet radiomics distance to real images |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name, row in rows.items():
+        cells = " | ".join(f"{value:.4f}" for value in asdict(row.spread).values())
+        lines.append(f"| {name} | {cells} | {row.frechet_radiomics_distance:.1f} |")
+    return "\n".join(lines)
+
+
+def _check_noise(config: "ExperimentConfig", run: Path, has_noise: bool) -> None:
+    if (config.generator.noise_dim > 0) != has_noise:
+        wanted = "noise" if has_noise else "generator.noise_dim=0"
+        raise UserError(
+            f"{run} was trained with generator.noise_dim={config.generator.noise_dim}. "
+            f"Give a run with {wanted}."
+        )
+
+
+def _label_maps(shards: "Shards", split: str) -> np.ndarray:
+    if split not in ("validation", "test"):
+        raise UserError(f"--split must be validation or test. Received: {split}")
+    parts = [shards.read(entry).label_map for entry in shards.subjects(split, "label_map")]
+    slices = [part for part in parts if part is not None]
+    if not slices:
+        raise UserError(f"no subject of the {split} split has a label map. Give another --split.")
+    joined = np.concatenate(slices)
+    return joined[:: -(-len(joined) // MAX_SLICES)]
+
+
+def _paint(
+    painter: "SlicePainter", plain: "SlicePainter | None", label_maps: np.ndarray, noises: int
+) -> Pictures:
+    """Title to `[noises, slices, height, width]`."""
+    from medusis_tf.metrics.diversity import truncation_name
+
+    painted = {}
+    for truncation in TRUNCATIONS:
+        drawn = [painter.draw_noise(seed, truncation) for seed in range(noises)]
+        pictures = np.stack([painter.paint(label_maps, noise) for noise in drawn])
+        painted[f"truncation {truncation_name(truncation)}"] = pictures
+        logger.info("painted: truncation %s", truncation_name(truncation))
+    if plain is not None:
+        noise = plain.draw_noise(0)
+        painted[WITHOUT] = plain.paint(label_maps, noise)[np.newaxis]
+    return painted
+
+
+def _measure(pictures: Pictures, label_maps: np.ndarray, shards: "Shards") -> Rows:
+    from medusis_tf.data.labels.body import fill_holes
+    from medusis_tf.evaluation.instruments import real_images
+    from medusis_tf.metrics.distribution import FeatureSet, compare
+    from medusis_tf.metrics.diversity import noise_spread
+    from medusis_tf.metrics.extractors import RadiomicsExtractor
+
+    extractor = RadiomicsExtractor()
+    real = FeatureSet(extractor.dimension)
+    for images in real_images(shards, "train"):
+        real.update(extractor(images))
+    bodies = fill_holes(label_maps != 0)
+    rows = {}
+    for name, found in pictures.items():
+        features = FeatureSet(extractor.dimension)
+        for slices in found:
+            features.update(extractor(slices))
+        distance = compare(features, real, extractor.has_units).get("frechet_distance", math.nan)
+        rows[name] = NoiseRow(noise_spread(found, bodies), distance)
+    return rows
+
+
+def _write(out: Path, title: str, rows: Rows, noises: int) -> None:
+    from medusis_tf.reports.formatting import strict_json
+
+    content = {
+        "model": title,
+        "noises": noises,
+        "intensities": "in [0, 1], inside the body of the label map, holes filled",
+        "frechet_radiomics_distance": "of hand-made features inside the body to those of the real "
+        "training images; not an FID",
+        "rows": {name: _figures(row) for name, row in rows.items()},
+    }
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "noise.json").write_text(strict_json(content), encoding="utf-8")
+        (out / "noise.md").write_text(table(rows) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write to {out}: {error.strerror}. Give another --out.") from None
+
+
+def _figures(row: NoiseRow) -> dict[str, float]:
+    return {
+        **asdict(row.spread),
+        "frechet_radiomics_distance": row.frechet_radiomics_distance,
+    }
+
+
+def _panel(
+    painter: "SlicePainter",
+    config: "ExperimentConfig",
+    pictures: Pictures,
+    label_maps: np.ndarray,
+) -> np.ndarray:
+    """Rows of label maps; for the outermost truncations some noises each. No real image."""
+    from medusis_tf.panels import PanelRow, panel
+
+    places = _spread(len(label_maps), NUM_PANEL_ROWS)
+    chosen = [name for name in pictures if name.endswith((" 0.5", " none")) or name == WITHOUT]
+    rows = []
+    for place in places:
+        images = {
+            f"{name.removeprefix('truncation ')}, {number}": found[place]
+            for name in chosen
+            for number, found in enumerate(pictures[name][:NUM_PANEL_NOISES])
+        }
+        rows.append(PanelRow(label_maps[place], images))
+    return panel(rows, config.data.classes, f"{painter.metadata.title}: truncation, noise")
+
+
+def _spread(length: int, count: int) -> Sequence[int]:
+    count = min(length, count)
+    return [(2 * row + 1) * length // (2 * count) for row in range(count)]

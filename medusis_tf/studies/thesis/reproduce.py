@@ -1,0 +1,268 @@
+"""The thesis's tables: `python -m pipelines.reproduce_thesis --data CONFIG --steps N --seeds K`.
+
+Trains and evaluates the rows of the thesis's tables on one data set, row by row, and writes the
+tables with the published figures beside. Called again, it goes on where it was cut short: a row
+that is finished is not trained again.
+"""
+
+import gc
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medusis_tf.config.load import load_config
+from medusis_tf.errors import UserError
+from medusis_tf.evaluation.command_options import (
+    InceptionOption,
+    LpipsAlexOption,
+    LpipsVggOption,
+)
+from medusis_tf.evaluation.options import EvaluationOptions
+from medusis_tf.reports.evaluation.table import counted
+from medusis_tf.studies.thesis.files import RowPanel, write_tables
+from medusis_tf.studies.thesis.rows import ROWS, TABLES, ThesisRow
+from medusis_tf.studies.thesis.study import (
+    PANEL,
+    StoppedError,
+    ThesisStudy,
+    UnsuitableError,
+)
+from medusis_tf.studies.thesis.tables import TableRow, ThesisTable, markdown
+
+logger = logging.getLogger("medusis_tf.reproduce_thesis")
+
+SIGINT = 2
+WAITING = "not run yet"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a run could not be had.
+
+    Attributes:
+        text: For the tables.
+        may_pass: Whether another try may do better; else the data set cannot have it.
+    """
+
+    text: str
+    may_pass: bool
+
+
+# By the name of the training and its seed.
+Problems = dict[tuple[str, int], Problem]
+
+
+def reproduce_thesis(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[key=value]...", help="Changes of all rows."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="YAML file of the experiment, as in configs/.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps of every row.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of every row.")] = 1,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder; by default runs_dir/NAME_thesis_tables.")
+    ] = None,
+    rows: Annotated[
+        str | None, typer.Option(help="Rows or tables to run, as in noise,paired_oasis.")
+    ] = None,
+    as_published: Annotated[
+        bool,
+        typer.Option(help="Batch size and learning rate of each row as published, where known."),
+    ] = False,
+    show_rows: Annotated[
+        bool, typer.Option("--list", help="Show the rows and run nothing.")
+    ] = False,
+    segmenter: Annotated[
+        Path | None,
+        typer.Option(help="Weights of pipelines.train_segmenter, for mIoU and Dice."),
+    ] = None,
+    inception: InceptionOption = None,
+    lpips_vgg: LpipsVggOption = None,
+    lpips_alex: LpipsAlexOption = None,
+) -> None:
+    """Run the rows of the thesis's tables and write tables.md, tables.csv and tables.html."""
+    chosen = choose_rows(rows)
+    if show_rows:
+        _list(chosen)
+        return
+    if data is None or steps is None:
+        raise UserError("give --data CONFIG and --steps N; --list shows the rows.")
+    changes = tuple(overrides or [])
+    base = load_config(data, changes)
+    networks = (("vgg16", lpips_vgg), ("alexnet", lpips_alex))
+    options = EvaluationOptions(
+        segmenter=segmenter,
+        inception=inception,
+        lpips={name: files for name, files in networks if files is not None},
+    )
+    folder = out or base.runs_dir / f"{base.name}_thesis_tables"
+    study = ThesisStudy(data, changes, steps, folder, options, as_published)
+    # What is wrong is told before the first training, not after it.
+    study.check_judges()
+    study.check_settings()
+    # Every row traces graphs of its own: what TensorFlow says of that warns of nothing.
+    import tensorflow as tf
+
+    tf.get_logger().setLevel(logging.ERROR)
+    problems = _run(study, chosen, seeds)
+    if failed := sorted({name for (name, _), found in problems.items() if found.may_pass}):
+        raise UserError(
+            f"failed: {', '.join(failed)}; {folder / 'tables.md'} says why. The same command tries "
+            "again."
+        )
+
+
+def choose_rows(text: str | None) -> list[ThesisRow]:
+    """Rows by their names, or those of tables, as in `noise,paired_oasis`; all if None.
+
+    Raises:
+        UserError: There is no such row or table.
+    """
+    if text is None:
+        return list(ROWS)
+    wanted = {part.strip() for part in text.split(",")}
+    if unknown := sorted(wanted - {row.name for row in ROWS} - set(TABLES)):
+        raise UserError(
+            f"--rows knows no {', '.join(unknown)}. Tables: {', '.join(TABLES)}. "
+            f"Rows: {', '.join(row.name for row in ROWS)}."
+        )
+    return [row for row in ROWS if wanted & {row.name, row.table}]
+
+
+def _list(rows: list[ThesisRow]) -> None:
+    for row in rows:
+        published = ", ".join(
+            f"{key} {value:g} ({each.data_set})"
+            for each in row.published
+            for key, value in each.figures.items()
+        )
+        title = TABLES[row.table][0]
+        logger.info("%-22s %s: %s; published: %s", row.name, title, row.title, published or "-")
+
+
+def _run(study: ThesisStudy, rows: list[ThesisRow], seeds: int) -> Problems:
+    """Run what is not finished, and write the tables after every row.
+
+    Raises:
+        typer.Exit: A signal came.
+    """
+    problems: Problems = {}
+    try:
+        for number, row in enumerate(rows, start=1):
+            logger.info("row %d of %d: %s (%s)", number, len(rows), row.name, TABLES[row.table][0])
+            for seed in range(seeds):
+                _run_row(study, row, seed, problems)
+            _report(study, problems, seeds)
+    except StoppedError as stop:
+        _stop(study, problems, seeds, stop.number)
+    except KeyboardInterrupt:
+        _stop(study, problems, seeds, SIGINT)
+    title, origin, tables = _tables(study, problems, seeds)
+    logger.info("\n%s", markdown(title, origin, tables))
+    logger.info("wrote %s", study.out / "tables.html")
+    return problems
+
+
+def _run_row(study: ThesisStudy, row: ThesisRow, seed: int, problems: Problems) -> None:
+    if study.result(row, seed) is not None:
+        logger.info("  seed %d: finished", seed)
+        return
+    logger.info("  seed %d: to step %d, then evaluation", seed, study.steps)
+    key = (row.training.name, seed)
+    if key not in problems:
+        try:
+            study.run(row, seed, with_others=not _others(study))
+        except UnsuitableError as error:
+            problems[key] = Problem(f"not run: {error}", may_pass=False)
+        except UserError as error:
+            problems[key] = Problem(f"failed: {error}", may_pass=True)
+        _free_memory()
+    if key in problems:
+        logger.info("  seed %d: %s", seed, problems[key].text)
+
+
+def _stop(study: ThesisStudy, problems: Problems, seeds: int, signal: int) -> None:
+    _report(study, problems, seeds)
+    logger.info("stopped by signal %d; the same command goes on", signal)
+    raise typer.Exit(128 + signal)
+
+
+def _free_memory() -> None:
+    """Give back the networks and graphs of a row: the next one brings its own."""
+    import keras
+
+    keras.backend.clear_session()
+    gc.collect()
+
+
+def _results(study: ThesisStudy, row: ThesisRow, seeds: int) -> dict[int, Mapping]:
+    found = {seed: study.result(row, seed) for seed in range(seeds)}
+    return {seed: result for seed, result in found.items() if result is not None}
+
+
+def _all_results(study: ThesisStudy, seeds: int) -> Iterator[Mapping]:
+    for row in ROWS:
+        yield from _results(study, row, seeds).values()
+
+
+def _others(study: ThesisStudy) -> Mapping:
+    """Figures of what needs no network: judged once, with the first row."""
+    folder = study.out / "results"
+    count = len(list(folder.glob("seed_*")))
+    return next((r["others"] for r in _all_results(study, count) if r["others"]), {})
+
+
+def _tables(
+    study: ThesisStudy, problems: Problems, seeds: int
+) -> tuple[str, list[str], list[ThesisTable]]:
+    """Heading, of what data and steps the figures are, and the tables."""
+    tables = []
+    for key, (title, notes) in TABLES.items():
+        rows = [_table_row(study, row, problems, seeds) for row in ROWS if row.table == key]
+        tables.append(ThesisTable(title, rows, notes))
+    if others := _others(study):
+        rows = [TableRow(name, {0: figures}) for name, figures in others.items() if figures]
+        note = "What the rows above have to beat, on the same slices; FID of real images for scale."
+        tables.append(ThesisTable("Without a network", rows, [note]))
+    settings = (
+        "batch size and rate as published" if study.as_published else "all rows by one recipe"
+    )
+    origin = [
+        f"Here: {study.base.name}, {study.steps} steps, "
+        f"seed{'' if seeds == 1 else 's'} {', '.join(map(str, range(seeds)))}, {settings}."
+        + ("" if seeds == 1 else " Mean over seeds; each in brackets.")
+    ]
+    origin += [
+        f"Judged on the {found['split']} split: {counted(found['slices'], 'slice')} of "
+        f"{counted(found['patients'], 'patient')}, {found['paired_slices']} with a true image."
+        for found in [r["data"] for r in _all_results(study, seeds)][:1]
+    ]
+    return f"The thesis's tables on {study.base.name}", origin, tables
+
+
+def _table_row(study: ThesisStudy, row: ThesisRow, problems: Problems, seeds: int) -> TableRow:
+    results = _results(study, row, seeds)
+    missing = [seed for seed in range(seeds) if seed not in results]
+    found = [problems.get((row.training.name, seed)) for seed in missing]
+    # A reason that holds for all seeds is said once.
+    texts = dict.fromkeys(each.text if each else WAITING for each in found)
+    problem = "; ".join(texts) or None
+    figures = {seed: result["model"] for seed, result in results.items()}
+    return TableRow(row.title, figures, row.published, problem)
+
+
+def _report(study: ThesisStudy, problems: Problems, seeds: int) -> None:
+    panels: dict[Path, list[str]] = {}
+    for row in ROWS:
+        path = study.result_dir(row, 0) / PANEL
+        if study.result(row, 0) is not None:
+            panels.setdefault(path, []).append(f"{TABLES[row.table][0]}: {row.title}")
+    shown = [RowPanel("; ".join(titles), path) for path, titles in panels.items()]
+    write_tables(study.out, *_tables(study, problems, seeds), shown)

@@ -1,0 +1,269 @@
+"""Train and evaluate a row of the thesis's tables, and remember under which settings."""
+
+import functools
+import json
+import math
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.config.load import load_config
+from medusis_tf.data.shards.records import sha256_of
+from medusis_tf.errors import UserError
+from medusis_tf.evaluation.options import EvaluationOptions
+from medusis_tf.reports.formatting import strict_json
+from medusis_tf.runs.run_dir import FREE_TO_CHANGE
+from medusis_tf.studies.thesis.rows import ThesisRow, Training
+from medusis_tf.studies.train_and_evaluate import reached_step, train_to
+
+if TYPE_CHECKING:
+    from medusis_tf.evaluation.evaluated_model import EvaluatedModel
+    from medusis_tf.evaluation.evaluation import Evaluation
+
+PANEL, RESULT, SETTINGS = "panel.png", "result.json", "settings.json"
+# Beside what a resumed run may change: rows are named and seeded by the study.
+_FREE = FREE_TO_CHANGE | {"name", "seed"}
+_LONGEST_VALUE = 60
+
+
+class UnsuitableError(UserError):
+    """The data set, or its configuration, cannot have this row."""
+
+
+class StoppedError(Exception):
+    """A signal came while a row was trained.
+
+    Args:
+        number: Of the signal.
+    """
+
+    def __init__(self, number: int):
+        super().__init__(f"signal {number}")
+        self.number = number
+
+
+@dataclass(frozen=True)
+class ThesisStudy:
+    """All rows on one data set.
+
+    Attributes:
+        config: YAML file of the experiment.
+        overrides: Changes of all rows.
+        steps: Every row is trained to.
+        out: Folder of runs, results and tables.
+        options: What pictures are judged by.
+        as_published: Whether rows have batch size and learning rate of their published ones.
+    """
+
+    config: Path
+    overrides: tuple[str, ...]
+    steps: int
+    out: Path
+    options: EvaluationOptions
+    as_published: bool = False
+
+    @functools.cached_property
+    def base(self) -> ExperimentConfig:
+        """The experiment that the rows change."""
+        return load_config(self.config, self.overrides)
+
+    def experiment(self, training: Training, seed: int) -> ExperimentConfig:
+        """The experiment of one run.
+
+        Raises:
+            UnsuitableError: The data set, or its configuration, cannot have it.
+        """
+        first = training.as_published if self.as_published else ()
+        place = [f"name={training.name}", f"seed={seed}", f"runs_dir={self.out}/runs/seed_{seed}"]
+        try:
+            return load_config(
+                self.config, [*first, *self.overrides, *training.changes(self.base), *place]
+            )
+        except UserError as error:
+            reasons = str(error).splitlines()[1:] or [str(error)]
+            raise UnsuitableError("; ".join(reason.strip() for reason in reasons)) from None
+
+    def result_dir(self, row: ThesisRow, seed: int) -> Path:
+        """Where the evaluation of a row is; `result.json` is written last."""
+        return self.out / "results" / f"seed_{seed}" / row.painting
+
+    def result(self, row: ThesisRow, seed: int) -> dict[str, Any] | None:
+        """What was found, with `model` and maybe `others`; None if the row is not finished."""
+        path = self.result_dir(row, seed) / RESULT
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    def check_settings(self) -> None:
+        """Remember the settings, or refuse others than those that results here were made with.
+
+        Raises:
+            UserError: They differ, or cannot be written.
+        """
+        path = self.out / SETTINGS
+        text = strict_json(self._settings())
+        try:
+            if path.is_file():
+                _compare(json.loads(path.read_text(encoding="utf-8")), json.loads(text), self.out)
+                return
+            self.out.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f"{SETTINGS}.partial")
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
+        except OSError as error:
+            raise UserError(
+                f"cannot write to {self.out}: {error.strerror}. Give another --out."
+            ) from None
+
+    def check_judges(self) -> None:
+        """Find out what is wrong with files that pictures are judged by, before any training.
+
+        Raises:
+            UserError: One cannot be used, or no test subject has a label map.
+        """
+        from medusis_tf.evaluation.evaluated_model import EvaluatedModel
+        from medusis_tf.evaluation.instruments import open_instruments
+        from medusis_tf.evaluation.painters import Method
+
+        split = self.options.split
+        if not any(entry.has_label_map for entry in self.base.data.subjects_of(split)):
+            raise UserError(f"the {split} split of {self.base.name} has no label map to paint.")
+        # Nothing is painted yet: the data alone are what instruments have to fit.
+        nobody = Method("", "model", lambda subject, _: subject.label_map)
+        open_instruments(EvaluatedModel(nobody, self.base, self.config), self.options)
+
+    def run(self, row: ThesisRow, seed: int, with_others: bool) -> None:
+        """Train the row's run if that is not done, paint, judge, and write the result last.
+
+        Args:
+            row: Which.
+            seed: Of the run.
+            with_others: Whether to judge what needs no network too.
+
+        Raises:
+            UnsuitableError: The data set cannot have this row.
+            StoppedError: A signal came; the run goes on from there when it is called again.
+            UserError: Training or evaluation failed.
+        """
+        experiment = self.experiment(row.training, seed)
+        _check_pairs(experiment)
+        if reached_step(experiment.run_dir) == 0 and experiment.run_dir.exists():
+            # Cut short before its first checkpoint: nothing in it can be gone on with.
+            shutil.rmtree(experiment.run_dir)
+        signal = train_to(experiment, self.steps)
+        if signal is not None:
+            raise StoppedError(signal)
+        options = replace(self.options, baselines=with_others, audit=False)
+        evaluation = _evaluate(open_row(experiment, row.truncation), options)
+        self._write(row, seed, evaluation)
+
+    def _write(self, row: ThesisRow, seed: int, evaluation: "Evaluation") -> None:
+        from medusis_tf.evaluation.evaluation import TRAINING_IMAGES
+        from medusis_tf.panels import write_png
+        from medusis_tf.reports.evaluation.report import sample_panel, write_evaluation
+        from medusis_tf.studies.thesis.tables import read_figures
+
+        model, *others = evaluation.content["methods"]
+        folder = self.result_dir(row, seed)
+        write_evaluation(folder, evaluation)
+        write_png(folder / PANEL, sample_panel(evaluation, list(evaluation.classes)))
+        baselines = [
+            each for each in others if each["kind"] == "baseline" or each["name"] == TRAINING_IMAGES
+        ]
+        content = {
+            "row": row.painting,
+            "seed": seed,
+            "steps": self.steps,
+            "data": evaluation.content["data"],
+            "model": read_figures(model),
+            "others": {each["name"]: read_figures(each) for each in baselines},
+        }
+        temporary = folder / f"{RESULT}.partial"
+        temporary.write_text(strict_json(content), encoding="utf-8")
+        temporary.replace(folder / RESULT)
+
+    def _settings(self) -> dict[str, Any]:
+        config = dict(_flatten("", self.base.model_dump(mode="json")))
+        judges = {"inception": self.options.inception, "segmenter": self.options.segmenter}
+        for name, files in self.options.lpips.items():
+            judges |= {f"lpips {name}": files[0], f"lpips heads {name}": files[1]}
+        return {
+            "steps": self.steps,
+            "as_published": self.as_published,
+            **{f"--{name}": _identity(path) for name, path in judges.items() if path is not None},
+            **{key: value for key, value in config.items() if key not in _FREE},
+        }
+
+
+def open_row(experiment: ExperimentConfig, truncation: float) -> "EvaluatedModel":
+    """The newest checkpoint of a run, which paints with noise from [-truncation, truncation]."""
+    from medusis_tf.evaluation.evaluated_model import open_run
+    from medusis_tf.serving.exporter import painter_of_run
+
+    judged = open_run(experiment.run_dir)
+    has_noise = experiment.generator.noise_dim > 0
+    if math.isinf(truncation):
+        return replace(judged, method=replace(judged.method, is_random=has_noise))
+    painter = painter_of_run(experiment.run_dir)
+    method = replace(
+        judged.method,
+        name=f"{judged.method.name}, truncation {truncation:g}",
+        paint=lambda subject, seed: painter.paint(
+            subject.label_map, painter.draw_noise(seed, truncation)
+        ),
+        is_random=has_noise,
+    )
+    return replace(judged, method=method)
+
+
+def _evaluate(judged: "EvaluatedModel", options: EvaluationOptions) -> "Evaluation":
+    from medusis_tf.evaluation.evaluation import evaluate_model
+    from medusis_tf.evaluation.progress import EvaluationProgress
+
+    with EvaluationProgress() as progress:
+        return evaluate_model(judged, options, progress.report)
+
+
+def _check_pairs(experiment: ExperimentConfig) -> None:
+    from medusis_tf.data.batches.record_order import paired_subjects
+    from medusis_tf.data.preparing.preparation import prepare_shards
+
+    if experiment.data.draws_pairs:
+        shards = prepare_shards(experiment, jobs=None)
+        try:
+            paired_subjects(experiment, shards)
+        except UserError as error:
+            raise UnsuitableError(str(error)) from None
+
+
+def _compare(before: dict[str, Any], now: dict[str, Any], out: Path) -> None:
+    changed = [key for key in sorted(before | now) if before.get(key) != now.get(key)]
+    if changed:
+        lines = [f"  {k}: {_short(before.get(k))} -> {_short(now.get(k))}" for k in changed]
+        raise UserError(
+            "\n".join([f"{out} holds results of other settings. Give another --out.", *lines])
+        )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
+
+
+def _identity(path: Path) -> str:
+    """What a file holds, wherever it lies; a folder is known by its place."""
+    if path.is_dir():
+        return str(path.resolve())
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}. Check the path.") from None
+
+
+def _flatten(prefix: str, values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flatten(f"{prefix}{key}.", value)
+        else:
+            yield prefix + key, value

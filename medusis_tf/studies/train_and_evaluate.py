@@ -1,0 +1,163 @@
+"""Train to several step counts and evaluate at each: `python -m pipelines.train_and_evaluate`.
+
+What is there already is not done again: a step count that was evaluated is passed over, and a run
+that was cut short goes on from its newest checkpoint, as with `medusis_tf.train --resume`.
+"""
+
+import json
+import logging
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+
+from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.config.load import load_config
+from medusis_tf.errors import UserError
+
+if TYPE_CHECKING:
+    from medusis_tf.evaluation.evaluation import Evaluation
+    from medusis_tf.training.loop import TrainingLoop
+
+logger = logging.getLogger("medusis_tf.train_and_evaluate")
+
+NUM_PICTURES = 4
+
+
+def train_and_evaluate(
+    config: Annotated[Path, typer.Option(help="YAML file of the experiment, as in configs/.")],
+    steps: Annotated[str, typer.Option(help="Step counts to evaluate at, as in 500,1000.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[key=value]...", help="Changes, as in loss_weights.mask=0."),
+    ] = None,
+    segmenter: Annotated[
+        Path | None,
+        typer.Option(help="Weights of an independent segmenter, from pipelines.train_segmenter."),
+    ] = None,
+) -> None:
+    """Train one run, and evaluate it on the test subjects at several step counts."""
+    experiment = load_config(config, overrides or [])
+    counts = read_steps(steps)
+    left = [count for count in counts if not evaluation_path(experiment.run_dir, count).is_file()]
+    if not left:
+        logger.info("nothing to do: %s is evaluated at steps %s", experiment.run_dir, steps)
+        return
+    reached = reached_step(experiment.run_dir)
+    if too_late := [count for count in left if count < reached]:
+        raise UserError(
+            f"{experiment.run_dir} is at step {reached}, and was not evaluated at {too_late}. "
+            "Choose later steps, or another place for the run."
+        )
+    loop = _open_loop(experiment, reached, counts[-1])
+    for count in left:
+        if count > reached:
+            loop.config = _with_steps(experiment, count)
+            signal = loop.run(resume=reached > 0)
+            if signal is not None:
+                logger.info("stopped by signal %d; the same command goes on", signal)
+                raise typer.Exit(128 + signal)
+            reached = count
+        _evaluate(experiment, count, segmenter)
+
+
+def read_steps(text: str) -> list[int]:
+    """Step counts in ascending order, of `500,1000`.
+
+    Raises:
+        UserError: They are not such.
+    """
+    if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", text):
+        raise UserError(f"--steps are whole numbers, as in 500,1000. Received: {text!r}")
+    return sorted({int(part) for part in text.split(",")})
+
+
+def evaluation_path(run_dir: Path, steps: int) -> Path:
+    """Where the figures of a step count are written, beside its report."""
+    return run_dir / "evaluation" / f"test_step_{steps:07d}" / "metrics.json"
+
+
+def pictures_path(run_dir: Path, steps: int) -> Path:
+    """Where some slices of that evaluation are: `label_map`, `image`, `slice` and `subject`."""
+    return evaluation_path(run_dir, steps).with_name("slices.npz")
+
+
+def reached_step(run_dir: Path) -> int:
+    """The step of a run's newest checkpoint, 0 if there is none."""
+    found = [path.name for path in (run_dir / "checkpoints").glob("step-*.index")]
+    return max((int(name[len("step-") : -len(".index")]) for name in found), default=0)
+
+
+def train_to(experiment: ExperimentConfig, steps: int) -> int | None:
+    """Bring a run to a step count, from its newest checkpoint if it has one.
+
+    Args:
+        experiment: Of the run; its own step count is not looked at.
+        steps: To train to; nothing is done if the run has got there.
+
+    Returns:
+        The signal that ended the training early, or None.
+
+    Raises:
+        UserError: The run is of another experiment, or its training diverged or cannot be written.
+    """
+    reached = reached_step(experiment.run_dir)
+    if reached >= steps:
+        return None
+    return _open_loop(experiment, reached, steps).run(resume=reached > 0)
+
+
+def _open_loop(experiment: ExperimentConfig, reached: int, last: int) -> "TrainingLoop":
+    from medusis_tf.data.preparing.preparation import prepare_shards
+    from medusis_tf.runs.run_dir import check_run_dir, write_run_dir
+    from medusis_tf.training.loop import TrainingLoop
+
+    whole = _with_steps(experiment, last)
+    check_run_dir(whole, resume=reached > 0)
+    shards = prepare_shards(experiment, jobs=None)
+    loop = TrainingLoop(whole, shards)
+    if reached == 0:
+        write_run_dir(whole, shards.manifest)
+    return loop
+
+
+def _with_steps(config: ExperimentConfig, steps: int) -> ExperimentConfig:
+    training = config.training.model_copy(update={"steps": steps})
+    return config.model_copy(update={"training": training})
+
+
+def _evaluate(experiment: ExperimentConfig, steps: int, segmenter: Path | None) -> None:
+    from medusis_tf.evaluation.evaluated_model import open_run
+    from medusis_tf.evaluation.evaluation import evaluate_model
+    from medusis_tf.evaluation.options import EvaluationOptions
+    from medusis_tf.evaluation.progress import EvaluationProgress
+    from medusis_tf.reports.evaluation.report import write_evaluation
+    from medusis_tf.reports.evaluation.table import print_evaluation
+
+    options = EvaluationOptions(segmenter=segmenter)
+    with EvaluationProgress() as progress:
+        evaluation = evaluate_model(open_run(experiment.run_dir), options, progress.report)
+    print_evaluation(evaluation.content)
+    folder = evaluation_path(experiment.run_dir, steps).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_pictures(pictures_path(experiment.run_dir, steps), evaluation)
+    # Last: a step count that has its figures is done.
+    write_evaluation(folder, evaluation)
+
+
+def _write_pictures(path: Path, evaluation: "Evaluation") -> None:
+    """Synthetic slices spread over the first subject, with their label maps."""
+    subject = next(iter(evaluation.subjects))
+    method, seed = evaluation.methods[0], evaluation.seeds[0]
+    count = min(NUM_PICTURES, len(subject.label_map))
+    places = (np.arange(count) + 0.5) * len(subject.label_map) / count
+    chosen = places.astype(int)
+    np.savez_compressed(
+        path,
+        label_map=subject.label_map[chosen],
+        image=method.paint(subject, seed)[chosen],
+        slice=subject.slice_indices[chosen],
+        subject=json.dumps(subject.name),
+    )

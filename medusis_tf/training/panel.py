@@ -1,0 +1,72 @@
+"""The panel that shows how a training gets on: the same slices and noises every time."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from medusis_tf.config.data import Stream
+from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.data.shards.shards import Shards
+from medusis_tf.methods.draws import Purpose, step_seed
+from medusis_tf.methods.med_usis.med_usis import MedUSIS
+from medusis_tf.panels import PanelRow, panel
+
+NUM_ROWS = 4
+NUM_NOISES = 3
+
+
+class TrainingPanel:
+    """Label maps, unpaired real images, and synthetic images with three noises and of the EMA.
+
+    The slices are of the validation split where it has label maps, else of the training split;
+    test subjects are never shown.
+
+    Args:
+        config: The experiment.
+        shards: Its prepared slices.
+    """
+
+    def __init__(self, config: ExperimentConfig, shards: Shards):
+        self._config = config
+        self._label_maps = self._choose(shards, "label_map")
+        self._images = self._choose(shards, "image")
+        self._seed = step_seed(config.seed, tf.constant(0), Purpose.PANEL_NOISE)
+
+    def draw(self, model: MedUSIS) -> np.ndarray:
+        """Draw the panel, `[height, width, 3]` uint8."""
+        one_hot = tf.one_hot(self._label_maps, self._config.data.num_classes)
+        columns = {"real (unpaired)": self._images}
+        noises = self._noises(model.generator.noise_shape)
+        for number, noise in enumerate(noises, start=1):
+            columns[f"synthetic, noise {number}"] = self._paint(model.generator, one_hot, noise)
+        columns["EMA, noise 1"] = self._paint(model.ema_generator, one_hot, noises[0])
+        rows = [
+            PanelRow(label_map, {name: images[index] for name, images in columns.items()})
+            for index, label_map in enumerate(self._label_maps)
+        ]
+        title = f"{self._config.name}, step {int(model.step)}"
+        return panel(rows, self._config.data.classes, title)
+
+    def _noises(self, shape: tuple[int, ...] | None) -> list[tf.Tensor | None]:
+        """One for each column, `[1, *shape]`; None for a generator without noise."""
+        if shape is None:
+            return [None]
+        noises = tf.random.stateless_normal([NUM_NOISES, 1, *shape], self._seed)
+        return list(tf.unstack(noises))
+
+    def _paint(
+        self, generator: keras.Model, one_hot: tf.Tensor, noise: tf.Tensor | None
+    ) -> np.ndarray:
+        noises = None if noise is None else tf.repeat(noise, len(one_hot), axis=0)
+        return generator(one_hot, noises, training=False).numpy()
+
+    def _choose(self, shards: Shards, stream: Stream) -> np.ndarray:
+        """`NUM_ROWS` slices spread evenly over the subjects of a stream."""
+        validation = shards.subjects("validation", stream)
+        subjects = validation or shards.subjects("train", stream)
+        chosen = []
+        for row in range(NUM_ROWS):
+            slices = getattr(shards.read(subjects[row % len(subjects)]), stream)
+            turn, turns = row // len(subjects), -(-NUM_ROWS // len(subjects))
+            chosen.append(slices[len(slices) * (2 * turn + 1) // (2 * turns)])
+        return np.stack(chosen)
