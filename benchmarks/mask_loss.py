@@ -121,8 +121,8 @@ def steps(precision: str, batch: dict[str, Any]) -> dict[str, Callable[[], Any]]
     """A training step without and with the mask loss, of networks of their own."""
     import tensorflow as tf
 
+    from medusis_tf.methods.distribution import share_batch
     from medusis_tf.methods.med_usis.med_usis import MedUSIS
-    from medusis_tf.training.distribution import share_batch
 
     size, batch_size = batch["image"].shape[1], batch["image"].shape[0]
     shared = share_batch(tf.distribute.get_strategy(), batch)
@@ -132,7 +132,7 @@ def steps(precision: str, batch: dict[str, Any]) -> dict[str, Callable[[], Any]]
 
         def step(values, model=model):
             losses = model.train_step(values, regularize=False)
-            model.update_ema()
+            model.update_averages()
             return losses
 
         compiled = tf.function(step, autograph=False)

@@ -55,7 +55,7 @@ def step_parts(model: Any, batch: dict[str, Any]) -> dict[str, Callable[[], Any]
         "segmenter": segmenter,
         **_discriminator_parts(model, image),
         "optimizers": _optimizers(model),
-        "ema": lambda: model.update_ema(),
+        "ema": lambda: model.update_averages(),
     }
     return {name: _compiled(part) for name, part in parts.items()}
 
@@ -82,7 +82,7 @@ def _discriminator_parts(model: Any, image: tf.Tensor) -> dict[str, Callable[[],
 
 def _optimizers(model: Any) -> Callable[[], Any]:
     networks = [getattr(model, name) for name in NETWORKS]
-    optimizers = [getattr(model, f"{name}_optimizer") for name in NETWORKS]
+    optimizers = [model.network_optimizers[name] for name in NETWORKS]
     gradients = [[tf.ones(w.shape) * 1e-3 for w in n.trainable_variables] for n in networks]
 
     def apply(gradients):

@@ -68,7 +68,7 @@ def measure(
     from benchmarks.step_parts import step_parts
     from benchmarks.thesis_networks import batch
     from benchmarks.timing import compiled, spreads
-    from medusis_tf.training.distribution import share_batch
+    from medusis_tf.methods.distribution import share_batch
 
     tf.config.optimizer.set_experimental_options({"remapping": False})  # as in training
     before = machine()
@@ -115,7 +115,7 @@ def step_functions(model: Any) -> dict[str, Callable[[Any], Any]]:
 
     def step(batch, regularize):
         losses = model.train_step(batch, regularize=regularize)
-        model.update_ema()
+        model.update_averages()
         return losses
 
     return {

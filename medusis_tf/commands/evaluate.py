@@ -110,8 +110,8 @@ def evaluate(
     folder = out or _default_folder(judged, split)
     from medusis_tf.evaluation.evaluation import evaluate_model
     from medusis_tf.evaluation.progress import EvaluationProgress
+    from medusis_tf.reports.evaluation.console import print_evaluation
     from medusis_tf.reports.evaluation.report import make_folder, write_evaluation
-    from medusis_tf.reports.evaluation.table import print_evaluation
 
     make_folder(folder)  # that it cannot be written is told before the work, not after it
     with EvaluationProgress() as progress:

@@ -1,7 +1,7 @@
 """The configuration of one experiment."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -15,6 +15,12 @@ from medusis_tf.models.sections import (
     SegmenterConfig,
     WaveletDiscriminatorConfig,
 )
+
+if TYPE_CHECKING:
+    import keras
+
+    from medusis_tf.data.shards.shards import Shards
+    from medusis_tf.methods.method import Method
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
@@ -39,6 +45,29 @@ class ExperimentConfig(Section):
     def run_dir(self) -> Path:
         """Where the run's files lie."""
         return self.runs_dir / self.name
+
+    def build_method(self, shards: "Shards", num_replicas: int = 1) -> "Method":
+        """The method with its networks; call it in the scope of the distribution strategy.
+
+        Args:
+            shards: Prepared slices of the experiment.
+            num_replicas: Number of replicas that share a batch.
+        """
+        from medusis_tf.methods.med_usis.med_usis import build_med_usis
+
+        return build_med_usis(self, shards, num_replicas)
+
+    def build_painter(self) -> "tuple[str, keras.Model]":
+        """The network that paints, new, and its name in checkpoints."""
+        from medusis_tf.methods.med_usis.networks import build_generator
+
+        return "ema_generator", build_generator(self, synchronized=False)
+
+    def build_segmenter(self) -> "keras.Model | None":
+        """The segmenter that the method trains, new; None if it trains none."""
+        from medusis_tf.methods.med_usis.networks import build_segmenter
+
+        return build_segmenter(self)
 
     @property
     def learns_consistency(self) -> bool:

@@ -163,7 +163,9 @@ def _segmenters(judged: EvaluatedModel, options: EvaluationOptions) -> dict[str,
         name, find_classes = open_segmenter(options.segmenter, judged.config)
         found[name] = find_classes
     if judged.run_dir is not None:
-        found[OWN] = own_segmenter(judged.run_dir, judged.choice)
+        own = own_segmenter(judged.run_dir, judged.choice)
+        if own is not None:
+            found[OWN] = own
     return found
 
 

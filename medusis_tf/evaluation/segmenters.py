@@ -30,15 +30,22 @@ FOLDER = "masks from a folder"
 _BATCH_SIZE = 8
 
 
-def own_segmenter(run_dir: Path, choice: CheckpointChoice = CheckpointChoice.NEWEST) -> FindClasses:
+def own_segmenter(
+    run_dir: Path, choice: CheckpointChoice = CheckpointChoice.NEWEST
+) -> FindClasses | None:
     """The segmenter of a run's checkpoint; logit 0, the synthetic class, is dropped.
+
+    None if the run's method trains no segmenter.
 
     Raises:
         UserError: The folder is no run or has no such checkpoint.
     """
     from medusis_tf.runs.checkpoints import load_segmenter
 
-    config, segmenter = load_segmenter(run_dir, choice)
+    found = load_segmenter(run_dir, choice)
+    if found is None:
+        return None
+    config, segmenter = found
     channels = config.data.image_channels
 
     def find(_: LabelledSubject, pictures: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from medusis_tf.config.validation import FIGURES, FigureName
 from medusis_tf.errors import UserError
-from medusis_tf.methods.med_usis.med_usis import MedUSIS
+from medusis_tf.methods.method import Method
 from medusis_tf.runs.checkpoints import (
     BEST,
     FOLDER,
@@ -27,10 +27,10 @@ _PARTIAL = "partial"
 
 
 class BestCheckpoint:
-    """The EMA generator and the segmenter of the best step so far, in `checkpoints/best/`.
+    """What evaluation and export read of the best step so far, in `checkpoints/best/`.
 
-    That is what evaluation and export read; to go on training needs four to five times as much,
-    and is what the other checkpoints are for.
+    For Med-USIS these are the EMA generator and the segmenter. The checkpoints that a run
+    resumes from hold everything, and are four to five times as large.
 
     A run that is killed goes on from its newest checkpoint, which may be older than the best one
     and even than the best before that. So a best checkpoint that was beaten is kept until the run
@@ -38,16 +38,16 @@ class BestCheckpoint:
     removed (`rewind`): whatever is interrupted, the run ends with the same best.
 
     Args:
-        model: Whose weights are saved.
+        method: Whose weights are saved.
         run_dir: The run.
         metric: What decides; None if nothing is measured.
     """
 
-    def __init__(self, model: MedUSIS, run_dir: Path, metric: FigureName | None):
+    def __init__(self, method: Method, run_dir: Path, metric: FigureName | None):
         self._folder = run_dir / FOLDER / BEST
+        networks = method.evaluated_networks
         self._checkpoint = tf.train.Checkpoint(
-            ema_generator=network_state(model.ema_generator),
-            segmenter=network_state(model.segmenter),
+            **{name: network_state(network) for name, network in networks.items()}
         )
         self._metric = metric
         self._value: float | None = None

@@ -1,5 +1,6 @@
 """Which checkpoint of a run is meant."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 
@@ -9,8 +10,7 @@ import tensorflow as tf
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.config.load import load_config
 from medusis_tf.errors import UserError
-from medusis_tf.methods.med_usis.med_usis import MedUSIS
-from medusis_tf.methods.med_usis.networks import build_generator, build_segmenter
+from medusis_tf.methods.method import Method
 
 
 class CheckpointChoice(StrEnum):
@@ -31,27 +31,26 @@ class Checkpoints:
     optimizer counts it. A checkpoint becomes the newest only once it is complete.
 
     Args:
-        model: The model whose state is saved.
+        method: The method whose state is saved.
         run_dir: The run; checkpoints lie in its folder `checkpoints/`.
         keep: How many checkpoints are kept.
     """
 
-    def __init__(self, model: MedUSIS, run_dir: Path, keep: int):
-        networks = ["generator", "ema_generator", "segmenter", "discriminator"]
-        if model.ema_segmenter is not None:
-            networks.append("ema_segmenter")
-        optimizers = ("generator_optimizer", "segmenter_optimizer", "discriminator_optimizer")
-        states = {name: network_state(getattr(model, name)) for name in networks}
-        states |= {name: optimizer_state(getattr(model, name)) for name in optimizers}
+    def __init__(self, method: Method, run_dir: Path, keep: int):
+        states = {name: network_state(network) for name, network in method.networks.items()}
+        states |= {
+            f"{name}_optimizer": optimizer_state(optimizer)
+            for name, optimizer in method.network_optimizers.items()
+        }
         self._checkpoint = tf.train.Checkpoint(**states)
-        self._model = model
+        self._method = method
         self._manager = tf.train.CheckpointManager(
             self._checkpoint, str(run_dir / FOLDER), keep, checkpoint_name="step"
         )
 
     def save(self) -> Path:
         """Save a checkpoint named after the step, and return its path."""
-        step = int(self._model.step)
+        step = int(self._method.step)
         try:
             return Path(self._manager.save(checkpoint_number=step))
         except (OSError, tf.errors.OpError) as error:
@@ -73,7 +72,7 @@ class Checkpoints:
             status.assert_consumed()
         except (AssertionError, ValueError, tf.errors.OpError) as error:
             raise UserError(f"{path} does not fit the configuration: {error}") from None
-        return int(self._model.step)
+        return int(self._method.step)
 
 
 def network_state(network: keras.Model) -> tf.train.Checkpoint:
@@ -123,10 +122,10 @@ def steps_in(folder: Path) -> list[int]:
     return sorted(int(path.stem.rpartition("-")[2]) for path in folder.glob("step-*.index"))
 
 
-def load_ema_generator(
+def load_painter(
     run_dir: Path, choice: CheckpointChoice = CheckpointChoice.NEWEST
 ) -> tuple[ExperimentConfig, keras.Model, int]:
-    """The generator to show and export: the EMA generator of a run's checkpoint.
+    """The network to evaluate and export, from a checkpoint of a run.
 
     Its batch statistics were refreshed before it was saved, so that no data are needed here.
 
@@ -135,32 +134,37 @@ def load_ema_generator(
         choice: Which checkpoint.
 
     Returns:
-        The run's configuration, the generator, and the step it was saved at.
+        The run's configuration, the network, and the step it was saved at.
 
     Raises:
         UserError: The folder is no run, or holds no such checkpoint.
     """
     config = _config_of(run_dir)
-    generator = build_generator(config, synchronized=False)
-    path = _restore(run_dir, choice, ema_generator=generator)
-    return config, generator, int(path.name.rpartition("-")[2])
+    name, painter = config.build_painter()
+    path = _restore(run_dir, choice, {name: painter})
+    return config, painter, int(path.name.rpartition("-")[2])
 
 
 def load_segmenter(
     run_dir: Path, choice: CheckpointChoice = CheckpointChoice.NEWEST
-) -> tuple[ExperimentConfig, keras.Model]:
-    """The segmenter that was trained together with the generator, of a run's checkpoint.
+) -> tuple[ExperimentConfig, keras.Model] | None:
+    """The segmenter that was trained together with the generator, from a checkpoint of a run.
 
     Args:
         run_dir: A run written by `medusis_tf.train`.
         choice: Which checkpoint.
 
+    Returns:
+        None if the run's method trains no segmenter.
+
     Raises:
         UserError: The folder is no run, or holds no such checkpoint.
     """
     config = _config_of(run_dir)
-    segmenter = build_segmenter(config)
-    _restore(run_dir, choice, segmenter=segmenter)
+    segmenter = config.build_segmenter()
+    if segmenter is None:
+        return None
+    _restore(run_dir, choice, {"segmenter": segmenter})
     return config, segmenter
 
 
@@ -171,7 +175,7 @@ def _config_of(run_dir: Path) -> ExperimentConfig:
     return load_config(path)
 
 
-def _restore(run_dir: Path, choice: CheckpointChoice, **networks: keras.Model) -> Path:
+def _restore(run_dir: Path, choice: CheckpointChoice, networks: Mapping[str, keras.Model]) -> Path:
     """Restore networks from a checkpoint, and return its path."""
     is_best = choice == CheckpointChoice.BEST
     path = best_checkpoint(run_dir) if is_best else newest_checkpoint(run_dir / FOLDER)

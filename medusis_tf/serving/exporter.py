@@ -16,7 +16,7 @@ from medusis_tf.data.intensities.intensity import IntensityScale, mean_scale
 from medusis_tf.data.shards.manifest import Manifest
 from medusis_tf.errors import UserError
 from medusis_tf.layers.spectral_conv import fold_spectral_norms
-from medusis_tf.runs.checkpoints import CheckpointChoice, load_ema_generator
+from medusis_tf.runs.checkpoints import CheckpointChoice, load_painter
 from medusis_tf.runs.run_dir import provenance
 from medusis_tf.serving.metadata import ModelMetadata, new_version, write_metadata
 from medusis_tf.serving.predictor import SlicePainter
@@ -88,14 +88,16 @@ def mean_intensity(manifest: Manifest) -> IntensityScale:
 def _open_run(
     run_dir: Path, choice: CheckpointChoice
 ) -> tuple[Endpoints, keras.Model, ModelMetadata]:
-    config, generator, step = load_ema_generator(run_dir, choice)
-    fold_spectral_norms(generator)
-    metadata = _metadata(run_dir, config, step)
-    endpoints = Endpoints(generator, metadata.num_classes, metadata.noise_shape, metadata.stride)
-    return endpoints, generator, metadata
+    config, painter, step = load_painter(run_dir, choice)
+    fold_spectral_norms(painter)
+    metadata = _metadata(run_dir, config, painter, step)
+    endpoints = Endpoints(painter, metadata.num_classes, metadata.noise_shape, metadata.stride)
+    return endpoints, painter, metadata
 
 
-def _metadata(run_dir: Path, config: ExperimentConfig, step: int) -> ModelMetadata:
+def _metadata(
+    run_dir: Path, config: ExperimentConfig, painter: keras.Model, step: int
+) -> ModelMetadata:
     manifest, trained = _read_manifest(run_dir / "manifest.json")
     # Who was trained on, and where their files lie, is not for every user of the model to know.
     private: dict[str, Any] = {"runs_dir": True, "data": {"root", "cache_dir", "subjects"}}
@@ -106,9 +108,9 @@ def _metadata(run_dir: Path, config: ExperimentConfig, step: int) -> ModelMetada
         image_size=config.data.image_size,
         spacing_mm=config.data.pixel_spacing_mm,
         axis=config.data.axis,
-        stride=config.generator.stride,
-        noise_dim=config.generator.noise_dim,
-        class_noise=config.generator.class_noise,
+        stride=painter.stride,
+        noise_dim=painter.noise_dim,
+        class_noise=painter.class_noise,
         image_channels=config.data.image_channels,
         intensity=mean_intensity(manifest),
         config=config.model_dump(mode="json", exclude=private),

@@ -133,8 +133,8 @@ def _evaluate(experiment: ExperimentConfig, steps: int, segmenter: Path | None) 
     from medusis_tf.evaluation.evaluation import evaluate_model
     from medusis_tf.evaluation.options import EvaluationOptions
     from medusis_tf.evaluation.progress import EvaluationProgress
+    from medusis_tf.reports.evaluation.console import print_evaluation
     from medusis_tf.reports.evaluation.report import write_evaluation
-    from medusis_tf.reports.evaluation.table import print_evaluation
 
     options = EvaluationOptions(segmenter=segmenter)
     with EvaluationProgress() as progress:

@@ -11,17 +11,14 @@ import tensorflow as tf
 import yaml
 
 from medusis_tf.config.experiment import ExperimentConfig
-from medusis_tf.config.mask_loss import RealImagesThreshold
 from medusis_tf.data.batches.dataset import training_batches
 from medusis_tf.data.batches.record_order import paired_subjects
 from medusis_tf.data.shards.shards import Shards
 from medusis_tf.errors import UserError
-from medusis_tf.methods.med_usis.air_threshold import air_threshold
-from medusis_tf.methods.med_usis.med_usis import MedUSIS
+from medusis_tf.methods.distribution import make_strategy, share_batch
 from medusis_tf.runs.best_checkpoint import BestCheckpoint
 from medusis_tf.runs.checkpoints import Checkpoints
 from medusis_tf.runs.records import Records
-from medusis_tf.training.distribution import distribute, make_strategy, share_batch
 from medusis_tf.training.panel import TrainingPanel
 from medusis_tf.training.progress import TrainingProgress
 from medusis_tf.training.session import Interruption, StepProfile
@@ -53,14 +50,13 @@ class TrainingLoop:
         tf.config.optimizer.set_experimental_options({"remapping": False})
         keras.utils.set_random_seed(config.seed)
         with self.strategy.scope():
-            self.model = MedUSIS(config, self.strategy.num_replicas_in_sync, self._threshold())
+            self.method = config.build_method(shards, self.strategy.num_replicas_in_sync)
         if training.jit:
             self._check_jit()
         self.validation = open_validation(config, shards)
-        self.checkpoints = Checkpoints(self.model, config.run_dir, training.checkpoints_to_keep)
+        self.checkpoints = Checkpoints(self.method, config.run_dir, training.checkpoints_to_keep)
         metric = self.validation.metric if self.validation else None
-        self.best = BestCheckpoint(self.model, config.run_dir, metric)
-        self._steps = {flag: self._compile_step(flag) for flag in (True, False)}
+        self.best = BestCheckpoint(self.method, config.run_dir, metric)
         self._refresh = self._compile_refresh()
 
     def run(self, resume: bool = False) -> int | None:
@@ -91,8 +87,7 @@ class TrainingLoop:
 
     def train_on(self, batch: dict[str, tf.Tensor], step: int) -> dict[str, tf.Tensor]:
         """Take step number `step`, counted from 1, on one global batch."""
-        regularize = (step - 1) % self.config.training.r1.interval == 0
-        return self._steps[regularize](share_batch(self.strategy, batch))
+        return self.method.take_step(batch, step)
 
     def _train(
         self,
@@ -143,7 +138,7 @@ class TrainingLoop:
         if saves or due:
             self._check_finite(step, {name: float(value) for name, value in losses.items()})
         if shows or saves or due:
-            self.refresh_ema(step)
+            self.refresh_painter(step)
         # Before the checkpoint: a run that goes on from it knows what was best until then.
         if due:
             self._validate(due, step, records)
@@ -151,24 +146,15 @@ class TrainingLoop:
             logger.info("saved %s", self.checkpoints.save())
             self.best.settle()
         if shows:
-            records.panel(step, panel.draw(self.model))
+            records.panel(step, panel.draw(self.method))
 
     def _batches(self, start: int) -> tf.data.Dataset:
-        has_mask_loss = self.config.loss_weights.mask > 0
-        return training_batches(self.config, self.shards, start, body_mask=has_mask_loss)
+        return training_batches(
+            self.config, self.shards, start, body_mask=self.method.needs_body_mask
+        )
 
-    def _threshold(self) -> float | None:
-        """Where bodies begin in the real images, if the mask loss asks for it."""
-        threshold = self.config.mask_loss.threshold
-        is_needed = self.config.loss_weights.mask > 0
-        if not is_needed or not isinstance(threshold, RealImagesThreshold):
-            return None
-        level = air_threshold(self.shards, threshold.fraction)
-        logger.info("mask loss: bodies begin at %.3f, estimated from the training images", level)
-        return level
-
-    def refresh_ema(self, step: int) -> None:
-        """Renew the EMA generator's batch statistics on the batches that follow `step`.
+    def refresh_painter(self, step: int) -> None:
+        """Renew the painter's batch statistics on the batches that follow `step`.
 
         It is saved and shown ready for use; the next step overwrites its statistics.
         """
@@ -179,7 +165,7 @@ class TrainingLoop:
 
     def _validate(self, validation: Validation, step: int, records: Records) -> None:
         """Measure the EMA generator, and keep its weights if they are the best so far."""
-        figures = validation.measure(self.model.ema_generator)
+        figures = validation.measure(self.method.painter)
         if not figures:
             logger.info(
                 "step %d: the EMA generator's pictures are not finite, nothing to measure", step
@@ -196,10 +182,10 @@ class TrainingLoop:
         losses, images_per_second = interval.finish()
         progress.report(step, losses, images_per_second)
         scalars = {f"losses/{name}": value for name, value in losses.items()}
-        for name in ("generator", "segmenter", "discriminator"):
-            rate = getattr(self.model, f"{name}_optimizer").learning_rate
-            # One for each replica, where there are several: `float` takes none of them.
-            scalars[f"learning_rate/{name}"] = float(tf.convert_to_tensor(rate.value))
+        for name, optimizer in self.method.network_optimizers.items():
+            # Mirrored variables hold one value for each replica; `float` does not accept them.
+            rate = tf.convert_to_tensor(optimizer.learning_rate.value)
+            scalars[f"learning_rate/{name}"] = float(rate)
         records.scalars(step, {**scalars, "images_per_second": images_per_second})
         self._check_finite(step, losses)
 
@@ -212,33 +198,18 @@ class TrainingLoop:
                 "learning rates, raise training.r1.gamma, or use training.precision=float32."
             )
 
-    def _compile_step(self, regularize: bool) -> Callable[..., dict[str, tf.Tensor]]:
-        run = distribute(self.strategy, lambda batch: self.model.train_step(batch, regularize))
-
-        @tf.function(autograph=False, jit_compile=self.config.training.jit)
-        def step(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            losses = run(batch)
-            self.model.update_ema()
-            return losses
-
-        return step
-
     def _check_jit(self) -> None:
         if (replicas := self.strategy.num_replicas_in_sync) > 1:
             raise UserError(
                 f"training.jit compiles the step of one device; this training has {replicas}. Set "
                 "training.jit=false, or training.strategy=one_device."
             )
-        if self.model.generator.sparse:
-            raise UserError(
-                "training.jit needs generator.spade=dense: XLA cannot compile the sparse form, "
-                "whose sizes depend on the labels."
-            )
+        self.method.check_jit()
 
     def _compile_refresh(self) -> Callable[..., None]:
         @tf.function(autograph=False)
         def refresh(batch: dict[str, tf.Tensor], number: tf.Tensor) -> None:
-            self.strategy.run(self.model.refresh_ema, args=(batch, number))
+            self.strategy.run(self.method.refresh_painter, args=(batch, number))
 
         return refresh
 

@@ -7,8 +7,8 @@ import tensorflow as tf
 from medusis_tf.config.data import Stream
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.data.shards.shards import Shards
-from medusis_tf.methods.draws import Purpose, step_seed
-from medusis_tf.methods.med_usis.med_usis import MedUSIS
+from medusis_tf.methods.method import Method
+from medusis_tf.methods.random_numbers import Purpose, step_seed
 from medusis_tf.panels import PanelRow, panel
 
 NUM_ROWS = 4
@@ -32,19 +32,21 @@ class TrainingPanel:
         self._images = self._choose(shards, "image")
         self._seed = step_seed(config.seed, tf.constant(0), Purpose.PANEL_NOISE)
 
-    def draw(self, model: MedUSIS) -> np.ndarray:
+    def draw(self, method: Method) -> np.ndarray:
         """Draw the panel, `[height, width, 3]` uint8."""
         one_hot = tf.one_hot(self._label_maps, self._config.data.num_classes)
         columns = {"real (unpaired)": self._images}
-        noises = self._noises(model.generator.noise_shape)
+        noises = self._noises(method.painter.noise_shape)
+        first, *others = method.shown_networks.items()
         for number, noise in enumerate(noises, start=1):
-            columns[f"synthetic, noise {number}"] = self._paint(model.generator, one_hot, noise)
-        columns["EMA, noise 1"] = self._paint(model.ema_generator, one_hot, noises[0])
+            columns[f"{first[0]}, noise {number}"] = self._paint(first[1], one_hot, noise)
+        for title, network in others:
+            columns[f"{title}, noise 1"] = self._paint(network, one_hot, noises[0])
         rows = [
             PanelRow(label_map, {name: images[index] for name, images in columns.items()})
             for index, label_map in enumerate(self._label_maps)
         ]
-        title = f"{self._config.name}, step {int(model.step)}"
+        title = f"{self._config.name}, step {int(method.step)}"
         return panel(rows, self._config.data.classes, title)
 
     def _noises(self, shape: tuple[int, ...] | None) -> list[tf.Tensor | None]:
@@ -55,10 +57,10 @@ class TrainingPanel:
         return list(tf.unstack(noises))
 
     def _paint(
-        self, generator: keras.Model, one_hot: tf.Tensor, noise: tf.Tensor | None
+        self, network: keras.Model, one_hot: tf.Tensor, noise: tf.Tensor | None
     ) -> np.ndarray:
         noises = None if noise is None else tf.repeat(noise, len(one_hot), axis=0)
-        return generator(one_hot, noises, training=False).numpy()
+        return network(one_hot, noises, training=False).numpy()
 
     def _choose(self, shards: Shards, stream: Stream) -> np.ndarray:
         """`NUM_ROWS` slices spread evenly over the subjects of a stream."""

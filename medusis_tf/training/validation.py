@@ -14,7 +14,7 @@ from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.config.validation import FIGURES, FigureName
 from medusis_tf.data.shards.labelled_subjects import LabelledSubject, LabelledSubjects
 from medusis_tf.errors import UserError
-from medusis_tf.methods.draws import Purpose, step_seed
+from medusis_tf.methods.random_numbers import Purpose, step_seed
 from medusis_tf.metrics.distribution import FeatureSet, compare
 from medusis_tf.metrics.extractors import RadiomicsExtractor
 from medusis_tf.metrics.grey_levels import learn_grey_levels

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from medusis_tf.layers.spade import SPADE
-from medusis_tf.training.distribution import mirrored
+from medusis_tf.methods.distribution import mirrored
 from tests.layer_checks import check_contract
 
 

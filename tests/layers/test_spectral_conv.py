@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from medusis_tf.layers.spectral_conv import SpectralConv2D, fold_spectral_norms
-from medusis_tf.training.distribution import mirrored
+from medusis_tf.methods.distribution import mirrored
 from tests.layer_checks import check_contract
 
 

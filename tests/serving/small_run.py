@@ -50,7 +50,7 @@ def _make(folder: Path, noise: str) -> Path:
     rng = np.random.default_rng(0)
     for weight in model.ema_generator.trainable_weights:
         weight.assign_add(0.1 * rng.normal(size=weight.shape))
-    model.generator_optimizer.iterations.assign(STEP)
+    model.network_optimizers["generator"].iterations.assign(STEP)
     Checkpoints(model, config.run_dir, keep=1).save()
     return config.run_dir
 

@@ -4,13 +4,13 @@ import pytest
 import tensorflow as tf
 
 from medusis_tf.errors import UserError
-from medusis_tf.methods.med_usis.med_usis import MedUSIS
-from medusis_tf.training.distribution import (
+from medusis_tf.methods.distribution import (
     distribute,
     make_strategy,
     mirrored,
     share_batch,
 )
+from medusis_tf.methods.med_usis.med_usis import MedUSIS
 from tests.training.tiny_experiment import tiny_batch, tiny_experiment
 
 STEPS = 3
@@ -29,7 +29,7 @@ def train(strategy, config):
             # Unequal shares of the pairs on two replicas, which take turns.
             batch["is_paired"] = tf.constant([True, False, True, True, True, False, True, False])
         losses.append(take_step(share_batch(strategy, batch)))
-        model.update_ema()
+        model.update_averages()
     networks = (model.generator, model.ema_generator, model.segmenter, model.discriminator)
     weights = {
         f"{network.name}/{number}/{weight.name}": tf.convert_to_tensor(weight.value).numpy()

@@ -4,8 +4,8 @@ import pytest
 import tensorflow as tf
 
 from medusis_tf.errors import UserError
-from medusis_tf.methods import draws
-from medusis_tf.training.distribution import mirrored, share_batch
+from medusis_tf.methods.distribution import mirrored, share_batch
+from medusis_tf.methods.med_usis import draws
 from medusis_tf.training.loop import TrainingLoop
 from tests.training.tiny_experiment import tiny_batch, tiny_experiment
 
@@ -19,7 +19,7 @@ def make_loop(spade, strategy=None, **training):
 
 def is_compiled(loop, batch):
     """Whether XLA must compile the loop's step."""
-    step = loop._steps[True].get_concrete_function(share_batch(loop.strategy, batch))
+    step = loop.method._compile_step(True).get_concrete_function(share_batch(loop.strategy, batch))
     return step.function_def.attr["_XlaMustCompile"].b
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from medusis_tf.data.phantom import write_phantom_dataset
 from medusis_tf.data.preparing.preparation import prepare_shards
 from medusis_tf.errors import UserError
-from medusis_tf.runs.checkpoints import load_ema_generator
+from medusis_tf.runs.checkpoints import load_painter
 from medusis_tf.runs.run_dir import write_run_dir
 from medusis_tf.training.loop import TrainingLoop
 from medusis_tf.training.progress import TrainingProgress
@@ -62,7 +62,7 @@ def make_loop(config, resume=False):
 
 
 def everything(loop):
-    model = loop.model
+    model = loop.method
     networks = (
         model.generator,
         model.ema_generator,
@@ -71,9 +71,9 @@ def everything(loop):
         model.discriminator,
     )
     optimizers = (
-        model.generator_optimizer,
-        model.segmenter_optimizer,
-        model.discriminator_optimizer,
+        model.network_optimizers["generator"],
+        model.network_optimizers["segmenter"],
+        model.network_optimizers["discriminator"],
     )
     variables = [weight for network in networks for weight in network.weights]
     variables += [variable for optimizer in optimizers for variable in optimizer.variables]
@@ -157,9 +157,9 @@ def test_tensorboard_shows_losses_and_panel(uninterrupted):
 
 
 def test_the_ema_generator_of_a_run_loads_without_data(volumes, uninterrupted):
-    config, generator, step = load_ema_generator(uninterrupted.config.run_dir)
+    config, generator, step = load_painter(uninterrupted.config.run_dir)
     assert (config, step) == (uninterrupted.config, STEPS)
-    expected = uninterrupted.model.ema_generator.weights
+    expected = uninterrupted.method.ema_generator.weights
     for weight, other in zip(generator.weights, expected, strict=True):
         np.testing.assert_array_equal(weight.value.numpy(), other.value.numpy())
 
@@ -167,8 +167,8 @@ def test_the_ema_generator_of_a_run_loads_without_data(volumes, uninterrupted):
 def test_every_network_moves(volumes, uninterrupted):
     fresh = TrainingLoop(uninterrupted.config, uninterrupted.shards)
     for name in ("generator", "segmenter", "discriminator", "ema_generator"):
-        before = getattr(fresh.model, name).trainable_weights
-        after = getattr(uninterrupted.model, name).trainable_weights
+        before = getattr(fresh.method, name).trainable_weights
+        after = getattr(uninterrupted.method, name).trainable_weights
         for weight, other in zip(before, after, strict=True):
             assert np.any(weight.value.numpy() != other.value.numpy()), f"{name}/{weight.path}"
 
@@ -184,7 +184,7 @@ def test_every_network_moves(volumes, uninterrupted):
 def test_a_training_that_diverges_stops_and_spoils_no_checkpoint(volumes, intervals, step):
     config = experiment(volumes, f"diverging_{step}", **intervals)
     loop = make_loop(config)
-    loop.model.discriminator.weights[0].assign(np.nan * loop.model.discriminator.weights[0])
+    loop.method.discriminator.weights[0].assign(np.nan * loop.method.discriminator.weights[0])
     with pytest.raises(UserError, match=rf"diverged by step {step}: .*adversarial.*not finite"):
         loop.run()
     assert not list(config.run_dir.glob("checkpoints/*"))

@@ -1,11 +1,14 @@
 """Med-USIS: a generator that must please a discriminator and be understood by a segmenter."""
 
-from typing import Any
+import logging
 
 import keras
 import tensorflow as tf
 
 from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.config.mask_loss import RealImagesThreshold
+from medusis_tf.data.shards.shards import Shards
+from medusis_tf.errors import UserError
 from medusis_tf.layers.initializers import scale_kernels
 from medusis_tf.losses.adversarial import (
     discriminator_real_loss,
@@ -23,20 +26,22 @@ from medusis_tf.losses.segmentation import (
     entropy_loss,
     segmentation_loss,
 )
-from medusis_tf.methods.draws import Draws, Purpose
+from medusis_tf.methods.distribution import replica_mean
+from medusis_tf.methods.med_usis.air_threshold import air_threshold
+from medusis_tf.methods.med_usis.draws import Draws
 from medusis_tf.methods.med_usis.networks import build_generator, build_segmenter, dtype_policy
+from medusis_tf.methods.method import Batch, Losses, Method
+from medusis_tf.methods.random_numbers import Purpose
 from medusis_tf.optimizers import ema_decay, update_average
-from medusis_tf.training.distribution import replica_mean
 
-Batch = dict[str, Any]
-Losses = dict[str, tf.Tensor]
+logger = logging.getLogger(__name__)
 
 
-class MedUSIS(keras.Model):
-    """The networks, their optimizers and one training step.
+class MedUSIS(Method):
+    """Generator, discriminator and segmenter, their optimizers and one training step.
 
-    Make it inside the scope of the distribution strategy. Unless `data.pairing` says otherwise
-    the step is unsupervised: the label maps and the real images need not belong together.
+    Unless `data.pairing` says otherwise the step is unsupervised: the label maps and the real
+    images need not belong together.
 
     Args:
         config: The experiment.
@@ -54,9 +59,7 @@ class MedUSIS(keras.Model):
         num_replicas: int = 1,
         air_threshold: float | None = None,
     ):
-        super().__init__(name="med_usis")
-        self.config = config
-        self.num_replicas = num_replicas
+        super().__init__(config, num_replicas)
         self.mask_loss = None
         if config.loss_weights.mask > 0:
             class_names = tuple(entry.name for entry in config.data.classes)
@@ -66,39 +69,73 @@ class MedUSIS(keras.Model):
         self.built = True
 
     @property
-    def step(self) -> tf.Tensor:
-        """Number of steps taken, int64: all random numbers of the next step derive from it."""
-        return tf.cast(self.generator_optimizer.iterations.value, tf.int64)
+    def needs_body_mask(self) -> bool:
+        """The mask loss compares outlines with the label map's body."""
+        return self.mask_loss is not None
 
-    def train_step(self, batch: Batch, regularize: bool = True) -> Losses:
-        """Update every network once.
+    @property
+    def networks(self) -> dict[str, keras.Model]:
+        """See `Method`."""
+        networks = {
+            "generator": self.generator,
+            "ema_generator": self.ema_generator,
+            "segmenter": self.segmenter,
+            "discriminator": self.discriminator,
+        }
+        return networks | ({"ema_segmenter": self.ema_segmenter} if self.ema_segmenter else {})
 
-        Args:
-            batch: `label_map` `[batch, height, width]` integers, `image`
-                `[batch, height, width, channels]` in [-1, 1], `position` `[batch]`, for the mask
-                loss `body_mask` `[batch, height, width]` of 0 and 1, and where label maps and
-                images may belong together `is_paired` `[batch]`; from `distribution.share_batch`.
-            regularize: Whether this step takes the R1 penalty.
+    @property
+    def network_optimizers(self) -> dict[str, keras.optimizers.Optimizer]:
+        """See `Method`."""
+        return self._optimizers
 
-        Returns:
-            Unweighted losses by name, this replica's share: their mean over replicas is the loss
-            of the global batch.
+    @property
+    def painter(self) -> keras.Model:
+        """The EMA generator."""
+        return self.ema_generator
+
+    @property
+    def evaluated_networks(self) -> dict[str, keras.Model]:
+        """The EMA generator, and the segmenter that reads its images."""
+        return {"ema_generator": self.ema_generator, "segmenter": self.segmenter}
+
+    @property
+    def shown_networks(self) -> dict[str, keras.Model]:
+        """The generator as it trains, and its moving average."""
+        return {"synthetic": self.generator, "EMA": self.ema_generator}
+
+    def step_kind(self, step: int) -> bool:
+        """Whether a step takes the R1 penalty."""
+        return (step - 1) % self.config.training.r1.interval == 0
+
+    def check_jit(self) -> None:
+        """See `Method`."""
+        if self.generator.sparse:
+            raise UserError(
+                "training.jit needs generator.spade=dense: XLA cannot compile the sparse form, "
+                "whose sizes depend on the labels."
+            )
+
+    def train_step(self, batch: Batch, kind: bool = True) -> Losses:
+        """Update every network once; `kind` is whether the step takes the R1 penalty.
+
+        See `Method.train_step`.
         """
         batch = self._add_derived(batch)
         if self.config.training.schedule == "simultaneous":
-            return self._update_together(batch, regularize)
-        return self._update_in_turn(batch, regularize)
+            return self._update_together(batch, kind)
+        return self._update_in_turn(batch, kind)
 
-    def update_ema(self) -> None:
-        """Move the averaged networks; call it outside `strategy.run`, after the step."""
+    def update_averages(self) -> None:
+        """See `Method`."""
         ema = self.config.training.ema
         decay = ema_decay(self.step - 1, ema.decay, ema.warm_up)
         update_average(self.ema_generator, self.generator, decay)
         if self.ema_segmenter is not None:
             update_average(self.ema_segmenter, self.segmenter, decay)
 
-    def refresh_ema(self, batch: Batch, pass_number: tf.Tensor) -> None:
-        """Renew the EMA generator's batch statistics by one forward pass in training mode."""
+    def refresh_painter(self, batch: Batch, pass_number: tf.Tensor) -> None:
+        """See `Method`."""
         draws = Draws(self.config, pass_number, batch["position"])
         noise = draws.noise(self.generator.noise_shape, Purpose.REFRESH_NOISE)
         self.ema_generator(self._one_hot(batch["label_map"]), noise, training=True)
@@ -250,7 +287,7 @@ class MedUSIS(keras.Model):
             pairs = zip(gradients[name], weights[name], strict=True)
             # Zero where a loss cannot move a weight: the R1 penalty does not see the last bias.
             filled = [tf.zeros_like(weight) if g is None else g for g, weight in pairs]
-            getattr(self, f"{name}_optimizer").apply(filled, network.trainable_variables)
+            self._optimizers[name].apply(filled, network.trainable_variables)
             applied += filled
         return applied
 
@@ -293,7 +330,27 @@ class MedUSIS(keras.Model):
 
     def _build_optimizers(self) -> None:
         # Before the first step: an optimizer that builds itself inside one fails on two replicas.
+        self._optimizers = {}
         for name in ("generator", "segmenter", "discriminator"):
             optimizer = getattr(self.config.optimizers, name).build(f"{name}_optimizer")
             optimizer.build(getattr(self, name).trainable_variables)
-            setattr(self, f"{name}_optimizer", optimizer)
+            self._optimizers[name] = optimizer
+
+
+def build_med_usis(config: ExperimentConfig, shards: Shards, num_replicas: int = 1) -> MedUSIS:
+    """A new `MedUSIS`, its mask loss with a threshold estimated from the real training images.
+
+    Args:
+        config: The experiment.
+        shards: Its prepared slices.
+        num_replicas: Number of replicas that share a batch.
+
+    Raises:
+        UserError: No threshold can be estimated.
+    """
+    threshold = config.mask_loss.threshold
+    level = None
+    if config.loss_weights.mask > 0 and isinstance(threshold, RealImagesThreshold):
+        level = air_threshold(shards, threshold.fraction)
+        logger.info("mask loss: bodies begin at %.3f, estimated from the training images", level)
+    return MedUSIS(config, num_replicas, level)

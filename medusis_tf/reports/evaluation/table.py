@@ -7,13 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
-
 from medusis_tf.config.data import ClassEntry
-from medusis_tf.reports.evaluation.tables import evaluation_tables
-from medusis_tf.reports.evaluation.verdicts import Verdict, verdicts
 
 Figures = Mapping[str, Any]
 
@@ -114,39 +108,3 @@ def _found(figures: Figures | None) -> list[str]:
         number(figures["iou"]),
         "-" if distance is None else number(distance["mean"], 1),
     ]
-
-
-# Where there is no terminal, wide enough for every table.
-_WIDTH = 160
-
-
-def print_evaluation(content: Figures) -> None:
-    """Print the tables, as wide as the terminal or the widest table, and the verdicts last."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDTH)
-    for each in evaluation_tables(content):
-        _print_table(console, each)
-    for verdict in verdicts(content):
-        _print_verdict(console, verdict)
-
-
-def _print_table(console: Console, content: EvaluationTable) -> None:
-    # A title of the table would be broken to the table's width.
-    console.print(content.title, style="bold", highlight=False, markup=False)
-    table = Table()
-    table.add_column(content.first_column, overflow="fold")
-    for column in content.columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    for name, cells in content.rows:
-        table.add_row(name, *cells)
-    console.print(table)
-    for note in content.notes:
-        console.print(Padding(note, (0, 0, 0, 1)), style="dim", highlight=False, markup=False)
-    console.print()
-
-
-def _print_verdict(console: Console, verdict: Verdict) -> None:
-    style = {True: "green", False: "red", None: "yellow"}[verdict.is_good]
-    console.print(f"{verdict.title}:", style=f"bold {style}", end=" ", highlight=False)
-    console.print(verdict.text, highlight=False, markup=False)

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from medusis_tf.methods.distribution import mirrored
 from medusis_tf.models.generators.oasis import OASISGenerator
 from medusis_tf.models.generators.wavelet import WaveletGenerator
-from medusis_tf.training.distribution import mirrored
 from tests.layer_checks import check_contract
 
 GENERATORS = [OASISGenerator, WaveletGenerator]

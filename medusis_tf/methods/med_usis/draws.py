@@ -1,0 +1,119 @@
+"""The random part of one Med-USIS step: noise, shifts and jitter of the images.
+
+Jitter changes an image and leaves what is plainly visible: contrast, gamma, smoothing, noise.
+"""
+
+import tensorflow as tf
+
+from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.config.training import JitterConfig
+from medusis_tf.methods.random_numbers import Purpose, draw_noise, draw_offsets, step_seed
+from medusis_tf.ops.blur import smooth
+
+# The gradient of a power is without bounds at 0.
+_DARKEST = 1e-3
+
+
+def jitter(
+    images: tf.Tensor,
+    seed: tf.Tensor,
+    position: tf.Tensor,
+    batch_size: int,
+    config: JitterConfig,
+) -> tf.Tensor:
+    """Change every image by its own random numbers.
+
+    Args:
+        images: `[batch, height, width, channels]` in [-1, 1].
+        seed: `[2]` int64, from `random.step_seed`.
+        position: `[batch]` indices in the global batch: they choose the numbers.
+        batch_size: Size of the global batch.
+        config: How much.
+
+    Returns:
+        Same shape, float32; noise and contrast may leave [-1, 1]; differentiable.
+    """
+    images = tf.cast(images, tf.float32)
+    draws = tf.random.stateless_uniform([3, batch_size, 1, 1, 1], seed, -1.0, 1.0)
+    contrast, exponent, blur = tf.unstack(tf.gather(draws, position, axis=1))
+    if config.gamma > 0:
+        unit = _DARKEST + (1 - _DARKEST) * (images + 1) / 2
+        images = 2 * tf.pow(unit, tf.exp(config.gamma * exponent)) - 1
+    if config.contrast > 0:
+        images *= 1 + config.contrast * contrast
+    if config.blur > 0:
+        images = tf.where((blur + 1) / 2 < config.blur, smooth(images), images)
+    if config.noise > 0:
+        shape = [batch_size, *images.shape[1:]]
+        noise = tf.random.stateless_normal(shape, seed + 1, alg="philox")
+        images += config.noise * tf.gather(noise, position)
+    return images
+
+
+class Draws:
+    """Random numbers of one step for the samples of one replica.
+
+    Args:
+        config: The experiment.
+        step: Scalar int64.
+        position: `[batch]` indices in the global batch.
+    """
+
+    def __init__(self, config: ExperimentConfig, step: tf.Tensor, position: tf.Tensor):
+        self._config = config
+        self._step = step
+        self._position = position
+
+    def noise(self, shape: tuple[int, ...] | None, purpose: Purpose) -> tf.Tensor | None:
+        """Noise `[batch, *shape]` for a generator, None for one without."""
+        if shape is None:
+            return None
+        return draw_noise(self._seed(purpose), self._position, self._batch_size, shape)
+
+    def translate(self, images: tf.Tensor, purpose: Purpose) -> tf.Tensor:
+        """Shift what the discriminator sees, real and synthetic alike, so that few images last."""
+        fraction = self._config.training.discriminator_translation
+        height, width = self._config.data.image_size
+        limits = (int(fraction * height), int(fraction * width))
+        if not any(limits):
+            return images
+        offsets = draw_offsets(self._seed(purpose), self._position, self._batch_size, limits)
+        return translate(images, offsets)
+
+    def jitter(self, images: tf.Tensor, purpose: Purpose) -> tf.Tensor:
+        """Change what the segmenter sees, so that it reads only what is plainly visible."""
+        settings = self._config.training.segmenter_jitter
+        return jitter(images, self._seed(purpose), self._position, self._batch_size, settings)
+
+    @property
+    def _batch_size(self) -> int:
+        return self._config.training.batch_size
+
+    def _seed(self, purpose: Purpose) -> tf.Tensor:
+        return step_seed(self._config.seed, self._step, purpose)
+
+
+def translate(images: tf.Tensor, offsets: tf.Tensor, fill: float = -1.0) -> tf.Tensor:
+    """Shift every image by its own whole number of pixels.
+
+    Args:
+        images: `[batch, height, width, channels]`.
+        offsets: `[batch, 2]` integers: rows down and columns right.
+        fill: Value of the pixels that come in from outside; -1 is air in a scaled MR slice.
+
+    Returns:
+        Same shape and dtype as `images`; differentiable with respect to them.
+    """
+    for axis in (1, 2):
+        images = _shift(images, offsets[:, axis - 1], axis, fill)
+    return images
+
+
+def _shift(images: tf.Tensor, offsets: tf.Tensor, axis: int, fill: float) -> tf.Tensor:
+    length = tf.shape(images)[axis]
+    source = tf.range(length)[None, :] - tf.cast(offsets, tf.int32)[:, None]
+    inside = (source >= 0) & (source < length)
+    shifted = tf.gather(images, tf.clip_by_value(source, 0, length - 1), axis=axis, batch_dims=1)
+    inside = inside[:, :, None, None] if axis == 1 else inside[:, None, :, None]
+    shifted = tf.where(inside, shifted, tf.cast(fill, images.dtype))
+    return tf.ensure_shape(shifted, images.shape)

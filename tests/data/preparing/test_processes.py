@@ -1,0 +1,123 @@
+"""One function over many items, here or in other processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from medusis_tf.data.preparing.processes import in_processes
+from medusis_tf.errors import UserError
+
+ROOT = Path(__file__).parents[3]
+
+SCRIPT = """
+import os, sys, time
+from medusis_tf.data.preparing.processes import in_processes
+from medusis_tf.errors import UserError
+
+def work(number):
+    if number == 2:
+        raise UserError("two is odd here")
+    if sys.argv[1] == "die" and number == 5:
+        os._exit(1)
+    if sys.argv[1] == "wait" and number > 1:
+        time.sleep(600)
+    return number * number, os.getpid()
+
+if __name__ == "__main__":
+    print(os.getpid())
+    try:
+        for number, result in in_processes(work, range(6), 2):
+            print(number, *(result if isinstance(result, tuple) else ["error", result]), flush=True)
+    except UserError as error:
+        print(error)
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+def start(tmp_path, how):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, script, how]
+    return subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def half(number):
+    if number % 2:
+        raise UserError(f"{number} is odd")
+    return number // 2
+
+
+@pytest.mark.parametrize(("count", "jobs"), [(5, 1), (3, 8), (0, None), (1, None)])
+def test_few_items_or_one_job_stay_in_this_process(count, jobs):
+    here = []
+    results = dict(in_processes(lambda n: here.append(os.getpid()) or half(n), range(count), jobs))
+    assert list(results) == list(range(count))
+    assert here == [os.getpid()] * count
+    for number, result in results.items():
+        assert str(result) == (f"{number} is odd" if number % 2 else str(number // 2))
+
+
+def test_other_mistakes_are_not_swallowed():
+    with pytest.raises(ZeroDivisionError):
+        list(in_processes(lambda n: 1 // n, [1, 0], 1))
+
+
+def test_processes_give_numbered_results_and_errors(tmp_path):
+    process = start(tmp_path, "work")
+    out, _ = process.communicate(timeout=120)
+    parent, *lines = out.splitlines()
+    rows = sorted(line.split(maxsplit=2) for line in lines)
+    assert rows.pop(2) == ["2", "error", "two is odd here"]
+    assert [row[:2] for row in rows] == [[str(n), str(n * n)] for n in (0, 1, 3, 4, 5)]
+    assert parent not in {row[2] for row in rows}
+
+
+def test_a_process_that_dies_is_told_with_a_remedy(tmp_path):
+    out, _ = start(tmp_path, "die").communicate(timeout=120)
+    assert "a process that was reading volumes died" in out.splitlines()[-1]
+    assert "--jobs 1" in out
+
+
+def test_no_process_outlives_one_that_is_killed(tmp_path):
+    process = start(tmp_path, "wait")
+    process.stdout.readline()
+    worker = int(process.stdout.readline().split()[-1])
+    process.kill()
+    process.communicate(timeout=60)
+    end = time.monotonic() + 30
+    while alive(worker) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not alive(worker)
+
+
+def test_an_interrupt_ends_all_at_once_and_without_noise(tmp_path):
+    process = start(tmp_path, "wait")
+    process.stdout.readline()
+    worker = int(process.stdout.readline().split()[-1])
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    out, err = process.communicate(timeout=60)
+    assert out.splitlines()[-1] == "interrupted"
+    assert err == ""
+    assert not alive(worker)
+
+
+def alive(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+    return state != "Z"

@@ -1,0 +1,52 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medusis_tf.studies.mask_loss.phantom_study import phantom_overrides
+from medusis_tf.studies.train_and_evaluate import (
+    evaluation_path,
+    pictures_path,
+    read_steps,
+    train_and_evaluate,
+)
+from tests.command_runner import run_command, user_error
+from tests.commands.test_quickstart import SMALLEST
+
+QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    overrides = [*phantom_overrides("arms", folder), *SMALLEST, f"runs_dir={folder}", "name=one"]
+    return ["--config", QUICKSTART, *overrides]
+
+
+def test_each_step_count_is_evaluated_once_and_a_run_goes_on(arguments):
+    run_dir = Path(arguments[-2].removeprefix("runs_dir=")) / "one"
+    status, _, _ = run_command(train_and_evaluate, "--steps", "2", *arguments)
+    assert status == 0
+    first = evaluation_path(run_dir, 2)
+    before = first.stat().st_mtime_ns
+    status, printed, _ = run_command(train_and_evaluate, "--steps", "2,4", *arguments)
+    assert (status, first.stat().st_mtime_ns) == (0, before)
+    assert "step 4/4" in printed
+    second = json.loads(evaluation_path(run_dir, 4).read_text())
+    assert second["model"]["step"] == 4
+    assert second["methods"][0]["outline"]["dice"]["mean"] <= 1
+    assert evaluation_path(run_dir, 4).with_name("report.html").is_file()
+    with np.load(pictures_path(run_dir, 4)) as pictures:
+        assert pictures["image"].shape == pictures["label_map"].shape == (4, 32, 32)
+    assert "nothing to do" in run_command(train_and_evaluate, "--steps", "2,4", *arguments)[1]
+    assert "is at step 4" in user_error(train_and_evaluate, "--steps", "3", *arguments)
+
+
+@pytest.mark.parametrize("text", ["", "0", "10,", "1.5", "ten"])
+def test_step_counts_are_whole_numbers(text, arguments):
+    assert "whole numbers" in user_error(train_and_evaluate, "--steps", text, *arguments)
+
+
+def test_step_counts_are_sorted():
+    assert read_steps("1000,500,500") == [500, 1000]

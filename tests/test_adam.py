@@ -1,0 +1,108 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from medusis_tf.methods.distribution import mirrored
+from medusis_tf.optimizers import MIN_SIZE, Adam
+from medusis_tf.runs.checkpoints import optimizer_state
+
+# The first is updated in one pass, the others are not.
+SHAPES = [(257, MIN_SIZE // 256), (3, 3, 2), (5,)]
+
+
+def gradients(seed, shapes=SHAPES):
+    """Gradients of very different sizes; a part of each is 0."""
+    rng = np.random.default_rng(seed)
+    values = [rng.normal(size=shape) * 10.0 ** rng.uniform(-6, 1, shape) for shape in shapes]
+    return [tf.constant(np.where(np.abs(value) < 1e-5, 0, value), tf.float32) for value in values]
+
+
+def new_variables(dtype="float32"):
+    rng = np.random.default_rng(0)
+    return [keras.Variable(rng.normal(size=shape), dtype=dtype) for shape in SHAPES]
+
+
+def built(optimizer, variables):
+    optimizer.build(variables)
+    return optimizer
+
+
+def take_steps(optimizer, variables, seeds):
+    apply = tf.function(lambda *grads: optimizer.apply(grads, variables), autograph=False)
+    for seed in seeds:
+        apply(*gradients(seed))
+    return [tf.cast(variable.value, tf.float32).numpy() for variable in variables]
+
+
+@pytest.mark.parametrize("beta_1", [0.0, 0.5])
+@pytest.mark.parametrize(("dtype", "rtol"), [("float32", 2e-6), ("bfloat16", 1e-2)])
+def test_the_steps_are_those_of_adam_in_keras(beta_1, dtype, rtol):
+    settings = {"learning_rate": 0.01, "beta_1": beta_1, "beta_2": 0.99, "epsilon": 1e-8}
+    ours, theirs = new_variables(dtype), new_variables(dtype)
+    moved = take_steps(built(Adam(**settings), ours), ours, range(5))
+    expected = take_steps(built(keras.optimizers.Adam(**settings), theirs), theirs, range(5))
+    for value, oracle in zip(moved, expected, strict=True):
+        np.testing.assert_allclose(value, oracle, rtol=rtol, atol=rtol)
+
+
+@pytest.mark.parametrize(("beta_1", "moments"), [(0.0, 1), (0.5, 2)])
+def test_without_beta_1_there_is_no_first_moment(beta_1, moments):
+    variables = new_variables()
+    optimizer = built(Adam(beta_1=beta_1), variables)
+    sizes = sum(variable.shape.num_elements() for variable in optimizer.variables[2:])
+    assert sizes == moments * sum(np.prod(shape) for shape in SHAPES)
+
+
+@pytest.mark.parametrize("beta_1", [0.0, 0.5])
+def test_a_resumed_optimizer_takes_the_same_steps(beta_1, tmp_path):
+    through = new_variables()
+    expected = take_steps(built(Adam(beta_1=beta_1), through), through, range(6))
+
+    before, after = new_variables(), new_variables()
+    first, second = (built(Adam(beta_1=beta_1), values) for values in (before, after))
+    for variable, value in zip(after, take_steps(first, before, range(3)), strict=True):
+        variable.assign(value)
+    path = tf.train.Checkpoint(state=optimizer_state(first)).write(str(tmp_path / "state"))
+    restored = tf.train.Checkpoint(state=optimizer_state(second)).read(path)
+    restored.assert_consumed()
+    for value, oracle in zip(take_steps(second, after, range(3, 6)), expected, strict=True):
+        np.testing.assert_array_equal(value, oracle)
+
+
+@pytest.mark.parametrize("beta_1", [0.0, 0.5])
+def test_two_replicas_step_along_the_sum_of_their_gradients(beta_1):
+    strategy = mirrored(["CPU:0", "CPU:1"], on_gpu=False)
+    with strategy.scope():
+        shared = new_variables()
+        optimizer = built(Adam(beta_1=beta_1), shared)
+
+    def step():
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        share = tf.cast(replica, tf.float32) * 0.5 + 0.25
+        optimizer.apply([share * gradient for gradient in gradients(0)], shared)
+
+    tf.function(lambda: strategy.run(step), autograph=False)()
+    alone = new_variables()
+    expected = take_steps(built(Adam(beta_1=beta_1), alone), alone, [0])
+    for variable, oracle in zip(shared, expected, strict=True):
+        for copy in strategy.experimental_local_results(variable.value):
+            np.testing.assert_allclose(copy.numpy(), oracle, rtol=1e-6)
+
+
+def test_a_sparse_gradient_moves_the_rows_it_names():
+    table = keras.Variable(np.zeros([3, 2]))
+    optimizer = built(Adam(0.1, beta_1=0.0), [table])
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.gather(table.value, [1]))
+    optimizer.apply([tape.gradient(loss, table.value)], [table])
+    np.testing.assert_allclose(table.numpy(), [[0, 0], [-0.1, -0.1], [0, 0]], rtol=1e-5)
+
+
+def test_the_configuration_makes_an_equal_optimizer():
+    optimizer = Adam(0.1, 0.2, 0.3, 0.4, name="mine")
+    config = Adam.from_config(optimizer.get_config()).get_config()
+    assert config == optimizer.get_config()
+    named = {key: config[key] for key in ("name", "beta_1", "beta_2", "epsilon")}
+    assert named == {"name": "mine", "beta_1": 0.2, "beta_2": 0.3, "epsilon": 0.4}
+    assert config["learning_rate"] == pytest.approx(0.1)
