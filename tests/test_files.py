@@ -1,0 +1,23 @@
+import pytest
+
+from medusis_tf.files import replacing
+
+
+def test_a_file_appears_whole(tmp_path):
+    path = tmp_path / "volume.nii.gz"
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+        assert not path.exists()
+        assert temporary.name.endswith(".nii.gz")
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failure_keeps_the_old_file_and_leaves_nothing_beside_it(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("old")
+    with pytest.raises(ZeroDivisionError), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
