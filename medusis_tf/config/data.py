@@ -1,4 +1,4 @@
-"""Configuration of the data: who has which volume, and how it becomes slices."""
+"""Configuration of the data: the volumes of each subject and how they become slices."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -21,42 +21,60 @@ SubjectName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 class Subject(Section):
-    """One subject and its volumes; paths are relative to `data.root`.
+    """One subject and its volumes.
 
-    The name becomes part of file names: letters, digits, dots, dashes and underscores. Subjects
-    of one `patient` (several scans, say) must stand in one split; by default each is a patient.
-
-    A label map is read from `label_map` (a volume, or a folder of one-class masks), whose ids are
-    those of the experiment or of the table `label_source` in `data.label_sources`; or it is made
-    from the Hounsfield units of `ct` by `medusis_tf.data.labels.tissue`, with the binary masks of
-    `overlays` (class name to path) painted on top in the order given. `streams` limits what the
-    networks may see of the subject: a training subject whose MR is listed but not streamed serves
-    the class-mean floor only.
+    A volume is a NIfTI file, a folder with one DICOM series or a folder of PNG slices. Paths are
+    relative to `data.root`. A subject has a label map (from `label_map` or `ct`), an image, or
+    both.
     """
 
     subject: SubjectName
+    """Unique name, which becomes part of file names.
+
+    Letters, digits, dots, dashes and underscores; the first is a letter or digit.
+    """
     split: Split
+    """Split of the subject. Required unless `data.splits` draws the splits."""
     patient: SubjectName | None = None
+    """Patient of this scan; by default, every subject is a patient of its own.
+
+    All subjects of a patient must be in the same split.
+    """
     label_map: Path | None = None
+    """Label map: a volume of class ids, or a folder of one-class masks named by class."""
     label_source: str | None = None
+    """Name of the table in `data.label_sources` that defines the ids in `label_map`.
+
+    Without it, they are the ids of the classes of the experiment.
+    """
     ct: Path | None = None
+    """CT in Hounsfield units from which a tissue label map is made (see `data.tissue`).
+
+    An alternative to `label_map`.
+    """
     overlays: dict[str, Path] = Field(default_factory=dict)
+    """Binary masks painted on the label map made from `ct`, as class name to path, in order."""
     image: Path | None = None
+    """Real image, such as an MR volume."""
     streams: tuple[Stream, ...] | None = None
+    """Volumes that are used for training; by default all the subject has.
+
+    Restrict it for subjects whose image is needed for baselines only and must not be learned.
+    """
 
     @property
     def patient_name(self) -> str:
-        """The patient the subject is a scan of."""
+        """Name of the patient; by default the name of the subject."""
         return self.patient or self.subject
 
     @property
     def has_label_map(self) -> bool:
-        """Whether a label map can be read or made."""
+        """Whether the subject has a label map or a CT to make one from."""
         return self.label_map is not None or self.ct is not None
 
     @property
     def used_streams(self) -> tuple[Stream, ...]:
-        """The streams the subject feeds: those named, or all it has volumes for."""
+        """Streams that the subject provides: those listed, or all it has volumes for."""
         if self.streams is not None:
             return self.streams
         present: list[Stream] = ["label_map"] if self.has_label_map else []
@@ -67,80 +85,132 @@ class Subject(Section):
         if self.label_map is not None and self.ct is not None:
             raise ValueError(f"subject {self.subject}: give label_map or ct, not both")
         if not self.has_label_map and self.image is None:
-            raise ValueError(f"subject {self.subject}: has neither label_map, ct nor image")
+            raise ValueError(
+                f"subject {self.subject}: needs at least one of label_map, ct and image"
+            )
         if self.overlays and self.ct is None:
-            raise ValueError(f"subject {self.subject}: overlays need ct")
+            raise ValueError(f"subject {self.subject}: overlays require ct")
         if self.label_source is not None and self.label_map is None:
-            raise ValueError(f"subject {self.subject}: label_source needs label_map")
+            raise ValueError(f"subject {self.subject}: label_source requires label_map")
         if "label_map" in self.used_streams and not self.has_label_map:
-            raise ValueError(f"subject {self.subject}: streams label_map but has none")
+            raise ValueError(f"subject {self.subject}: streams lists label_map, but it has none")
         if "image" in self.used_streams and self.image is None:
-            raise ValueError(f"subject {self.subject}: streams image but has none")
+            raise ValueError(f"subject {self.subject}: streams lists image, but it has none")
         return self
 
 
 class TissueConfig(Section):
-    """Thresholds, in Hounsfield units, that turn a CT into a coarse tissue label map."""
+    """Thresholds that turn a CT into a coarse tissue label map, for subjects with `ct`.
+
+    The classes must include background, fat, soft_tissue and bone.
+    """
 
     body_hu: float = -300.0
+    """Lowest value inside the body, in Hounsfield units."""
     fat_hu: float = -30.0
+    """Upper limit of fat, in Hounsfield units."""
     bone_hu: float = 180.0
+    """Lower limit of bone, in Hounsfield units. The marrow that bone encloses counts as bone."""
 
 
 class DataConfig(Section):
-    """Volumes, classes and the grid that slices are resampled to.
-
-    `pairing`: which image a training label map comes with. Any (`unpaired`; `disjoint` also
-    refuses patients who give both), one from the same height in the body (`nearest_position`), its
-    own (`paired_sampling`, which no loss makes use of, and `paired`, where images are compared
-    with the true ones), or its own for a part of the subjects (`semi_supervised`):
-    `paired_fraction` of those with label map and image. See `medusis_tf.data.batches.record_order`.
-    `cache`: slices are kept as `shards` in `cache_dir`, or made anew at every start and held in
-    `memory`. `label_sources`: tables of the ids in label-map files, by the name that subjects
-    choose them by. `pair_by`: a subject's volumes are matched by their place in the `world`, or,
-    where headers are wrong, `voxel` by voxel. `field_of_view_mm`: none keeps the volume's own
-    pixels and pads or crops. `skip_ends`: slices left out at each end of a volume.
-    `remove_background`: what lies outside becomes air in the images: outside the body that is seen
-    in the image (`image_body`: table, clothing), or outside the foreground of the subject's own
-    label map (`label_map`: the head, where only the brain is labelled).
-    """
+    """Volumes, classes and the slices that are made from them."""
 
     root: Path | None = None
+    """Folder that contains all volumes.
+
+    By default the environment variable `MEDUSIS_DATA`.
+    """
     cache: Literal["shards", "memory"] = "shards"
+    """Where prepared slices are kept: as files in `cache_dir`, or in memory.
+
+    `memory` writes no files and prepares the slices again at every start: for a few small volumes.
+    """
     cache_dir: Path = Path("cache")
+    """Folder of the prepared slices. They are reused by all runs with the same data settings."""
     classes: Annotated[tuple[ClassEntry, ...], Field(min_length=2)]
+    """Classes of the label maps. An alternative to `taxonomy`, which names a file with them."""
     order: tuple[str, ...] = ()
+    """Names of classes in the order in which overlapping masks are painted, lowest first.
+
+    Classes that are not listed are painted before them, by id.
+    """
     unlisted: str | None = None
+    """Class for all names and ids that no class lists as a source. Without it, they are an error.
+    """
     label_sources: dict[str, dict[LabelId, str]] = Field(default_factory=dict)
+    """Tables of the ids in label-map files, by the name that subjects refer to."""
     subjects: Annotated[tuple[Subject, ...], Field(min_length=1)]
+    """Subjects with their volumes. Alternatives are `manifest` and `globs`."""
     pairing: Pairing = "unpaired"
+    """Which image accompanies a label map in training.
+
+    `unpaired`: any. `disjoint`: any, and no patient may provide both. `nearest_position`: one from
+    about the same height in the body. `paired_sampling`: its own, but no loss compares the two.
+    `paired`: its own, and the synthetic image is compared with it. `semi_supervised`: its own for
+    `paired_fraction` of the subjects, else any. Pairs must be aligned to the pixel.
+    """
     paired_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Fraction of the training subjects with label map and image that count as pairs.
+
+    Only with `pairing: semi_supervised`, which requires it.
+    """
     pair_by: Literal["world", "voxel"] = "world"
+    """How the volumes of a subject are aligned: by their positions in space, or voxel by voxel.
+
+    Use `voxel` if the headers are wrong but the voxels match.
+    """
     reading: ReadingConfig = ReadingConfig()
+    """Handling of incomplete headers and invalid values."""
     axis: Axis = "axial"
+    """Orientation of the slices."""
     image_size: tuple[PositiveInt, PositiveInt] = (128, 128)
+    """Height and width of the slices in pixels, at least 32.
+
+    They must be divisible as the networks require (see `generator.num_blocks`).
+    """
     field_of_view_mm: tuple[PositiveFloat, PositiveFloat] | None = (256.0, 256.0)
+    """Height and width that a slice covers, in millimetres; slices are resampled to this grid.
+
+    What lies outside is cropped, so it should cover the widest body. null keeps the pixels of each
+    volume and pads or crops to `image_size`.
+    """
     image_channels: Literal[1, 3] = 1
+    """Channels of an image. 3 repeats the grey value, for weights that were published so."""
     minimum_foreground: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    """Smallest fraction of foreground pixels of a slice; slices with less are left out.
+
+    Foreground is what is not class 0 in label maps, and what is brighter than air in images.
+    """
     skip_ends: NonNegativeInt = 0
+    """Number of slices left out at each end of a volume."""
     intensity: IntensityConfig = PercentileIntensity()
+    """How image intensities are scaled to [-1, 1]."""
     remove_background: Literal[False, "image_body", "label_map"] = False
+    """What is replaced by air in images.
+
+    false: nothing. `image_body`: everything outside the body found in the image, such as table and
+    clothing in CT. `label_map`: everything outside the foreground of the subject's own label map,
+    for example the head around a labelled brain.
+    """
     tissue: TissueConfig = TissueConfig()
+    """Thresholds for label maps made from `ct`."""
     augmentation: AugmentationConfig = AugmentationConfig()
+    """Random augmentation of training slices."""
 
     @property
     def num_classes(self) -> int:
-        """Number of classes, background included."""
+        """Number of classes, including background."""
         return len(self.classes)
 
     @property
     def draws_pairs(self) -> bool:
-        """Whether training label maps come with their own images, all of them or some."""
+        """Whether all or some label maps are trained with their own images."""
         return self.pairing in ("paired_sampling", "paired", "semi_supervised")
 
     @property
     def pixel_spacing_mm(self) -> tuple[float, float] | None:
-        """Pixel spacing `(row, column)` of the slices in millimetres; None for native pixels."""
+        """Spacing of rows and columns in millimetres; None for the pixels of each volume."""
         if self.field_of_view_mm is None:
             return None
         height, width = self.image_size
@@ -165,7 +235,7 @@ class DataConfig(Section):
             if source is not None and source not in self.label_sources:
                 raise ValueError(
                     f"subject {entry.subject}: unknown label_source {source}. "
-                    f"data.label_sources has: {', '.join(self.label_sources) or 'nothing'}"
+                    f"data.label_sources defines: {', '.join(self.label_sources) or 'none'}"
                 )
         return self
 
@@ -174,12 +244,12 @@ class DataConfig(Section):
         seen: set[str] = set()
         repeated = {e.subject for e in self.subjects if e.subject in seen or seen.add(e.subject)}  # type: ignore[func-returns-value]
         if repeated:
-            raise ValueError(f"a subject may stand in one split only, once: {sorted(repeated)}")
+            raise ValueError(f"every subject must be listed once. Duplicated: {sorted(repeated)}")
         splits: dict[str, set[str]] = {}
         for entry in self.subjects:
             splits.setdefault(entry.patient_name, set()).add(entry.split)
         if torn := [f"{name} ({', '.join(sorted(s))})" for name, s in splits.items() if len(s) > 1]:
-            raise ValueError(f"a patient may stand in one split only. In several: {torn}")
+            raise ValueError(f"all scans of a patient must be in one split. In several: {torn}")
         return self
 
     @model_validator(mode="after")
@@ -187,8 +257,8 @@ class DataConfig(Section):
         bare = [e.subject for e in self.subjects if e.image is not None and not e.has_label_map]
         if self.remove_background == "label_map" and bare:
             raise ValueError(
-                "remove_background label_map needs a label map of every subject with an image. "
-                f"Without: {bare[:5]}{' and more' if len(bare) > 5 else ''}"
+                "remove_background: label_map needs a label map for every subject with an image. "
+                f"Missing for: {bare[:5]}{' and more' if len(bare) > 5 else ''}"
             )
         return self
 
@@ -201,8 +271,8 @@ class DataConfig(Section):
         ]
         if self.pairing == "disjoint" and (both := sorted(sides[0] & sides[1])):
             raise ValueError(
-                f"pairing disjoint: patients {both} feed label maps and images. "
-                "Limit each to one by streams: [label_map] or streams: [image]"
+                f"pairing: disjoint, but patients {both} provide label maps and images. "
+                "Restrict each to one with streams: [label_map] or streams: [image]"
             )
         if self.draws_pairs and not any(len(e.used_streams) == 2 for e in training):
             raise ValueError(
@@ -210,7 +280,7 @@ class DataConfig(Section):
             )
         if (self.pairing == "semi_supervised") != (self.paired_fraction is not None):
             raise ValueError(
-                "pairing semi_supervised needs paired_fraction, and no other pairing takes it. "
+                "pairing semi_supervised needs paired_fraction, and no other pairing accepts it. "
                 f"Received: pairing {self.pairing}, paired_fraction {self.paired_fraction}"
             )
         return self

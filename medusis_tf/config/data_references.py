@@ -1,4 +1,4 @@
-"""Put into the data section of a configuration what it refers to: tables, lists of subjects."""
+"""Replace references in the data section by their contents: tables and lists of subjects."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,26 +11,26 @@ from medusis_tf.errors import UserError
 _LISTS = ("subjects", "manifest", "globs")
 _TYPES: dict[str, tuple[type, str]] = {
     "root": (str, "the path of a folder"),
-    "label_sources": (dict, "names and tables"),
+    "label_sources": (dict, "a mapping of names to tables"),
     "taxonomy": (str, "the path of a class table"),
     "manifest": (str, "the path of a CSV or YAML file"),
     "globs": (list, "a list of patterns"),
-    "splits": (dict, "names of splits and fractions"),
+    "splits": (dict, "a mapping of splits to fractions"),
 }
 
 
 def choose_subject_list(
     data: dict[str, Any], overrides: Mapping[str, Any], config_path: Path
 ) -> None:
-    """Leave one of `subjects`, `manifest` and `globs`: an override displaces those of the file.
+    """Keep one of `subjects`, `manifest` and `globs`. An override replaces the one of the file.
 
     Args:
-        data: The data section, overrides merged in; changed in place.
-        overrides: The data section of the overrides alone.
-        config_path: For error messages.
+        data: Data section with merged overrides; changed in place.
+        overrides: Data section of the overrides alone.
+        config_path: File that error messages name.
 
     Raises:
-        UserError: Several are given.
+        UserError: Several of them are given.
     """
     overriding = [key for key in _LISTS if overrides.get(key) is not None]
     for key in _LISTS:
@@ -38,21 +38,21 @@ def choose_subject_list(
             data.pop(key, None)
     if len(given := [key for key in _LISTS if key in data]) > 1:
         named = ", ".join(f"data.{key}" for key in given)
-        raise UserError(f"{config_path}: give one list of subjects. Received: {named}.")
+        raise UserError(f"{config_path}: give only one list of subjects. Received: {named}.")
 
 
 def inline_references(data: dict[str, Any], config_path: Path) -> None:
-    """Replace `taxonomy`, `label_sources`, `manifest`, `globs` and `splits` by what they stand for.
+    """Replace `taxonomy`, `label_sources`, `manifest`, `globs` and `splits` by their contents.
 
-    Tables are looked up relative to the configuration, a manifest there first and then in
-    `data.root`.
+    Paths of tables are relative to the folder of the configuration. A manifest is looked up there
+    first and then in `data.root`.
 
     Args:
-        data: The data section, its root known; changed in place.
-        config_path: The file it was read from.
+        data: Data section with its final root; changed in place.
+        config_path: File that the section was read from.
 
     Raises:
-        UserError: Something referred to is missing or wrong.
+        UserError: A referenced file is missing or invalid.
     """
     _check_types(data, config_path)
     folder = config_path.parent
@@ -68,7 +68,7 @@ def inline_references(data: dict[str, Any], config_path: Path) -> None:
         data["subjects"] = read_manifest(_manifest_path(str(manifest), data.get("root"), folder))
     if (globs := data.pop("globs", None)) is not None:
         if data.get("root") is None:
-            raise UserError(f"{config_path}: data.globs needs data.root, the folder to look in.")
+            raise UserError(f"{config_path}: data.globs needs data.root, the folder to search.")
         data["subjects"] = expand_globs(globs, Path(data["root"]))
     splits, seed = data.pop("splits", None), data.pop("split_seed", 0)
     if splits is not None and _is_list_of_mappings(data.get("subjects")):

@@ -26,24 +26,42 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 class ExperimentConfig(Section):
-    """Everything that decides a run; saved with it as `config.yaml`."""
+    """The configuration of one experiment. Each run saves its own as `config.yaml`."""
 
     name: Name
+    """Name of the experiment and of its folder in `runs_dir`.
+
+    Letters, digits, dots, dashes and underscores; the first is a letter or digit.
+    """
     preset: Literal["default", "thesis"] = "default"
+    """Values of settings that the file does not contain.
+
+    `default` uses the defaults of this page, `thesis` the published training recipe.
+    """
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Seed of all random numbers: initial weights, order of the slices, augmentation and noise."""
     runs_dir: Path = Path("runs")
+    """Folder that contains the folders of all runs."""
     data: DataConfig
+    """Volumes, classes and slices."""
     generator: GeneratorConfig
+    """The network that synthesizes images from label maps."""
     discriminator: DiscriminatorConfig = WaveletDiscriminatorConfig()
+    """The network that distinguishes real from synthetic images."""
     segmenter: SegmenterConfig = SegmenterConfig()
+    """The network that predicts label maps from images."""
     loss_weights: LossWeights = LossWeights()
+    """Weights of the loss terms."""
     mask_loss: MaskLossConfig = MaskLossConfig()
+    """Settings of the mask loss."""
     optimizers: OptimizersConfig = OptimizersConfig()
+    """Optimizers of the networks."""
     training: TrainingConfig = TrainingConfig()
+    """Settings of the training loop."""
 
     @property
     def run_dir(self) -> Path:
-        """Where the run's files lie."""
+        """Folder of the run."""
         return self.runs_dir / self.name
 
     def build_method(self, shards: "Shards", num_replicas: int = 1) -> "Method":
@@ -71,7 +89,7 @@ class ExperimentConfig(Section):
 
     @property
     def learns_consistency(self) -> bool:
-        """Whether a moving average of the segmenter teaches it on real images."""
+        """Whether the segmenter learns from its own moving average on real images."""
         is_on = self.loss_weights.real_segmentation > 0
         return is_on and self.training.real_segmentation == "consistency"
 
@@ -79,7 +97,7 @@ class ExperimentConfig(Section):
     def _check_image_size(self) -> "ExperimentConfig":
         image_size = self.data.image_size
         if min(image_size) < 32:
-            raise ValueError(f"data.image_size must be 32 at least. Received: {list(image_size)}")
+            raise ValueError(f"data.image_size must be at least 32. Received: {list(image_size)}")
         for network in ("generator", "discriminator", "segmenter"):
             try:
                 getattr(self, network).check_image_size(image_size)
@@ -114,6 +132,6 @@ class ExperimentConfig(Section):
         if missing := sorted({"label_map", "image"} - streams):
             raise ValueError(
                 f"the training split has no {' and no '.join(missing)}: training needs label maps "
-                "and images, of the same or of different subjects"
+                "and images, from the same or from different subjects"
             )
         return self

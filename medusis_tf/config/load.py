@@ -15,17 +15,17 @@ from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.errors import UserError
 
 DATA_ROOT_VARIABLE = "MEDUSIS_DATA"
-_PRESETS = Path(__file__).parent / "presets"
-# Those of libyaml where it is there: ten thousand subjects are seconds of work for Python's own.
+PRESETS = Path(__file__).parent / "presets"
+# libyaml where available: the pure Python loader needs seconds for ten thousand subjects.
 _SAFE_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 class _Loader(_SAFE_LOADER):
-    """Safe YAML."""
+    """Load safe YAML and keep ranges such as 10:20 as text."""
 
 
-# 10:20 stays a text; by itself it is 620, in base 60. The first rule that fits is taken.
+# YAML 1.1 reads 10:20 as 620, a number in base 60. The first rule that matches wins.
 _RANGE = ("tag:yaml.org,2002:str", re.compile(r"[0-9]+:[0-9]+$"))
 _Loader.yaml_implicit_resolvers = {
     first: [_RANGE, *rules] if first and first in "0123456789" else rules
@@ -36,17 +36,18 @@ _Loader.yaml_implicit_resolvers = {
 def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
     """Read the configuration of an experiment.
 
-    The values of the preset come first, then those of the file, then the overrides. A
-    `data.taxonomy`, `data.manifest` and the like are replaced by what they name.
-    `data.root` that is given nowhere is taken from the environment variable `MEDUSIS_DATA`.
+    Overrides take precedence over the file, and the file over the preset. References such as
+    `data.taxonomy` and `data.manifest` are replaced by the contents of the file they name. If
+    `data.root` is not set, it is taken from the environment variable `MEDUSIS_DATA`.
 
     Args:
         path: YAML file.
-        overrides: `key=value` each, the key dotted, the value YAML: `training.steps=100`.
+        overrides: Settings as `key=value`, with a dotted key and a YAML value, for example
+            `training.steps=100`.
 
     Raises:
-        UserError: The file cannot be read, or holds or lacks what it should not; one line for
-            each problem.
+        UserError: The file cannot be read, or the configuration is invalid. The message has one
+            line for each problem.
     """
     changes = parse_overrides(overrides)
     chosen = merge(read_yaml(path), changes)
@@ -62,11 +63,11 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
 
 
 def validate(values: Mapping[str, Any], path: Path) -> ExperimentConfig:
-    """Check plain values and freeze them.
+    """Validate nested dictionaries and return the frozen configuration.
 
     Args:
         values: Nested dictionaries.
-        path: The file to name in errors.
+        path: File that error messages name.
 
     Raises:
         UserError: One line for each problem.
@@ -79,7 +80,7 @@ def validate(values: Mapping[str, Any], path: Path) -> ExperimentConfig:
 
 
 def save_config(config: ExperimentConfig, path: Path) -> None:
-    """Write every value of the configuration, defaults included, as YAML."""
+    """Write all values of the configuration as YAML, including defaults."""
     temporary = path.with_name(path.name + ".partial")
     values = config.model_dump(mode="json")
     temporary.write_text(yaml.dump(values, Dumper=_DUMPER, sort_keys=False), encoding="utf-8")
@@ -87,24 +88,24 @@ def save_config(config: ExperimentConfig, path: Path) -> None:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file that holds a mapping.
+    """Read a YAML file that contains a mapping.
 
     Raises:
-        UserError: The file is missing, unreadable, not YAML, or holds something else.
+        UserError: The file cannot be read, is not valid YAML, or does not contain a mapping.
     """
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}. Check the path.") from None
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
-        raise UserError(f"{path} must hold keys and values. Received: {type(values).__name__}.")
+        raise UserError(f"{path} must contain keys and values. Received: {type(values).__name__}.")
     return values
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
-    """Turn `a.b=1` into `{"a": {"b": 1}}`, for all overrides together.
+    """Combine overrides into nested dictionaries: `a.b=1` becomes `{"a": {"b": 1}}`.
 
     Raises:
         UserError: An override is not of the form `key=value`.
@@ -113,11 +114,14 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
-            raise UserError(f"an override is key=value, as in training.steps=100: {override!r}")
+            raise UserError(
+                "an override must be key=value, for example training.steps=100. "
+                f"Received: {override!r}"
+            )
         try:
             value = yaml.load(text, Loader=_Loader)  # noqa: S506
         except yaml.YAMLError:
-            raise UserError(f"the value of {key} is not YAML: {text!r}") from None
+            raise UserError(f"the value of {key} is not valid YAML. Received: {text!r}") from None
         for part in reversed(key.split(".")):
             value = {part: value}
         values = merge(values, value)
@@ -125,7 +129,7 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay nested `changes` over nested `base`; lists are replaced whole."""
+    """Merge nested `changes` into a copy of nested `base`. Lists are replaced as a whole."""
     merged = dict(base)
     for key, value in changes.items():
         below = merged.get(key)
@@ -135,13 +139,13 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _preset(name: object) -> dict[str, Any]:
-    # "default" is what the sections say by themselves; an unknown name is left to validation.
-    path = _PRESETS / f"{name}.yaml"
+    # "default" has no file: it is the defaults of the sections. Validation rejects unknown names.
+    path = PRESETS / f"{name}.yaml"
     return read_yaml(path) if name == "thesis" else {}
 
 
 def _telling(error: pydantic.ValidationError) -> list[Any]:
-    """All problems but lists called too short for want of the entries that are wrong."""
+    """List all problems. A list is not called too short if its invalid entries are listed."""
     problems = error.errors(include_url=False)
     inner = {problem["loc"][:depth] for problem in problems for depth in range(len(problem["loc"]))}
     return [p for p in problems if p["type"] != "too_short" or p["loc"] not in inner]

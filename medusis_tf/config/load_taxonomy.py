@@ -14,25 +14,26 @@ _Table = TypeVar("_Table", bound=Section)
 
 
 def load_taxonomy(path: Path) -> Taxonomy:
-    """Read the classes of an experiment: a file with `classes`.
+    """Read the class table of an experiment: a file with `classes`.
 
     Raises:
-        UserError: The file cannot be read, or is not such a table; one line for each problem.
+        UserError: The file cannot be read or is not a class table. The message has one line for
+            each problem.
     """
     values = _read(path)
     if "classes" not in values and "labels" in values:
         raise UserError(
-            f"{path} says what ids in files mean (labels), not what the classes of an experiment "
-            "are (classes). Use it as a label source, or name a table with classes."
+            f"{path} is a label source (it has labels), not a class table (with classes). List it "
+            "in data.label_sources, or give a table with classes."
         )
     return _validate(Taxonomy, values, path)
 
 
 def load_label_source(path: Path) -> dict[int, str]:
-    """Read what the ids in label-map files mean: a file with `labels`, or with `classes`.
+    """Read the meaning of ids in label-map files: a file with `labels` or with `classes`.
 
     Returns:
-        Id to name. Ids may have gaps and reach 65535.
+        Names by id. Ids may have gaps and go up to 65535.
 
     Raises:
         UserError: As for `load_taxonomy`.
@@ -49,17 +50,17 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}. Check the path.") from None
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise UserError(
-            f"{path} must hold a class table: name, and classes or labels. "
+            f"{path} must contain a class table: name, and classes or labels. "
             f"Received: {type(values).__name__}."
         )
     return values
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Refuses a key that is given twice, where YAML would silently keep the last."""
+    """Reject duplicate keys, of which YAML would silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -69,7 +70,7 @@ class _StrictLoader(yaml.SafeLoader):
             key = self.construct_object(key_node)  # type: ignore[no-untyped-call]
             if key in seen:
                 line = key_node.start_mark.line + 1
-                raise yaml.YAMLError(f"line {line} gives {key!r} a second time")
+                raise yaml.YAMLError(f"line {line}: duplicate key {key!r}")
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -79,7 +80,7 @@ def _validate(table: type[_Table], values: dict[str, Any], path: Path) -> _Table
         return table.model_validate(values)
     except pydantic.ValidationError as error:
         found = error.errors(include_url=False)
-        # Items that are wrong are told; that too few are left without them tells nothing more.
+        # If invalid items are reported, "too few items" for the rest adds nothing.
         inside = {problem["loc"][:1] for problem in found if len(problem["loc"]) > 1}
         problems = [f"  {_describe(p)}" for p in found if p["loc"] not in inside]
         raise UserError("\n".join([f"{path} is not a valid class table:", *problems])) from None

@@ -1,4 +1,4 @@
-"""Configuration of how volumes are read, and what is let through."""
+"""Configuration of how volumes are read and which defects are tolerated."""
 
 from typing import Annotated, Literal
 
@@ -8,14 +8,21 @@ from medusis_tf.config.section import Section
 
 
 class ReadingConfig(Section):
-    """What to do with volumes whose headers or values are doubtful.
-
-    `not_finite`: voxels of images that are NaN or infinite are an error, or become the volume's
-    least value; in label maps they are always an error.
-    `assume_axes`: three letters such as `RAS` or `LPS`, the axes of volumes whose headers do not
-    say where they lie; without it they are an error. `maximum_voxels`: more are not read.
-    """
+    """How to handle volumes with incomplete headers or invalid values."""
 
     not_finite: Literal["error", "replace"] = "error"
+    """How to handle NaN and infinite voxels of images.
+
+    `error` rejects the volume. `replace` sets the voxels to the lowest finite value of the volume.
+    In label maps they are always an error.
+    """
     assume_axes: Annotated[str, Field(pattern="^[LRAPSI]{3}$")] | None = None
+    """Orientation of volumes whose headers do not define one, as three letters: `RAS` or `LPS`.
+
+    Without it, such volumes are an error.
+    """
     maximum_voxels: PositiveInt = 2**29
+    """Largest volume that is read, in voxels. It protects against corrupt headers.
+
+    Raise it for larger volumes.
+    """

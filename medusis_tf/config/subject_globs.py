@@ -1,4 +1,4 @@
-"""Patterns that find the subjects of a folder."""
+"""Find the subjects of a folder with path patterns."""
 
 import os
 import re
@@ -19,7 +19,12 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class Found:
-    """A path that a pattern matched, relative to the root, and the names it stands under."""
+    """A path that a pattern matched.
+
+    Attributes:
+        path: Path relative to the root.
+        names: Values of the placeholders, by name.
+    """
 
     path: str
     names: Mapping[str, str]
@@ -30,29 +35,30 @@ def expand_globs(globs: Sequence[Mapping[str, Any]], root: Path) -> list[dict[st
 
         {split: train, label_map: "labels/{subject}.nii.gz", image: "mr/{subject}_T1.nii.gz"}
 
-    In the patterns of `label_map`, `ct`, `image` and each of `overlays`, `{subject}` and
-    `{patient}` stand for a name, of one character at least and the shortest that fits, `*` and `?`
-    for any others; none of them crosses a `/`. A pattern matches files and folders. Hidden ones
-    are passed over, unless the pattern writes out the dot.
+    `label_map`, `ct`, `image` and each of `overlays` are patterns. `{subject}` and `{patient}`
+    match a name of at least one character, the shortest that fits. `*` matches any characters and
+    `?` a single one. None of them matches a `/`. A pattern matches files and folders. Hidden files
+    are skipped unless the pattern contains the leading dot.
 
-    Each subject must have a file for every pattern of its glob, but for those named in `optional`
-    (`[image, overlays.tumour]`). `split`, `label_source` and `streams` are those of every subject.
-    `subject` and `patient` may rename: `subject: "{patient}_{subject}"` where a name is unique
-    within its patient only, or `subject: "mr_{subject}"` with `patient: "{subject}"`.
+    Each subject must have a file for every pattern of its glob, except for the roles listed in
+    `optional` (`[image, overlays.tumour]`). `split`, `label_source` and `streams` apply to every
+    subject. `subject` and `patient` build names from placeholders: `subject:
+    "{patient}_{subject}"` where a name is unique within its patient only, or `subject:
+    "mr_{subject}"` with `patient: "{subject}"`.
 
     Args:
-        globs: Mappings of such keys.
-        root: Folder that all patterns are relative to, and that none leads out of.
+        globs: Mappings with these keys.
+        root: Folder of the volumes. Patterns are relative to it and must not lead out of it.
 
     Returns:
         One dictionary for each subject, in the order of the globs and of their names.
 
     Raises:
-        UserError: A pattern is wrong, matches nothing, or matches several files for one subject;
-            files are missing; or a name occurs twice.
+        UserError: A pattern is invalid, matches nothing, or matches several files for one subject;
+            a file is missing; or a name occurs twice.
     """
     if not root.is_dir():
-        raise UserError(f"data.root={root} is not a folder: data.globs finds nothing there.")
+        raise UserError(f"data.root={root} is not a folder, so data.globs cannot find files.")
     subjects: dict[str, tuple[int, dict[str, Any]]] = {}
     for number, glob in enumerate(globs):
         where = f"data.globs.{number}"
@@ -60,8 +66,9 @@ def expand_globs(globs: Sequence[Mapping[str, Any]], root: Path) -> list[dict[st
             name = entry["subject"]
             if name in subjects:
                 raise UserError(
-                    f"{where}: finds subject {name}, which data.globs.{subjects[name][0]} found "
-                    'too. Rename one, as in subject: "mr_{subject}", patient: "{subject}".'
+                    f"{where}: subject {name} was already found by "
+                    f"data.globs.{subjects[name][0]}. Rename one, for example with "
+                    'subject: "mr_{subject}" and patient: "{subject}".'
                 )
             subjects[name] = number, entry
     return [entry for _, entry in subjects.values()]
@@ -75,7 +82,7 @@ def _expand(glob: Mapping[str, Any], root: Path, where: str) -> list[dict[str, A
             f"{where}: nothing in {root} matches {' or '.join(patterns.values())}. "
             "Check data.root and the pattern."
         )
-    # Studies may be called alike in several patients, if every pattern tells the patients apart.
+    # Subjects of different patients may have the same name if every pattern contains the patient.
     keys = [name for name in NAMES if all(_holds(text, name) for text in patterns.values())]
     files: dict[tuple[str, ...], dict[str, Found]] = {}
     for role, matches in found.items():
@@ -116,15 +123,15 @@ def _entry(glob: Mapping[str, Any], files: Mapping[str, Found], where: str) -> d
 
 
 def _check_glob(glob: Mapping[str, Any], where: str) -> dict[str, str]:
-    """Role to pattern."""
+    """Validate a glob and return its patterns by role."""
     if not isinstance(glob, Mapping):
-        raise UserError(f"{where} must hold keys and patterns. Received: {glob!r}")
+        raise UserError(f"{where} must be a mapping of keys to patterns. Received: {glob!r}")
     for key in glob:
         if key not in KEYS:
             raise UserError(f"{where}: unknown key {key!r}{suggestion(str(key), KEYS)}")
     overlays = glob.get("overlays") or {}
     if not isinstance(overlays, Mapping):
-        raise UserError(f"{where}.overlays must hold classes and patterns. Received: {overlays!r}")
+        raise UserError(f"{where}.overlays must map classes to patterns. Received: {overlays!r}")
     patterns = {role: glob[role] for role in ROLES if glob.get(role) is not None}
     patterns.update({f"overlays.{name}": text for name, text in overlays.items()})
     if not patterns:
@@ -136,24 +143,29 @@ def _check_glob(glob: Mapping[str, Any], where: str) -> dict[str, str]:
 
 def _check_pattern(text: Any, where: str) -> None:
     if not isinstance(text, str):
-        raise UserError(f"{where} must be a pattern, a text. Received: {text!r}")
+        raise UserError(f"{where} must be a text with a pattern. Received: {text!r}")
     if unknown := set(re.findall(r"\{(.*?)\}", text)) - set(NAMES):
         raise UserError(
-            f"{where}: {text} holds {{{min(unknown)}}}. Known: {{subject}}, {{patient}}."
+            f"{where}: {text} contains the unknown placeholder {{{min(unknown)}}}. "
+            "Known: {subject}, {patient}."
         )
     if not _holds(text, "subject"):
-        raise UserError(f"{where}: {text} has no {{subject}}, so it would match one file for all.")
+        raise UserError(
+            f"{where}: {text} has no {{subject}}, so it would match the same file for all subjects."
+        )
     parts = text.split("/")
     if ".." in parts or text.startswith(("/", "~")):
         raise UserError(f"{where}: {text} leads out of data.root. Write it relative to data.root.")
     if any("**" in part for part in parts):
-        raise UserError(f"{where}: {text} holds **; write one * for each folder: */*/.")
+        raise UserError(f"{where}: {text} contains **. Write one * for each folder: */*/.")
 
 
 def _optional(glob: Mapping[str, Any], patterns: Mapping[str, str], where: str) -> Sequence[str]:
     optional = glob.get("optional") or []
     if not isinstance(optional, list | tuple):
-        raise UserError(f"{where}.optional must be a list, as [image]. Received: {optional!r}")
+        raise UserError(
+            f"{where}.optional must be a list, for example [image]. Received: {optional!r}"
+        )
     for role in optional:
         if role not in patterns:
             raise UserError(
@@ -179,24 +191,24 @@ def _check_missing(
             names = ", ".join(missing[:_SHOWN]) + more
             problems.append(f"{where}: no {role} ({text}) in {root} for {names}")
     if problems:
-        remedy = "Add the files, or name what may be missing, as in optional: [image]."
+        remedy = "Add the files, or list what may be missing, for example optional: [image]."
         raise UserError("\n".join([*problems, remedy]))
 
 
 def _find(root: Path, pattern: str, where: str) -> Iterator[Found]:
     for match in _walk(root, "", [part for part in pattern.split("/") if part], {}):
-        # Links are followed, but not out of the root: see `resolve_path`.
+        # Links are followed, but must not lead out of the root: see `resolve_path`.
         target = Path(os.path.realpath(root / match.path))
         if not target.is_relative_to(root):
             raise UserError(
                 f"{where}: {match.path} leads out of data.root={root}, to {target}. "
-                "Name a root that holds all volumes."
+                "Choose a root that contains all volumes."
             )
         yield match
 
 
 def _walk(root: Path, below: str, parts: list[str], names: dict[str, str]) -> Iterator[Found]:
-    """Go down one folder for each part; what is known of a name holds for the parts after it."""
+    """Descend one folder for each part. Names matched so far are fixed for later parts."""
     if not parts:
         yield Found(below, names)
         return
@@ -214,7 +226,7 @@ def _walk(root: Path, below: str, parts: list[str], names: dict[str, str]) -> It
 def _match_names(
     folder: Path, tokens: list[str], names: dict[str, str]
 ) -> list[tuple[str, dict[str, str]]]:
-    """Entries of a folder that match one part of a pattern, and the names known by then."""
+    """List the entries of a folder that match one part of a pattern, with all names so far."""
     expression, seen = "", set[str]()
     for token in tokens:
         name = token[1:-1] if token[0] == "{" else ""
@@ -239,7 +251,7 @@ def _entries(folder: Path) -> list[str]:
     try:
         return sorted(entry.name for entry in folder.iterdir())
     except OSError as error:
-        raise UserError(f"cannot list {folder}: {error.strerror}. Check its rights.") from None
+        raise UserError(f"cannot list {folder}: {error.strerror}. Check its permissions.") from None
 
 
 def _holds(text: str, name: str) -> bool:
@@ -251,5 +263,5 @@ def _fill(template: Any, names: Mapping[str, str], where: str) -> str:
     for name, value in names.items():
         text = text.replace(f"{{{name}}}", value)
     if "{" in text:
-        raise UserError(f"{where}: {template} holds a name that no pattern has found.")
+        raise UserError(f"{where}: {template} contains a placeholder that no pattern defines.")
     return text

@@ -1,7 +1,7 @@
-"""Lists of subjects that are too long for a configuration.
+"""Lists of subjects that are kept outside the configuration file.
 
-Everything here runs before a configuration is checked, and yields plain dictionaries with the
-keys of `medusis_tf.config.data.Subject`, paths relative to `data.root`.
+All functions run before the configuration is validated. They return plain dictionaries with the
+keys of `medusis_tf.config.data.Subject` and paths relative to `data.root`.
 """
 
 from medusis_tf.config.subject_globs import expand_globs

@@ -1,4 +1,4 @@
-"""Manifest files: the subjects of a configuration, in a CSV or YAML file of their own."""
+"""Manifest files: the subjects of a configuration in a separate CSV or YAML file."""
 
 import csv
 import difflib
@@ -20,27 +20,27 @@ _SHOWN_PROBLEMS = 20
 def read_manifest(path: Path) -> list[dict[str, Any]]:
     """Read the subjects of a manifest.
 
-    A CSV file has a header row of the keys of `Subject`, of which only `subject` must be there;
-    empty cells are absent values. `overlays` is written `tumour=path;node=path` and `streams`
-    `label_map;image`. A YAML file holds a list of subjects, or a mapping whose key `subjects` does.
-    Names such as 001 are kept as they are written.
+    The columns of a CSV file are named in its header row by the keys of `Subject`. Only `subject`
+    is required. Empty cells are missing values. `overlays` is written `tumour=path;node=path` and
+    `streams` `label_map;image`. A YAML file contains a list of subjects, or a mapping with such a
+    list under the key `subjects`. Names such as 001 are kept as text.
 
     Args:
-        path: File that ends in `.csv`, `.yaml` or `.yml`, UTF-8 with or without a byte order mark.
+        path: `.csv`, `.yaml` or `.yml` file, UTF-8 with or without a byte order mark.
 
     Returns:
-        One dictionary for each subject, in the order of the file. `split` may be absent.
+        One dictionary for each subject, in the order of the file. `split` may be missing.
 
     Raises:
-        UserError: The file cannot be read or a subject is not as `Subject` says; one line for each
-            problem, with the line of the file.
+        UserError: The file cannot be read or a subject is invalid. The message has one line for
+            each problem, with its line in the file.
     """
     readers = {".csv": _csv_entries, ".yaml": _yaml_entries, ".yml": _yaml_entries}
     reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise UserError(f"a manifest ends in .csv, .yaml or .yml. Received: {path}")
+        raise UserError(f"a manifest must be a .csv, .yaml or .yml file. Received: {path}")
     try:
-        # Excel writes a byte order mark; `newline=""` leaves line ends in quoted cells to csv.
+        # Excel writes a byte order mark. `newline=""` keeps line ends in quoted cells for csv.
         with path.open(encoding="utf-8-sig", newline="") as file:
             entries = reader(path, file.read())
     except OSError as error:
@@ -52,7 +52,7 @@ def read_manifest(path: Path) -> list[dict[str, Any]]:
 
 
 def suggestion(key: str, known: Iterable[str]) -> str:
-    """`; did you mean KEY?`, or the known keys if none resembles `key`."""
+    """Suggest a known key that resembles `key`; if there is none, list the known keys."""
     known = list(known)
     close = difflib.get_close_matches(key, known)
     return f"; did you mean {close[0]}?" if close else f". Known: {', '.join(known)}"
@@ -65,7 +65,7 @@ def _csv_entries(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
     entries, problems = [], []
     for line, cells in rows:
         if surplus := [cell for cell in cells[len(header) :] if cell]:
-            problems.append(f"line {line}: {len(surplus)} cells more than columns: {surplus}")
+            problems.append(f"line {line}: more cells than columns. Surplus: {surplus}")
             continue
         values = {key: cell for key, cell in zip(header, cells, strict=False) if cell}
         try:
@@ -77,7 +77,7 @@ def _csv_entries(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
 
 
 def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """The line that each row starts on and its cells, without blank rows."""
+    """Yield the first line and the cells of each row that is not blank."""
     reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
     line = 1
     try:
@@ -87,21 +87,21 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
                 yield line, cells
             line = reader.line_num + 1
     except csv.Error as error:
-        raise UserError(f"{path}, line {line}: not CSV: {error}.") from None
+        raise UserError(f"{path}, line {line}: not valid CSV: {error}.") from None
 
 
 def _check_header(path: Path, line: int, header: list[str]) -> None:
     where = f"{path}, line {line}"
     if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
-        raise UserError(f"{where}: columns are separated by commas. Received: {header[0]!r}")
+        raise UserError(f"{where}: columns must be separated by commas. Received: {header[0]!r}")
     for key in header:
         if key not in COLUMNS:
             raise UserError(f"{where}: unknown column {key!r}{suggestion(key, COLUMNS)}")
         if header.count(key) > 1:
-            raise UserError(f"{where}: column {key} stands there twice.")
+            raise UserError(f"{where}: duplicate column {key}.")
     if "subject" not in header:
         raise UserError(
-            f"{where}: a header with a column subject is missing. Columns: {', '.join(COLUMNS)}."
+            f"{where}: the header needs a column subject. Known columns: {', '.join(COLUMNS)}."
         )
 
 
@@ -114,7 +114,7 @@ def _parse_lists(values: dict[str, Any]) -> dict[str, Any]:
             name, equals, mask = (piece.strip() for piece in part.partition("="))
             if not (name and equals and mask) or name in overlays:
                 raise UserError(
-                    "overlays are written class=path;class=path, each class once. Received: "
+                    "overlays must be written class=path;class=path, each class once. Received: "
                     f"{values['overlays']!r}"
                 )
             overlays[name] = mask
@@ -123,7 +123,7 @@ def _parse_lists(values: dict[str, Any]) -> dict[str, Any]:
 
 
 class _TextLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Keeps plain words as text: a subject 001 is not the number 1, nor `no` a boolean."""
+    """Keep plain values as text: the subject 001 is not the number 1, and `no` not a boolean."""
 
     yaml_implicit_resolvers: ClassVar = {
         first: [(tag, pattern) for tag, pattern in pairs if tag.endswith((":null", ":merge"))]
@@ -138,25 +138,28 @@ def _yaml_entries(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
         if isinstance(node, yaml.MappingNode):
             keys = [key.value for key, _ in node.value]
             if keys != ["subjects"]:
-                raise UserError(f"{path} must hold a list, or subjects and a list. Keys: {keys}.")
+                raise UserError(
+                    f"{path} must contain a list of subjects, or only the key subjects with such a "
+                    f"list. Received keys: {keys}."
+                )
             node = node.value[0][1]
         if not isinstance(node, yaml.SequenceNode):
-            raise UserError(f"{path} must hold a list of subjects.")
+            raise UserError(f"{path} must contain a list of subjects.")
         entries = [
             (item.start_mark.line + 1, loader.construct_document(item)) for item in node.value
         ]
     except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     finally:
         loader.dispose()
     if wrong := [line for line, entry in entries if not isinstance(entry, dict)]:
-        raise UserError(f"{path}, line {wrong[0]}: a subject must hold keys and values.")
+        raise UserError(f"{path}, line {wrong[0]}: a subject must have keys and values.")
     return [(line, {k: v for k, v in e.items() if v not in (None, "")}) for line, e in entries]
 
 
 def _check_entries(path: Path, entries: list[tuple[int, dict[str, Any]]]) -> None:
     if not entries:
-        raise UserError(f"{path} lists no subject.")
+        raise UserError(f"{path} lists no subjects.")
     problems, first_line = [], dict[str, int]()
     for line, entry in entries:
         try:
@@ -165,7 +168,9 @@ def _check_entries(path: Path, entries: list[tuple[int, dict[str, Any]]]) -> Non
             problems += [f"line {line}: {_describe(e)}" for e in error.errors(include_url=False)]
             continue
         if name in first_line:
-            problems.append(f"line {line}: subject {name} stands in line {first_line[name]} too")
+            problems.append(
+                f"line {line}: duplicate subject {name}, already in line {first_line[name]}"
+            )
         first_line.setdefault(name, line)
     _refuse(path, problems)
 

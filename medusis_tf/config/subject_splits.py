@@ -1,4 +1,4 @@
-"""Splits of subjects by patient."""
+"""Random splits of subjects by patient."""
 
 import hashlib
 import math
@@ -13,24 +13,24 @@ from medusis_tf.errors import UserError
 def assign_splits(
     subjects: Sequence[Mapping[str, Any]], splits: Mapping[str, float], seed: int
 ) -> list[dict[str, Any]]:
-    """Give a split to every subject that has none; all subjects of a patient get the same.
+    """Assign a split to every subject that has none; all subjects of a patient get the same.
 
-    Patients are put in the order of a hash of their name and `seed`, and the order is cut at the
-    fractions: each split gets its share of the patients to within one, and at least one where
-    there are as many patients as splits. The order of the list makes no difference. A patient who
-    is added moves at most one other across each cut (more only where a split was empty before). A
-    patient with a split keeps it, and is not counted.
+    Patients are ordered by a hash of `seed` and their name, and the order is cut at the fractions.
+    Each split gets its share of the patients to within one, and at least one if there are as many
+    patients as splits. The order of the list does not matter. Adding a patient moves at most one
+    other patient across each cut (more only if a split was empty). Patients with a split keep it
+    and are not counted.
 
     Args:
         subjects: Dictionaries with the keys of `Subject`.
-        splits: Fraction of the patients for each split, as in `{train: 0.8, test: 0.2}`.
-        seed: Another seed gives other splits.
+        splits: Fraction of the patients for each split, for example `{train: 0.8, test: 0.2}`.
+        seed: Seed of the order. Another seed gives other splits.
 
     Returns:
-        Copies of the subjects, in the same order, all with a split.
+        Copies of the subjects in the same order, all with a split.
 
     Raises:
-        UserError: The fractions are not those of known splits, or do not sum to 1.
+        UserError: A split is unknown, or the fractions are invalid or do not sum to 1.
     """
     fractions = _check_fractions(splits)
     chosen: dict[str, str] = {}
@@ -54,12 +54,12 @@ def _check_fractions(splits: Mapping[str, float]) -> dict[str, float]:
             raise UserError(f"splits: {name} must be from 0 to 1. Received: {fraction!r}")
     if abs(sum(splits.values()) - 1) > 1e-6:
         raise UserError(f"splits must sum to 1. Received: {dict(splits)}")
-    # Test patients come first in the order, so that changing the share of validation leaves them.
+    # Test patients come first, so that another fraction for validation does not change them.
     return {name: splits[name] for name in reversed(known) if splits.get(name, 0) > 0}
 
 
 def _counts(total: int, fractions: Mapping[str, float]) -> dict[str, int]:
-    """How many of `total` each split gets, in order."""
+    """Number of patients of each split, in order."""
     counts, share, below = dict[str, int](), 0.0, 0
     for name, fraction in fractions.items():
         share += fraction

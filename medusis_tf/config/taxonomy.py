@@ -1,4 +1,4 @@
-"""Class tables: the classes of an experiment, and the names behind the ids of label-map files."""
+"""Class tables: the classes of an experiment and the meaning of the ids in label-map files."""
 
 import functools
 from collections import Counter
@@ -15,48 +15,59 @@ LabelId = Annotated[int, Field(ge=0, le=65535)]
 
 
 class ClassEntry(Section):
-    """One class: its id, its name, the colour it is drawn in, and what is merged into it.
-
-    `sources` are names of classes of other tables (or of one-class mask files) that become this
-    class, besides its own name.
-    """
+    """One class."""
 
     id: Annotated[int, Field(ge=0, le=255)]
+    """Class id in prepared label maps. Ids are 0, 1, 2, ... in order; 0 is background."""
     name: Name
+    """Unique name."""
     colour: tuple[Channel, Channel, Channel]
+    """Colour in panels and reports, as red, green and blue."""
     sources: tuple[Name, ...] = ()
+    """Names in label sources, or of one-class mask files, that become this class.
+
+    The class's own name always does.
+    """
 
 
 class Taxonomy(Section):
-    """The classes of an experiment, as in `configs/taxonomies/`.
+    """The class table of an experiment, as in `configs/taxonomies/`.
 
-    Class 0 is what is left where nothing is painted. `order` names the others in the order in
-    which overlapping masks are painted, the lowest first; those it leaves out lie below, in the
-    order of their ids. `unlisted` names the class of everything that no class lists as a source;
-    without it, such a name or id is an error.
+    Class 0 is the background: what no other class covers.
     """
 
     name: str
+    """Name of the table."""
     classes: Annotated[tuple[ClassEntry, ...], Field(min_length=2)]
+    """The classes, ordered by id."""
     order: tuple[str, ...] = ()
+    """Names of classes in the order in which overlapping masks are painted, lowest first.
+
+    Classes that are not listed are painted before them, by id.
+    """
     unlisted: str | None = None
+    """Class for all names and ids that no class lists as a source. Without it, they are an error.
+    """
 
     @property
     def ids(self) -> dict[int, str]:
-        """Id to name: what the ids mean in label maps of this very table."""
+        """Names of the classes by id."""
         return {entry.id: entry.name for entry in self.classes}
 
     def class_of(self, name: str | None) -> int | None:
-        """Id of the class that a source of this name becomes.
+        """Look up the class that a source becomes.
+
+        Args:
+            name: Name of the source; None if its name is unknown.
 
         Returns:
-            The class with that name or that lists it as a source; else `unlisted`; else None.
-            A name that is not known (None) is like one that is not listed.
+            Id of the class that has this name or lists it as a source, else of `unlisted`, else
+            None.
         """
         return self._class_of_source.get(name, self._class_of_source.get(self.unlisted))
 
     def paint_order(self) -> tuple[int, ...]:
-        """Ids of all classes in the order in which overlapping masks are painted."""
+        """Return the ids of all classes in the order in which overlapping masks are painted."""
         below = [entry.id for entry in self.classes if entry.name not in self.order]
         return (*below, *(self._class_of_source[name] for name in self.order))
 
@@ -71,14 +82,16 @@ class Taxonomy(Section):
             raise ValueError(f"class ids must be 0, 1, 2, ... in order. Received: {ids}")
         names = [entry.name for entry in self.classes]
         if repeated := _repeated(names):
-            raise ValueError(f"class names must differ. Repeated: {repeated}")
+            raise ValueError(f"class names must be unique. Duplicated: {repeated}")
         claimed = [name for e in self.classes for name in {e.name, *e.sources}]
         if repeated := _repeated(claimed):
-            raise ValueError(f"a source may become one class only. Repeated: {repeated}")
+            raise ValueError(f"a source must belong to one class only. Duplicated: {repeated}")
         if repeated := _repeated(self.order):
-            raise ValueError(f"order may name a class once. Repeated: {repeated}")
+            raise ValueError(f"order must name each class at most once. Duplicated: {repeated}")
         if names[0] in self.order:
-            raise ValueError(f"order may not name class 0 ({names[0]}): it lies below all others")
+            raise ValueError(
+                f"order must not name class 0 ({names[0]}): it is always painted first"
+            )
         for key, chosen in [("order", self.order), ("unlisted", (self.unlisted,))]:
             if unknown := sorted({n for n in chosen if n is not None} - set(names)):
                 raise ValueError(f"{key} names unknown classes {unknown}. Known: {names}")
@@ -86,14 +99,15 @@ class Taxonomy(Section):
 
 
 class LabelSource(Section):
-    """What the ids in label-map files of one tool or data set mean, by name.
-
-    Ids may have gaps and may exceed 255; several may have one name. An id 0 that is not listed is
-    background.
-    """
+    """The meaning of the ids in the label maps of one tool or data set."""
 
     name: str
+    """Name of the table."""
     labels: Annotated[dict[LabelId, Name], Field(min_length=1)]
+    """Names by id. Ids may have gaps and go up to 65535; several ids may have the same name.
+
+    An id 0 that is not listed is background.
+    """
 
 
 def _repeated(names: Iterable[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Configuration of what is measured on validation patients while a run trains."""
+"""Configuration of the measurements on validation patients during training."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -23,11 +23,12 @@ Need = Literal["label map", "image", "label map and image"]
 
 
 class Figure(NamedTuple):
-    """What a figure asks of the validation split, and whether more of it is better.
+    """Requirements and direction of a validation metric.
 
     Attributes:
-        needs: What one subject at least must have, beside a label map that is painted.
-        higher_is_better: Else lower is.
+        needs: Volumes that at least one validation subject must have, in addition to a label map
+            to synthesize from.
+        higher_is_better: Whether higher values are better, as for Dice, SSIM and PSNR.
     """
 
     needs: Need
@@ -48,29 +49,36 @@ FIGURES: dict[FigureName, Figure] = {
 
 
 class ValidationConfig(Section):
-    """What is measured on validation patients, never on others, and which checkpoint is the best.
+    """Measurements on the validation split during training.
 
-    Every `interval` steps and at the last one the EMA generator paints `slices` label maps, spread
-    evenly over the subjects of the validation split; 0 turns that off. None goes with the panels,
-    whose refreshed EMA generator is there anyway, and does without where no validation subject has
-    a label map; a number asks for one.
-    `best_metric` decides which weights `checkpoints/best` holds. `auto` is `frechet_radiomics`
-    where the split has real images, which need not belong to the label maps, else `outline_dice`.
-    Higher is better for Dice, SSIM and PSNR, lower for distances and errors.
+    The EMA generator synthesizes images for label maps of the validation split. Other splits are
+    never used.
     """
 
     interval: NonNegativeInt | None = None
+    """Steps between two validations; the last step is always validated. 0 turns validation off.
+
+    null validates with every panel (`training.panel_interval`), or not at all if no validation
+    subject has a label map. A number requires such a subject.
+    """
     slices: PositiveInt = 64
+    """Number of label-map slices, spread evenly over the validation subjects."""
     best_metric: Literal["auto"] | FigureName = "auto"
+    """Metric that decides which weights `checkpoints/best` contains.
+
+    `auto` is `frechet_radiomics` if the validation split has real images, paired or not, else
+    `outline_dice`. Metrics that compare with the true image (`ssim`, `psnr` and `mae`) prefer
+    smooth images.
+    """
 
     def check_subjects(self, subjects: Sequence[Subject]) -> None:
-        """Refuse to measure what the validation split does not have.
+        """Check that the validation split has the volumes that these settings need.
 
         Args:
-            subjects: Of the validation split.
+            subjects: Subjects of the validation split.
 
         Raises:
-            ValueError: As above.
+            ValueError: A volume is missing.
         """
         if self.interval == 0:
             return
@@ -79,8 +87,8 @@ class ValidationConfig(Section):
                 return
             raise ValueError(
                 "training.validation.interval needs a subject with a label map in the validation "
-                f"split, for others are never taken. Received: {self.interval}. Give one split: "
-                "validation, or leave interval out"
+                f"split; other splits are never used. Received: {self.interval}. Give a subject "
+                "split: validation, or remove interval"
             )
         if self.best_metric == "auto":
             return
@@ -88,7 +96,8 @@ class ValidationConfig(Section):
         if not any(_has(subject, needs) for subject in subjects):
             raise ValueError(
                 f"training.validation.best_metric needs a subject with {needs} in the validation "
-                f"split. Received: {self.best_metric}. Give one split: validation, or use auto"
+                f"split. Received: {self.best_metric}. Give a subject split: validation, or use "
+                "auto"
             )
 
 

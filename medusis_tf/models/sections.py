@@ -1,6 +1,7 @@
-"""Configuration of the networks: each section builds its own.
+"""Configuration of the networks. Each section builds its own network.
 
-The sections stand apart from the models so that reading a configuration does not start TensorFlow.
+The sections are separate from the models, so that reading a configuration does not import
+TensorFlow.
 """
 
 from __future__ import annotations
@@ -19,33 +20,47 @@ if TYPE_CHECKING:
 
 
 class StridedSection(Section, ABC):
-    """A network that halves, or doubles, an image a number of times."""
+    """A network that repeatedly halves or doubles the resolution of an image."""
 
     @property
     @abstractmethod
     def stride(self) -> int:
-        """What both sides of an image must be divisible by."""
+        """Number by which height and width of an image must be divisible."""
 
     def check_image_size(self, image_size: tuple[int, int]) -> None:
-        """Raise a `ValueError` that says which sizes the network takes, if not this one."""
+        """Raise a `ValueError` that names the supported sizes if this one is not supported."""
         if any(side % self.stride for side in image_size):
             raise ValueError(f"sides divisible by {self.stride}")
 
 
 class GeneratorSection(StridedSection):
-    """What the generators share; the defaults are the thesis's size.
+    """Settings that all generators share. The defaults are the sizes of the thesis."""
 
-    `spade` says how SPADE convolves the labels: `sparse`, once for every distinct neighbourhood of
-    the label map, `dense`, at every pixel, or `auto`: sparse unless there is a GPU, which would
-    wait for their number. Both paint the same images, but for rounding.
-    """
-
-    base_channels: PositiveInt
+    base_channels: PositiveInt  # described where the default is
     noise_dim: NonNegativeInt = 64
+    """Length of the noise vector. 0 makes the generator deterministic: one image per label map.
+
+    Use 0 for paired training, where every label map has one true image.
+    """
     class_noise: bool = False
+    """Whether every class has a noise vector of its own, instead of one vector for the image.
+
+    The appearance of each class then varies independently.
+    """
     num_blocks: Annotated[int, Field(ge=2, le=8)] = 6
+    """Number of residual blocks, each but the last followed by a doubling of the resolution.
+
+    With N blocks, height and width of a slice must be divisible by 2^(N-1) (`oasis`) or 2^N
+    (`wavelet`).
+    """
     spade_channels: PositiveInt = 128
+    """Hidden channels of every SPADE layer. Reduce it together with `base_channels`."""
     spade: Literal["auto", "sparse", "dense"] = "auto"
+    """How SPADE layers convolve the label map. The images are equal up to rounding.
+
+    `sparse` convolves each distinct neighbourhood once, which is faster on a CPU. `dense` convolves
+    at every pixel, which is faster on a GPU. `auto` is `dense` if there is a GPU, else `sparse`.
+    """
 
     @model_validator(mode="after")
     def _check_class_noise(self) -> GeneratorSection:
@@ -55,13 +70,18 @@ class GeneratorSection(StridedSection):
 
     @abstractmethod
     def network(self) -> type[ConditionalGenerator]:
-        """The class of the network."""
+        """Return the class of the network."""
 
     def build(
         self, num_classes: int, image_channels: int, synchronized: bool
     ) -> ConditionalGenerator:
+<<<<<<< HEAD:medusis_tf/models/sections.py
         """The generator with all its weights, its batch norm over all replicas if synchronized."""
         from medusis_tf.ops.convolve import has_gpu
+=======
+        """Build the generator; if synchronized, its batch norm uses statistics of all replicas."""
+        from medusis_tf.ops.convolve import has_gpu
+>>>>>>> wt-configdocs:medusis_tf/config/networks.py
 
         settings = self.model_dump(exclude={"name", "spade"})
         settings.update(image_channels=image_channels, synchronized=synchronized)
@@ -73,57 +93,71 @@ class GeneratorSection(StridedSection):
 
 
 class OASISGeneratorConfig(GeneratorSection):
-    """SPADE residual generator with noise."""
+    """The OASIS generator: SPADE residual blocks that grow an image from noise and labels."""
 
     name: Literal["oasis"]
+    """Selects this generator."""
     base_channels: PositiveInt = 64
+    """Channels of the last block. Earlier blocks have up to 16 times as many.
+
+    The main setting for size and speed: 16 trains on a laptop, 64 needs a GPU.
+    """
 
     @property
     def stride(self) -> int:
-        """See `StridedSection`."""
+        """Number by which height and width of an image must be divisible."""
         return 2 ** (self.num_blocks - 1)
 
     def network(self) -> type[ConditionalGenerator]:
-        """See `GeneratorSection`."""
+        """Return the class of the network."""
         from medusis_tf.models.generators.oasis import OASISGenerator
 
         return OASISGenerator
 
 
 class WaveletGeneratorConfig(GeneratorSection):
-    """SPADE generator on Haar bands with noise."""
+    """The wavelet generator: SPADE residual blocks that grow the Haar wavelet bands of an image.
+
+    At the default sizes, a training step needs about 60 % of the computation of `oasis`.
+    """
 
     name: Literal["wavelet"]
+    """Selects this generator."""
     base_channels: PositiveInt = 16
+    """Feature maps of the last block, with four bands each; earlier ones have up to 16 times more.
+
+    The main setting for size and speed.
+    """
 
     @property
     def stride(self) -> int:
-        """See `StridedSection`."""
+        """Number by which height and width of an image must be divisible."""
         return 2**self.num_blocks
 
     def network(self) -> type[ConditionalGenerator]:
-        """See `GeneratorSection`."""
+        """Return the class of the network."""
         from medusis_tf.models.generators.wavelet import WaveletGenerator
 
         return WaveletGenerator
 
 
 class DiscriminatorSection(Section, ABC):
-    """What the discriminators share."""
+    """Settings that all discriminators share."""
 
-    base_channels: PositiveInt
+    base_channels: PositiveInt  # described where the default is
     max_channels: PositiveInt = 512
+    """Upper limit of the channels at any resolution."""
 
     @abstractmethod
     def check_image_size(self, image_size: tuple[int, int]) -> None:
-        """Raise a `ValueError` that says which sizes the network takes, if not this one."""
+        """Raise a `ValueError` that names the supported sizes if this one is not supported."""
 
     @abstractmethod
     def network(self) -> type[ImageDiscriminator]:
-        """The class of the network."""
+        """Return the class of the network."""
 
     def build(self, image_size: tuple[int, int], image_channels: int) -> ImageDiscriminator:
-        """The discriminator of images of one size, with all its weights."""
+        """Build the discriminator for images of one size, with its weights."""
         settings = self.model_dump(exclude={"name"})
         discriminator = self.network()(image_size, image_channels, **settings, name="discriminator")
         discriminator.build((None, *image_size, image_channels))
@@ -131,12 +165,16 @@ class DiscriminatorSection(Section, ABC):
 
 
 class WholeImageDiscriminatorSection(DiscriminatorSection):
-    """What the discriminators share that give one logit to an image."""
+    """Settings that all discriminators with one logit per image share."""
 
     group_size: PositiveInt = 4
+    """Largest group of images over which the minibatch standard deviation is computed.
+
+    It shows the discriminator how much the images of a batch vary. 1 turns it off.
+    """
 
     def check_image_size(self, image_size: tuple[int, int]) -> None:
-        """See `DiscriminatorSection`."""
+        """Raise a `ValueError` that names the supported sizes if this one is not supported."""
         short, long = sorted(image_size)
         if short < 8 or short & (short - 1) or long % (short // 4):
             raise ValueError(
@@ -145,64 +183,97 @@ class WholeImageDiscriminatorSection(DiscriminatorSection):
 
 
 class WaveletDiscriminatorConfig(WholeImageDiscriminatorSection):
-    """Discriminator on Haar bands at every scale; the defaults are the thesis's size."""
+    """Classifies an image by its Haar wavelet bands at every scale, with one logit per image.
+
+    The default, with the sizes of the thesis. Follows SWAGAN, https://arxiv.org/abs/2102.06108.
+    """
 
     name: Literal["wavelet"] = "wavelet"
+    """Selects this discriminator. It is the default: a section without `name` has this one."""
     base_channels: PositiveInt = 128
+    """Channels at half the image size, times 4 at each further scale, up to `max_channels`."""
 
     def network(self) -> type[ImageDiscriminator]:
-        """See `DiscriminatorSection`."""
+        """Return the class of the network."""
         from medusis_tf.models.discriminators.wavelet import WaveletDiscriminator
 
         return WaveletDiscriminator
 
 
 class ResidualDiscriminatorConfig(WholeImageDiscriminatorSection):
-    """Discriminator on pixels, with residual blocks."""
+    """Classifies an image by its pixels with residual blocks, with one logit per image.
+
+    It works at full resolution and needs more memory than `wavelet` with the same channels.
+    Follows StyleGAN2, https://arxiv.org/abs/1912.04958.
+    """
 
     name: Literal["residual"]
+    """Selects this discriminator."""
     base_channels: PositiveInt = 64
+    """Channels at full resolution, doubled at each halving, up to `max_channels`."""
 
     def network(self) -> type[ImageDiscriminator]:
-        """See `DiscriminatorSection`."""
+        """Return the class of the network."""
         from medusis_tf.models.discriminators.residual import ResidualDiscriminator
 
         return ResidualDiscriminator
 
 
 class PatchDiscriminatorConfig(StridedSection, DiscriminatorSection):
-    """Discriminator of patches of 70 pixels, one every 8, by the default of `num_strided`."""
+    """Classifies overlapping patches of an image, with one logit per patch.
+
+    It sees texture, but not where in the body a patch lies. Follows pix2pix,
+    https://arxiv.org/abs/1611.07004.
+    """
 
     name: Literal["patch"]
+    """Selects this discriminator."""
     base_channels: PositiveInt = 64
+    """Channels of the first convolution, doubled at each further one, up to `max_channels`."""
     num_strided: Annotated[int, Field(ge=1, le=5)] = 3
+    """Number of convolutions that halve the resolution. It determines the size of a patch.
+
+    2 gives patches of 34 pixels, 3 of 70 and 4 of 142, one every 4, 8 or 16 pixels.
+    """
 
     @property
     def stride(self) -> int:
-        """See `StridedSection`."""
+        """Number by which height and width of an image must be divisible."""
         return 2**self.num_strided
 
     def network(self) -> type[ImageDiscriminator]:
-        """See `DiscriminatorSection`."""
+        """Return the class of the network."""
         from medusis_tf.models.discriminators.patch import PatchDiscriminator
 
         return PatchDiscriminator
 
 
 class UNetSegmenterConfig(StridedSection):
-    """Residual U-Net that finds the label map in an image; the defaults are the thesis's size."""
+    """A residual U-Net that predicts the label map from an image.
+
+    The defaults are the sizes of the thesis.
+    """
 
     name: Literal["unet"] = "unet"
+    """Selects this segmenter, the only one so far."""
     base_channels: PositiveInt = 64
+    """Channels before the logits. Inner blocks have up to 8 times as many.
+
+    Reduce it together with the channels of the generator.
+    """
     num_levels: Annotated[int, Field(ge=2, le=8)] = 6
+    """How often the resolution is halved.
+
+    With N levels, height and width of a slice must be divisible by 2^N.
+    """
 
     @property
     def stride(self) -> int:
-        """See `StridedSection`."""
+        """Number by which height and width of an image must be divisible."""
         return 2**self.num_levels
 
     def build(self, num_classes: int, image_channels: int) -> UNetSegmenter:
-        """The segmenter with all its weights."""
+        """Build the segmenter with its weights."""
         from medusis_tf.models.segmenters.unet import UNetSegmenter
 
         segmenter = UNetSegmenter(
@@ -217,7 +288,7 @@ class UNetSegmenterConfig(StridedSection):
 
 
 def _named(values: Any) -> Any:
-    # The wavelet discriminator is the default, so that a section may give sizes alone.
+    # A section without a name is the wavelet discriminator, so that it can set sizes alone.
     return {"name": "wavelet", **values} if isinstance(values, dict) else values
 
 

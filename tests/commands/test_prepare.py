@@ -251,8 +251,8 @@ def shifted(folder, subjects):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (duplicate, r"subjects\.yaml is not a valid manifest:\n  line \d+: subject ct_1 stands in"),
-        (torn, r"a patient may stand in one split only\. In several: .'p \(test, train\)'."),
+        (duplicate, r"subjects\.yaml is not a valid manifest:\n  line \d+: duplicate subject ct_1"),
+        (torn, r"all scans of a patient must be in one split\. In several: .'p \(test, train\)'."),
         (escaping, r"subject ct_1: \.\./outside\.nii\.gz leads out of data\.root=.*outside\.nii"),
         (linked, r"subject ct_1: link\.nii\.gz leads out of data\.root=.*outside\.nii"),
         (missing, r"subject mr_1: there is no file mr_1/absent\.nii\.gz in data\.root="),

@@ -71,7 +71,7 @@ def test_help_and_configuration_errors_come_without_tensorflow(config_file, argu
         ("data.image_size=[33, 32]", "the generator needs a data.image_size with sides divisible"),
         ("data.subjects=[]", "data.subjects"),
         ("data.root=/nowhere", "/nowhere"),
-        ("steps", "an override is key=value"),
+        ("steps", "an override must be key=value"),
     ],
 )
 def test_a_wrong_setting_gets_one_message(config_file, override, message):

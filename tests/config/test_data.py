@@ -42,9 +42,9 @@ def test_disjoint_pairing_wants_no_patient_on_both_sides():
     image = {"subject": "i", "split": "train", "image": "i", "patient": "q"}
     held_out = {**PAIR, "split": "test"}
     data(label_map, image, held_out, pairing="disjoint")
-    with pytest.raises(pydantic.ValidationError, match=r"patients \['p'\] feed label maps and"):
+    with pytest.raises(pydantic.ValidationError, match=r"patients \['p'\] provide label maps and"):
         data(label_map, {**image, "patient": "p"}, pairing="disjoint")
-    with pytest.raises(pydantic.ValidationError, match=r"patients \['a'\] feed"):
+    with pytest.raises(pydantic.ValidationError, match=r"patients \['a'\] provide"):
         data(PAIR, label_map, image, pairing="disjoint")
     data({**PAIR, "streams": ["label_map"]}, image, pairing="disjoint")
 
@@ -86,7 +86,7 @@ def test_images_are_cut_to_label_maps_of_their_own_only():
     data(PAIR, label_map, remove_background="label_map")
     data(PAIR, *images, remove_background="image_body")
     for bare, named in ((images[:1], r"\['i0'\]$"), (images, r"\['i0', .*'i4'\] and more$")):
-        message = "needs a label map of every subject with an image. Without: " + named
+        message = "needs a label map for every subject with an image. Missing for: " + named
         with pytest.raises(pydantic.ValidationError) as caught:
             data(PAIR, *bare, remove_background="label_map")
         assert re.search(message, caught.value.errors()[0]["msg"])

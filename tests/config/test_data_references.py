@@ -82,7 +82,7 @@ def test_label_sources_are_files_or_tables(load):
         label_sources={"tool": "tables/tool.yaml", "other": {7: "fat"}},
     )
     assert data.label_sources == {"tool": {3: "kidney_left", 500: "fat"}, "other": {7: "fat"}}
-    with pytest.raises(UserError, match=r"unknown label_source tool\. .* has: other"):
+    with pytest.raises(UserError, match=r"unknown label_source tool\. .* defines: other"):
         load(
             subjects=[{**LISTED[0], "label_source": "tool"}, LISTED[1]],
             label_sources={"other": {7: "fat"}},
@@ -119,10 +119,12 @@ def test_nothing_in_place_of_a_list(load):
 
 
 def test_several_lists_are_refused(load):
-    message = r"config\.yaml: give one list of subjects\. Received: data\.subjects, data\.manifest"
+    message = (
+        r"config\.yaml: give only one list of subjects\. Received: data\.subjects, data\.manifest"
+    )
     with pytest.raises(UserError, match=message):
         load(subjects=LISTED, manifest="list.csv")
-    with pytest.raises(UserError, match="give one list"):
+    with pytest.raises(UserError, match="give only one list"):
         load(f"data.subjects={LISTED}", "data.manifest=list.csv")
 
 
@@ -149,16 +151,22 @@ def test_splits_leave_those_alone_that_are_given(load):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"label_sources": ["a"]}, r"data\.label_sources must be names and tables.*\['a'\]"),
+        (
+            {"label_sources": ["a"]},
+            r"data\.label_sources must be a mapping of names to tables.*\['a'\]",
+        ),
         ({"label_sources": {"a": [1]}}, r"data\.label_sources\.a: "),
         ({"label_sources": {"a": {"b": "c"}}}, r"data\.label_sources\.a\.b"),
         ({"label_sources": {"a": "none.yaml"}}, r"cannot read .*none\.yaml"),
         ({"taxonomy": 3}, r"data\.taxonomy must be the path of a class table\. Received: 3"),
-        ({"taxonomy": "tables/tool.yaml"}, r"tool\.yaml says what ids in files mean"),
+        ({"taxonomy": "tables/tool.yaml"}, r"tool\.yaml is a label source"),
         ({"subjects": ..., "manifest": ["a"]}, r"data\.manifest must be the path"),
         ({"subjects": ..., "globs": "l/{subject}.nii"}, r"data\.globs must be a list"),
-        ({"subjects": ..., "globs": [3]}, r"data\.globs\.0 must hold keys and patterns"),
-        ({"splits": 0.8}, r"data\.splits must be names of splits and fractions\. Received: 0\.8"),
+        ({"subjects": ..., "globs": [3]}, r"data\.globs\.0 must be a mapping of keys to patterns"),
+        (
+            {"splits": 0.8},
+            r"data\.splits must be a mapping of splits to fractions\. Received: 0\.8",
+        ),
         ({"root": 3}, r"data\.root must be the path of a folder\. Received: 3"),
         ({"subjects": 3}, r"data\.subjects: .*Received: 3"),
         ({"subjects": [3], "splits": {"train": 1.0}}, r"data\.subjects\.0: .*Received: 3"),

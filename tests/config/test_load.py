@@ -93,7 +93,7 @@ def test_data_root_comes_from_the_environment_unless_given(monkeypatch):
         ("generator.name=unet", "generator: .*'oasis', 'wavelet'"),
         ("data.image_size=[100, 128]", r"generator .* divisible by 16. Received: \[100, 128\]"),
         ("data.image_size=[96, 96]", "discriminator needs .* short side that is a power of two"),
-        ("data.image_size=[16, 16]", r"must be 32 at least. Received: \[16, 16\]"),
+        ("data.image_size=[16, 16]", r"must be at least 32. Received: \[16, 16\]"),
         ("segmenter.num_levels=8", "segmenter needs .* divisible by 256"),
         ("name=../escape", "name: .*pattern"),
         ("data.intensity={lower: 10, upper: 90}", "data.intensity: its name is required"),
@@ -108,7 +108,7 @@ def test_data_root_comes_from_the_environment_unless_given(monkeypatch):
         ("data.minimum_foreground=1", "less than 1. Received: 1"),
         ("data.skip_ends=-1", "greater than or equal to 0. Received: -1"),
         ("training.profile_steps=7", "profile_steps: Input should be a valid string. Received: 7"),
-        ("training.profile_steps=9:8", "FIRST:LAST, .* as in 10:12. Received: '9:8'"),
+        ("training.profile_steps=9:8", "FIRST:LAST, .* for example 10:12. Received: '9:8'"),
         ("training.profile_steps=0:8", "FIRST:LAST, .* Received: '0:8'"),
         ("preset=best", "preset: .*'default' or 'thesis'"),
         ("data=3", "data: "),
@@ -128,12 +128,12 @@ def test_every_problem_gets_its_line():
 @pytest.mark.parametrize(
     ("subjects", "message"),
     [
-        ([{"subject": "a", "split": "train"}], "neither label_map, ct nor image"),
+        ([{"subject": "a", "split": "train"}], "needs at least one of label_map, ct and image"),
         (
             [{"subject": "a", "split": "train", "image": "a", "label_map": "b", "ct": "c"}],
             "not both",
         ),
-        ([{"subject": "a", "split": "train", "image": "a"}] * 2, "once: .'a'."),
+        ([{"subject": "a", "split": "train", "image": "a"}] * 2, "once. Duplicated: .'a'."),
         ([{"subject": "a", "split": "train", "image": "a"}], "training split has no label_map"),
         ([{"subject": "a", "split": "train", "label_map": "a"}], "training split has no image"),
         (
@@ -146,7 +146,7 @@ def test_every_problem_gets_its_line():
         ),
         (
             [{"subject": "a", "split": "train", "image": "a", "streams": ["label_map"]}],
-            "streams label_map but has none",
+            "streams lists label_map, but it has none",
         ),
     ],
 )
@@ -160,10 +160,10 @@ def test_a_missing_file_and_a_file_that_is_no_yaml_are_named(tmp_path):
         load_config(tmp_path / "absent.yaml")
     broken = tmp_path / "broken.yaml"
     broken.write_text("a: [1")
-    with pytest.raises(UserError, match=r"broken.yaml is not YAML"):
+    with pytest.raises(UserError, match=r"broken.yaml is not valid YAML"):
         load_config(broken)
     broken.write_text("- 1")
-    with pytest.raises(UserError, match=r"must hold keys and values. Received: list"):
+    with pytest.raises(UserError, match=r"must contain keys and values. Received: list"):
         load_config(broken)
 
 
@@ -187,5 +187,5 @@ def test_a_wrong_subject_is_one_problem():
     subjects = [{"subject": "a", "split": "train", "image": "a.nii.gz", "label_source": "x"}]
     with pytest.raises(UserError) as error:
         load_config(THIGH, [f"data.subjects={subjects}"])
-    assert "label_source needs label_map" in str(error.value)
+    assert "label_source requires label_map" in str(error.value)
     assert "at least 1 item" not in str(error.value)

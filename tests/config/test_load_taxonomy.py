@@ -63,18 +63,18 @@ def test_a_class_table_serves_as_a_label_source(file):
     [
         (("id: 2", "id: 5"), "class ids must be 0, 1, 2, ... in order. Received: [0, 1, 5]"),
         (("id: 2", "id: 256"), "classes.2.id: Input should be less than or equal to 255"),
-        (("name: fat", "name: kidney"), "class names must differ. Repeated: ['kidney']"),
-        (("name: fat", "name: kidney_left"), "one class only. Repeated: ['kidney_left']"),
+        (("name: fat", "name: kidney"), "class names must be unique. Duplicated: ['kidney']"),
+        (("name: fat", "name: kidney_left"), "one class only. Duplicated: ['kidney_left']"),
         (("[kidney]\n", "[liver]\n"), "order names unknown classes ['liver']"),
-        (("[kidney]\n", "[kidney, kidney]\n"), "order may name a class once"),
-        (("[kidney]\n", "[background]\n"), "order may not name class 0 (background)"),
+        (("[kidney]\n", "[kidney, kidney]\n"), "order must name each class at most once"),
+        (("[kidney]\n", "[background]\n"), "order must not name class 0 (background)"),
         (("unlisted: background", "unlisted: air"), "unlisted names unknown classes ['air']"),
         (("unlisted:", "unlistet:"), "unlistet: unknown key"),
         (("95, 35]", "95, 350]"), "classes.2.colour.2: Input should be less than or equal to 255"),
         (("95, 35]", "95]"), "classes.2.colour.2: is required"),
         (("name: kidney,", "name: '',"), "classes.2.name: String should have at least 1 char"),
-        (("name: abdomen", "{"), "is not YAML"),
-        (("order: [kidney]", "name: chest"), "line 7 gives 'name' a second time"),
+        (("name: abdomen", "{"), "is not valid YAML"),
+        (("order: [kidney]", "name: chest"), "line 7: duplicate key 'name'"),
     ],
 )
 def test_what_is_wrong_with_a_class_table_is_told(file, change, message):
@@ -103,7 +103,7 @@ def test_one_line_for_each_problem(file):
         (("530", "-1"), "labels.-1: Input should be greater than or equal to 0"),
         (("530", "eye"), "labels.eye: Input should be a valid integer"),
         (("optic_nerve", "true"), "labels.530: Input should be a valid string. Received: True"),
-        (("530", "2"), "line 5 gives 2 a second time"),
+        (("530", "2"), "line 5: duplicate key 2"),
         (("labels:", "names:"), "labels: is required"),
     ],
 )
@@ -129,15 +129,15 @@ def test_strange_keys_are_refused(file, key):
 
 
 def test_a_label_source_is_no_class_table(file):
-    with pytest.raises(UserError, match=r"labels\), not what the classes of an experiment"):
+    with pytest.raises(UserError, match=r"is a label source \(it has labels\), not a class table"):
         load_taxonomy(file(SOURCE))
 
 
 def test_other_files_are_refused(file, tmp_path):
     with pytest.raises(UserError, match=r"cannot read .*nothing\.yaml: No such file"):
         load_taxonomy(tmp_path / "nothing.yaml")
-    with pytest.raises(UserError, match=r"must hold a class table: .* Received: list"):
+    with pytest.raises(UserError, match=r"must contain a class table: .* Received: list"):
         load_label_source(file("[1, 2]"))
     (tmp_path / "table.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match="is not YAML"):
+    with pytest.raises(UserError, match="is not valid YAML"):
         load_label_source(tmp_path / "table.yaml")

@@ -192,8 +192,8 @@ def test_disjoint_streams_share_no_patient():
         tiny_experiment(**subjects_with())
     assert str(caught.value) == (
         "tiny.yaml is not a valid configuration:\n"
-        "  data: pairing disjoint: patients ['p7'] feed label maps and images. "
-        "Limit each to one by streams: [label_map] or streams: [image]"
+        "  data: pairing: disjoint, but patients ['p7'] provide label maps and images. "
+        "Restrict each to one with streams: [label_map] or streams: [image]"
     )
     assert tiny_experiment(**subjects_with(patient="p8")).data.pairing == "disjoint"
 

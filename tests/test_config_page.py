@@ -1,0 +1,76 @@
+"""The page of all settings is up to date and names every setting."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from medusis_tf.config_page import configuration_page
+from medusis_tf.config_schema import configuration_schema
+from medusis_tf.schema_text import describe_type, show_value
+
+PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
+
+
+def test_the_page_is_up_to_date():
+    assert PAGE.read_text(encoding="utf-8") == configuration_page(), (
+        "run: python -m medusis_tf.config_page > docs/configuration.md"
+    )
+
+
+def test_every_setting_has_one_row():
+    schema = configuration_schema()
+    sections = [schema, *schema["$defs"].values()]
+    rows = re.findall(r"(?m)^\| `\w+` \| .+ \| .* \| .{10,} \|$", configuration_page())
+    assert len(rows) == sum(len(section["properties"]) for section in sections)
+
+
+def test_every_link_leads_to_a_heading():
+    page = configuration_page()
+    headings = re.findall(r"(?m)^## (.+)$", page)
+    anchors = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+    assert len(set(anchors)) == len(anchors)
+    assert set(re.findall(r"\]\(#([^)]+)\)", page)) <= set(anchors)
+
+
+@pytest.mark.parametrize(
+    ("node", "text"),
+    [
+        ({"type": "integer", "exclusiveMinimum": 0}, "integer >= 1"),
+        ({"type": "integer", "minimum": 0, "exclusiveMaximum": 256}, "integer from 0 to 255"),
+        ({"type": "number", "minimum": 0, "exclusiveMaximum": 1}, "number >= 0 and < 1"),
+        ({"type": "number", "minimum": 0, "maximum": 0.5}, "number from 0 to 0.5"),
+        ({"enum": [False, "a"]}, "one of `false`, `a`"),
+        ({"anyOf": [{"const": "a"}, {"enum": ["b", "c"]}]}, "one of `a`, `b`, `c`"),
+        ({"anyOf": [{"type": "string", "format": "path"}, {"type": "null"}]}, "path or null"),
+        ({"type": "array", "prefixItems": [{"type": "number"}] * 2}, "pair of numbers"),
+        (
+            {"type": "array", "items": {"type": "string"}, "minItems": 2},
+            "list of texts, at least 2",
+        ),
+        ({"type": "array", "items": {"enum": ["a", "b"]}}, "list of `a`, `b`"),
+        (
+            {"type": "object", "additionalProperties": {"type": "string"}},
+            "mapping of names to text",
+        ),
+        ({"oneOf": [{"$ref": "#/$defs/A"}, {"$ref": "#/$defs/B"}]}, "one of [a](#a), [b](#b)"),
+    ],
+)
+def test_types_are_written_in_words(node, text):
+    assert describe_type(node, {"A": "[a](#a)", "B": "[b](#b)"}) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "`null`"),
+        (True, "`true`"),
+        (0.0002, "`0.0002`"),
+        (2**29, "`536870912`"),
+        ([128, 1.5, "a"], "`[128, 1.5, a]`"),
+        ({"a": 1}, "`a: 1`"),
+        ({}, ""),
+    ],
+)
+def test_values_are_written_as_in_yaml(value, text):
+    assert show_value(value) == text
