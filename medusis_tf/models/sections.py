@@ -75,13 +75,8 @@ class GeneratorSection(StridedSection):
     def build(
         self, num_classes: int, image_channels: int, synchronized: bool
     ) -> ConditionalGenerator:
-<<<<<<< HEAD:medusis_tf/models/sections.py
         """The generator with all its weights, its batch norm over all replicas if synchronized."""
         from medusis_tf.ops.convolve import has_gpu
-=======
-        """Build the generator; if synchronized, its batch norm uses statistics of all replicas."""
-        from medusis_tf.ops.convolve import has_gpu
->>>>>>> wt-configdocs:medusis_tf/config/networks.py
 
         settings = self.model_dump(exclude={"name", "spade"})
         settings.update(image_channels=image_channels, synchronized=synchronized)
