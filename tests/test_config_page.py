@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from medusis_tf.config_page import configuration_page
-from medusis_tf.config_schema import configuration_schema
-from medusis_tf.schema_text import describe_type, show_value
+from medusis_tf.reports.configuration.page import configuration_page
+from medusis_tf.reports.configuration.schema import configuration_schema
+from medusis_tf.reports.configuration.type_names import describe_type, show_value
 
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
 
 
 def test_the_page_is_up_to_date():
     assert PAGE.read_text(encoding="utf-8") == configuration_page(), (
-        "run: python -m medusis_tf.config_page > docs/configuration.md"
+        "run: python -m medusis_tf.reports.configuration.page > docs/configuration.md"
     )
 
 

@@ -7,8 +7,9 @@ import jsonschema
 import pytest
 import yaml
 
-from medusis_tf.config.load import merge, save_config
-from medusis_tf.config_schema import configuration_schema
+from medusis_tf.config.yaml_files import merge
+from medusis_tf.methods.experiment import save_config
+from medusis_tf.reports.configuration.schema import configuration_schema
 from tests.training.tiny_experiment import CLASSES, tiny_experiment
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))

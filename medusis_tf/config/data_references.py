@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from medusis_tf.config.load_taxonomy import load_label_source, load_taxonomy
-from medusis_tf.config.subject_list import assign_splits, expand_globs, read_manifest
+from medusis_tf.config.subject_globs import expand_globs
+from medusis_tf.config.subject_manifest import assign_splits, read_manifest
+from medusis_tf.config.taxonomy import load_label_source, load_taxonomy
 from medusis_tf.errors import UserError
 
+# Environment variable for `data.root`.
+DATA_ROOT_VARIABLE = "MEDUSIS_DATA"
 _LISTS = ("subjects", "manifest", "globs")
 _TYPES: dict[str, tuple[type, str]] = {
     "root": (str, "the path of a folder"),
@@ -44,7 +47,8 @@ def choose_subject_list(
 def inline_references(data: dict[str, Any], config_path: Path) -> None:
     """Replace `taxonomy`, `label_sources`, `manifest`, `globs` and `splits` by their contents.
 
-    Paths of tables are relative to the folder of the configuration. A manifest is looked up there
+    Paths of tables are relative to the folder of the configuration; `synthrad31` alone names a
+    packaged table. A manifest is looked up there
     first and then in `data.root`.
 
     Args:
@@ -58,11 +62,11 @@ def inline_references(data: dict[str, Any], config_path: Path) -> None:
     folder = config_path.parent
     for name, source in (data.get("label_sources") or {}).items():
         if isinstance(source, str):
-            data["label_sources"][name] = load_label_source(folder / source)
+            data["label_sources"][name] = load_label_source(find_table(source, folder))
     if (taxonomy := data.pop("taxonomy", None)) is not None:
         if "classes" in data:
             raise UserError(f"{config_path}: give data.taxonomy or data.classes, not both.")
-        table = load_taxonomy(folder / str(taxonomy))
+        table = load_taxonomy(find_table(str(taxonomy), folder))
         data.update(table.model_dump(mode="json", exclude={"name"}))
     if (manifest := data.pop("manifest", None)) is not None:
         data["subjects"] = read_manifest(_manifest_path(str(manifest), data.get("root"), folder))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medusis_tf.config.subject_manifest import suggestion
+from medusis_tf.config.problems import suggestion
 from medusis_tf.errors import UserError
 
 ROLES = ("label_map", "ct", "image")

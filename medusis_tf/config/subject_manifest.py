@@ -1,16 +1,18 @@
 """Manifest files: the subjects of a configuration in a separate CSV or YAML file."""
 
 import csv
-import difflib
+import hashlib
 import io
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import pydantic
 import yaml
 
-from medusis_tf.config.data import Subject
+from medusis_tf.config.data import Split, Subject
+from medusis_tf.config.problems import problem_lines, suggestion
 from medusis_tf.errors import UserError
 
 COLUMNS = tuple(Subject.model_fields)
@@ -49,13 +51,6 @@ def read_manifest(path: Path) -> list[dict[str, Any]]:
         raise UserError(f"{path} is not UTF-8 text ({error.reason}). Save it as UTF-8.") from None
     _check_entries(path, entries)
     return [entry for _, entry in entries]
-
-
-def suggestion(key: str, known: Iterable[str]) -> str:
-    """Suggest a known key that resembles `key`; if there is none, list the known keys."""
-    known = list(known)
-    close = difflib.get_close_matches(key, known)
-    return f"; did you mean {close[0]}?" if close else f". Known: {', '.join(known)}"
 
 
 def _csv_entries(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
@@ -165,7 +160,7 @@ def _check_entries(path: Path, entries: list[tuple[int, dict[str, Any]]]) -> Non
         try:
             name = Subject.model_validate({"split": "train", **entry}).subject
         except pydantic.ValidationError as error:
-            problems += [f"line {line}: {_describe(e)}" for e in error.errors(include_url=False)]
+            problems += [f"line {line}: {text}" for text in problem_lines(error, COLUMNS)]
             continue
         if name in first_line:
             problems.append(
@@ -175,19 +170,80 @@ def _check_entries(path: Path, entries: list[tuple[int, dict[str, Any]]]) -> Non
     _refuse(path, problems)
 
 
-def _describe(problem: Any) -> str:
-    where = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        return f"unknown key {where}{suggestion(where, COLUMNS)}"
-    if problem["type"] == "missing":
-        return f"{where} is missing"
-    message = problem["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}. Received: {problem['input']!r}" if where else message
-
-
 def _refuse(path: Path, problems: list[str]) -> None:
     if problems:
         shown = problems[:_SHOWN_PROBLEMS]
         rest = [f"... and {len(problems) - len(shown)} more"] * (len(shown) < len(problems))
         lines = [f"  {problem}" for problem in shown + rest]
         raise UserError("\n".join([f"{path} is not a valid manifest:", *lines]))
+
+
+def assign_splits(
+    subjects: Sequence[Mapping[str, Any]], splits: Mapping[str, float], seed: int
+) -> list[dict[str, Any]]:
+    """Assign a split to every subject that has none; all subjects of a patient get the same.
+
+    Patients are ordered by a hash of `seed` and their name, and the order is cut at the fractions.
+    Each split gets its share of the patients to within one, and at least one if there are as many
+    patients as splits. The order of the list does not matter. Adding a patient moves at most one
+    other patient across each cut (more only if a split was empty). Patients with a split keep it
+    and are not counted.
+
+    Args:
+        subjects: Dictionaries with the keys of `Subject`.
+        splits: Fraction of the patients for each split, for example `{train: 0.8, test: 0.2}`.
+        seed: Seed of the order. Another seed gives other splits.
+
+    Returns:
+        Copies of the subjects in the same order, all with a split.
+
+    Raises:
+        UserError: A split is unknown, or the fractions are invalid or do not sum to 1.
+    """
+    fractions = _check_fractions(splits)
+    chosen: dict[str, str] = {}
+    for entry in subjects:
+        if entry.get("split"):
+            chosen.setdefault(_patient(entry), entry["split"])
+    undecided = {_patient(entry) for entry in subjects} - chosen.keys()
+    ordered = sorted(undecided, key=lambda patient: _hash(f"{seed}:{patient}"))
+    counts = _counts(len(ordered), fractions)
+    names = (name for name, count in counts.items() for _ in range(count))
+    chosen.update(zip(ordered, names, strict=True))
+    return [{**entry, "split": entry.get("split") or chosen[_patient(entry)]} for entry in subjects]
+
+
+def _check_fractions(splits: Mapping[str, float]) -> dict[str, float]:
+    known = get_args(Split)
+    for name, fraction in splits.items():
+        if name not in known:
+            raise UserError(f"splits: unknown split {name!r}{suggestion(str(name), known)}")
+        if not isinstance(fraction, int | float) or not 0 <= fraction <= 1:
+            raise UserError(f"splits: {name} must be from 0 to 1. Received: {fraction!r}")
+    if abs(sum(splits.values()) - 1) > 1e-6:
+        raise UserError(f"splits must sum to 1. Received: {dict(splits)}")
+    # Test patients come first, so that another fraction for validation does not change them.
+    return {name: splits[name] for name in reversed(known) if splits.get(name, 0) > 0}
+
+
+def _counts(total: int, fractions: Mapping[str, float]) -> dict[str, int]:
+    """Number of patients of each split, in order."""
+    counts, share, below = dict[str, int](), 0.0, 0
+    for name, fraction in fractions.items():
+        share += fraction
+        cut = math.floor(share * total + 0.5)
+        counts[name], below = cut - below, cut
+    if total >= len(counts):
+        for name in counts:
+            if counts[name] == 0:
+                counts[max(counts, key=lambda other: counts[other])] -= 1
+                counts[name] = 1
+    return counts
+
+
+def _patient(entry: Mapping[str, Any]) -> str:
+    return str(entry.get("patient") or entry.get("subject"))
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

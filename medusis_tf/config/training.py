@@ -1,108 +1,124 @@
-"""Configuration of the losses, the optimizers and the training loop."""
+"""Configuration of the training loop, and of the validation during training."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from pydantic import (
     Field,
-    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     field_validator,
 )
 
+from medusis_tf.config.data import Subject
 from medusis_tf.config.section import Section
-from medusis_tf.config.validation import ValidationConfig
 
 if TYPE_CHECKING:
     import keras
 
+FigureName = Literal[
+    "frechet_radiomics",
+    "sliced_wasserstein",
+    "outline_dice",
+    "ssim_slice",
+    "psnr_slice",
+    "mae_slice",
+    "ssim_body",
+    "psnr_body",
+    "mae_body",
+]
+Need = Literal["label map", "image", "label map and image"]
+
+
+class Figure(NamedTuple):
+    """Requirements and direction of a validation metric.
+
+    Attributes:
+        needs: Volumes that at least one validation subject must have, in addition to a label map
+            to synthesize from.
+        higher_is_better: Whether higher values are better, as for Dice, SSIM and PSNR.
+    """
+
+    needs: Need
+    higher_is_better: bool
+
+
+FIGURES: dict[FigureName, Figure] = {
+    "frechet_radiomics": Figure("image", higher_is_better=False),
+    "sliced_wasserstein": Figure("image", higher_is_better=False),
+    "outline_dice": Figure("label map", higher_is_better=True),
+    "ssim_slice": Figure("label map and image", higher_is_better=True),
+    "psnr_slice": Figure("label map and image", higher_is_better=True),
+    "mae_slice": Figure("label map and image", higher_is_better=False),
+    "ssim_body": Figure("label map and image", higher_is_better=True),
+    "psnr_body": Figure("label map and image", higher_is_better=True),
+    "mae_body": Figure("label map and image", higher_is_better=False),
+}
+
+
+class ValidationConfig(Section):
+    """Measurements on the validation split during training.
+
+    The EMA generator synthesizes images for label maps of the validation split. Other splits are
+    never used.
+    """
+
+    interval: NonNegativeInt | None = None
+    """Steps between two validations; the last step is always validated. 0 turns validation off.
+
+    null validates with every panel (`training.panel_interval`), or not at all if no validation
+    subject has a label map. A number requires such a subject.
+    """
+    slices: PositiveInt = 64
+    """Number of label-map slices, spread evenly over the validation subjects."""
+    best_metric: Literal["auto"] | FigureName = "auto"
+    """Metric that decides which weights `checkpoints/best` contains.
+
+    `auto` is `frechet_radiomics` if the validation split has real images, paired or not, else
+    `outline_dice`. Metrics that compare with the true image (`ssim`, `psnr` and `mae`) prefer
+    smooth images.
+    """
+
+    def check_subjects(self, subjects: Sequence[Subject]) -> None:
+        """Check that the validation split has the volumes that these settings need.
+
+        Args:
+            subjects: Subjects of the validation split.
+
+        Raises:
+            ValueError: A volume is missing.
+        """
+        if self.interval == 0:
+            return
+        if not any(subject.has_label_map for subject in subjects):
+            if self.interval is None:
+                return
+            raise ValueError(
+                "training.validation.interval needs a subject with a label map in the validation "
+                f"split; other splits are never used. Received: {self.interval}. Give a subject "
+                "split: validation, or remove interval"
+            )
+        if self.best_metric == "auto":
+            return
+        needs = FIGURES[self.best_metric].needs
+        if not any(_has(subject, needs) for subject in subjects):
+            raise ValueError(
+                f"training.validation.best_metric needs a subject with {needs} in the validation "
+                f"split. Received: {self.best_metric}. Give a subject split: validation, or use "
+                "auto"
+            )
+
+
+def _has(subject: Subject, needs: Need) -> bool:
+    has_label_map = subject.has_label_map or needs == "image"
+    return has_label_map and (subject.image is not None or needs == "label map")
+
+
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-
-
-class LossWeights(Section):
-    """Weights of the loss terms. A term with weight 0 is not computed.
-
-    The names of the terms are also their names in logs and in TensorBoard.
-    """
-
-    adversarial: NonNegativeFloat = 1.0
-    """Weight of the adversarial loss of the generator: the discriminator should see real images."""
-    segmentation: NonNegativeFloat = 1.0
-    """Weight of the segmentation loss of the generator and the segmenter.
-
-    The segmenter should find the label map in the synthetic image. Raise it if images look
-    realistic but ignore the label map.
-    """
-    mask: NonNegativeFloat = 10.0
-    """Weight of the mask loss of the generator: the body must have the outline of the label map.
-
-    Set it to 0 if label maps do not cover the whole body, as with organs only.
-    """
-    reconstruction: NonNegativeFloat = 10.0
-    """Weight of the mean absolute difference to the true image.
-
-    Only with `data.pairing` `paired` or `semi_supervised`.
-    """
-    feature_matching: NonNegativeFloat = 1.0
-    """Weight of the difference to the true image in the features of the discriminator.
-
-    Only with `data.pairing` `paired` or `semi_supervised`.
-    """
-    diversity: NonNegativeFloat = 0.0
-    """Weight of the mode-seeking loss: images of one label map should differ as their noise does.
-
-    It costs a second pass through the generator. Needs `generator.noise_dim` above 0.
-    """
-    real_segmentation: NonNegativeFloat = 0.0
-    """Weight of the loss with which the segmenter also learns from real images.
-
-    The kind of loss is `training.real_segmentation`.
-    """
-    background: NonNegativeFloat = 0.1
-    """Weight of class 0 within the segmentation loss. Every other class has weight 1.
-
-    0 ignores the background, as the thesis does. Use 1 if the outline of the body is wrong.
-    """
-    discriminator: PositiveFloat = 1.0
-    """Weight of the two adversarial losses of the discriminator, on real and synthetic images."""
-
-
-class JitterConfig(Section):
-    """Random changes of the segmenter's input during training.
-
-    Generator and segmenter learn together. Without these changes, they agree on codes that nobody
-    can see, such as thin contours and invisible grey values. All 0 turns the jitter off, as in the
-    thesis.
-    """
-
-    contrast: Fraction = 0.3
-    """Largest change of contrast: intensities are multiplied by 1 - contrast to 1 + contrast."""
-    gamma: NonNegativeFloat = 0.2
-    """Largest gamma correction: the exponent is between exp(-gamma) and exp(gamma)."""
-    blur: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Fraction of images that are smoothed over 3x3 pixels."""
-    noise: NonNegativeFloat = 0.12
-    """Standard deviation of the white noise that is added, on the intensity range [-1, 1]."""
-
-
-class R1Config(Section):
-    """R1 regularisation: a penalty on the discriminator's gradient on real images."""
-
-    gamma: NonNegativeFloat = 10.0
-    """Strength of the penalty. Raise it if the discriminator's loss falls to 0."""
-    interval: PositiveInt = 4
-    """Steps between two penalties. Larger values are faster."""
-    mode: Literal["as_term", "as_step"] = "as_term"
-    """How the penalty is applied.
-
-    `as_term` adds `gamma / 2 * interval` times the penalty to the discriminator's loss (lazy
-    regularisation as in StyleGAN2). `as_step` makes a separate optimizer step on `gamma` times the
-    penalty, as the thesis does.
-    """
 
 
 class AdamConfig(Section):
@@ -122,17 +138,6 @@ class AdamConfig(Section):
         from medusis_tf.optimizers import Adam
 
         return Adam(self.learning_rate, self.beta_1, self.beta_2, self.epsilon, name=name)
-
-
-class OptimizersConfig(Section):
-    """The optimizers, one for each network."""
-
-    generator: AdamConfig = AdamConfig(learning_rate=2e-4)
-    """Optimizer of the generator."""
-    segmenter: AdamConfig = AdamConfig(learning_rate=4e-4)
-    """Optimizer of the segmenter."""
-    discriminator: AdamConfig = AdamConfig(learning_rate=2e-4)
-    """Optimizer of the discriminator."""
 
 
 class EMAConfig(Section):
@@ -158,7 +163,7 @@ class EMAConfig(Section):
 
 
 class TrainingConfig(Section):
-    """The training loop."""
+    """The training loop: settings of every method."""
 
     steps: PositiveInt = 1000
     """Number of training steps of the whole run. A resumed run may raise it."""
@@ -166,13 +171,6 @@ class TrainingConfig(Section):
     """Number of label maps and images per step, over all devices together.
 
     Must be divisible by the number of devices. Reduce it if memory runs out.
-    """
-    schedule: Literal["alternating", "simultaneous"] = "simultaneous"
-    """How the networks are updated in a step.
-
-    `simultaneous` uses one synthetic image for all networks. `alternating` updates generator,
-    segmenter and discriminator in turn, each with a new synthetic image, as the thesis does. It
-    takes about 1.5 times as long.
     """
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
     """Precision of the computation.
@@ -185,28 +183,6 @@ class TrainingConfig(Section):
 
     `auto` is `mirrored` if there are several GPUs.
     """
-    initial_gain: PositiveFloat = 1.0
-    """Xavier gain of the initial kernels of generator and segmenter.
-
-    The published gain is 0.02. Small networks can diverge with it.
-    """
-    segmenter_jitter: JitterConfig = JitterConfig()
-    """Random changes of the segmenter's input."""
-    real_segmentation: Literal["entropy", "consistency"] = "entropy"
-    """How the segmenter learns from real images if `loss_weights.real_segmentation` is above 0.
-
-    `entropy` rewards confident predictions. `consistency` asks for the prediction that the
-    segmenter's moving average makes without jitter (mean teacher). The thesis trains the segmenter
-    on synthetic images only.
-    """
-    discriminator_translation: Annotated[float, Field(ge=0, le=0.5)] = 0.125
-    """Largest random shift of the discriminator's input, as a fraction of height and width.
-
-    Real and synthetic images are shifted alike. 0 turns it off. Raise it to 0.25 if there are few
-    real images.
-    """
-    r1: R1Config = R1Config()
-    """R1 regularisation of the discriminator."""
     ema: EMAConfig = EMAConfig()
     """Moving average of the generator's weights."""
     validation: ValidationConfig = ValidationConfig()

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from medusis_tf.config.load import load_config
 from medusis_tf.errors import UserError
+from medusis_tf.methods.experiment import load_config
 
 TABLE = {
     "name": "abdomen",

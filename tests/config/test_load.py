@@ -3,9 +3,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from medusis_tf.config.experiment import ExperimentConfig
-from medusis_tf.config.load import load_config, merge, parse_overrides, save_config
+from medusis_tf.config.yaml_files import merge, parse_overrides
 from medusis_tf.errors import UserError
+from medusis_tf.methods.experiment import load_config, save_config
+from medusis_tf.methods.med_usis.config import MedUSISConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 THIGH = CONFIGS / "thigh_ct_to_mr.yaml"
@@ -39,7 +40,7 @@ def test_a_saved_config_keeps_every_subject_and_unusual_names(tmp_path):
     ]
     values = load_config(THIGH, ["data.root=/volumes"]).model_dump(mode="json")
     values["data"]["subjects"] = patients
-    config = ExperimentConfig.model_validate(values)
+    config = MedUSISConfig.model_validate(values)
     save_config(config, tmp_path / "config.yaml")
     again = load_config(tmp_path / "config.yaml")
     assert again == config

@@ -2,7 +2,7 @@
 
 import pytest
 
-from medusis_tf.config.load_taxonomy import load_label_source, load_taxonomy
+from medusis_tf.config.taxonomy import load_label_source, load_taxonomy
 from medusis_tf.errors import UserError
 
 TABLE = """

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medusis_tf.config.subject_list import assign_splits, expand_globs, read_manifest
+from medusis_tf.config.subject_globs import expand_globs
+from medusis_tf.config.subject_manifest import assign_splits, read_manifest
 from medusis_tf.errors import UserError
 
 
@@ -84,7 +85,7 @@ def test_a_split_may_be_left_to_the_configuration(tmp_path):
         ("subject,image,image\na,a,b\n", "duplicate column image"),
         ("subject;split;image\na;train;x\n", "columns must be separated by commas"),
         ("subject,image\na,b,c\n", "line 2: more cells than columns. Surplus: .'c'."),
-        ("subject,image\n\na,x\n,y\n", "line 4: subject is missing"),
+        ("subject,image\n\na,x\n,y\n", "line 4: subject: is required"),
         ("subject,image\na b,x\n", "line 2: subject: .*pattern.*Received: 'a b'"),
         ("subject,image\n../a,x\n", "line 2: subject: .*pattern.*Received: '../a'"),
         ("subject,image,split\na,x,val\n", "line 2: split: .*'validation'.* Received: 'val'"),
@@ -118,8 +119,8 @@ def test_a_wrong_csv_is_named_by_file_and_line(tmp_path, text, message):
         ("", "must contain a list of subjects"),
         ("[]", "lists no subjects"),
         ("- a", "line 1: a subject must have keys and values"),
-        ("- {subject: a, imag: x}", "line 1: unknown key imag; did you mean image?"),
-        ("- {subject: a, image: x}\n- {image: y}", "line 2: subject is missing"),
+        ("- {subject: a, imag: x}", "line 1: imag: unknown key; did you mean image?"),
+        ("- {subject: a, image: x}\n- {image: y}", "line 2: subject: is required"),
         ("- {subject: a, image: [x}", "is not valid YAML"),
         ("- !!python/object:os.system {}", "is not valid YAML"),
     ],

@@ -8,8 +8,7 @@ import pytest
 import yaml
 from skimage.color import rgb2lab
 
-from medusis_tf.config.load_taxonomy import load_label_source, load_taxonomy
-from medusis_tf.config.taxonomy import Taxonomy
+from medusis_tf.config.taxonomy import Taxonomy, load_label_source, load_taxonomy
 
 FOLDER = Path(__file__).parents[2] / "configs" / "taxonomies"
 FILES = sorted(FOLDER.glob("*.yaml"))

@@ -3,9 +3,9 @@ from typing import get_args
 
 import pytest
 
-from medusis_tf.config.load import load_config, save_config
-from medusis_tf.config.validation import FIGURES, FigureName
+from medusis_tf.config.training import FIGURES, FigureName
 from medusis_tf.errors import UserError
+from medusis_tf.methods.experiment import load_config, save_config
 from tests.training.tiny_experiment import tiny_experiment
 
 TRAINING = [

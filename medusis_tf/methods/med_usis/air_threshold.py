@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 
 import numpy as np
@@ -16,6 +17,10 @@ from medusis_tf.data.labels.body import (
 )
 from medusis_tf.data.shards.shards import Shards
 from medusis_tf.errors import UserError
+from medusis_tf.losses.sections import RealImagesThreshold
+from medusis_tf.methods.med_usis.config import MedUSISConfig
+
+logger = logging.getLogger(__name__)
 
 # A dark class that holds less of the body is no tissue, but cortical bone, vessels or gas. The
 # least tissue met was the fat of a muscular thigh in CT, a quarter; the most else a tenth.
@@ -103,3 +108,24 @@ def _dark_level(counts: np.ndarray) -> int:
         if dark.sum() >= _LEAST_TISSUE * counts.sum():
             return int(np.searchsorted(np.cumsum(dark), dark.sum() / 2))
         dark[:] = 0  # a view: these are gone from `counts`
+
+
+def mask_threshold(config: MedUSISConfig, shards: Shards) -> float | None:
+    """The threshold of the mask loss, if it has to be estimated from the real training images.
+
+    Args:
+        config: The experiment.
+        shards: Its prepared slices.
+
+    Returns:
+        An intensity in [-1, 1]; None without a mask loss, or with another kind of threshold.
+
+    Raises:
+        UserError: No threshold can be estimated.
+    """
+    threshold = config.mask_loss.threshold
+    if config.loss_weights.mask == 0 or not isinstance(threshold, RealImagesThreshold):
+        return None
+    level = air_threshold(shards, threshold.fraction)
+    logger.info("mask loss: bodies begin at %.3f, estimated from the training images", level)
+    return level

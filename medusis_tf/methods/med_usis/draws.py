@@ -5,10 +5,9 @@ Jitter changes an image and leaves what is plainly visible: contrast, gamma, smo
 
 import tensorflow as tf
 
-from medusis_tf.config.experiment import ExperimentConfig
-from medusis_tf.config.training import JitterConfig
+from medusis_tf.methods.med_usis.config import JitterConfig, MedUSISConfig
 from medusis_tf.methods.random_numbers import Purpose, draw_noise, draw_offsets, step_seed
-from medusis_tf.ops.blur import smooth
+from medusis_tf.ops.smoothing import smooth
 
 # The gradient of a power is without bounds at 0.
 _DARKEST = 1e-3
@@ -59,7 +58,7 @@ class Draws:
         position: `[batch]` indices in the global batch.
     """
 
-    def __init__(self, config: ExperimentConfig, step: tf.Tensor, position: tf.Tensor):
+    def __init__(self, config: MedUSISConfig, step: tf.Tensor, position: tf.Tensor):
         self._config = config
         self._step = step
         self._position = position

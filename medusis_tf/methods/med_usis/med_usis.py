@@ -1,15 +1,9 @@
 """Med-USIS: a generator that must please a discriminator and be understood by a segmenter."""
 
-import logging
-
 import keras
 import tensorflow as tf
 
-from medusis_tf.config.experiment import ExperimentConfig
-from medusis_tf.config.mask_loss import RealImagesThreshold
-from medusis_tf.data.shards.shards import Shards
 from medusis_tf.errors import UserError
-from medusis_tf.layers.initializers import scale_kernels
 from medusis_tf.losses.adversarial import (
     discriminator_real_loss,
     discriminator_synthetic_loss,
@@ -27,14 +21,12 @@ from medusis_tf.losses.segmentation import (
     segmentation_loss,
 )
 from medusis_tf.methods.distribution import replica_mean
-from medusis_tf.methods.med_usis.air_threshold import air_threshold
+from medusis_tf.methods.med_usis.config import MedUSISConfig
 from medusis_tf.methods.med_usis.draws import Draws
-from medusis_tf.methods.med_usis.networks import build_generator, build_segmenter, dtype_policy
+from medusis_tf.methods.med_usis.networks import build_networks, build_optimizers
 from medusis_tf.methods.method import Batch, Losses, Method
 from medusis_tf.methods.random_numbers import Purpose
 from medusis_tf.optimizers import ema_decay, update_average
-
-logger = logging.getLogger(__name__)
 
 
 class MedUSIS(Method):
@@ -46,8 +38,8 @@ class MedUSIS(Method):
     Args:
         config: The experiment.
         num_replicas: Replicas that share a global batch of `config.training.batch_size`.
-        air_threshold: Where a body begins in the real images, in [-1, 1], from
-            `data.air_threshold`; needed by the mask loss if its threshold is `real_images`.
+        air_threshold: Lowest intensity of a body in the real images, in [-1, 1]; needed by the
+            mask loss if its threshold is `real_images`.
 
     Reference:
         W. Tang, Med-USIS, thesis, University of Stuttgart; Eskandar et al., USIS (2021).
@@ -55,7 +47,7 @@ class MedUSIS(Method):
 
     def __init__(
         self,
-        config: ExperimentConfig,
+        config: MedUSISConfig,
         num_replicas: int = 1,
         air_threshold: float | None = None,
     ):
@@ -64,25 +56,20 @@ class MedUSIS(Method):
         if config.loss_weights.mask > 0:
             class_names = tuple(entry.name for entry in config.data.classes)
             self.mask_loss = MaskLoss(config.mask_loss, class_names, air_threshold)
-        self._build_networks()
-        self._build_optimizers()
+            self.needs_body_mask = True
+        self._networks = build_networks(config, synchronized=num_replicas > 1)
+        self._optimizers = build_optimizers(config, self._networks)
+        self.generator = self._networks["generator"]
+        self.ema_generator = self._networks["ema_generator"]
+        self.segmenter = self._networks["segmenter"]
+        self.ema_segmenter = self._networks.get("ema_segmenter")
+        self.discriminator = self._networks["discriminator"]
         self.built = True
-
-    @property
-    def needs_body_mask(self) -> bool:
-        """The mask loss compares outlines with the label map's body."""
-        return self.mask_loss is not None
 
     @property
     def networks(self) -> dict[str, keras.Model]:
         """See `Method`."""
-        networks = {
-            "generator": self.generator,
-            "ema_generator": self.ema_generator,
-            "segmenter": self.segmenter,
-            "discriminator": self.discriminator,
-        }
-        return networks | ({"ema_segmenter": self.ema_segmenter} if self.ema_segmenter else {})
+        return self._networks
 
     @property
     def network_optimizers(self) -> dict[str, keras.optimizers.Optimizer]:
@@ -313,44 +300,3 @@ class MedUSIS(Method):
 
     def _one_hot(self, label_map: tf.Tensor) -> tf.Tensor:
         return tf.one_hot(tf.cast(label_map, tf.int32), self.config.data.num_classes)
-
-    def _build_networks(self) -> None:
-        config, data = self.config, self.config.data
-        self.generator = build_generator(config, synchronized=self.num_replicas > 1)
-        self.ema_generator = build_generator(config, synchronized=self.num_replicas > 1)
-        self.segmenter = build_segmenter(config)
-        self.ema_segmenter = build_segmenter(config) if config.learns_consistency else None
-        with dtype_policy(config.training.precision):
-            self.discriminator = config.discriminator.build(data.image_size, data.image_channels)
-        for network in (self.generator, self.segmenter):
-            scale_kernels(network, config.training.initial_gain)
-        self.ema_generator.set_weights(self.generator.get_weights())
-        if self.ema_segmenter is not None:
-            self.ema_segmenter.set_weights(self.segmenter.get_weights())
-
-    def _build_optimizers(self) -> None:
-        # Before the first step: an optimizer that builds itself inside one fails on two replicas.
-        self._optimizers = {}
-        for name in ("generator", "segmenter", "discriminator"):
-            optimizer = getattr(self.config.optimizers, name).build(f"{name}_optimizer")
-            optimizer.build(getattr(self, name).trainable_variables)
-            self._optimizers[name] = optimizer
-
-
-def build_med_usis(config: ExperimentConfig, shards: Shards, num_replicas: int = 1) -> MedUSIS:
-    """A new `MedUSIS`, its mask loss with a threshold estimated from the real training images.
-
-    Args:
-        config: The experiment.
-        shards: Its prepared slices.
-        num_replicas: Number of replicas that share a batch.
-
-    Raises:
-        UserError: No threshold can be estimated.
-    """
-    threshold = config.mask_loss.threshold
-    level = None
-    if config.loss_weights.mask > 0 and isinstance(threshold, RealImagesThreshold):
-        level = air_threshold(shards, threshold.fraction)
-        logger.info("mask loss: bodies begin at %.3f, estimated from the training images", level)
-    return MedUSIS(config, num_replicas, level)

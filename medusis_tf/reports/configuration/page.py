@@ -1,6 +1,6 @@
 """The page of all settings, `docs/configuration.md`, generated from the JSON schema.
 
-Update it with `python -m medusis_tf.config_page > docs/configuration.md`.
+Update it with `python -m medusis_tf.reports.configuration.page > docs/configuration.md`.
 """
 
 import re
@@ -9,18 +9,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from medusis_tf.config.load import DATA_ROOT_VARIABLE, PRESETS, read_yaml
-from medusis_tf.config_schema import (
+from medusis_tf.config.data_references import DATA_ROOT_VARIABLE
+from medusis_tf.config.yaml_files import read_yaml
+from medusis_tf.methods.experiment import PRESETS
+from medusis_tf.reports.configuration.schema import (
     CLASS_KEYS,
     SUBJECT_KEYS,
     Schema,
     configuration_schema,
     resolve,
 )
-from medusis_tf.schema_text import describe_type, referenced, show_value
+from medusis_tf.reports.configuration.type_names import describe_type, referenced, show_value
 
 _INTRODUCTION = f"""\
-<!-- Generated: python -m medusis_tf.config_page > docs/configuration.md -->
+<!-- Generated: python -m medusis_tf.reports.configuration.page > docs/configuration.md -->
 
 # Configuration
 
@@ -31,7 +33,7 @@ it is taken from the environment variable `{DATA_ROOT_VARIABLE}`.
 Editors can complete and check a configuration. Write its JSON schema to a file once:
 
 ```sh
-python -m medusis_tf.config_schema > medusis.schema.json
+python -m medusis_tf.reports.configuration.schema > medusis.schema.json
 ```
 
 Then name the schema in the first line of the configuration (in Visual Studio Code, install the

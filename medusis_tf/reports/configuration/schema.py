@@ -9,11 +9,11 @@ from typing import Annotated, Any
 from pydantic import Field, NonNegativeInt
 
 from medusis_tf.config.data import Split, Stream
-from medusis_tf.config.experiment import ExperimentConfig
-from medusis_tf.config.load import PRESETS, read_yaml
 from medusis_tf.config.section import Section
 from medusis_tf.config.subject_globs import ROLES
 from medusis_tf.config.taxonomy import LabelId
+from medusis_tf.config.yaml_files import read_yaml
+from medusis_tf.methods.experiment import DEFAULT_METHOD, METHODS, PRESETS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 # Each of these settings of the data section can be given in several ways.
@@ -87,17 +87,20 @@ class DataReferences(Section):
     """Seed of the assignment by `splits`."""
 
 
-def configuration_schema() -> Schema:
+def configuration_schema(method: str = DEFAULT_METHOD) -> Schema:
     """Describe all configuration files that `load_config` can accept.
 
     The schema checks keys, types and ranges. Conditions between settings, such as image sizes that
     a network supports, are checked by `load_config` only. Settings that a preset or the environment
     provides are not required.
 
+    Args:
+        method: Learning method of the experiments.
+
     Returns:
         A JSON schema, draft 2020-12. Keys of mappings that are integers in YAML count as text.
     """
-    schema = ExperimentConfig.model_json_schema()
+    schema = METHODS[method].model_json_schema()
     definitions = schema["$defs"]
     _add_references(definitions)
     for path in sorted(PRESETS.glob("*.yaml")):

@@ -1,0 +1,50 @@
+"""Find the example configurations and class tables that come with the package."""
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parents[1]
+_PLACES = (_PACKAGE / "configs", _PACKAGE.parent / "configs")
+CONFIGS = next((folder for folder in _PLACES if folder.is_dir()), _PLACES[0])
+"""Folder of the configurations: in the package if it is installed, beside it in a checkout."""
+TABLES = CONFIGS / "taxonomies"
+"""Folder of the class tables and label sources."""
+
+
+def find_config(path: Path) -> Path:
+    """Return `path`, or the packaged configuration of that name if there is no such file.
+
+    Args:
+        path: A file, or a packaged configuration: `quickstart`, `quickstart.yaml` or
+            `configs/quickstart.yaml`.
+    """
+    return path if path.is_file() else packaged_config(path) or path
+
+
+def find_table(path: str | Path, folder: Path | None = None) -> Path:
+    """Return the path of a table, or of the packaged one of that name if there is no such file.
+
+    Args:
+        path: A class table or label source: a file, or a packaged one: `synthrad31`,
+            `synthrad31.yaml`, `taxonomies/synthrad31.yaml` or
+            `configs/taxonomies/synthrad31.yaml`.
+        folder: Folder that the file is relative to; the working folder if not given.
+    """
+    near = (folder or Path()) / path
+    return near if near.is_file() else packaged_table(path) or near
+
+
+def packaged_config(name: str | Path) -> Path | None:
+    """Return the packaged configuration of that name, or None. Names are as for `find_config`."""
+    return _find(Path(name), CONFIGS, ("", "configs"))
+
+
+def packaged_table(name: str | Path) -> Path | None:
+    """Return the packaged table of that name, or None. Names are as for `find_table`."""
+    return _find(Path(name), TABLES, ("", "taxonomies", "configs/taxonomies"))
+
+
+def _find(name: Path, folder: Path, prefixes: tuple[str, ...]) -> Path | None:
+    if name.suffix not in ("", ".yaml") or name.parent not in [Path(each) for each in prefixes]:
+        return None
+    found = folder / f"{name.stem}.yaml"
+    return found if found.is_file() else None
