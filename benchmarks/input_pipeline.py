@@ -94,10 +94,10 @@ def measure(size: int, batch_size: int, steps: int, turns: int) -> dict[str, flo
 
 def variants(folder: Path, size: int, batch_size: int) -> dict[str, Iterable[Any]]:
     """What is compared: streams of batches."""
-    from medusis_tf.config.load import validate
     from medusis_tf.data.batches.dataset import training_batches
     from medusis_tf.data.phantom import write_phantom_dataset
     from medusis_tf.data.preparing.preparation import prepare_shards
+    from medusis_tf.methods.experiment import validate
 
     subjects = write_phantom_dataset(folder / "volumes", 2, 2, shape=(64, 64, 200))
 

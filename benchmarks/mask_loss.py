@@ -84,7 +84,7 @@ def parts(config: Any, batch: dict[str, Any]) -> dict[str, Callable[[], Any]]:
     import tensorflow as tf
 
     from medusis_tf.losses.mask import MaskLoss
-    from medusis_tf.ops.connected_components import fill_holes, keep_large_components
+    from medusis_tf.ops.mask_components import fill_holes, keep_large_components
     from medusis_tf.ops.morphology import open_mask
 
     loss = MaskLoss(config.mask_loss, CLASSES)
@@ -142,7 +142,7 @@ def steps(precision: str, batch: dict[str, Any]) -> dict[str, Callable[[], Any]]
 
 def experiment(size: int, batch_size: int, precision: str, mask_weight: float) -> Any:
     """The thigh experiment's widths."""
-    from medusis_tf.config.load import validate
+    from medusis_tf.methods.experiment import validate
 
     values = {
         "name": "benchmark",

@@ -36,7 +36,7 @@ import yaml
 from benchmarks.phantom_experiment import phantom_experiment
 from benchmarks.roofline import roofline
 from medusis_tf.config.data import DataConfig, Subject
-from medusis_tf.config.load import load_config
+from medusis_tf.methods.experiment import load_config
 
 LARGE = (512, 512, 800)
 REPOSITORY = Path(__file__).parents[1]

@@ -31,7 +31,8 @@ def experiment(
         precision: As in `training.precision`.
         preset: `default` or `thesis`.
     """
-    from medusis_tf.config.load import merge, validate
+    from medusis_tf.config.yaml_files import merge
+    from medusis_tf.methods.experiment import validate
 
     values = merge(_preset(preset), _sections(networks))
     values["training"] = {
@@ -53,7 +54,7 @@ def experiment(
 
 
 def _preset(name: str) -> dict[str, Any]:
-    from medusis_tf.config import load
+    from medusis_tf.methods import experiment as load
 
     if name == "default":
         return {}

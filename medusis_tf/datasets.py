@@ -17,8 +17,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from medusis_tf.config.subject_list import assign_splits, read_manifest
-from medusis_tf.config.subject_manifest import COLUMNS
+from medusis_tf.config.subject_manifest import COLUMNS, assign_splits, read_manifest
 from medusis_tf.errors import UserError
 
 logger = logging.getLogger("medusis_tf.data_set")

@@ -1,7 +1,7 @@
 import pytest
 
 from medusis_tf import datasets as data_set
-from medusis_tf.config.subject_list import read_manifest
+from medusis_tf.config.subject_manifest import read_manifest
 from medusis_tf.datasets import (
     complete,
     file_name,
@@ -86,7 +86,7 @@ def test_the_configuration_is_prepared_with_the_new_manifest(tmp_path, monkeypat
     root = tmp_path / "no: 1"
     finish(tmp_path / "s.csv", SUBJECTS, root, tmp_path / "c.yaml", "configs/other.yaml")
     assert lines[0][1:5] == ["-m", "medusis_tf.prepare", "--config", str(tmp_path / "c.yaml")]
-    from medusis_tf.config.load import parse_overrides
+    from medusis_tf.config.yaml_files import parse_overrides
 
     data = {"root": str(root), "manifest": str(tmp_path / "s.csv")}
     assert parse_overrides(lines[0][5:]) == {"data": data}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from medusis_tf.config.load import validate
+from medusis_tf.methods.experiment import validate
 
 README = Path(__file__).parents[1] / "README.md"
 

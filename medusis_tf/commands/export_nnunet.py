@@ -19,7 +19,6 @@ import typer
 
 from medusis_tf.config.data import Split, Subject
 from medusis_tf.config.experiment import ExperimentConfig
-from medusis_tf.config.load import load_config
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.command_options import (
     ImagesOption,
@@ -34,6 +33,7 @@ from medusis_tf.interop.nnunet import (
     nnunet_labels,
     write_descriptions,
 )
+from medusis_tf.methods.experiment import load_config
 
 if TYPE_CHECKING:
     from medusis_tf.data.volumes.volume import Volume

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 import typer
 
-from medusis_tf.config.subject_list import expand_globs
+from medusis_tf.config.subject_globs import expand_globs
 from medusis_tf.datasets import (
     Config,
     Disjoint,

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from medusis_tf.config.subject_list import expand_globs
+from medusis_tf.config.subject_globs import expand_globs
 from medusis_tf.datasets import (
     Config,
     Out,

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from medusis_tf.config.subject_list import expand_globs
+from medusis_tf.config.subject_globs import expand_globs
 from medusis_tf.datasets import (
     Config,
     Disjoint,

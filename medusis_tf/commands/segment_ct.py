@@ -14,9 +14,8 @@ from typing import Annotated
 
 import typer
 
-from medusis_tf.config.load_taxonomy import load_label_source, load_taxonomy
 from medusis_tf.config.reading import ReadingConfig
-from medusis_tf.config.taxonomy import Taxonomy
+from medusis_tf.config.taxonomy import Taxonomy, load_label_source, load_taxonomy
 from medusis_tf.data.labels.remapping import (
     holds_masks,
     merge,

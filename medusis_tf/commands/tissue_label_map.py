@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from medusis_tf.config.load import load_config
 from medusis_tf.data.preparing.subjects import load_label_map
 from medusis_tf.data.volumes.nifti import write_volume
 from medusis_tf.errors import UserError
+from medusis_tf.methods.experiment import load_config
 
 logger = logging.getLogger("medusis_tf.tissue_label_map")
 

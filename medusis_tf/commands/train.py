@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from medusis_tf.config.experiment import ExperimentConfig
-from medusis_tf.config.load import load_config
+from medusis_tf.methods.experiment import load_config
 
 logger = logging.getLogger("medusis_tf.train")  # `__name__` is __main__ here
 

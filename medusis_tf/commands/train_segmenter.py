@@ -17,8 +17,8 @@ import typer
 
 from medusis_tf.config.augmentation import AugmentationConfig
 from medusis_tf.config.experiment import ExperimentConfig
-from medusis_tf.config.load import load_config
 from medusis_tf.errors import UserError
+from medusis_tf.methods.experiment import load_config
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from medusis_tf.config.data import Split
 from medusis_tf.config.experiment import ExperimentConfig
-from medusis_tf.config.load import load_config
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.painters import Method, model_method
+from medusis_tf.methods.experiment import load_config
 from medusis_tf.runs.checkpoints import CheckpointChoice
 
 if TYPE_CHECKING:

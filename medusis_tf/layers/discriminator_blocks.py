@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from medusis_tf.layers.equalized import EqualizedConv2D
-from medusis_tf.ops.blur import blur, blur_down
+from medusis_tf.ops.smoothing import blur, blur_down
 
 
 @keras.saving.register_keras_serializable("medusis_tf")

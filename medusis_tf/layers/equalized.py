@@ -5,8 +5,8 @@ import math
 import keras
 from keras import ops
 
-from medusis_tf.ops.convolve import convolve
-from medusis_tf.ops.leaky_relu import leaky_relu
+from medusis_tf.ops.activations import leaky_relu
+from medusis_tf.ops.convolution import convolve
 
 
 class _Equalized(keras.layers.Layer):

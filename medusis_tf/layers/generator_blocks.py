@@ -5,8 +5,8 @@ import keras
 from medusis_tf.layers.label_conv import label_neighbourhoods
 from medusis_tf.layers.spade import SPADE
 from medusis_tf.layers.spectral_conv import SpectralConv2D
+from medusis_tf.ops.activations import leaky_relu
 from medusis_tf.ops.haar import haar_analysis, haar_synthesis
-from medusis_tf.ops.leaky_relu import leaky_relu
 
 
 class ConditionalBlock(keras.layers.Layer):

@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from medusis_tf.layers.initializers import xavier_normal
-from medusis_tf.ops.convolve import neighbours
+from medusis_tf.ops.convolution import neighbours
 
 
 class LabelNeighbourhoods(NamedTuple):

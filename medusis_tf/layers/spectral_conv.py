@@ -5,7 +5,7 @@ import tensorflow as tf
 from keras import ops
 
 from medusis_tf.layers.initializers import xavier_normal
-from medusis_tf.ops.convolve import (
+from medusis_tf.ops.convolution import (
     conv_then_halve,
     convolve,
     double_then_conv,

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from medusis_tf.layers.spectral_conv import SpectralConv2D
-from medusis_tf.ops.leaky_relu import leaky_relu
+from medusis_tf.ops.activations import leaky_relu
 from medusis_tf.ops.upsample import upsample_nearest
 
 

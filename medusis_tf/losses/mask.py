@@ -2,13 +2,13 @@
 
 import tensorflow as tf
 
-from medusis_tf.config.mask_loss import (
+from medusis_tf.losses.sections import (
     FixedThreshold,
     MaskLossConfig,
     OtsuThreshold,
     RobustMaximumThreshold,
 )
-from medusis_tf.ops.connected_components import fill_holes, keep_large_components
+from medusis_tf.ops.mask_components import fill_holes, keep_large_components
 from medusis_tf.ops.morphology import erode, open_mask
 from medusis_tf.ops.otsu import otsu_threshold
 

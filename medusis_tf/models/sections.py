@@ -76,7 +76,7 @@ class GeneratorSection(StridedSection):
         self, num_classes: int, image_channels: int, synchronized: bool
     ) -> ConditionalGenerator:
         """The generator with all its weights, its batch norm over all replicas if synchronized."""
-        from medusis_tf.ops.convolve import has_gpu
+        from medusis_tf.ops.convolution import has_gpu
 
         settings = self.model_dump(exclude={"name", "spade"})
         settings.update(image_channels=image_channels, synchronized=synchronized)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from medusis_tf.config.validation import FIGURES, FigureName
+from medusis_tf.config.training import FIGURES, FigureName
 from medusis_tf.errors import UserError
 from medusis_tf.methods.method import Method
 from medusis_tf.runs.checkpoints import (

@@ -8,8 +8,8 @@ import keras
 import tensorflow as tf
 
 from medusis_tf.config.experiment import ExperimentConfig
-from medusis_tf.config.load import load_config
 from medusis_tf.errors import UserError
+from medusis_tf.methods.experiment import load_config
 from medusis_tf.methods.method import Method
 
 

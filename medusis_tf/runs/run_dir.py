@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from medusis_tf.config.experiment import ExperimentConfig
-from medusis_tf.config.load import load_config, save_config
 from medusis_tf.errors import UserError
+from medusis_tf.methods.experiment import load_config, save_config
 
 # What a resumed run may change: how long and where it runs, and what it tells of itself.
 FREE_TO_CHANGE = {

@@ -14,8 +14,8 @@ import numpy as np
 import typer
 
 from medusis_tf.config.experiment import ExperimentConfig
-from medusis_tf.config.load import load_config
 from medusis_tf.errors import UserError
+from medusis_tf.methods.experiment import load_config
 
 if TYPE_CHECKING:
     from medusis_tf.evaluation.evaluation import Evaluation

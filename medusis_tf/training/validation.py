@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from medusis_tf.config.experiment import ExperimentConfig
-from medusis_tf.config.validation import FIGURES, FigureName
+from medusis_tf.config.training import FIGURES, FigureName
 from medusis_tf.data.shards.labelled_subjects import LabelledSubject, LabelledSubjects
 from medusis_tf.errors import UserError
 from medusis_tf.methods.random_numbers import Purpose, step_seed

@@ -8,13 +8,13 @@ import yaml
 
 from medusis_tf.commands.export_nnunet import export_nnunet
 from medusis_tf.commands.synthesize import synthesize
-from medusis_tf.config.load import load_config
 from medusis_tf.config.taxonomy import ClassEntry
 from medusis_tf.data.preparing.preparation import slice_in_memory
 from medusis_tf.data.shards.labelled_subjects import LabelledSubjects
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.folder_volumes import FolderVolumes
 from medusis_tf.interop.nnunet import nnunet_labels, patient_folds
+from medusis_tf.methods.experiment import load_config
 from tests.command_runner import run_command, user_error
 from tests.serving.small_run import CLASSES, ellipses, make_model, make_run, write_nifti
 

@@ -8,9 +8,10 @@ import pytest
 import yaml
 
 from medusis_tf.config.data import Pairing
-from medusis_tf.config.load import load_config, merge
-from medusis_tf.config.load_taxonomy import load_taxonomy
-from medusis_tf.config.subject_list import read_manifest
+from medusis_tf.config.subject_manifest import read_manifest
+from medusis_tf.config.taxonomy import load_taxonomy
+from medusis_tf.config.yaml_files import merge
+from medusis_tf.methods.experiment import load_config
 from tests.commands.miniatures import volumes
 
 ROOT = Path(__file__).parents[2]

@@ -3,7 +3,7 @@ from collections import defaultdict
 import pytest
 
 from medusis_tf.commands.prepare_autopet import prepare_autopet
-from medusis_tf.config.subject_list import read_manifest
+from medusis_tf.config.subject_manifest import read_manifest
 from tests.command_runner import run_command, user_error
 from tests.commands.miniatures import (
     STUDIES,

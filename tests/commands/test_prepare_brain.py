@@ -1,7 +1,7 @@
 import pytest
 
 from medusis_tf.commands.prepare_brain import prepare_brain
-from medusis_tf.config.subject_list import read_manifest
+from medusis_tf.config.subject_manifest import read_manifest
 from tests.command_runner import run_command, user_error
 from tests.commands.miniatures import volumes
 

@@ -6,7 +6,7 @@ from medusis_tf.commands.prepare_thigh import (
     TUMOUR,
     prepare_thigh,
 )
-from medusis_tf.config.subject_list import read_manifest
+from medusis_tf.config.subject_manifest import read_manifest
 from tests.command_runner import run_command, user_error
 from tests.commands.miniatures import volumes
 

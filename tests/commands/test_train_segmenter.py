@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from medusis_tf.commands.train_segmenter import split_pairs, train_segmenter
-from medusis_tf.config.load import load_config, save_config
 from medusis_tf.data.preparing.preparation import prepare_shards
 from medusis_tf.errors import UserError
+from medusis_tf.methods.experiment import load_config, save_config
 from medusis_tf.metrics.independent_segmenter import IndependentSegmenter
 from medusis_tf.studies.mask_loss.phantom_study import phantom_overrides
 from tests.command_runner import run_command, user_error

@@ -6,11 +6,11 @@ import pytest
 from medusis_tf.commands.evaluate import evaluate
 from medusis_tf.commands.synthesize import synthesize
 from medusis_tf.config.data import Subject
-from medusis_tf.config.load import load_config
 from medusis_tf.data.preparing.preparation import slice_in_memory
 from medusis_tf.data.shards.labelled_subjects import LabelledSubjects
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.folder_volumes import FolderVolumes
+from medusis_tf.methods.experiment import load_config
 from medusis_tf.serving.exporter import painter_of_run
 from tests.command_runner import run_command, user_error
 from tests.data.volume_files import AXIS_ORDERS, lps_affine

@@ -6,7 +6,6 @@ import pytest
 import tensorflow as tf
 
 from medusis_tf.commands.evaluate import evaluate
-from medusis_tf.config.load import load_config
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.segmenters import (
     EXTERNAL,
@@ -17,6 +16,7 @@ from medusis_tf.evaluation.segmenters import (
     open_segmenter,
     own_segmenter,
 )
+from medusis_tf.methods.experiment import load_config
 from medusis_tf.metrics.independent_segmenter import (
     IndependentSegmenter,
     SegmenterRecord,

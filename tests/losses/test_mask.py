@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 from skimage.filters import threshold_otsu
 
-from medusis_tf.config.mask_loss import MaskLossConfig
 from medusis_tf.losses.mask import MaskLoss
+from medusis_tf.losses.sections import MaskLossConfig
 
 CLASSES = ("background", "tissue", "bone")
 THRESHOLD = -0.68

@@ -1,8 +1,8 @@
 import pytest
 from pydantic import TypeAdapter
 
-from medusis_tf.config.load import load_config, save_config
 from medusis_tf.errors import UserError
+from medusis_tf.methods.experiment import load_config, save_config
 from medusis_tf.models.sections import (
     DiscriminatorConfig,
     OASISGeneratorConfig,
@@ -99,7 +99,7 @@ def test_a_discriminator_that_is_no_section_is_refused():
 
 @pytest.mark.parametrize("gpu", [False, True])
 def test_spade_is_sparse_unless_there_is_a_gpu_or_the_configuration_says_so(gpu, monkeypatch):
-    monkeypatch.setattr("medusis_tf.ops.convolve.has_gpu", lambda: gpu)
+    monkeypatch.setattr("medusis_tf.ops.convolution.has_gpu", lambda: gpu)
 
     def is_sparse(spade):
         section = OASISGeneratorConfig(

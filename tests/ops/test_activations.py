@@ -1,7 +1,7 @@
 import numpy as np
 import tensorflow as tf
 
-from medusis_tf.ops.leaky_relu import leaky_relu
+from medusis_tf.ops.activations import leaky_relu
 
 
 def second_order(function, features):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from medusis_tf.ops.connected_components import connected_components
+from medusis_tf.ops.mask_components import connected_components
 from tests.reference.reference_arrays import cases, reference_arrays
 
 ARRAYS = reference_arrays("connected_components")

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from medusis_tf.ops import convolve as module
-from medusis_tf.ops.convolve import convolve
+from medusis_tf.ops import convolution as module
+from medusis_tf.ops.convolution import convolve
 
 # One product of matrices; slices of filters; neither, because of the batch; a pointwise kernel.
 CASES = [

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from medusis_tf.ops.convolve import (
+from medusis_tf.ops.convolution import (
     conv_then_halve,
     double_then_conv,
     fold_for_doubling,

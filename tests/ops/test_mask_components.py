@@ -7,7 +7,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 from skimage import data, measure
 
-from medusis_tf.ops.connected_components import (
+from medusis_tf.ops.mask_components import (
     connected_components,
     fill_holes,
     keep_large_components,

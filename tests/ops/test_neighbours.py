@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 from scipy import ndimage
 
-from medusis_tf.ops.convolve import neighbours
+from medusis_tf.ops.convolution import neighbours
 
 
 @pytest.mark.parametrize("outside", [0, 7])

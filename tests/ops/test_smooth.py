@@ -2,7 +2,7 @@ import numpy as np
 import tensorflow as tf
 from scipy import ndimage
 
-from medusis_tf.ops.blur import smooth
+from medusis_tf.ops.smoothing import smooth
 
 
 def test_smooth_is_scipys_filter_with_continued_borders():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from medusis_tf.ops.blur import blur, blur_down
+from medusis_tf.ops.smoothing import blur, blur_down
 
 
 def ones(height, width, dtype="float32"):

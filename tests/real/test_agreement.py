@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from medusis_tf.config.data import DataConfig, Subject, TissueConfig
-from medusis_tf.config.load_taxonomy import load_taxonomy
+from medusis_tf.config.taxonomy import load_taxonomy
 from medusis_tf.data.preparing.agreement import misplacement_warning, thinned
 from medusis_tf.data.preparing.conversion import convert_subject
 from medusis_tf.data.volumes.grid import Grid, crop_to_overlap

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from medusis_tf.config.data import Subject
-from medusis_tf.config.load import load_config
 from medusis_tf.data.preparing.preparation import prepare_shards
+from medusis_tf.methods.experiment import load_config
 from medusis_tf.methods.med_usis.air_threshold import air_and_tissue, air_threshold
 
 

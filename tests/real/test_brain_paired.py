@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from medusis_tf.config.load import load_config
 from medusis_tf.data.preparing.preparation import prepare_shards
+from medusis_tf.methods.experiment import load_config
 from medusis_tf.metrics.baselines import learn_class_means, paint_class_means
 from medusis_tf.metrics.similarity import Comparison, Similarity, to_unit_range
 

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 
-from medusis_tf.config.load import load_config
 from medusis_tf.data.preparing.preparation import prepare_shards
 from medusis_tf.data.shards.labelled_subjects import LabelledSubjects
 from medusis_tf.evaluation.audit import audit_model, is_flagged
@@ -13,6 +12,7 @@ from medusis_tf.evaluation.evaluated_model import EvaluatedModel
 from medusis_tf.evaluation.evaluation import evaluate_model
 from medusis_tf.evaluation.options import EvaluationOptions
 from medusis_tf.evaluation.painters import Method
+from medusis_tf.methods.experiment import load_config
 from medusis_tf.reports.evaluation.report import write_evaluation
 
 

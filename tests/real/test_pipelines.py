@@ -5,8 +5,8 @@ import pytest
 from medusis_tf.commands.prepare_brain import prepare_brain
 from medusis_tf.commands.prepare_thigh import prepare_thigh
 from medusis_tf.commands.train import train
-from medusis_tf.config.load import load_config
-from medusis_tf.config.subject_list import read_manifest
+from medusis_tf.config.subject_manifest import read_manifest
+from medusis_tf.methods.experiment import load_config
 from tests.command_runner import run_command
 
 

@@ -12,7 +12,7 @@ import yaml
 from medusis_tf.commands.prepare import prepare
 from medusis_tf.commands.prepare_brain import prepare_brain
 from medusis_tf.commands.segment_ct import segment_ct
-from medusis_tf.config.load_taxonomy import load_label_source, load_taxonomy
+from medusis_tf.config.taxonomy import load_label_source, load_taxonomy
 from medusis_tf.data.shards.shards import Shards
 from tests.command_runner import run_command, user_error
 from tests.data.dicom_files import write_series

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medusis_tf.config.load_taxonomy import load_label_source, load_taxonomy
 from medusis_tf.config.reading import ReadingConfig
+from medusis_tf.config.taxonomy import load_label_source, load_taxonomy
 from medusis_tf.data.labels.remapping import merge, read_masks, remap
 from medusis_tf.data.volumes.reading import read_label_map
 

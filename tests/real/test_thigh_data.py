@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from medusis_tf.config.load import load_config
 from medusis_tf.data.preparing.preparation import prepare_shards
 from medusis_tf.data.volumes.grid import Grid, crop_to_overlap
 from medusis_tf.data.volumes.reading import read_grid, read_label_map, read_volume
 from medusis_tf.errors import UserError
+from medusis_tf.methods.experiment import load_config
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import pytest
 from nibabel import orientations
 
 from medusis_tf.config.experiment import ExperimentConfig
-from medusis_tf.config.load import validate
 from medusis_tf.data.preparing.preparation import prepare_shards
+from medusis_tf.methods.experiment import validate
 from medusis_tf.methods.med_usis.med_usis import MedUSIS
 from medusis_tf.runs.checkpoints import Checkpoints
 from medusis_tf.runs.run_dir import write_run_dir

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from medusis_tf.config.validation import FIGURES
+from medusis_tf.config.training import FIGURES
 from medusis_tf.data.phantom import write_phantom_dataset
 from medusis_tf.data.preparing.preparation import prepare_shards
 from medusis_tf.data.shards.shards import Shards

@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from medusis_tf.config.experiment import ExperimentConfig
-from medusis_tf.config.load import merge, validate
+from medusis_tf.config.yaml_files import merge
+from medusis_tf.methods.experiment import validate
 
 CLASSES = [
     {"id": 0, "name": "background", "colour": [0, 0, 0]},

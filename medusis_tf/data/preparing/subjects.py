@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from medusis_tf.config.data import DataConfig, Subject, TissueConfig
-from medusis_tf.config.load import DATA_ROOT_VARIABLE
+from medusis_tf.config.data_references import DATA_ROOT_VARIABLE
 from medusis_tf.data.labels.remapping import (
     holds_masks,
     mask_files,

@@ -1,4 +1,4 @@
-"""Where the voxels of volumes lie, and what two volumes share."""
+"""Voxel grids: comparison of two grids, and their common part."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medusis_tf.data.volumes.volume import Volume
+from medusis_tf.data.volumes.volume import Volume, spacing_of
 from medusis_tf.errors import UserError
 
 _TOLERANCE_VOXELS = 0.02
@@ -15,12 +15,12 @@ _TOLERANCE_VOXELS = 0.02
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """The voxel centres of a volume, without its voxels.
+    """The voxel positions of a volume, without its values.
 
     Attributes:
-        shape: Voxels along x, y and z, LPS order.
+        shape: Number of voxels along x, y and z, LPS order.
         affine: `[4, 4]`, from LPS indices to RAS+ millimetres.
-        path: For error messages.
+        path: Source file, for error messages.
         axes: Axis order of the file, such as `RAS`.
     """
 
@@ -31,18 +31,17 @@ class Grid:
 
     @classmethod
     def of(cls, volume: Volume) -> Grid:
-        """The grid that a volume lies on."""
+        """The grid of a volume."""
         return cls(volume.shape, volume.affine, volume.path, volume.axes)
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Distance between neighbouring voxels along x, y and z."""
-        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
-        return float(x), float(y), float(z)
+        return spacing_of(self.affine)
 
 
 def same_grid(a: Grid, b: Grid) -> bool:
-    """Whether two grids have one shape and voxel centres within 0.02 voxels of each other."""
+    """Whether two grids have the same shape, and voxel centres within 0.02 voxels."""
     if a.shape != b.shape or not _same_axes(a, b):
         return False
     shift = _whole_shift(a, b)
@@ -50,17 +49,18 @@ def same_grid(a: Grid, b: Grid) -> bool:
 
 
 def crop_to_overlap(a: Grid, b: Grid) -> tuple[Crop, Crop]:
-    """What to crop two volumes to, by index arithmetic and without resampling.
+    """Compute the crops of two volumes to their overlap, by index arithmetic only.
 
     Args:
         a: First grid.
-        b: Second grid: same spacing and direction, its origin a whole number of voxels away.
+        b: Second grid, with the same spacing and direction and an origin that is a whole number
+            of voxels away.
 
     Returns:
-        A crop for each; both lead to one shape and place.
+        One crop for each grid; both give the same shape and position.
 
     Raises:
-        UserError: The grids differ in anything else, or do not overlap.
+        UserError: The grids differ in any other way, or do not overlap.
     """
     if not _same_axes(a, b):
         raise _incompatible(a, b, "spacing or direction differ")
@@ -76,25 +76,25 @@ def crop_to_overlap(a: Grid, b: Grid) -> tuple[Crop, Crop]:
 
 @dataclass(frozen=True)
 class Crop:
-    """First index, and the one behind the last, along x, y and z."""
+    """An index range along x, y and z; `stop` is exclusive."""
 
     start: tuple[int, int, int]
     stop: tuple[int, int, int]
 
     @classmethod
     def whole(cls, shape: tuple[int, int, int]) -> Crop:
-        """The crop that leaves everything."""
+        """The crop that keeps a whole volume of this shape."""
         return cls((0, 0, 0), shape)
 
     @property
     def slices(self) -> tuple[slice, slice, slice]:
-        """To index an array with."""
+        """Index of the crop into an array `[x, y, z]`."""
         x, y, z = (slice(low, high) for low, high in zip(self.start, self.stop, strict=True))
         return x, y, z
 
     @classmethod
     def between(cls, start: np.ndarray, stop: np.ndarray) -> Crop:
-        """From two arrays of indices."""
+        """The crop between two index arrays `[3]`."""
         (x, y, z), (x_end, y_end, z_end) = start.tolist(), stop.tolist()
         return cls((int(x), int(y), int(z)), (int(x_end), int(y_end), int(z_end)))
 
@@ -114,19 +114,19 @@ class Crop:
 
 
 def _same_axes(a: Grid, b: Grid) -> bool:
-    # Steps may differ by as much as adds up to the tolerance over the longer of the volumes.
+    # The difference in spacing may add up to the tolerance over the longer volume.
     steps = np.linalg.solve(a.affine[:3, :3], b.affine[:3, :3]) - np.eye(3)
     drift = np.abs(steps) @ np.maximum(a.shape, b.shape)
     return bool(np.all(drift <= _TOLERANCE_VOXELS))
 
 
 def _whole_shift(a: Grid, b: Grid) -> np.ndarray | None:
-    """Where the first voxel of `b` lies, in whole voxels of `a`; None if between voxels."""
+    """Index in `a` of the first voxel of `b`, or None if it lies between voxels."""
     shift = np.linalg.solve(a.affine[:3, :3], b.affine[:3, 3] - a.affine[:3, 3])
     whole = np.rint(shift)
     if np.any(np.abs(shift - whole) > _TOLERANCE_VOXELS):
         return None
-    # No volume is as wide as that, and what lies further is no integer.
+    # Larger shifts than any volume may not fit an integer.
     return np.clip(whole, -(2**31), 2**31).astype(int)
 
 
@@ -136,13 +136,12 @@ def _incompatible(a: Grid, b: Grid, why: str) -> UserError:
         f"{grid.path}: shape {grid.shape}, spacing {np.round(grid.spacing_mm, 4).tolist()} mm"
         for grid in (a, b)
     ]
-    remedy = "Resample one of them onto the grid of the other."
+    remedy = "Resample one of them onto the grid of the other"
     if a.shape == b.shape:
-        remedy = (
-            "Resample one of them onto the grid of the other; or, if the voxels do match and a "
-            "header is wrong, set data.pair_by=voxel."
+        remedy += (
+            "; or, if the voxels do match and a header is wrong, set data.pair_by=voxel"
         )
     return UserError(
         f"volumes of one subject must lie on one voxel grid, but their {why}. "
-        f"Received: {'; '.join(described)}; shift between origins {shift_mm} mm. {remedy}"
+        f"Received: {'; '.join(described)}; shift between origins {shift_mm} mm. {remedy}."
     )

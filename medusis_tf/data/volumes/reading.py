@@ -1,9 +1,8 @@
-"""Read a volume from whatever holds it: a NIfTI file, a DICOM series, a folder of PNG slices.
+"""Read a volume of any supported format: NIfTI file, DICOM series, folder of PNG slices.
 
-`read_volume(path, config)` gives an image: the stored numbers in LPS order with their scale, all
-of them finite. `read_label_map` gives whole numbers of at most 32 bits. `read_grid` gives only
-where the voxels lie, from headers alone. All raise `UserError`, and nothing else, about a path
-that cannot be read.
+`read_volume(path, config)` reads an image: stored values in LPS order, all of them finite, with
+their scale. `read_label_map` reads integers of at most 32 bits. `read_grid` reads only the voxel
+positions, from headers. For a path that cannot be read, all raise `UserError` and nothing else.
 """
 
 from pathlib import Path
@@ -13,54 +12,67 @@ from medusis_tf.config.reading import ReadingConfig
 from medusis_tf.data.volumes import dicom, nifti, png_slices
 from medusis_tf.data.volumes.dicom_frames import is_dicom
 from medusis_tf.data.volumes.grid import Grid
-from medusis_tf.data.volumes.nifti_header import SUFFIXES
+from medusis_tf.data.volumes.suffixes import has_nifti_name
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
 
 _READING = ReadingConfig()
 _READABLE = (
-    "Can be read: a .nii or .nii.gz file, a folder with the DICOM files of one series, "
-    "a folder of PNG slices"
+    "Supported are a .nii or .nii.gz file, a folder with the DICOM files of one series, "
+    "and a folder of PNG slices"
 )
 
 
-def read_volume(path: Path, config: ReadingConfig = _READING) -> Volume:
+def read_volume(path: Path | str, config: ReadingConfig = _READING) -> Volume:
     """Read an image.
 
+    Args:
+        path: File or folder.
+        config: Reading options.
+
     Returns:
-        `array` of the stored type where that is up to 32 bits; see the reader of each format.
+        `array` has the stored type if that has at most 32 bits; see the reader of each format.
 
     Raises:
-        UserError: Names the path, what is wrong and what to do.
+        UserError: States the path, the problem and the remedy.
     """
     return _reader(path).read_volume(path, config)
 
 
-def read_label_map(path: Path, config: ReadingConfig = _READING) -> Volume:
-    """Read a label map: small integers as stored, others as int16 or int32.
+def read_label_map(path: Path | str, config: ReadingConfig = _READING) -> Volume:
+    """Read a label map: small integers as stored, all others as int16 or int32.
 
-    Numbers within 0.001 of an integer, floats or scaled ones, are rounded to it.
+    Float or scaled values within 0.001 of an integer are rounded to it.
+
+    Args:
+        path: File or folder.
+        config: Reading options.
 
     Raises:
-        UserError: Names the path, what is wrong and what to do.
+        UserError: States the path, the problem and the remedy.
     """
     return _reader(path).read_label_map(path, config)
 
 
-def read_grid(path: Path, config: ReadingConfig = _READING) -> Grid:
-    """Read where the voxels of a volume lie, from headers alone.
+def read_grid(path: Path | str, config: ReadingConfig = _READING) -> Grid:
+    """Read the voxel positions of a volume, from headers only.
+
+    Args:
+        path: File or folder.
+        config: Reading options.
 
     Raises:
-        UserError: Names the path, what is wrong and what to do.
+        UserError: States the path, the problem and the remedy.
     """
     return _reader(path).read_grid(path, config)
 
 
-def _reader(path: Path) -> ModuleType:
+def _reader(path: Path | str) -> ModuleType:
+    path = Path(path)
     try:
         if path.is_dir():
             return _folder_reader(path)
-        if path.is_file() and not path.name.endswith(SUFFIXES):
+        if path.is_file() and not has_nifti_name(path):
             return _file_reader(path)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
@@ -77,15 +89,15 @@ def _file_reader(path: Path) -> ModuleType:
 
 def _folder_reader(path: Path) -> ModuleType:
     files = [entry for entry in path.iterdir() if entry.is_file()]
-    stack = any(png_slices.is_png(file) for file in files)
-    series = any(is_dicom(file) for file in files)
-    if stack and series:
-        raise UserError(f"{path} holds both PNG and DICOM files. Take one of them out.")
-    if stack or series:
-        return png_slices if stack else dicom
-    if any(file.name.endswith(SUFFIXES) for file in files):
+    has_png = any(png_slices.is_png(file) for file in files)
+    has_dicom = any(is_dicom(file) for file in files)
+    if has_png and has_dicom:
+        raise UserError(f"{path} has both PNG and DICOM files. Remove one kind.")
+    if has_png or has_dicom:
+        return png_slices if has_png else dicom
+    if any(has_nifti_name(file) for file in files):
         raise UserError(
-            f"{path} is a folder of NIfTI files. Name one of them; only a folder of one-class "
-            "masks can be given whole, as a label map."
+            f"{path} is a folder of NIfTI files. Give one of the files; only a folder of one-class "
+            "masks can be given as a whole, as a label map."
         )
     raise UserError(f"{path} is a folder without volumes. {_READABLE}.")

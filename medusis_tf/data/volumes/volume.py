@@ -1,4 +1,4 @@
-"""A volume in memory: its numbers, its place in the world, and the file it came from."""
+"""A volume in memory: voxel values, position in space, and source file."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,18 +11,18 @@ from nibabel import orientations
 class Volume:
     """A 3-D array in LPS axis order.
 
-    Index 0 grows toward the patient's Left, index 1 toward Posterior and index 2 toward Superior.
-    The numbers are kept as stored, and may be a view on them: a volume of 200 million int16 voxels
-    would not fit memory as floats.
+    Index 0 increases toward the patient's Left, index 1 toward Posterior, index 2 toward Superior.
+    Values keep their stored type and may be a view of the stored array: 200 million int16 voxels
+    would not fit into memory as floats.
 
     Attributes:
-        array: `[x, y, z]`; an intensity is `array * slope + intercept`.
+        array: `[x, y, z]`; the intensity is `array * slope + intercept`.
         affine: `[4, 4]`, from array indices to RAS+ millimetres.
-        path: For error messages, and to write results onto the same grid.
-        slope: Of the intensities; 1 for label maps.
-        intercept: Of the intensities; 0 for label maps.
+        path: Source file, for error messages and as the reference grid of results.
+        slope: Scale factor of the intensities; 1 for label maps.
+        intercept: Offset of the intensities; 0 for label maps.
         axes: Axis order of the file, such as `RAS`.
-        warnings: What is doubtful about the file, a sentence each.
+        warnings: Suspicious properties of the file, one sentence each.
     """
 
     array: np.ndarray
@@ -42,11 +42,10 @@ class Volume:
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Distance between neighbouring voxels along x, y and z."""
-        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
-        return float(x), float(y), float(z)
+        return spacing_of(self.affine)
 
     def intensities(self) -> np.ndarray:
-        """All intensities at once, `[x, y, z]` float32, units of the source."""
+        """All intensities, `[x, y, z]` float32, in units of the source."""
         values = self.array.astype(np.float32)
         if (self.slope, self.intercept) != (1.0, 0.0):
             values *= np.float32(self.slope)
@@ -55,6 +54,12 @@ class Volume:
 
 
 _LPS = orientations.axcodes2ornt(("L", "P", "S"))
+
+
+def spacing_of(affine: np.ndarray) -> tuple[float, float, float]:
+    """Distance in millimetres between neighbouring voxels along each array axis."""
+    x, y, z = np.linalg.norm(affine[:3, :3], axis=0)
+    return float(x), float(y), float(z)
 
 
 def to_lps(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -67,12 +72,12 @@ def to_lps(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarra
     Returns:
         The view `[x, y, z]`, and the affine of its indices.
     """
-    turned = orientations.apply_orientation(array, _transform(affine))
-    return turned, lps_grid(array.shape, affine)[1]
+    reoriented = orientations.apply_orientation(array, _transform(affine))
+    return reoriented, lps_grid(array.shape, affine)[1]
 
 
 def lps_grid(shape: tuple[int, ...], affine: np.ndarray) -> tuple[tuple[int, int, int], np.ndarray]:
-    """Shape and affine that a stored array has in LPS order."""
+    """Shape and affine of a stored array in LPS order."""
     transform = _transform(affine)
     sides = [0, 0, 0]
     for side, (target, _) in zip(shape, transform, strict=True):
@@ -82,24 +87,24 @@ def lps_grid(shape: tuple[int, ...], affine: np.ndarray) -> tuple[tuple[int, int
 
 
 def from_lps(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """View an array in LPS order as it is stored in a file whose indices have this affine."""
+    """View an LPS array in the axis order of a file with this affine."""
     back = orientations.ornt_transform(_LPS, orientations.io_orientation(affine))
     return orientations.apply_orientation(array, back)
 
 
 def affine_in_order(axes: str, shape: tuple[int, int, int], affine: np.ndarray) -> np.ndarray:
-    """Affine of an LPS grid's indices when it is stored with other axes, such as `RAS`."""
-    there = orientations.ornt_transform(_LPS, orientations.axcodes2ornt(tuple(axes)))
-    return affine @ orientations.inv_ornt_aff(there, shape)
+    """Affine of an LPS grid stored in another axis order, such as `RAS`."""
+    transform = orientations.ornt_transform(_LPS, orientations.axcodes2ornt(tuple(axes)))
+    return affine @ orientations.inv_ornt_aff(transform, shape)
 
 
 def axis_codes(affine: np.ndarray) -> str:
-    """Where stored indices grow to, such as `RAS`."""
+    """Directions of increasing stored indices, such as `RAS`."""
     return "".join(orientations.aff2axcodes(affine))
 
 
 def spans_space(affine: np.ndarray) -> bool:
-    """Whether three indices reach every point in space: finite, of no zero length, not flat."""
+    """Whether an affine is finite and its three axes are linearly independent."""
     if not np.isfinite(affine).all():
         return False
     lengths = np.linalg.norm(affine[:3, :3], axis=0)

@@ -1,4 +1,4 @@
-"""Voxels that are NaN or infinite: found without a copy of the volume, refused or replaced."""
+"""Checks of voxel values: NaN and infinite intensities, label ids that are not integers."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,63 +11,65 @@ from medusis_tf.errors import UserError
 _SLAB = 2**20
 
 
-def settle_not_finite(
+def check_finite(
     values: np.ndarray,
     slope: float,
     intercept: float,
     path: Path,
     policy: Literal["error", "replace"],
 ) -> tuple[str, ...]:
-    """Make sure that all intensities are finite float32 numbers.
+    """Make sure that all intensities are finite float32 numbers, without a copy of the volume.
 
     Args:
-        values: One axis, as stored; changed in place where the policy is to replace.
-        slope: Of the intensities.
-        intercept: Of the intensities.
-        path: For error messages.
-        policy: Whether to refuse, or to put the least finite intensity instead.
+        values: Stored values, flat; changed in place if the policy is `replace`.
+        slope: Scale factor of the intensities.
+        intercept: Offset of the intensities.
+        path: Source file, for error messages.
+        policy: `error` to refuse non-finite intensities, `replace` to set them to the lowest
+            finite intensity.
 
     Returns:
-        A warning that says how many voxels were replaced, if any.
+        A warning with the number of replaced voxels, if any.
 
     Raises:
-        UserError: There are such voxels and the policy is to refuse them, or there are no others.
+        UserError: There are non-finite intensities and the policy is `error`, or all are
+            non-finite.
     """
-    # Scaling keeps the order of the values, so that the extremes, NaN among them, speak for all.
+    # Scaling is monotonic: if both extremes are finite, all values are. NaN propagates to both.
     extremes = np.array([values.min(), values.max()])
     if _are_finite(extremes, slope, intercept).all():
         return ()
     bad = sum(int(np.count_nonzero(~good)) for _, good in _slabs(values, slope, intercept))
     if policy == "error":
         raise UserError(
-            f"{path} holds {bad} voxels that are NaN or infinite, of {values.size}. Set "
-            "data.reading.not_finite=replace, mend the volume, or leave it out."
+            f"{path} has {bad} voxels that are NaN or infinite, of {values.size}. Set "
+            "data.reading.not_finite=replace, fix the volume, or leave it out."
         )
     if bad == values.size:
-        raise UserError(f"{path} holds no voxel that is a finite number. Leave it out.")
-    least = _replace(values, slope, intercept)
+        raise UserError(f"{path} has no voxel with a finite value. Leave it out.")
+    lowest = _replace(values, slope, intercept)
     return (
         f"{bad} of its {values.size} voxels are NaN or infinite: "
-        f"replaced by the least intensity, {least * slope + intercept:g}.",
+        f"replaced by the lowest intensity, {lowest * slope + intercept:g}.",
     )
 
 
 def _replace(values: np.ndarray, slope: float, intercept: float) -> float:
     pick = np.min if slope >= 0 else np.max
-    least = pick(
-        [pick(part[good]) for part, good in _slabs(values, slope, intercept) if good.any()]
+    lowest = pick(
+        [pick(slab[good]) for slab, good in _slabs(values, slope, intercept) if good.any()]
     )
-    for part, good in _slabs(values, slope, intercept):
-        part[~good] = least
-    return float(least)
+    for slab, good in _slabs(values, slope, intercept):
+        slab[~good] = lowest
+    return float(lowest)
 
 
 def _slabs(
     values: np.ndarray, slope: float, intercept: float
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for start in range(0, len(values), _SLAB):
-        part = values[start : start + _SLAB]
-        yield part, _are_finite(part, slope, intercept)
+        slab = values[start : start + _SLAB]
+        yield slab, _are_finite(slab, slope, intercept)
 
 
 def _are_finite(values: np.ndarray, slope: float, intercept: float) -> np.ndarray:
@@ -81,21 +83,25 @@ _LIMITS = np.iinfo(np.int32)
 
 
 class WholeNumbers:
-    """Rounds to int16 or int32, and remembers what was not whole or does not fit.
+    """Rounds stored values to int16 or int32 label ids, and records invalid values.
 
-    Label maps stored through a scale factor come back as 117.00000063 (nibabel's int16 for floats
-    from 0 to 117), so that values within 0.001 of a whole number are taken for it.
+    Values within 0.001 of an integer are accepted: label maps stored with a scale factor are read
+    back as 117.00000063 (nibabel's int16 for floats from 0 to 117).
+
+    Args:
+        slope: Scale factor of the stored values.
+        intercept: Offset of the stored values.
     """
 
     def __init__(self, slope: float, intercept: float):
         self._slope = slope
         self._intercept = intercept
-        self._off = 0
+        self._num_invalid = 0
         self._example = 0.0
-        self._largest = 0.0
+        self._too_large = 0.0
 
     def __call__(self, chunk: np.ndarray) -> np.ndarray:
-        """Round stored values to ids, int16 where they fit; what is no id becomes 0."""
+        """Round stored values to ids, int16 if they fit; invalid values become 0."""
         with np.errstate(all="ignore"):
             if (self._slope, self._intercept) == (1.0, 0.0):
                 ids = chunk.astype(np.int16)
@@ -107,31 +113,35 @@ class WholeNumbers:
 
     def _round(self, values: np.ndarray) -> np.ndarray:
         rounded = np.rint(values)
-        off = ~(np.abs(values - rounded) <= _TOLERANCE)  # true for NaN, too
-        count = int(np.count_nonzero(off))
-        if count and not self._off:
-            self._example = float(values[off][0])
-        self._off += count
-        rounded[off] = 0
+        invalid = ~(np.abs(values - rounded) <= _TOLERANCE)  # also true for NaN
+        count = int(np.count_nonzero(invalid))
+        if count and not self._num_invalid:
+            self._example = float(values[invalid][0])
+        self._num_invalid += count
+        rounded[invalid] = 0
         beyond = (rounded < _LIMITS.min) | (rounded > _LIMITS.max)
         if beyond.any():
-            self._largest = float(rounded[beyond][0])
+            self._too_large = float(rounded[beyond][0])
             rounded[beyond] = 0
         return rounded.astype(np.int32)
 
     def check(self, path: Path, voxels: int) -> None:
-        """Refuse the volume if any of its values was no label id.
+        """Refuse the volume if any value so far was not a label id.
+
+        Args:
+            path: Source file, for error messages.
+            voxels: Number of voxels of the volume.
 
         Raises:
-            UserError: Says how many, with an example.
+            UserError: States the number of invalid values, with an example.
         """
-        if self._off:
+        if self._num_invalid:
             raise UserError(
-                f"{path} is not a label map: {self._off} of {voxels} voxels are not whole numbers, "
-                f"such as {self._example:g}. Threshold a soft mask first."
+                f"{path} is not a label map: {self._num_invalid} of {voxels} voxels are not whole "
+                f"numbers, such as {self._example:g}. Threshold a soft mask first."
             )
-        if self._largest:
+        if self._too_large:
             raise UserError(
-                f"{path} holds label ids beyond 32 bits, such as {self._largest:.0f}. "
+                f"{path} has label ids beyond 32 bits, such as {self._too_large:.0f}. "
                 "It may be an image."
             )

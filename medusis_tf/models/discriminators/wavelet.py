@@ -5,8 +5,8 @@ import keras
 from medusis_tf.layers.discriminator_blocks import DiscriminatorBlock
 from medusis_tf.layers.equalized import EqualizedConv2D
 from medusis_tf.models.discriminators.image import WholeImageDiscriminator
-from medusis_tf.ops.blur import blur_down
 from medusis_tf.ops.haar import haar_analysis
+from medusis_tf.ops.smoothing import blur_down
 
 
 @keras.saving.register_keras_serializable("medusis_tf")

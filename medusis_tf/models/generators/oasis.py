@@ -6,7 +6,7 @@ from keras import ops
 from medusis_tf.layers.generator_blocks import SPADEBlock
 from medusis_tf.layers.initializers import xavier_normal
 from medusis_tf.models.generators.conditional import ConditionalGenerator, stride_labels
-from medusis_tf.ops.leaky_relu import leaky_relu
+from medusis_tf.ops.activations import leaky_relu
 from medusis_tf.ops.upsample import upsample_nearest
 
 

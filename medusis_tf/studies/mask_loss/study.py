@@ -17,8 +17,8 @@ from typing import Annotated, Literal
 import typer
 
 from medusis_tf.config.experiment import ExperimentConfig
-from medusis_tf.config.load import load_config
 from medusis_tf.errors import UserError
+from medusis_tf.methods.experiment import load_config
 from medusis_tf.panels import write_png
 from medusis_tf.studies.mask_loss.phantom_study import PHANTOMS, phantom_overrides
 from medusis_tf.studies.mask_loss.report import (

@@ -61,8 +61,8 @@ def noise_study(
     split: Annotated[str, typer.Option(help="Whose label maps: test or validation.")] = "test",
 ) -> None:
     """Measure what the noise does, truncated and not, and write noise.json, noise.md, noise.png."""
-    from medusis_tf.config.load import load_config
     from medusis_tf.data.preparing.preparation import prepare_shards
+    from medusis_tf.methods.experiment import load_config
     from medusis_tf.panels import write_png
     from medusis_tf.serving.exporter import painter_of_run
 

@@ -14,7 +14,6 @@ from typing import Annotated
 
 import typer
 
-from medusis_tf.config.load import load_config
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.command_options import (
     InceptionOption,
@@ -22,6 +21,7 @@ from medusis_tf.evaluation.command_options import (
     LpipsVggOption,
 )
 from medusis_tf.evaluation.options import EvaluationOptions
+from medusis_tf.methods.experiment import load_config
 from medusis_tf.reports.evaluation.table import counted
 from medusis_tf.studies.thesis.files import RowPanel, write_tables
 from medusis_tf.studies.thesis.rows import ROWS, TABLES, ThesisRow

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medusis_tf.config.experiment import ExperimentConfig
-from medusis_tf.config.load import load_config
 from medusis_tf.data.shards.records import sha256_of
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.options import EvaluationOptions
+from medusis_tf.methods.experiment import load_config
 from medusis_tf.reports.formatting import strict_json
 from medusis_tf.runs.run_dir import FREE_TO_CHANGE
 from medusis_tf.studies.thesis.rows import ThesisRow, Training

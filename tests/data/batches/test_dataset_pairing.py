@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medusis_tf.config.augmentation import AugmentationConfig
-from medusis_tf.config.load import merge
+from medusis_tf.config.yaml_files import merge
 from medusis_tf.data.batches.dataset import training_batches
 from medusis_tf.data.batches.record_order import POSITION_WINDOW
 from medusis_tf.errors import UserError

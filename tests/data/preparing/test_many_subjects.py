@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medusis_tf.config.load import save_config
+from medusis_tf.methods.experiment import save_config
 from tests.data.small_subjects import small_experiment
 
 ROOT = Path(__file__).parents[3]
@@ -18,7 +18,7 @@ OPEN_FILES = 64
 PREPARE = """
 import json, os, re, resource, sys
 from pathlib import Path
-from medusis_tf.config.load import load_config
+from medusis_tf.methods.experiment import load_config
 from medusis_tf.data.preparing.preparation import prepare_shards
 
 limit = int(sys.argv[2])

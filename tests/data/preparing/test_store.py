@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from medusis_tf.config.load import save_config
 from medusis_tf.data.preparing import conversion
 from medusis_tf.data.preparing.preparation import prepare_shards
 from medusis_tf.data.preparing.store import Store
 from medusis_tf.errors import UserError
+from medusis_tf.methods.experiment import save_config
 from tests.data.small_subjects import count_conversions, small_experiment, tree, write_cohort
 from tests.data.volume_files import changed_data
 
@@ -27,7 +27,7 @@ NUM_SUBJECTS = 6
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from medusis_tf.config.load import load_config
+from medusis_tf.methods.experiment import load_config
 from medusis_tf.data.preparing import conversion, preparation, store
 
 module, name, allowed = sys.argv[2:5]

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from medusis_tf.config.training import JitterConfig
+from medusis_tf.methods.med_usis.config import JitterConfig
 from medusis_tf.methods.med_usis.draws import jitter
-from medusis_tf.ops.blur import smooth
+from medusis_tf.ops.smoothing import smooth
 
 SEED = tf.constant([3, 5], tf.int64)
 NONE = {"contrast": 0, "gamma": 0, "blur": 0, "noise": 0}

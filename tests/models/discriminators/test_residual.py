@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from medusis_tf.losses.adversarial import r1_penalty
 from medusis_tf.models.discriminators.residual import ResidualDiscriminator
-from medusis_tf.ops.blur import blur, blur_down
+from medusis_tf.ops.smoothing import blur, blur_down
 from tests.layer_checks import check_contract
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from medusis_tf.config.load import load_config
 from medusis_tf.data.preparing.preparation import prepare_shards
+from medusis_tf.methods.experiment import load_config
 from medusis_tf.metrics.grey_levels import learn_grey_levels
 from medusis_tf.metrics.outline import outline_agreement, picture_body
 from medusis_tf.studies.mask_loss.phantom_study import PHANTOMS, phantom_overrides

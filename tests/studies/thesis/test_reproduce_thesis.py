@@ -8,9 +8,9 @@ import shutil
 import numpy as np
 import pytest
 
-from medusis_tf.config.load import load_config, save_config
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.options import EvaluationOptions
+from medusis_tf.methods.experiment import load_config, save_config
 from medusis_tf.studies.thesis import study as thesis_study
 from medusis_tf.studies.thesis.reproduce import choose_rows, reproduce_thesis
 from medusis_tf.studies.thesis.rows import ROWS, TABLES

@@ -5,7 +5,7 @@ import pytest
 from medusis_tf.commands.prepare_autopet import prepare_autopet
 from medusis_tf.commands.prepare_synthrad2023 import prepare_synthrad2023
 from medusis_tf.commands.train import train
-from medusis_tf.config.load import load_config
+from medusis_tf.methods.experiment import load_config
 from tests.command_runner import run_command
 from tests.commands.miniatures import autopet_first, synthrad2023
 
