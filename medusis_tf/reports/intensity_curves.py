@@ -1,20 +1,24 @@
-"""Intensity histograms of many subjects on one axis, and who stands out."""
+"""Intensity histograms of the subjects of a split on one axis, and the outliers among them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from medusis_tf.data.manifest import Histogram
+from medusis_tf.config.data import Split
+from medusis_tf.data.manifest import Histogram, SubjectRecord
 
 NUM_BINS = 96
-SCALED_RANGE = (-1.0, 1.0)
+NUM_COLOURED = 6
+_SCALED_RANGE = (-1.0, 1.0)
 _LEVELS = 2**16  # of prepared slices
-# Of the voxels of a volume, at most this share may lie beyond the axis unnoticed.
+# A volume is reported if more than this share of its voxels lies beyond the axis.
 _BEYOND = 1e-3
-# An axis ends here, in median reaches of all subjects, or one bright volume would squeeze the rest.
+# Length of the longest axis, as a multiple of the median maximum of all subjects: one very bright
+# volume must not compress the curves of the others.
 _LONGEST_AXIS = 4.0
 
 
@@ -23,37 +27,92 @@ class IntensityCurves:
     """Histograms of several subjects over the same bins.
 
     Attributes:
-        subjects: Their names.
-        lower: Where the first bin starts.
-        upper: Where the last bin ends; it also holds all that lies beyond.
-        shares: `[subjects, NUM_BINS]`, of a subject's voxels; each row adds up to 1.
-        distances: `[subjects]`, from the median of all subjects: the mean difference between the
-            cumulative histograms, which is the share of the axis that intensities are off by.
-        beyond: Names of the subjects with more than a thousandth of their voxels past `upper`.
+        subjects: Names of the subjects.
+        lower: Lower edge of the first bin.
+        upper: Upper edge of the last bin, which also counts all higher intensities.
+        shares: `[subjects, NUM_BINS]`, shares of the voxels of a subject; each row adds up to 1.
+        beyond: Names of the subjects with more than 0.1 % of their voxels above `upper`.
     """
 
     subjects: tuple[str, ...]
     lower: float
     upper: float
     shares: np.ndarray
-    distances: np.ndarray
     beyond: tuple[str, ...] = ()
 
     @property
-    def median(self) -> np.ndarray:
-        """`[NUM_BINS]`, the median share of every bin."""
-        return np.median(self.shares, axis=0)
+    def middles(self) -> np.ndarray:
+        """`[NUM_BINS]`, the centre of every bin."""
+        edges = np.linspace(self.lower, self.upper, NUM_BINS + 1)
+        return (edges[1:] + edges[:-1]) / 2
+
+    @cached_property
+    def median(self) -> np.ndarray | None:
+        """`[NUM_BINS]`, the median share of every bin; None for fewer than three subjects."""
+        return np.median(self.shares, axis=0) if len(self.subjects) >= 3 else None
 
     def share_of(self, subject: str) -> np.ndarray:
         """`[NUM_BINS]`, the histogram of one subject."""
         return self.shares[self.subjects.index(subject)]
 
 
-def raw_curves(histograms: Mapping[str, Histogram]) -> IntensityCurves:
-    """Histograms of whole volumes as stored, on one axis.
+@dataclass(frozen=True)
+class SplitIntensities:
+    """Histograms of one split.
+
+    Attributes:
+        split: Name of the split.
+        stages: `as stored`, of the whole volumes of all subjects with an image, and `after
+            scaling`, of the slices of the subjects in `drawn`; the latter only if there are any.
+        coloured: The subjects farthest from the median in either stage, the farthest first.
+        drawn: The subjects whose slices were read.
+    """
+
+    split: Split
+    stages: Mapping[str, IntensityCurves]
+    coloured: tuple[str, ...]
+    drawn: tuple[str, ...]
+
+
+def split_intensities(
+    split: Split, subjects: Sequence[SubjectRecord], scaled: Mapping[str, np.ndarray]
+) -> SplitIntensities | None:
+    """Collect the histograms of one split.
 
     Args:
-        histograms: Subject to histogram; at least one.
+        split: Name of the split.
+        subjects: Records of the subjects of all splits.
+        scaled: Name to result of `scaled_shares`, for the subjects whose slices were read.
+
+    Returns:
+        None if the split has no images.
+    """
+    histograms = {
+        entry.subject: entry.histogram
+        for entry in subjects
+        if entry.split == split and entry.histogram is not None
+    }
+    if not histograms:
+        return None
+    stages = {"as stored": raw_curves(histograms)}
+    drawn = tuple(name for name in histograms if name in scaled)
+    if drawn:
+        shares = np.stack([scaled[name] for name in drawn])
+        stages["after scaling"] = IntensityCurves(drawn, *_SCALED_RANGE, shares)
+    distances: dict[str, float] = {}
+    for curves in stages.values():
+        found = distances_from_median(curves.shares).tolist()
+        for name, distance in zip(curves.subjects, found, strict=True):
+            distances[name] = max(distance, distances.get(name, 0.0))
+    farthest = sorted(distances, key=lambda name: -distances[name])
+    return SplitIntensities(split, stages, tuple(farthest[:NUM_COLOURED]), drawn)
+
+
+def raw_curves(histograms: Mapping[str, Histogram]) -> IntensityCurves:
+    """Compute the histograms of whole volumes on one axis, in intensities as stored.
+
+    Args:
+        histograms: Subject to histogram, at least one.
     """
     lower = min(histogram.lower for histogram in histograms.values())
     reaches = {name: _reach(histogram) for name, histogram in histograms.items()}
@@ -63,27 +122,14 @@ def raw_curves(histograms: Mapping[str, Histogram]) -> IntensityCurves:
     edges = np.linspace(lower, upper, NUM_BINS + 1)
     shares = np.stack([_rebin(histogram, edges) for histogram in histograms.values()])
     beyond = tuple(name for name, reach in reaches.items() if reach > upper)
-    return IntensityCurves(
-        tuple(histograms), lower, upper, shares, distances_from_median(shares), beyond
-    )
-
-
-def scaled_curves(shares: Mapping[str, np.ndarray]) -> IntensityCurves:
-    """Histograms of scaled slices, on the axis from -1 to 1.
-
-    Args:
-        shares: Subject to `[NUM_BINS]`, from `scaled_shares`; at least one.
-    """
-    stacked = np.stack(list(shares.values()))
-    distances = distances_from_median(stacked)
-    return IntensityCurves(tuple(shares), *SCALED_RANGE, stacked, distances)
+    return IntensityCurves(tuple(histograms), lower, upper, shares, beyond)
 
 
 def scaled_shares(image: np.ndarray) -> np.ndarray:
-    """Share of pixels in each of the equal bins from -1 to 1.
+    """Compute the share of the pixels in each of `NUM_BINS` equal bins from -1 to 1.
 
-    A value stands for all that is nearer to it than to its neighbours, up to a bin away: volumes
-    of few grey levels would make a comb of bins that hold one level more or less.
+    A grey level is spread over the interval halfway to its neighbours, at most one bin to each
+    side. Otherwise images with few grey levels would have an irregular, comb-like histogram.
 
     Args:
         image: `[slices, rows, columns]`, in [-1, 1]; not empty.
@@ -92,7 +138,7 @@ def scaled_shares(image: np.ndarray) -> np.ndarray:
         `[NUM_BINS]`, adding up to 1.
     """
     counts = np.zeros(_LEVELS, np.int64)
-    for pixels in image:  # one by one, so that no second volume is held
+    for pixels in image:  # one slice at a time, to save memory
         levels = np.rint((pixels.ravel() + 1) * np.float32((_LEVELS - 1) / 2))
         counts += np.bincount(levels.astype(np.int64), minlength=_LEVELS)
     present = np.flatnonzero(counts)
@@ -102,41 +148,25 @@ def scaled_shares(image: np.ndarray) -> np.ndarray:
     ends = np.minimum(values + np.concatenate([reach, [2 / NUM_BINS]]), 1)
     below = np.concatenate([[0.0], np.cumsum(counts[present]) / counts.sum()])
     knots = np.stack([starts, ends], axis=1).ravel()
-    edges = np.linspace(*SCALED_RANGE, NUM_BINS + 1)
+    edges = np.linspace(*_SCALED_RANGE, NUM_BINS + 1)
     return np.diff(np.interp(edges, knots, np.repeat(below, 2)[1:-1]))
 
 
 def distances_from_median(shares: np.ndarray) -> np.ndarray:
-    """How far every histogram is from the median one, as a share of the axis.
+    """Compute how far every histogram is from the median histogram.
 
     Args:
         shares: `[subjects, bins]`, each row adding up to 1.
 
     Returns:
-        `[subjects]`, the 1-Wasserstein distance of bins one apart, over the number of bins.
+        `[subjects]`, the 1-Wasserstein distance as a fraction of the axis.
     """
     cumulative = np.cumsum(shares, axis=1)
     return np.abs(cumulative - np.median(cumulative, axis=0)).mean(axis=1)
 
 
-def farthest(all_curves: Sequence[IntensityCurves], number: int) -> tuple[str, ...]:
-    """Subjects farthest from the median in any of several histograms, the farthest first."""
-    distances: dict[str, float] = {}
-    for curves in all_curves:
-        for subject, distance in zip(curves.subjects, curves.distances.tolist(), strict=True):
-            distances[subject] = max(distance, distances.get(subject, 0.0))
-    return tuple(sorted(distances, key=lambda subject: -distances[subject])[:number])
-
-
-def evenly_spread(number: int, of: int) -> Sequence[int]:
-    """Places of at most `number` out of `of`, ends included, as evenly as whole numbers go."""
-    if of <= number:
-        return range(of)
-    return np.linspace(0, of - 1, number).round().astype(int).tolist()
-
-
 def _reach(histogram: Histogram) -> float:
-    """The intensity that all but a thousandth of the voxels stay below, to a bin."""
+    """Return the 99.9th percentile of the intensities, rounded up to a bin edge."""
     counts = np.array(histogram.counts, np.float64)
     if not counts.sum():
         return histogram.upper
@@ -147,15 +177,15 @@ def _reach(histogram: Histogram) -> float:
 
 
 def _rebin(histogram: Histogram, edges: np.ndarray) -> np.ndarray:
-    # Voxels spread evenly over their bin: exact at the old edges, and the total is kept.
+    # Linear interpolation of the cumulative histogram: voxels are spread evenly over their bin.
     counts = np.array(histogram.counts, np.float64)
     source = np.linspace(histogram.lower, histogram.upper, len(counts) + 1)
     below = np.concatenate([[0.0], np.cumsum(counts)]) / max(counts.sum(), 1.0)
     if histogram.upper <= histogram.lower:
-        # A constant volume: all of it lies in one bin.
+        # A constant volume: all voxels are in one bin.
         shares = np.zeros(len(edges) - 1)
-        place = np.searchsorted(edges, histogram.lower, side="right") - 1
-        shares[np.clip(place, 0, len(shares) - 1)] = 1.0
+        index = np.searchsorted(edges, histogram.lower, side="right") - 1
+        shares[np.clip(index, 0, len(shares) - 1)] = 1.0
         return shares
     cumulative = np.interp(edges, source, below)
     cumulative[0], cumulative[-1] = 0.0, 1.0
