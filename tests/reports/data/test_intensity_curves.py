@@ -3,10 +3,9 @@ import pytest
 from scipy import stats
 
 from medusis_tf.data.shards.manifest import Histogram
-from medusis_tf.reports.intensity_curves import (
+from medusis_tf.reports.data.intensity_curves import (
     NUM_BINS,
     distances_from_median,
-    evenly_spread,
     raw_curves,
     scaled_shares,
 )
@@ -23,9 +22,8 @@ def test_histograms_on_one_axis_keep_their_voxels_and_their_mean():
     volumes = {f"s{i}": RNG.gamma(3, 50 * (1 + 0.2 * i), 20_000) for i in range(5)}
     curves = raw_curves({name: histogram(values) for name, values in volumes.items()})
     np.testing.assert_allclose(curves.shares.sum(axis=1), 1)
-    middles = curves.lower + (np.arange(NUM_BINS) + 0.5) / NUM_BINS * (curves.upper - curves.lower)
     for shares, values in zip(curves.shares, volumes.values(), strict=True):
-        assert shares @ middles == pytest.approx(values.mean(), rel=0.02)
+        assert shares @ curves.middles == pytest.approx(values.mean(), rel=0.02)
 
 
 def test_one_bright_volume_does_not_squeeze_the_rest():
@@ -74,11 +72,3 @@ def test_distances_are_wassersteins():
     for row, distance in zip(shares, distances_from_median(shares), strict=True):
         expected = stats.wasserstein_distance(places, places, row, middle) / 20
         assert distance == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    ("number", "of", "places"),
-    [(10, 3, [0, 1, 2]), (3, 5, [0, 2, 4]), (2, 100, [0, 99]), (4, 0, [])],
-)
-def test_places_are_spread_evenly(number, of, places):
-    assert list(evenly_spread(number, of)) == places

@@ -1,4 +1,4 @@
-"""A subject at a glance: a few of its slices, small, as pictures inside a page."""
+"""Contact sheet of a subject: thumbnails of a few slices, as images inside an HTML page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import numpy as np
 from scipy import ndimage
 
 from medusis_tf.config.taxonomy import ClassEntry
-from medusis_tf.reports.intensity_curves import evenly_spread
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -25,9 +24,9 @@ _OUTLINE = (0, 229, 255)
 
 @dataclass(frozen=True)
 class Tile:
-    """One slice; each picture is a `data:` address, or None where there is nothing to show.
+    """One slice; each image is a `data:` URL, or None if the subject has no such volume.
 
-    `outline` is transparent but for the edge of the body mask, to be laid over the image.
+    `outline` is an overlay for `image`: the edge of the body mask, transparent elsewhere.
     """
 
     slice_index: int
@@ -38,7 +37,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class ContactSheet:
-    """Evenly spaced slices of a subject; all pictures are `width` by `height` pixels."""
+    """Evenly spaced slices of a subject; all images have `width` x `height` pixels."""
 
     width: int
     height: int
@@ -53,33 +52,40 @@ def contact_sheet(
     classes: Sequence[ClassEntry],
     pixel_mm: tuple[float, float],
 ) -> ContactSheet:
-    """Draw slices spread evenly over those that were kept.
+    """Draw slices spread evenly over the slices kept, with their physical aspect ratio.
 
     Args:
-        slice_indices: `[slices]`, of the source volume.
+        slice_indices: `[slices]`, indices in the source volume.
         label_map: `[slices, height, width]` class ids.
         image: `[slices, height, width]` in [-1, 1].
         body_mask: `[slices, height, width]`, true inside the body.
-        classes: The class table, for the colours.
-        pixel_mm: Between rows and between columns: slices are drawn as wide and high as they are.
+        classes: Class table, for the colours.
+        pixel_mm: Distance between rows and between columns.
     """
     volumes = [volume for volume in (label_map, image, body_mask) if volume is not None]
     height, width = _tile_size(volumes[0].shape[1:], pixel_mm) if volumes else (1, 1)
     palette = np.array([entry.colour for entry in classes], np.uint8)
     tiles = []
-    for place in evenly_spread(NUM_TILES, len(slice_indices)):
+    for index in evenly_spread(NUM_TILES, len(slice_indices)):
         labels, grey, mask = (
-            None if volume is None else volume[place] for volume in (label_map, image, body_mask)
+            None if volume is None else volume[index] for volume in (label_map, image, body_mask)
         )
         tiles.append(
             Tile(
-                int(slice_indices[place]),
-                None if labels is None else _label_picture(labels, palette, (width, height)),
-                None if grey is None else _image_picture(grey, (width, height)),
-                None if mask is None or grey is None else _outline_picture(mask, (width, height)),
+                int(slice_indices[index]),
+                None if labels is None else _label_map_url(labels, palette, (width, height)),
+                None if grey is None else _image_url(grey, (width, height)),
+                None if mask is None or grey is None else _outline_url(mask, (width, height)),
             )
         )
     return ContactSheet(width, height, tuple(tiles))
+
+
+def evenly_spread(number: int, of: int) -> Sequence[int]:
+    """Choose at most `number` of `of` indices, spread evenly, with the first and the last."""
+    if of <= number:
+        return range(of)
+    return np.linspace(0, of - 1, number).round().astype(int).tolist()
 
 
 def _tile_size(shape: Sequence[int], pixel_mm: tuple[float, float]) -> tuple[int, int]:
@@ -88,36 +94,36 @@ def _tile_size(shape: Sequence[int], pixel_mm: tuple[float, float]) -> tuple[int
     return max(1, round(height_mm * scale)), max(1, round(width_mm * scale))
 
 
-def _label_picture(label_map: np.ndarray, palette: np.ndarray, size: tuple[int, int]) -> str:
+def _label_map_url(label_map: np.ndarray, palette: np.ndarray, size: tuple[int, int]) -> str:
     from PIL import Image
 
-    # Nearest, never smoothed: a mixture of two colours may be the colour of a third class.
-    picture = Image.fromarray(label_map.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
-    picture.putpalette(palette.tobytes())
-    return _address(picture, "PNG", optimize=True)
+    # Nearest neighbour: a mixture of two colours may be the colour of a third class.
+    shown = Image.fromarray(label_map.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
+    shown.putpalette(palette.tobytes())
+    return _url(shown, "PNG", optimize=True)
 
 
-def _image_picture(image: np.ndarray, size: tuple[int, int]) -> str:
+def _image_url(image: np.ndarray, size: tuple[int, int]) -> str:
     from PIL import Image
 
     grey = np.clip((image + 1) * 127.5, 0, 255).round().astype(np.uint8)
-    picture = Image.fromarray(grey).resize(size, Image.Resampling.BOX)
-    return _address(picture, "JPEG", quality=_JPEG_QUALITY)
+    shown = Image.fromarray(grey).resize(size, Image.Resampling.BOX)
+    return _url(shown, "JPEG", quality=_JPEG_QUALITY)
 
 
-def _outline_picture(body_mask: np.ndarray, size: tuple[int, int]) -> str:
+def _outline_url(body_mask: np.ndarray, size: tuple[int, int]) -> str:
     from PIL import Image
 
     small = Image.fromarray(body_mask.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
     inside = np.asarray(small).astype(bool)
     edge = inside & ~ndimage.binary_erosion(inside, np.ones((3, 3)))
-    picture = Image.fromarray(edge.astype(np.uint8))
-    picture.putpalette(bytes((*_OUTLINE, *_OUTLINE)))
-    return _address(picture, "PNG", optimize=True, transparency=0)
+    shown = Image.fromarray(edge.astype(np.uint8))
+    shown.putpalette(bytes((*_OUTLINE, *_OUTLINE)))
+    return _url(shown, "PNG", optimize=True, transparency=0)
 
 
-def _address(picture: Image, file_format: str, **options: int) -> str:
+def _url(image: Image, file_format: str, **options: int) -> str:
     buffer = io.BytesIO()
-    picture.save(buffer, file_format, **options)
+    image.save(buffer, file_format, **options)
     encoded = base64.b64encode(buffer.getvalue()).decode("ascii")
     return f"data:image/{file_format.lower()};base64,{encoded}"

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from medusis_tf.errors import UserError
-from medusis_tf.reports import data_report
-from medusis_tf.reports.data_report import chosen_subjects, write_data_report
-from tests.reports.prepared_data import prepared_data, prepared_subject, source
+from medusis_tf.reports.data import report as data_report
+from medusis_tf.reports.data.report import chosen_subjects, write_data_report
+from tests.reports.data.prepared_data import prepared_data, prepared_subject, source
 from tests.training.tiny_experiment import CLASSES
 
 EVIL = "<script>alert('1')</script> & <img src=x onerror=alert(2)>"
@@ -50,7 +50,7 @@ class Page(HTMLParser):
     def all(self, tag):
         return [attributes for name, attributes in self.elements if name == tag]
 
-    def pictures(self, alt):
+    def images(self, alt):
         found = []
         for attributes in self.all("img"):
             if attributes["alt"].startswith(alt):
@@ -86,7 +86,7 @@ def usual():
     ]
 
 
-def test_numbers_are_those_of_the_manifest(tmp_path):
+def test_numbers_match_the_manifest(tmp_path):
     text = report(tmp_path, usual()).text
     assert "train 2 2 5 of 1 subject 7 of 1 subject" in text
     assert "test 1 1 3 of 1 subject 3 of 1 subject" in text
@@ -97,7 +97,7 @@ def test_numbers_are_those_of_the_manifest(tmp_path):
     assert "Warnings None." in text
 
 
-def test_what_was_prepared_stands_at_the_top(tmp_path):
+def test_the_settings_are_at_the_top(tmp_path):
     page = report(tmp_path, usual(), pairing="disjoint", field_of_view_mm=[64, 96])
     for said in (
         "experiment", "disjoint", "axial", "32 x 32 pixels", "64 x 96 mm", "2 x 3 mm pixels",
@@ -122,7 +122,7 @@ def test_the_file_loads_nothing_and_runs_nothing(tmp_path):
     assert policy.startswith("default-src 'none'; img-src data:;")
 
 
-def test_markup_is_shown_not_obeyed(tmp_path):
+def test_markup_in_names_is_escaped(tmp_path):
     subjects = usual()
     subjects[0] = prepared_subject(
         "ct_1",
@@ -134,19 +134,19 @@ def test_markup_is_shown_not_obeyed(tmp_path):
     page = report(tmp_path, subjects, name=EVIL, classes=classes)
     assert not page.all("script") and not page.all("b")
     assert all("onerror" not in attributes for attributes in page.all("img"))
-    # Heading, warning, role and path of the file, class table and legend.
+    # Heading, warning, role and path of the file, class chart and legend.
     assert page.text.count(EVIL) == 6
 
 
-def test_every_warning_stands_at_the_top_by_subject(tmp_path):
+def test_warnings_are_listed_by_subject_at_the_top(tmp_path):
     subjects = usual()
     subjects[1] = prepared_subject(
-        "mr_1", image=image_slices(), warnings=("first doubt", "second doubt")
+        "mr_1", image=image_slices(), warnings=("first warning", "second warning")
     )
     text = report(tmp_path, subjects).text
-    assert "2 in all, about 1 of 3 subjects." in text
-    assert "mr_1 first doubt second doubt" in text
-    assert text.index("second doubt") < text.index("Source files")
+    assert "2 in total, for 1 of 3 subjects." in text
+    assert "mr_1 first warning second warning" in text
+    assert text.index("second warning") < text.index("Source files")
 
 
 def test_a_subject_without_slices_is_a_warning_and_has_no_sheet(tmp_path):
@@ -177,61 +177,62 @@ def test_class_frequencies(tmp_path):
     ]
     page = report(tmp_path, subjects)
     table = page.text.split("Class frequencies")[1].split("Intensities")[0]
-    assert "train label maps, 2 subjects" in table
-    assert "test label maps and images, 1 subject" in table
-    # Pixels of class 1 in training: half of two of four slices; of class 4, one of 4096.
-    assert "1 fat 25 % 1/2 25 % 1/1" in table
-    assert "3 bone never in training none 25 % 1/1" in table
-    assert "4 tumour 0.024 % 1/2 none" in table
+    train, test = table.split("test: label maps and images, 1 subject")
+    assert "train: label maps, 2 subjects" in train
+    assert "0 background 1 fat 2 soft_tissue 3 bone (never in training) 4 tumour" in train
+    # Class 1 in training: half of the pixels of two of four slices; class 4: one pixel of 4096.
+    assert "pixels subjects 62.5 % 2/2 25 % 1/2 12.5 % 1/2 none 0.024 % 1/2" in train
+    assert "pixels subjects 25 % 1/1 25 % 1/1 25 % 1/1 25 % 1/1 none" in test
     assert "class 3 (bone) occurs in test, but in no training label map" in page.text
 
 
-def test_a_class_that_is_nowhere_is_marked_but_no_warning(tmp_path):
+def test_a_class_that_never_occurs_is_marked_without_a_warning(tmp_path):
     page = report(tmp_path, usual())
-    assert "4 tumour never in training none none" in page.text
+    assert "4 tumour (never in training)" in page.text
+    assert page.text.count("25 % 1/1 none") == 2
     assert "Warnings None." in page.text
 
 
-def test_label_maps_of_the_image_domain_are_counted_apart(tmp_path):
+def test_label_maps_of_the_image_domain_are_counted_separately(tmp_path):
     subjects = [
         prepared_subject("ct_1", label_slices()),
         prepared_subject("mr_1", label_slices(2), image_slices(2), streams=["image"]),
     ]
     text = report(tmp_path, subjects).text
-    assert "train label maps, 1 subject" in text
-    assert "train images, 1 subject" in text
+    assert "train: label maps, 1 subject" in text
+    assert "train: images, 1 subject" in text
 
 
 def test_a_report_of_images_alone_has_no_class_table(tmp_path):
     page = report(tmp_path, [prepared_subject("mr_1", image=image_slices())])
     assert "Class frequencies" not in page.text
-    assert len(page.pictures("image of slice")) == 4
+    assert len(page.images("image of slice")) == 4
 
 
 def test_a_report_of_label_maps_alone_has_no_intensities(tmp_path):
     page = report(tmp_path, [prepared_subject("ct_1", label_slices())])
     assert "Intensities percentile" in page.text  # The setting.
     assert "networks see them" not in page.text
-    assert page.pictures("image of slice") == []
+    assert page.images("image of slice") == []
 
 
 def test_contact_sheets_show_the_colours_and_greys_of_the_slices(tmp_path):
     page = report(tmp_path, usual())
     colours = [entry["colour"] for entry in CLASSES]
-    label_map = np.asarray(page.pictures("label map of slice 2")[0].convert("RGB"))
+    label_map = np.asarray(page.images("label map of slice 2")[0].convert("RGB"))
     assert label_map.shape == (128, 128, 3)
     for place in range(4):
         assert (label_map[32 * place : 32 * (place + 1)] == colours[place]).all()
-    (image,) = page.pictures("image of slice 8")  # The last of mr_1.
+    (image,) = page.images("image of slice 8")  # The last of mr_1.
     assert abs(np.asarray(image).mean() - 127.5) < 3
 
 
-def test_slices_are_drawn_as_wide_as_they_are_in_millimetres(tmp_path):
+def test_slices_have_their_physical_aspect_ratio(tmp_path):
     page = report(tmp_path, usual(), field_of_view_mm=[100, 200])
-    assert page.pictures("label map")[0].size == (128, 64)
+    assert page.images("label map")[0].size == (128, 64)
 
 
-def test_ten_slices_at_most_are_spread_over_all(tmp_path):
+def test_at_most_ten_slices_are_spread_evenly(tmp_path):
     page = report(tmp_path, [prepared_subject("ct_1", label_slices(28), depth=40)])
     shown = [a["alt"] for a in page.all("img")]
     places = [2, 5, 8, 11, 14, 17, 20, 23, 26, 29]
@@ -242,7 +243,7 @@ def test_the_edge_of_the_body_mask_lies_over_the_image(tmp_path):
     mask = np.zeros((2, 32, 32), bool)
     mask[:, 8:24, 8:24] = True
     page = report(tmp_path, [prepared_subject("a", label_slices(2), image_slices(2), mask)])
-    outlines = page.pictures("edge of the body mask")
+    outlines = page.images("edge of the body mask")
     assert len(outlines) == 2
     seen = np.asarray(outlines[0].convert("RGBA"))[..., 3] > 0
     edge = np.zeros((128, 128), bool)
@@ -262,7 +263,7 @@ def test_an_outlier_is_named_first_in_both_charts(tmp_path):
     assert all(legend.startswith("mr_5 ") for legend in legends)
 
 
-def test_spacings_and_axes_at_a_glance(tmp_path):
+def test_spacings_and_axes(tmp_path):
     subjects = [prepared_subject(f"ct_{i}", label_slices()) for i in range(4)]
     far = prepared_subject(
         "ct_4",
@@ -271,12 +272,12 @@ def test_spacings_and_axes_at_a_glance(tmp_path):
         sources={"label_map": source("l.nii", axes="LPS")},
     )
     text = report(tmp_path, [*subjects, far]).text
-    assert "label maps left to right 2 mm 2 mm 2 mm none" in text
-    assert re.search(r"foot to head 5 mm 5 mm 8 mm .*ct_4 8 mm", text)
+    assert "minimum median maximum 2 mm 2 mm 2 mm 2 mm 2 mm 2 mm 5 mm 5 mm 8 mm" in text
+    assert "Outliers of label maps, foot to head: ct_4 8 mm" in text
     assert "label map RAS x 4 LPS x 1" in text
 
 
-def test_many_subjects_are_sampled_and_it_is_said_how(tmp_path, monkeypatch):
+def test_many_subjects_are_sampled_and_the_report_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(data_report, "MAXIMUM_SHEETS", 6)
     subjects = [
         prepared_subject(f"mr_{i:02d}", image=image_slices(2), warnings=("odd",) * (i in (7, 20)))
@@ -287,7 +288,7 @@ def test_many_subjects_are_sampled_and_it_is_said_how(tmp_path, monkeypatch):
     assert len(shards.was_read) == 6
     assert {"mr_00", "mr_07", "mr_20", "mr_29"} <= set(shards.was_read)
     text = Page((tmp_path / "report.html").read_text()).text
-    assert "Of 30 subjects with slices, 6 are shown" in text
+    assert "6 of 30 subjects with slices are shown" in text
     assert "30 subjects with images; 6 drawn" in text
     assert "train 30 30 0 of 0 subjects 60 of 30 subjects" in text
 
