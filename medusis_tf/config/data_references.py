@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from medusis_tf.config.packaged import find_table
 from medusis_tf.config.subject_globs import expand_globs
 from medusis_tf.config.subject_manifest import assign_splits, read_manifest
 from medusis_tf.config.taxonomy import load_label_source, load_taxonomy
@@ -48,8 +49,7 @@ def inline_references(data: dict[str, Any], config_path: Path) -> None:
     """Replace `taxonomy`, `label_sources`, `manifest`, `globs` and `splits` by their contents.
 
     Paths of tables are relative to the folder of the configuration; `synthrad31` alone names a
-    packaged table. A manifest is looked up there
-    first and then in `data.root`.
+    packaged table. A manifest is looked up in that folder first and then in `data.root`.
 
     Args:
         data: Data section with its final root; changed in place.
