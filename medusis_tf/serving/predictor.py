@@ -83,35 +83,6 @@ class SlicePainter:
                 progress(start + len(batch), len(label_maps))
         return images
 
-
-def default_batch_size() -> int:
-    """Slices to paint at once on this machine."""
-    return 8 if tf.config.list_physical_devices("GPU") else 1
-
-
-class Predictor(SlicePainter):
-    """An exported model, loaded.
-
-    A SavedModel is a program: load only those whose origin you trust.
-
-    Args:
-        model_dir: `saved_models/NAME`, whose newest version is taken, or `saved_models/NAME/3`.
-
-    Raises:
-        UserError: There is no exported model, or it cannot be loaded.
-    """
-
-    def __init__(self, model_dir: Path):
-        self.folder = find_model(model_dir)
-        metadata = read_metadata(self.folder)
-        try:
-            self._model = tf.saved_model.load(str(self.folder))
-        except (OSError, ValueError, tf.errors.OpError) as error:
-            raise UserError(
-                f"{self.folder} cannot be loaded as a SavedModel: {error}. Export it again."
-            ) from None
-        super().__init__(self._model.signatures, metadata)
-
     def synthesize_volume(
         self,
         label_map: Volume,
@@ -155,3 +126,32 @@ class Predictor(SlicePainter):
         return grid.from_slices(
             painted, restore=lambda values: restore_intensity(values, metadata.intensity)
         )
+
+
+def default_batch_size() -> int:
+    """Slices to paint at once on this machine."""
+    return 8 if tf.config.list_physical_devices("GPU") else 1
+
+
+class Predictor(SlicePainter):
+    """An exported model, loaded.
+
+    A SavedModel is a program: load only those whose origin you trust.
+
+    Args:
+        model_dir: `saved_models/NAME`, whose newest version is taken, or `saved_models/NAME/3`.
+
+    Raises:
+        UserError: There is no exported model, or it cannot be loaded.
+    """
+
+    def __init__(self, model_dir: Path):
+        self.folder = find_model(model_dir)
+        metadata = read_metadata(self.folder)
+        try:
+            self._model = tf.saved_model.load(str(self.folder))
+        except (OSError, ValueError, tf.errors.OpError) as error:
+            raise UserError(
+                f"{self.folder} cannot be loaded as a SavedModel: {error}. Export it again."
+            ) from None
+        super().__init__(self._model.signatures, metadata)
