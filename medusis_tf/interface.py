@@ -1,0 +1,184 @@
+"""The functions of the Python interface: `import medusis_tf as mt`."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
+
+from medusis_tf.errors import UserError
+
+if TYPE_CHECKING:
+    import nibabel
+
+    from medusis_tf.config.experiment import ExperimentConfig
+    from medusis_tf.data.shards.shards import Shards
+    from medusis_tf.serving.predictor import Predictor, SlicePainter
+
+PathLike = str | os.PathLike[str]
+
+
+def open_data(config: ExperimentConfig) -> Shards:
+    """Open the prepared slices of an experiment; prepare them first if they do not exist.
+
+    Args:
+        config: From `load_config`.
+
+    Raises:
+        UserError: Volumes are missing or invalid. The message lists the problems of all subjects.
+    """
+    from medusis_tf.data.preparing.preparation import prepare_shards
+
+    return prepare_shards(config, jobs=1)
+
+
+def open_run(run_dir: PathLike, checkpoint: str = "newest") -> SlicePainter:
+    """Open a run as a model that paints, without exporting it.
+
+    Args:
+        run_dir: Folder of the run, such as `runs/quickstart`.
+        checkpoint: `newest`, or `best` for the best one on the validation patients.
+
+    Raises:
+        UserError: The folder is no run, or has no such checkpoint.
+    """
+    from medusis_tf.runs.checkpoints import CheckpointChoice
+    from medusis_tf.serving.exporter import painter_of_run
+
+    choices = [choice.value for choice in CheckpointChoice]
+    if checkpoint not in choices:
+        raise UserError(f"checkpoint must be one of {', '.join(choices)}. Received: {checkpoint!r}")
+    return painter_of_run(Path(run_dir), CheckpointChoice(checkpoint))
+
+
+def open_model(model_dir: PathLike) -> Predictor:
+    """Open an exported model. A SavedModel is a program: open only models that you trust.
+
+    Args:
+        model_dir: `saved_models/NAME`, of which the newest version is taken, or
+            `saved_models/NAME/VERSION`.
+
+    Raises:
+        UserError: There is no exported model, or it cannot be loaded.
+    """
+    from medusis_tf.serving.predictor import Predictor
+
+    return Predictor(Path(model_dir))
+
+
+def export_run(
+    run_dir: PathLike, out: PathLike = "saved_models", checkpoint: str = "newest"
+) -> Path:
+    """Export a run as a SavedModel.
+
+    Args:
+        run_dir: Folder of the run.
+        out: Folder of all exported models.
+        checkpoint: `newest` or `best`.
+
+    Returns:
+        The new folder `out/NAME/VERSION`.
+
+    Raises:
+        UserError: The run cannot be read, or the model cannot be written.
+    """
+    from medusis_tf.runs.checkpoints import CheckpointChoice
+    from medusis_tf.serving.exporter import export_run as export
+
+    return export(Path(run_dir), Path(out), choice=CheckpointChoice(checkpoint))
+
+
+@overload
+def synthesize(
+    model: SlicePainter, label_map: np.ndarray, seed: int = 0, truncation: float = math.inf
+) -> np.ndarray: ...
+
+
+@overload
+def synthesize(
+    model: SlicePainter,
+    label_map: PathLike | nibabel.Nifti1Image,
+    seed: int = 0,
+    truncation: float = math.inf,
+) -> nibabel.Nifti1Image: ...
+
+
+def synthesize(
+    model: SlicePainter,
+    label_map: np.ndarray | PathLike | nibabel.Nifti1Image,
+    seed: int = 0,
+    truncation: float = math.inf,
+) -> np.ndarray | nibabel.Nifti1Image:
+    """Synthesize an image for a label map, with the noise of one seed.
+
+    Args:
+        model: From `open_model` or `open_run`.
+        label_map: Class ids of the model. A NIfTI file or image of any grid and orientation; or an
+            array `[height, width]` or `[slices, height, width]` with the pixel spacing of the
+            training slices (`model.metadata.spacing_mm`) and sides divisible by
+            `model.metadata.stride`.
+        seed: Seed of the noise; the same seed gives the same image.
+        truncation: Bound of the noise: a >= 0, drawn from N(0, 1) conditioned on [-a, a]. 0 gives
+            the image of zero noise.
+
+    Returns:
+        For a NIfTI file or image, an image on the same grid, in the mean units of the training
+        images. For an array, an array of the same shape, float32 in [-1, 1].
+
+    Raises:
+        UserError: The label map cannot be read, or contains ids that the model does not know.
+    """
+    if isinstance(label_map, np.ndarray):
+        return _synthesize_slices(model, label_map, seed, truncation)
+    return _synthesize_volume(model, label_map, seed, truncation)
+
+
+def _synthesize_slices(
+    model: SlicePainter, label_map: np.ndarray, seed: int, truncation: float
+) -> np.ndarray:
+    if label_map.ndim not in (2, 3):
+        raise UserError(
+            "label_map must be [height, width] or [slices, height, width]. "
+            f"Received: shape {label_map.shape}"
+        )
+    ids = np.unique(label_map)
+    known = len(model.metadata.classes)
+    if not np.issubdtype(ids.dtype, np.integer) or ids[0] < 0 or ids[-1] >= known:
+        raise UserError(
+            f"label_map must contain integers from 0 to {known - 1}, the class ids of "
+            f"{model.metadata.name}. Received: {label_map.dtype} from {ids[0]} to {ids[-1]}"
+        )
+    stride = model.metadata.stride
+    if any(side % stride for side in label_map.shape[-2:]):
+        raise UserError(
+            f"height and width of label_map must be divisible by {stride}. "
+            f"Received: shape {label_map.shape}"
+        )
+    slices = label_map.reshape(-1, *label_map.shape[-2:])
+    images = model.paint(slices, model.draw_noise(seed, truncation))
+    return images.reshape(label_map.shape)
+
+
+def _synthesize_volume(
+    model: SlicePainter,
+    label_map: PathLike | nibabel.Nifti1Image,
+    seed: int,
+    truncation: float,
+) -> nibabel.Nifti1Image:
+    import nibabel
+
+    from medusis_tf.data.volumes.nifti import read_label_map
+    from medusis_tf.data.volumes.volume import Volume, from_lps, to_lps
+
+    if isinstance(label_map, nibabel.Nifti1Image):
+        source = label_map
+        array, affine = to_lps(np.asanyarray(source.dataobj), source.affine)
+        volume = Volume(array, affine, Path(source.get_filename() or "label map in memory"))
+    else:
+        source = nibabel.load(label_map)
+        volume = read_label_map(Path(label_map))
+    image = from_lps(model.synthesize_volume(volume, seed, truncation), source.affine)
+    return nibabel.Nifti1Image(image, source.affine)
