@@ -171,14 +171,14 @@ def _synthesize_volume(
     import nibabel
 
     from medusis_tf.data.volumes.nifti import read_label_map
-    from medusis_tf.data.volumes.volume import Volume, from_lps, to_lps
+    from medusis_tf.data.volumes.volume import Volume, affine_in_order, from_lps, to_lps
 
     if isinstance(label_map, nibabel.Nifti1Image):
-        source = label_map
-        array, affine = to_lps(np.asanyarray(source.dataobj), source.affine)
-        volume = Volume(array, affine, Path(source.get_filename() or "label map in memory"))
+        stored = label_map.affine
+        array, affine = to_lps(np.asanyarray(label_map.dataobj), stored)
+        volume = Volume(array, affine, Path(label_map.get_filename() or "label map in memory"))
     else:
-        source = nibabel.load(label_map)
         volume = read_label_map(Path(label_map))
-    image = from_lps(model.synthesize_volume(volume, seed, truncation), source.affine)
-    return nibabel.Nifti1Image(image, source.affine)
+        stored = affine_in_order(volume.axes, volume.shape, volume.affine)
+    image = from_lps(model.synthesize_volume(volume, seed, truncation), stored)
+    return nibabel.Nifti1Image(image, stored)

@@ -1,4 +1,4 @@
-"""Export a trained run as a SavedModel: `python -m medusis_tf.export --run runs/NAME`."""
+"""Export a trained run as a SavedModel: `medusis export --run runs/NAME`."""
 
 import logging
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 
 from medusis_tf.runs.checkpoints import CheckpointChoice
 
-logger = logging.getLogger("medusis_tf.export")
+logger = logging.getLogger(__name__)
 
 
 def export(
@@ -17,17 +17,17 @@ def export(
         "saved_models"
     ),
     version: Annotated[
-        int | None, typer.Option(min=1, help="Version number; the next free one if not given.")
+        int | None, typer.Option(min=1, help="Version number; by default the next free one.")
     ] = None,
     checkpoint: Annotated[
         CheckpointChoice,
-        typer.Option(help="The newest one, or the best on the validation patients."),
+        typer.Option(help="The latest checkpoint, or the best on the validation patients."),
     ] = CheckpointChoice.NEWEST,
 ) -> None:
-    """Export the moving-average generator of a run's checkpoint.
+    """Export the generator of a run, with its moving-average weights, as a SavedModel.
 
-    Writes OUT/NAME/VERSION/, a SavedModel that TensorFlow Serving and tf.saved_model.load read
-    without Keras and without this package. A version that exists is never overwritten.
+    Writes OUT/NAME/VERSION/. TensorFlow Serving and tf.saved_model.load read it without Keras and
+    without this package. An existing version is never overwritten.
     """
     from medusis_tf.serving.exporter import export_run
     from medusis_tf.serving.metadata import read_metadata
@@ -40,6 +40,6 @@ def export(
         "endpoints: serving_default(label_map, seed, truncation) -> image; "
         "from_noise(label_map, noise) -> image; draw_noise(seed, truncation) -> noise\n"
         f"classes, spacing and intensities: {folder / 'assets.extra' / 'medusis.json'}\n"
-        f"next: python -m medusis_tf.synthesize --model {folder.parent} "
+        f"next: medusis synthesize --model {folder.parent} "
         "--label-map LABELS.nii.gz --out MR.nii.gz"
     )

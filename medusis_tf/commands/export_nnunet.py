@@ -1,7 +1,7 @@
-"""Write a data set for nnU-Net v2: `python -m pipelines.export_nnunet --run DIR --out nnUNet_raw`.
+"""Write a data set for nnU-Net v2: `medusis export-nnunet --run DIR --out nnUNet_raw`.
 
-The label maps of a split, whole volumes of them, with the pictures that a model paints of them or
-that lie in a folder. docs/nnunet.md says what to do with it.
+It contains the label maps of a split, as whole volumes, with images that a model synthesizes from
+them or that are read from a folder. docs/nnunet.md describes its use.
 """
 
 import contextlib
@@ -17,14 +17,11 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import numpy as np
 import typer
 
+from medusis_tf.commands.options import BatchSizeOption
 from medusis_tf.config.data import Split, Subject
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.errors import UserError
-from medusis_tf.evaluation.command_options import (
-    ImagesOption,
-    ModelOption,
-    RunOption,
-)
+from medusis_tf.evaluation.command_options import ImagesOption, ModelOption, RunOption
 from medusis_tf.evaluation.options import read_seeds
 from medusis_tf.interop.nnunet import (
     SUFFIX,
@@ -38,71 +35,71 @@ from medusis_tf.methods.experiment import load_config
 if TYPE_CHECKING:
     from medusis_tf.data.volumes.volume import Volume
 
-logger = logging.getLogger("medusis_tf.export_nnunet")
+logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
-# Of a subject, its label map and a seed: `[x, y, z]` float32 on the label map's grid.
-Paint = Callable[[Subject, "Volume", int, Progress], np.ndarray]
+# From a subject, its label map and a seed: `[x, y, z]` float32 on the grid of the label map.
+MakeImage = Callable[[Subject, "Volume", int, Progress], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Where the pictures come from.
+class ImageSource:
+    """Source of the images.
 
     Attributes:
-        paint: Gives one.
-        description: For dataset.json and the headers, at most 79 bytes.
-        seeds: Noises that each label map is painted with; none where there is one picture of each.
+        make: Function that returns one image.
+        description: Text for dataset.json and the image headers, at most 79 bytes.
+        seeds: Noise seeds, one image of each label map per seed; empty if there is one image only.
     """
 
-    paint: Paint
+    make: MakeImage
     description: str
     seeds: tuple[int, ...] = ()
 
     def cases(self, name: str) -> dict[str, int]:
-        """Name of each case of a subject, and its seed; only several cases are numbered."""
+        """Return the seed of each case of a subject, by the name of the case."""
         if len(self.seeds) < 2:
             return {name: self.seeds[0] if self.seeds else 0}
         return {f"{name}_seed{seed}": seed for seed in self.seeds}
 
 
 def export_nnunet(
-    out: Annotated[Path, typer.Option(help="Folder of all data sets, nnUNet_raw.")],
+    out: Annotated[Path, typer.Option(help="Folder of all raw data sets, nnUNet_raw.")],
     run: RunOption = None,
     model: ModelOption = None,
     images: ImagesOption = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Configuration whose label maps are taken; a run's own if not given."),
+        typer.Option(help="Configuration with the label maps; by default that of --run."),
     ] = None,
     dataset_id: Annotated[
-        int, typer.Option("--id", min=1, max=999, help="Of the data set, unique in nnUNet_raw.")
+        int,
+        typer.Option("--id", min=1, max=999, help="Number of the data set, unique in nnUNet_raw."),
     ] = 501,
     name: Annotated[
-        str, typer.Option(help="Of the data set: letters, digits, dashes and underscores.")
+        str,
+        typer.Option(help="Name of the data set: letters, digits, dashes and underscores."),
     ] = "SyntheticMR",
     split: Annotated[
         str,
         typer.Option(
-            help="Whose label maps: train goes to imagesTr; validation and test to imagesTs, which "
-            "nnU-Net does not train on."
+            help="Split with the label maps. train is written to imagesTr; validation and test to "
+            "imagesTs, which nnU-Net does not train on."
         ),
     ] = "train",
     seeds: Annotated[
-        str | None, typer.Option(help="Of the noise, as in 0,1,2: a case for each; 0 by default.")
+        str | None,
+        typer.Option(help="Noise seeds, such as 0,1,2: one case for each. Default: 0."),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the data set if it is there.")
+        bool, typer.Option("--overwrite", help="Replace an existing data set.")
     ] = False,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(min=1, help="Slices painted at once: 8 on a GPU, 1 on a CPU if not given."),
-    ] = None,
+    batch_size: BatchSizeOption = None,
 ) -> None:
-    """Write pictures and label maps of a split as a data set in the raw layout of nnU-Net v2.
+    """Write images and label maps of a split as an nnU-Net v2 data set, in its raw format.
 
-    Whole volumes, each on its label map's grid, orientation and affine. The data set appears whole
-    or not at all.
+    Images are whole volumes with the grid, orientation and affine of their label map. If the
+    command fails, no data set is left behind and an existing one is unchanged.
     """
     _check_options(run, model, images, name, seeds)
     target = out / f"Dataset{dataset_id:03d}_{name}"
@@ -113,19 +110,21 @@ def export_nnunet(
     part, patients = "Tr" if split == "train" else "Ts", {}
     with contextlib.ExitStack() as stack:
         if images is not None:
-            pictures = _pictures_of_folder(images, entries, config)
+            source = _images_of_folder(images, entries, config)
         else:
-            painter = model or stack.enter_context(_exported(run))
-            pictures = _pictures_of_model(painter, config, numbers, batch_size)
+            model_dir = model or stack.enter_context(_exported(run))
+            source = _images_of_model(model_dir, config, numbers, batch_size)
         folder = stack.enter_context(new_folder(target))
         for number, entry in enumerate(entries, start=1):
             title = f"{entry.subject}, {number} of {len(entries)}"
-            for case in _write_cases(folder, part, entry, config, pictures, title):
+            for case in _write_cases(folder, part, entry, config, source, title):
                 patients[case] = entry.patient_name
         if not patients:
-            raise UserError(f"no label map of the {split} split has foreground: nothing to export.")
+            raise UserError(
+                f"no label map of the {split} split has foreground, so there is nothing to export."
+            )
         training = patients if split == "train" else {}
-        about = {"name": name, "description": pictures.description, "seeds": pictures.seeds}
+        about = {"name": name, "description": source.description, "seeds": source.seeds}
         write_descriptions(folder, labels, training, **about, medusis_tf=version("medusis_tf"))
     logger.info(
         "wrote %d cases of %d patients to %s",
@@ -134,37 +133,42 @@ def export_nnunet(
 
 
 def _write_cases(
-    folder: Path, part: str, entry: Subject, config: ExperimentConfig, found: Pictures, title: str
+    folder: Path,
+    part: str,
+    entry: Subject,
+    config: ExperimentConfig,
+    source: ImageSource,
+    title: str,
 ) -> list[str]:
-    """Write the pictures of one subject, and its label map beside each; the cases' names."""
+    """Write the images of one subject, each with its label map, and return the case names."""
     from medusis_tf.data.preparing.subjects import load_label_map
     from medusis_tf.data.volumes.grid import Grid
     from medusis_tf.data.volumes.nifti import write_volume
     from medusis_tf.serving.painting_progress import PaintingProgress
 
-    label_map, cases = load_label_map(entry, config.data), found.cases(entry.subject)
+    label_map, cases = load_label_map(entry, config.data), source.cases(entry.subject)
     if not label_map.array.any():
-        logger.warning("%s: left out, its label map has no foreground", title)
+        logger.warning("%s: skipped, its label map has no foreground", title)
         return []
     grid = Grid.of(label_map)
     with PaintingProgress(title, len(cases)) as progress:
         for place, (case, seed) in enumerate(cases.items()):
 
-            def tell(done: int, total: int, place: int = place) -> None:
+            def report(done: int, total: int, place: int = place) -> None:
                 progress.report(place, done, total)
 
-            array = found.paint(entry, label_map, seed, tell)
+            array = source.make(entry, label_map, seed, report)
             image = folder / f"images{part}" / f"{case}_0000{SUFFIX}"
-            write_volume(image, array, grid, found.description)
+            write_volume(image, array, grid, source.description)
             labels = folder / f"labels{part}" / f"{case}{SUFFIX}"
             write_volume(labels, label_map.array, grid, "label map, classes by medusis_tf")
     logger.info("%s: wrote %s", title, ", ".join(cases))
     return list(cases)
 
 
-def _pictures_of_model(
+def _images_of_model(
     folder: Path, config: ExperimentConfig, seeds: tuple[int, ...], batch_size: int | None
-) -> Pictures:
+) -> ImageSource:
     from medusis_tf.serving.metadata import find_model, read_metadata
 
     folder = find_model(folder)
@@ -173,45 +177,45 @@ def _pictures_of_model(
     if ours != theirs:
         raise UserError(
             f"{config.name} and the model {metadata.name} have different classes: "
-            f"{', '.join(ours)} against {', '.join(theirs)}. Use the model's class table."
+            f"{', '.join(ours)} and {', '.join(theirs)}. Use the class table of the model."
         )
     from medusis_tf.serving.predictor import Predictor
 
     predictor = Predictor(folder)
 
-    def paint(_: Subject, label_map: "Volume", seed: int, progress: Progress) -> np.ndarray:
+    def make(_: Subject, label_map: "Volume", seed: int, progress: Progress) -> np.ndarray:
         return predictor.synthesize_volume(
             label_map, seed, progress=progress, batch_size=batch_size
         )
 
     described = f"synthetic image by medusis_tf, not a scan: {metadata.title}"
-    return Pictures(paint, described.encode("ascii", "replace").decode()[:79], seeds)
+    return ImageSource(make, described.encode("ascii", "replace").decode()[:79], seeds)
 
 
-def _pictures_of_folder(
+def _images_of_folder(
     folder: Path, entries: Sequence[Subject], config: ExperimentConfig
-) -> Pictures:
+) -> ImageSource:
     from medusis_tf.data.volumes.reading import read_volume
     from medusis_tf.evaluation.folder_volumes import find_volume, part_on_label_map
 
     paths = {entry.subject: find_volume(folder, entry.subject) for entry in entries}
 
-    def paint(entry: Subject, _: "Volume", __: int, progress: Progress) -> np.ndarray:
-        # Without its image: the whole label map is wanted, not what both have in common.
+    def make(entry: Subject, _: "Volume", __: int, progress: Progress) -> np.ndarray:
+        # Without the image of the subject: it would crop the label map to their common extent.
         alone = entry.model_copy(update={"image": None, "streams": None})
         volume = read_volume(paths[entry.subject], config.data.reading)
         return part_on_label_map(volume, alone, config.data).intensities()
 
-    return Pictures(paint, "image exported by medusis_tf")
+    return ImageSource(make, "image exported by medusis_tf")
 
 
 @contextlib.contextmanager
 def _exported(run_dir: Path | None) -> Iterator[Path]:
-    """The run as an exported model, for as long as it is painted with."""
+    """Export the run to a temporary folder and yield the folder of the model."""
     from medusis_tf.serving.exporter import export_run
 
     if run_dir is None:
-        raise ValueError("there is neither a run nor a model")
+        raise ValueError("neither a run nor a model is given")
     with tempfile.TemporaryDirectory() as folder:
         yield export_run(run_dir, Path(folder))
 
@@ -222,16 +226,18 @@ def _check_options(
     if sum(path is not None for path in (run, model, images)) != 1:
         raise UserError("give one of --run DIR, --model DIR and --images DIR.")
     if images is not None and seeds is not None:
-        raise UserError("--seeds are of what paints: --run or --model. --images has its pictures.")
+        raise UserError("--seeds need a generator: --run or --model. Leave them out with --images.")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name, re.ASCII):
-        raise UserError(f"--name is letters, digits, dashes and underscores. Received: {name!r}")
+        raise UserError(
+            f"--name must consist of letters, digits, dashes and underscores. Received: {name!r}"
+        )
 
 
 def _config(run_dir: Path | None, data: Path | None) -> ExperimentConfig:
     if data is not None:
         return load_config(data)
     if run_dir is None:
-        raise UserError("say with --data which configuration's label maps are taken.")
+        raise UserError("give --data FILE, the configuration with the label maps.")
     if not (run_dir / "config.yaml").is_file():
         raise UserError(f"{run_dir} is not a run: it has no config.yaml. Give a folder of runs/.")
     return load_config(run_dir / "config.yaml")

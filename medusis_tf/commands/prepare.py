@@ -54,7 +54,7 @@ def prepare(
         logger.info("%d subjects, %d slices, %d warnings", len(records), slices, warnings)
         return
     from medusis_tf.data.preparing.preparation import prepare_shards
-    from medusis_tf.reports.data_report import write_data_report
+    from medusis_tf.reports.data.report import write_data_report
 
     shards = prepare_shards(experiment, jobs)
     path = _report_path(shards, report)

@@ -1,7 +1,4 @@
-"""From phantom volumes to a synthetic MR volume: `python -m pipelines.quickstart`.
-
-Runs the commands that a user would type, in a folder of its own, and says where everything is.
-"""
+"""From phantom volumes to synthetic MR volumes: `medusis quickstart`."""
 
 import logging
 import shlex
@@ -13,67 +10,69 @@ from typing import Annotated
 
 import typer
 
+from medusis_tf.commands.options import OverridesArgument
 from medusis_tf.data.phantom import write_phantom_dataset
 from medusis_tf.errors import UserError
 
-logger = logging.getLogger("medusis_tf.quickstart")
+logger = logging.getLogger(__name__)
 
-CONFIG = Path(__file__).parents[1] / "configs" / "quickstart.yaml"
 NAME = "quickstart"
 
 
 def quickstart(
     out: Annotated[
-        Path | None, typer.Option(help="Folder for everything; a new one in demo/ if not given.")
+        Path | None, typer.Option(help="New folder for all files; by default one in demo/.")
     ] = None,
-    config: Annotated[Path, typer.Option(help="Configuration to train.")] = CONFIG,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[key=value]...", help="Changes, as in training.steps=200."),
-    ] = None,
+    config: Annotated[Path, typer.Option(help="Configuration to train.")] = Path(NAME),
+    overrides: OverridesArgument = None,
 ) -> None:
-    """Write phantom volumes, train on them, evaluate, export, and synthesize MR volumes."""
+    """Train on phantom volumes, evaluate, export, and synthesize MR volumes.
+
+    Runs the commands that a user would type, in a new folder, and lists the results.
+    """
     folder = out or Path("demo") / f"{datetime.now():%Y%m%d-%H%M%S}"
     if folder.exists():
         raise UserError(f"{folder} exists already. Give a new folder with --out.")
-    data, runs, models = folder / "data", folder / "runs", folder / "saved_models"
+    data, run, model = folder / "data", folder / "runs" / NAME, folder / "saved_models" / NAME
     logger.info("writing phantom volumes to %s", data)
     write_phantom_dataset(data, num_label_subjects=4, num_image_subjects=4)
 
-    here = [f"data.root={data}", f"data.cache_dir={folder / 'cache'}", f"runs_dir={runs}"]
-    _command("medusis_tf.train", "--config", str(config), *here, f"name={NAME}", *(overrides or []))
-    _command("medusis_tf.evaluate", "--run", str(runs / NAME))
-    _command("medusis_tf.export", "--run", str(runs / NAME), "--out", str(models))
-    label_map = folder / "label_map.nii.gz"
-    subject = ("--config", str(config), "--subject", "test_0", "--out", str(label_map))
-    _command("pipelines.tissue_label_map", *subject, *here)
-    synthetic, preview = folder / "synthetic.nii.gz", folder / "synthetic.png"
-    files = ("--label-map", str(label_map), "--out", str(synthetic), "--preview", str(preview))
-    _command("medusis_tf.synthesize", "--model", str(models / NAME), *files, "--samples", "3")
-    _tell_where(
+    places = [f"data.root={data}", f"data.cache_dir={folder / 'cache'}", f"runs_dir={run.parent}"]
+    _medusis("train", "--config", config, *places, f"name={NAME}", *(overrides or []))
+    _medusis("evaluate", "--run", run)
+    _medusis("export", "--run", run, "--out", model.parent)
+    label_map, volume = folder / "label_map.nii.gz", folder / "synthetic.nii.gz"
+    preview = folder / "synthetic.png"
+    subject = ("--config", config, "--subject", "test_0")
+    _medusis("tissue-label-map", *subject, "--out", label_map, *places)
+    files = ("--label-map", label_map, "--out", volume, "--preview", preview)
+    _medusis("synthesize", "--model", model, *files, "--samples", 3)
+    _list_results(
         {
-            "pictures of the training": runs / NAME / "panels",
-            "evaluation": runs / NAME / "evaluation",
-            "TensorBoard log": runs / NAME / "tensorboard",
-            "SavedModel": models / NAME / "1",
+            "training panels": run / "panels",
+            "evaluation": run / "evaluation",
+            "TensorBoard log": run / "tensorboard",
+            "SavedModel": model / "1",
             "label map": label_map,
             "synthetic MR volumes": folder / "synthetic_{1,2,3}.nii.gz",
-            "picture of them": preview,
+            "preview": preview,
         }
     )
-    logger.info("\nWatch the training: .venv/bin/tensorboard --logdir %s", runs)
+    logger.info("\nTraining curves: tensorboard --logdir %s", run.parent)
 
 
-def _command(module: str, *arguments: str) -> None:
-    line = ["-m", module, *arguments]
-    logger.info("\n$ python %s", shlex.join(line))
-    status = subprocess.run([sys.executable, *line], check=False).returncode  # noqa: S603
+def _medusis(*arguments: object) -> None:
+    """Run a command in a process of its own, which frees its memory at the end."""
+    words = [str(argument) for argument in arguments]
+    logger.info("\n$ medusis %s", shlex.join(words))
+    line = [sys.executable, "-m", "medusis_tf", *words]
+    status = subprocess.run(line, check=False).returncode  # noqa: S603
     if status:
         raise typer.Exit(status)
 
 
-def _tell_where(places: dict[str, Path]) -> None:
-    logger.info("\nDone. Look at:")
+def _list_results(places: dict[str, Path]) -> None:
+    logger.info("\nDone. Results:")
     width = max(len(name) for name in places)
     for name, path in places.items():
         logger.info("  %s  %s", name.ljust(width), path)

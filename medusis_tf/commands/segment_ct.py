@@ -1,8 +1,4 @@
-"""Make label maps of CTs with TotalSegmentator, or from what it made, merged by name.
-
-`python -m pipelines.segment_ct --taxonomy configs/taxonomies/synthrad31.yaml --ct CT.nii.gz \
---out label_map.nii.gz`; with `--root FOLDER` for all subjects in a folder.
-"""
+"""Write label maps of CTs with TotalSegmentator, or from its existing output, merged by name."""
 
 import logging
 import tempfile
@@ -14,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from medusis_tf.config.packaged import TABLES, find_table
 from medusis_tf.config.reading import ReadingConfig
 from medusis_tf.config.taxonomy import Taxonomy, load_label_source, load_taxonomy
 from medusis_tf.data.labels.remapping import (
@@ -29,20 +26,19 @@ from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
 from medusis_tf.interop.totalsegmentator import check_ready, segment
 
-logger = logging.getLogger("medusis_tf.segment_ct")
+logger = logging.getLogger(__name__)
 
-_TABLES = Path(__file__).parents[1] / "configs" / "taxonomies"
 _LABEL_SOURCES = {
-    "body": _TABLES / "totalsegmentator_body.yaml",
-    "tissue_types": _TABLES / "totalsegmentator_tissue_types.yaml",
+    "body": TABLES / "totalsegmentator_body.yaml",
+    "tissue_types": TABLES / "totalsegmentator_tissue_types.yaml",
 }
-# Masks that the tool derives, besides the classes in its multi-label files.
+# Masks that the task writes in addition to the classes of its multi-label file.
 _DERIVED = {"body": ("body", "skin")}
 _READING = ReadingConfig()
 
 
 class Task(StrEnum):
-    """A task of TotalSegmentator, one run of its command."""
+    """A task of TotalSegmentator; each task is one run of its command."""
 
     TOTAL = "total"
     BODY = "body"
@@ -51,12 +47,12 @@ class Task(StrEnum):
 
 @dataclass(frozen=True)
 class Inputs:
-    """Where the parts of a label map come from: files, or folders of one-class masks.
+    """Sources of a label map: files, or folders of one-class masks.
 
     Attributes:
-        ct: To segment; None if the organs are there.
-        organs: Output of task `total` or of anything else; None if the CT is to be segmented.
-        tissues: Outputs of the tasks `body` and `tissue_types` that are there.
+        ct: CT to segment; None if `organs` is given.
+        organs: Existing output of task `total` or of another tool; None if `ct` is given.
+        tissues: Existing outputs of the tasks `body` and `tissue_types`, by task.
     """
 
     ct: Path | None
@@ -64,7 +60,7 @@ class Inputs:
     tissues: dict[str, Path]
 
     def under(self, folder: Path) -> "Inputs":
-        """The same names in the folder of one subject."""
+        """Return the same paths inside the folder of one subject."""
         return Inputs(
             self.ct and folder / self.ct,
             self.organs and folder / self.organs,
@@ -73,21 +69,21 @@ class Inputs:
 
     @property
     def missing(self) -> list[Path]:
-        """What is not there."""
+        """Paths that do not exist."""
         paths = [self.ct, self.organs, *self.tissues.values()]
         return [path for path in paths if path is not None and not path.exists()]
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """How label maps are made from inputs.
+    """Method to make label maps from inputs.
 
     Attributes:
-        taxonomy: The classes to make.
-        label_source: What the ids of the organs mean; None if they are one-class masks.
-        tasks: To run on CTs.
-        fast: Whether at low resolution.
-        device: As TotalSegmentator names it.
+        taxonomy: Class table of the label maps.
+        label_source: Meaning of the ids of `Inputs.organs`; None if these are one-class masks.
+        tasks: Tasks to run on CTs.
+        fast: Whether the tasks run at low resolution.
+        device: Device, as TotalSegmentator names it.
     """
 
     taxonomy: Taxonomy
@@ -100,7 +96,7 @@ class Segmentation:
         """Write the label map of one subject.
 
         Raises:
-            UserError: Names what cannot be read, merged or written.
+            UserError: An input cannot be read or merged, or the file cannot be written.
         """
         with tempfile.TemporaryDirectory() as folder:
             merged = merge(self._layers(inputs, Path(folder)), self.taxonomy)
@@ -131,94 +127,107 @@ class Segmentation:
 
 
 def segment_ct(
-    out: Annotated[Path, typer.Option(help="The NIfTI file to write.")],
-    taxonomy: Annotated[Path, typer.Option(help="Class table, as in configs/taxonomies/.")],
+    out: Annotated[Path, typer.Option(help="NIfTI file to write.")],
+    taxonomy: Annotated[
+        Path,
+        typer.Option(help="Class table: a file or a packaged one, such as synthrad31."),
+    ],
     ct: Annotated[
         Path | None, typer.Option(help="CT to segment: a NIfTI file or a DICOM folder.")
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(help="Multi-label file that there is, instead of a CT.")
+        Path | None, typer.Option(help="Existing multi-label file, instead of a CT.")
     ] = None,
     label_source: Annotated[
         Path | None,
-        typer.Option(help="What the ids in --labels mean: a table, as in configs/taxonomies/."),
+        typer.Option(
+            help="Meaning of the ids in --labels: a file or a packaged table, such as "
+            "totalsegmentator_v2."
+        ),
     ] = None,
     masks: Annotated[
-        Path | None, typer.Option(help="Folder of one-class masks that there is.")
+        Path | None, typer.Option(help="Existing folder of one-class masks, instead of a CT.")
     ] = None,
     body: Annotated[
-        Path | None, typer.Option(help="Output of task body that there is: a folder or a file.")
+        Path | None, typer.Option(help="Existing output of task body: a folder or a file.")
     ] = None,
     tissue_types: Annotated[
-        Path | None, typer.Option(help="Output of task tissue_types: a folder or a file.")
+        Path | None, typer.Option(help="Existing output of task tissue_types: a folder or a file.")
     ] = None,
     root: Annotated[
         Path | None,
-        typer.Option(help="Folder of subjects, a folder each, that holds all inputs and --out."),
+        typer.Option(
+            help="Folder with one folder per subject; all other paths are inside the latter."
+        ),
     ] = None,
     task: Annotated[
         list[Task] | None,
         typer.Option(
-            help="Task to run on the CT, repeatable; without it all that the table has use for."
+            help="Task to run on the CT; repeatable. By default all that the class table needs."
         ),
     ] = None,
-    fast: Annotated[bool, typer.Option("--fast", help="Low resolution, for a CPU.")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="Run at low resolution, for a CPU.")] = False,
     device: Annotated[str, typer.Option(help="gpu, gpu:1, cpu or mps.")] = "gpu",
     allow_download: Annotated[
-        bool, typer.Option("--allow-download", help="Let the tool fetch missing weights.")
+        bool,
+        typer.Option("--allow-download", help="Let TotalSegmentator download missing weights."),
     ] = False,
 ) -> None:
-    """Write the label map of a CT in the classes of a table, merged by name in the table's order.
+    """Write the label map of a CT in the classes of a class table.
 
-    The organs come from TotalSegmentator, which is run on --ct, or from what it made: --labels or
-    --masks. --body and --tissue-types add what its other tasks made. With --root, subjects that
-    have their label map already are left as they are.
+    TotalSegmentator segments --ct, or its existing output is read from --labels or --masks. --body
+    and --tissue-types add existing output of its other tasks. Classes are merged by name; where
+    they overlap, the order of the class table decides. With --root, subjects that have a label map
+    already are skipped.
     """
     if sum(option is not None for option in (ct, labels, masks)) != 1:
         raise UserError("give one of --ct, --labels and --masks.")
     if (labels is None) != (label_source is None):
-        raise UserError("--labels and --label-source go together: a file, and what its ids mean.")
+        raise UserError("--labels needs --label-source, the meaning of its ids, and vice versa.")
     given = {"body": body, "tissue_types": tissue_types}
     tissues = {name: path for name, path in given.items() if path is not None}
-    table = load_taxonomy(taxonomy)
+    table = load_taxonomy(find_table(taxonomy))
     tasks = [str(name) for name in task or _useful_tasks(table) if name not in tissues]
-    names = None if label_source is None else load_label_source(label_source)
-    how = Segmentation(table, names, tuple(tasks), fast, device)
+    names = None if label_source is None else load_label_source(find_table(label_source))
+    segmentation = Segmentation(table, names, tuple(tasks), fast, device)
     if ct is not None:
         check_ready(tasks, fast, allow_download)
     inputs = Inputs(ct, labels or masks, tissues)
     if root is None:
-        how.write(inputs, out)
+        segmentation.write(inputs, out)
     else:
-        _write_all(root, inputs, out, how)
+        _write_all(root, inputs, out, segmentation)
 
 
-def _write_all(root: Path, inputs: Inputs, out: Path, how: Segmentation) -> None:
+def _write_all(root: Path, inputs: Inputs, out: Path, segmentation: Segmentation) -> None:
     if not root.is_dir():
-        raise UserError(f"--root {root} is not a folder.")
+        raise UserError(f"--root {root} is not a folder. Give the folder of the subjects.")
     folders = sorted(path for path in root.iterdir() if path.is_dir())
     complete = [folder for folder in folders if not inputs.under(folder).missing]
     if not complete:
         wanted = ", ".join(str(path) for path in inputs.under(Path()).missing)
-        raise UserError(f"no folder in {root} holds {wanted}. Paths are inside each folder.")
+        raise UserError(
+            f"no folder in {root} contains {wanted}. With --root, paths are relative to the folder "
+            "of each subject."
+        )
     problems = []
     for folder in complete:
         if (folder / out).exists():
-            logger.info("%s is there already", folder / out)
+            logger.info("%s exists already: skipped", folder / out)
             continue
         try:
-            how.write(inputs.under(folder), folder / out)
+            segmentation.write(inputs.under(folder), folder / out)
         except UserError as error:
             logger.info("%s failed", folder)
             problems.append(str(error))
     if left_out := [folder.name for folder in folders if folder not in complete]:
-        logger.warning("warning: left out, something is missing: %s", ", ".join(left_out))
+        logger.warning("warning: skipped, inputs are missing: %s", ", ".join(left_out))
     if problems:
         raise UserError("\n".join(problems))
 
 
 def _useful_tasks(taxonomy: Taxonomy) -> list[str]:
-    """Tasks with a class that the table has a place for, apart from its background."""
+    """Return the tasks with a class that becomes a foreground class of the table."""
     named = {name for e in taxonomy.classes[1:] for name in (e.name, *e.sources)}
     others = [
         task
@@ -231,6 +240,6 @@ def _useful_tasks(taxonomy: Taxonomy) -> list[str]:
 def _check_grid(label_map: Volume, ct: Grid) -> None:
     if not same_grid(Grid.of(label_map), ct):
         raise UserError(
-            f"TotalSegmentator's masks do not lie on the grid of {ct.path}: shapes "
-            f"{label_map.shape} and {ct.shape}. Its header may be one the tool reads differently."
+            f"the masks of TotalSegmentator are not on the grid of {ct.path}: shapes "
+            f"{label_map.shape} and {ct.shape}. The tool may read the header of the CT differently."
         )

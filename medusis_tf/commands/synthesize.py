@@ -1,4 +1,4 @@
-"""Paint MR volumes for a label map: `python -m medusis_tf.synthesize`."""
+"""Synthesize MR volumes from a label map: `medusis synthesize`."""
 
 import logging
 import math
@@ -7,14 +7,16 @@ from typing import Annotated
 
 import typer
 
-logger = logging.getLogger("medusis_tf.synthesize")
+from medusis_tf.commands.options import BatchSizeOption
+
+logger = logging.getLogger(__name__)
 
 
 def synthesize(
     model: Annotated[
         Path, typer.Option(help="Exported model: saved_models/NAME, or one of its versions.")
     ],
-    label_map: Annotated[Path, typer.Option(help="NIfTI file of the model's class ids.")],
+    label_map: Annotated[Path, typer.Option(help="NIfTI file with the class ids of the model.")],
     out: Annotated[Path, typer.Option(help="NIfTI file to write.")],
     seed: Annotated[
         int, typer.Option(min=0, max=2**31 - 1, help="The same seed gives the same volume.")
@@ -22,22 +24,21 @@ def synthesize(
     truncation: Annotated[
         float,
         typer.Option(
-            min=0.0, help="Draw noise within [-A, A]: small A, more typical; 0, the mean image."
+            min=0.0,
+            help="Limit A of the noise, which is drawn within [-A, A]. A small A gives typical "
+            "images, 0 the image of zero noise.",
         ),
     ] = math.inf,
     samples: Annotated[
         int, typer.Option(min=1, help="Volumes to write, OUT_1, OUT_2, ..., of successive seeds.")
     ] = 1,
     preview: Annotated[Path | None, typer.Option(help="PNG file for a few slices.")] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(min=1, help="Slices painted at once: 8 on a GPU, 1 on a CPU if not given."),
-    ] = None,
+    batch_size: BatchSizeOption = None,
 ) -> None:
-    """Write synthetic MR volumes on the label map's own grid, affine and orientation.
+    """Write synthetic MR volumes with the grid, affine and orientation of the label map.
 
-    One noise vector serves the whole volume. Beside each volume a JSON file says that it is
-    synthetic, and which model, seed and label map made it.
+    All slices of a volume share one noise vector. A JSON file beside each volume records that it
+    is synthetic, and its model, seed and label map.
     """
     from medusis_tf.panels import write_png
     from medusis_tf.serving.painting_progress import PaintingProgress
@@ -45,9 +46,9 @@ def synthesize(
 
     request = SynthesisRequest(model, label_map, out, seed, truncation, samples, batch_size)
     with PaintingProgress(label_map.name, samples) as progress:
-        picture = synthesize_files(request, progress.report)
+        image = synthesize_files(request, progress.report)
     for path in request.outputs:
-        logger.info(f"wrote {path}")
+        logger.info("wrote %s", path)
     if preview is not None:
-        write_png(preview, picture)
-        logger.info(f"wrote {preview}")
+        write_png(preview, image)
+        logger.info("wrote %s", preview)

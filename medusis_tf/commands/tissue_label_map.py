@@ -1,7 +1,4 @@
-"""Write the tissue label map of one configured subject as NIfTI, to synthesize from.
-
-`python -m pipelines.tissue_label_map --config FILE --subject NAME --out label_map.nii.gz`
-"""
+"""Write the tissue label map of one subject as NIfTI, as an input for `medusis synthesize`."""
 
 import logging
 from pathlib import Path
@@ -9,32 +6,32 @@ from typing import Annotated
 
 import typer
 
+from medusis_tf.commands.options import ConfigOption, OverridesArgument
 from medusis_tf.data.preparing.subjects import load_label_map
 from medusis_tf.data.volumes.nifti import write_volume
 from medusis_tf.errors import UserError
 from medusis_tf.methods.experiment import load_config
 
-logger = logging.getLogger("medusis_tf.tissue_label_map")
+logger = logging.getLogger(__name__)
 
 
 def tissue_label_map(
-    config: Annotated[Path, typer.Option(help="Configuration that lists the subject.")],
+    config: ConfigOption,
     subject: Annotated[str, typer.Option(help="Name of a subject with a CT.")],
-    out: Annotated[Path, typer.Option(help="The NIfTI file to write.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[key=value]...", help="Changes, as in data.root=DIR."),
-    ] = None,
+    out: Annotated[Path, typer.Option(help="NIfTI file to write.")],
+    overrides: OverridesArgument = None,
 ) -> None:
-    """Write the label map that the thresholds of a configuration make from a subject's CT.
+    """Write the tissue label map of a subject's CT, made by thresholds.
 
-    It lies on the CT's own grid, whatever the extent of the subject's MR.
+    It has the grid of the CT and its full extent, even where the subject's MR covers less.
     """
     data = load_config(config, overrides or []).data
     found = [entry for entry in data.subjects if entry.subject == subject and entry.ct]
     if not found:
-        with_ct = ", ".join(entry.subject for entry in data.subjects if entry.ct)
-        raise UserError(f"{config} has no subject {subject} with a CT. It has: {with_ct}.")
+        with_ct = ", ".join(entry.subject for entry in data.subjects if entry.ct) or "none"
+        raise UserError(
+            f"{config} has no subject {subject} with a CT. Subjects with a CT: {with_ct}."
+        )
     label_map = load_label_map(found[0], data)
     write_volume(out, label_map.array, label_map.path, "label map made from a CT by medusis_tf")
     logger.info("wrote %s", out)

@@ -1,35 +1,35 @@
-"""Train one experiment: `python -m medusis_tf.train --config FILE [key=value ...]`."""
+"""Train one experiment: `medusis train --config FILE [key=value ...]`."""
 
 import logging
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from medusis_tf.commands.options import ConfigOption, OverridesArgument
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.methods.experiment import load_config
 
-logger = logging.getLogger("medusis_tf.train")  # `__name__` is __main__ here
+logger = logging.getLogger(__name__)
 
 
 def train(
-    config: Annotated[Path, typer.Option(help="YAML file of the experiment, as in configs/.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[key=value]...", help="Changes, as in training.steps=2000."),
-    ] = None,
+    config: ConfigOption,
+    overrides: OverridesArgument = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the run's newest checkpoint.")
+        bool, typer.Option("--resume", help="Continue from the latest checkpoint of the run.")
     ] = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Check the configuration, print it whole, and stop."),
+        typer.Option(
+            "--dry-run", help="Check the configuration, print it with all defaults, and stop."
+        ),
     ] = False,
 ) -> None:
     """Train one experiment and write its run to runs/NAME.
 
-    A run holds config.yaml, manifest.json, checkpoints/, metrics.jsonl, panels/ and the TensorBoard
-    log. Ctrl-C and SIGTERM save a checkpoint first; --resume then goes on exactly from there.
+    The run holds config.yaml, manifest.json, checkpoints/, metrics.jsonl, panels/ and the
+    TensorBoard log. Ctrl-C and SIGTERM save a checkpoint before training stops; --resume continues
+    from it with the same results as without the interruption.
     """
     experiment = load_config(config, overrides or [])
     if dry_run:
@@ -47,7 +47,7 @@ def train(
         write_run_dir(experiment, shards.manifest)
     signal = loop.run(resume)
     if signal is not None:
-        logger.info("stopped by signal %d; go on with --resume", signal)
+        logger.info("stopped by signal %d; continue with --resume", signal)
         raise typer.Exit(128 + signal)
     logger.info("done: %s", experiment.run_dir)
 
@@ -59,4 +59,4 @@ def _describe(experiment: ExperimentConfig) -> None:
 
     check_files(experiment.data)
     logger.info("%s", yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False).rstrip())
-    logger.info("# valid; a run would be written to %s", experiment.run_dir)
+    logger.info("# valid; the run would be written to %s", experiment.run_dir)

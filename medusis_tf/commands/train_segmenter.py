@@ -1,9 +1,9 @@
-"""Train an independent judge: `python -m pipelines.train_segmenter --config FILE --out FILE`.
+"""Train an independent segmenter: `medusis train-segmenter --config FILE --out FILE`.
 
-A segmenter that sees real images and their label maps only. The pairs are those of the training
-subjects that have both volumes; where these are not streamed to the GAN as images (`streams:
-[label_map]`), the GAN and the judge do not even share images. Subjects of the test split are never
-read. Use it with `python -m medusis_tf.evaluate --run DIR --segmenter FILE`.
+It is trained on real images and their label maps only: the training subjects that have both
+volumes. If the images of these subjects are not streamed to the GAN (`streams: [label_map]`), the
+GAN and the segmenter share no images. Subjects of the test split are never read. Use the result
+with `medusis evaluate --run DIR --segmenter FILE`.
 """
 
 import logging
@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
+from medusis_tf.commands.options import ConfigOption, OverridesArgument
 from medusis_tf.config.augmentation import AugmentationConfig
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.errors import UserError
 from medusis_tf.methods.experiment import load_config
+from medusis_tf.methods.med_usis.config import require_med_usis
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -26,23 +28,23 @@ if TYPE_CHECKING:
     from medusis_tf.data.shards.shards import Shards
     from medusis_tf.metrics.independent_segmenter import IndependentSegmenter
 
-logger = logging.getLogger("medusis_tf.train_segmenter")
+logger = logging.getLogger(__name__)
 
 AUGMENTATION = AugmentationConfig(
     rotation_degrees=10, scale=0.15, translation=0.1, gamma=0.4, bias_field=0.3
 )
-# Deviation of the noise on an image is drawn up to this, so that grain is not what it reads.
+# Largest standard deviation of the noise added to images, so that grain does not identify classes.
 NOISE = 0.1
 LEARNING_RATE = 1e-3
 LOG_INTERVAL = 100
-# Slices held in memory: a gigabyte at 256x256.
+# Slices in memory: one gigabyte at 256x256.
 MAX_SLICES = 4000
-HELD_OUT_PART = 0.2
+HELD_OUT_FRACTION = 0.2
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Aligned slices.
+    """Slices of label maps and images on the same grid.
 
     Attributes:
         label_map: `[slices, height, width]` uint8.
@@ -54,28 +56,26 @@ class Pairs:
 
 
 def train_segmenter(
-    config: Annotated[Path, typer.Option(help="YAML file of the experiment, as in configs/.")],
+    config: ConfigOption,
     out: Annotated[Path, typer.Option(help="File to write, NAME.weights.h5.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[key=value]...", help="Changes, as in segmenter.base_channels=8."),
-    ] = None,
+    overrides: OverridesArgument = None,
     steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 1500,
-    batch_size: Annotated[int, typer.Option(min=1, help="Slices of a step.")] = 8,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed gives other weights.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Slices per step.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, order and augmentation.")] = 0,
 ) -> None:
-    """Train a segmenter on the real pairs of the training subjects and write its weights.
+    """Train a segmenter on the real image pairs of the training subjects and write its weights.
 
-    A JSON file beside them says what it was trained on and its Dice on slices held out: those of
-    the validation subjects, or the middle fifth of every training subject where there are none.
+    A JSON file beside the weights records the training data and the Dice on held-out slices. These
+    are the slices of the validation subjects, or the middle fifth of each training subject if there
+    are no validation subjects.
     """
     experiment = load_config(config, overrides or [])
     from medusis_tf.data.preparing.preparation import prepare_shards
     from medusis_tf.metrics.independent_segmenter import record_path
 
-    record_path(out)  # a wrong name is told before the training, not after it
+    record_path(out)  # an invalid name is reported before training
     shards = prepare_shards(experiment, jobs=None)
-    segmenter = train_judge(experiment, shards, steps, batch_size, seed)
+    segmenter = fit_segmenter(experiment, shards, steps, batch_size, seed)
     segmenter.save(out)
     dice = ", ".join(
         f"{name} {value:.3f}" for name, value in segmenter.record.held_out_dice.items()
@@ -84,17 +84,20 @@ def train_segmenter(
     logger.info("wrote %s", out)
 
 
-def train_judge(
+def fit_segmenter(
     config: ExperimentConfig, shards: "Shards", steps: int, batch_size: int = 8, seed: int = 0
 ) -> "IndependentSegmenter":
-    """Train a segmenter on the real pairs of the training subjects.
+    """Train a segmenter on the real image pairs of the training subjects.
 
     Args:
-        config: The experiment: its classes, slices and segmenter network.
-        shards: Its prepared slices.
+        config: Experiment with the classes, slices and segmenter network.
+        shards: Prepared slices of the experiment.
         steps: Training steps.
-        batch_size: Slices of a step.
-        seed: Of weights, order and augmentation.
+        batch_size: Slices per step.
+        seed: Seed of weights, order and augmentation.
+
+    Returns:
+        The segmenter. Its record has the Dice of each class on the held-out slices.
 
     Raises:
         UserError: No training subject has both volumes.
@@ -115,7 +118,7 @@ def train_judge(
         class_names=names,
         image_size=config.data.image_size,
         spacing_mm=config.data.pixel_spacing_mm,
-        network=config.segmenter,
+        network=require_med_usis(config).segmenter,
         subjects=tuple(entry.subject for entry in shards.pairs("train")),
         steps=steps,
         held_out=held_out_name,
@@ -134,7 +137,10 @@ def train_judge(
 
 
 def split_pairs(shards: "Shards") -> tuple[Pairs, Pairs, str]:
-    """Slices to train on, slices held out, and what the latter are.
+    """Separate the real pairs into slices to train on and held-out slices.
+
+    Returns:
+        The slices to train on, the held-out slices, and a description of the latter.
 
     Raises:
         UserError: No training subject has both volumes.
@@ -143,35 +149,34 @@ def split_pairs(shards: "Shards") -> tuple[Pairs, Pairs, str]:
     if not training:
         raise UserError(
             "no training subject has both a label map and an image, so there are no real pairs to "
-            "train a segmenter on. Give some of them both; streams: [label_map] keeps the image "
+            "train a segmenter on. Add the image to some of them; streams: [label_map] keeps it "
             "from the GAN."
         )
     if validation := [_read(shards, entry.subject) for entry in shards.pairs("validation")]:
         return _thin(_join(training)), _thin(_join(validation)), "the validation subjects"
-    # In the middle lies what is seen on both sides of it: that is easier than another subject.
-    middle = [_middle(len(part.image)) for part in training]
-    pieces = list(zip(training, middle, strict=True))
-    kept = _join([Pairs(part.label_map[~held], part.image[~held]) for part, held in pieces])
-    held_out = _join([Pairs(part.label_map[held], part.image[held]) for part, held in pieces])
+    # This is easier than another subject: training includes the slices on both sides.
+    subjects = [(pairs, _middle(len(pairs.image))) for pairs in training]
+    kept = _join([Pairs(p.label_map[~held], p.image[~held]) for p, held in subjects])
+    held_out = _join([Pairs(p.label_map[held], p.image[held]) for p, held in subjects])
     return _thin(kept), _thin(held_out), "the middle fifth of every training subject's slices"
 
 
 def _middle(count: int) -> np.ndarray:
-    place = (np.arange(count) + 0.5) / count
-    return np.abs(place - 0.5) < HELD_OUT_PART / 2
+    position = (np.arange(count) + 0.5) / count
+    return np.abs(position - 0.5) < HELD_OUT_FRACTION / 2
 
 
 def _read(shards: "Shards", subject: str) -> Pairs:
     slices = shards.read(subject)
     if slices.label_map is None or slices.image is None:
-        raise ValueError(f"subject {subject} is no pair")
+        raise ValueError(f"subject {subject} has no label map or no image")
     return Pairs(slices.label_map, slices.image)
 
 
-def _join(parts: list[Pairs]) -> Pairs:
+def _join(subjects: list[Pairs]) -> Pairs:
     return Pairs(
-        np.concatenate([part.label_map for part in parts]),
-        np.concatenate([part.image for part in parts]),
+        np.concatenate([pairs.label_map for pairs in subjects]),
+        np.concatenate([pairs.image for pairs in subjects]),
     )
 
 
@@ -186,7 +191,7 @@ def _fit(network, pairs: Pairs, steps: int, batch_size: int, seed: int) -> None:
 
     from medusis_tf.training.progress import TrainingProgress
 
-    # Grappler's remapper fails on this graph with a loud message, and gains nothing.
+    # Grappler's remapper fails on this graph with an error message, and would gain nothing.
     tf.config.optimizer.set_experimental_options({"remapping": False})
     optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(LEARNING_RATE, steps))
     optimizer.build(network.trainable_variables)
@@ -219,14 +224,14 @@ def _fit(network, pairs: Pairs, steps: int, batch_size: int, seed: int) -> None:
 def _augment(
     label_map: "tf.Tensor", levels: "tf.Tensor", key: "tf.Tensor"
 ) -> tuple["tf.Tensor", "tf.Tensor"]:
-    """Move label maps and images alike; bend, shade and roughen the images."""
+    """Transform label maps and images alike; add gamma, bias field and noise to the images."""
     import tensorflow as tf
 
     from medusis_tf.data.batches.augmentation import augment_image, move_label_map
 
     label_map = move_label_map(label_map, key, AUGMENTATION)
     image = augment_image(levels, key, AUGMENTATION)
-    # The augmentation folds 0 to 2 into the key; another number gives independent noise.
+    # The augmentation folds 0 to 2 into the key; other numbers give independent noise.
     noise_key = tf.random.fold_in(key, 100, "philox")
     noise = tf.random.stateless_normal(image.shape, noise_key, alg="philox")
     strength_key = tf.random.fold_in(key, 101, "philox")
@@ -237,7 +242,7 @@ def _augment(
 
 
 def _loss(class_logits: "tf.Tensor", label_map: "tf.Tensor") -> "tf.Tensor":
-    """Cross-entropy in which every class counts the same, and soft Dice of the classes present."""
+    """Sum class-balanced cross-entropy and the soft Dice loss of the classes that are present."""
     import tensorflow as tf
 
     from medusis_tf.losses.segmentation import segmentation_loss

@@ -1,7 +1,7 @@
-"""An anatomical phantom: thigh-like limbs with a tumour, as CT and T1-weighted MR volumes.
+"""Anatomical phantom: thigh-like limbs with a tumour, as CT and T1-weighted MR volumes.
 
-For the quickstart and the tests: everything is drawn, nothing is anyone's. The volumes go through
-the same code as real ones, and CT and MR are of different subjects, except the test subject's.
+It serves the quickstart and the tests and contains no patient data. The volumes are processed by
+the same code as real ones. CT and MR show different subjects, except for the test subject.
 """
 
 from dataclasses import dataclass
@@ -13,25 +13,26 @@ import numpy as np
 from scipy import ndimage
 
 from medusis_tf.config.data import Split, Stream, Subject
+from medusis_tf.files import replacing
 
 _SPACING_MM = (2.0, 2.0, 5.0)
 _AIR, _FAT, _MUSCLE, _SEPTUM, _CORTEX, _MARROW, _TUMOUR = range(7)
 _CT_HU = np.array([-1000.0, -100.0, 55.0, -60.0, 900.0, -30.0, 40.0])
 _MR_LEVEL = np.array([10.0, 880.0, 290.0, 640.0, 40.0, 830.0, 480.0])
-# Where the limb goes to make room for an arm, and where that begins; the slice ends at -1 and 1.
+# Centre of the limb beside an arm, and of the arm; the slice extends from -1 to 1.
 _LIMB_X, _ARM_X = -0.3, 0.34
 _CT_NOISE_HU, _MR_NOISE = 15.0, 12.0
 
 
 @dataclass(frozen=True)
 class Build:
-    """How subjects are built, and how much of them is within the field of view.
+    """Build of the subjects, and their position in the field of view.
 
     Attributes:
-        fat: Factor of the fat's thickness; muscle and bone stay as they are.
-        size: Factor of the limb's width.
-        arm: Whether an arm lies beside the limb, `seen` or `cut` off by the field of view; the
-            limb makes room for it, and should have a `size` of at most 0.7.
+        fat: Factor of the fat thickness; muscle and bone do not change.
+        size: Factor of the limb width.
+        arm: Arm beside the limb: `none`, `seen`, or `cut` off by the field of view. The limb moves
+            to make room for it, and should have a `size` of at most 0.7.
     """
 
     fat: float = 1.0
@@ -41,15 +42,15 @@ class Build:
 
 @dataclass(frozen=True, eq=False)
 class Limb:
-    """A drawn limb before it is scanned.
+    """A limb before it is scanned.
 
     Attributes:
-        parts: `[x, y, z]`, what each voxel is made of; LPS order.
+        tissues: `[x, y, z]`, tissue index of each voxel, LPS order.
         tumour: `[x, y, z]` bool.
-        texture: `[x, y, z]` smooth noise of mean 0 and deviation 1, the tumour's grain.
+        texture: `[x, y, z]` smooth noise of mean 0 and standard deviation 1, for the tumour.
     """
 
-    parts: np.ndarray
+    tissues: np.ndarray
     tumour: np.ndarray
     texture: np.ndarray
 
@@ -64,20 +65,20 @@ def write_phantom_dataset(
     image_build: Build = Build(),
     with_pairs: bool = False,
 ) -> tuple[Subject, ...]:
-    """Write CT and tumour mask of some subjects, MR of others, and one test subject with all.
+    """Write subjects with CT and tumour mask, others with MR, and one test subject with all.
 
-    Where the two builds differ, the images tell a wrong outline of what the label maps show: the
-    test subject is built like those with a CT.
+    If the two builds differ, the outlines in the images are wrong for the label maps. The test
+    subject has the build of the subjects with a CT.
 
     Args:
-        folder: Where to write; becomes `data.root`.
-        num_label_subjects: Training subjects with a CT.
-        num_image_subjects: Training subjects with an MR.
-        shape: Voxels along x, y and z, of 2 x 2 x 5 mm; the limb fills it.
-        seed: Of the anatomy and the noise; equal seeds give equal files.
-        label_build: How the subjects with a CT are built.
-        image_build: How those with an MR only are built.
-        with_pairs: Whether the training subjects with a CT get an MR too, which is not streamed.
+        folder: Output folder, the later `data.root`.
+        num_label_subjects: Number of training subjects with a CT.
+        num_image_subjects: Number of training subjects with an MR.
+        shape: Number of voxels along x, y and z, of 2 x 2 x 5 mm; the limb fills the volume.
+        seed: Seed of the anatomy and the noise; equal seeds give equal files.
+        label_build: Build of the subjects with a CT.
+        image_build: Build of the subjects with only an MR.
+        with_pairs: Whether training subjects with a CT also get an MR, which is not streamed.
 
     Returns:
         Entries for `data.subjects`. The label maps have the classes background, fat, soft_tissue,
@@ -91,26 +92,30 @@ def write_phantom_dataset(
     subjects = []
     for number, (name, split, streams) in enumerate(plan):
         random = np.random.default_rng([seed, number])
-        has_ct = "label_map" in streams
+        has_ct, has_mr = "label_map" in streams, "image" in streams or with_pairs
         limb = draw_limb(shape, random, label_build if has_ct else image_build)
-        has_mr = "image" in streams or with_pairs
-        ct, mask, image = (Path(name, f"{kind}.nii.gz") for kind in ("ct", "tumour", "mr"))
-        if has_ct:
-            _save(folder / ct, scan_ct(limb, random).astype(np.int16))
-            _save(folder / mask, limb.tumour.astype(np.uint8))
-        if has_mr:
-            _save(folder / image, scan_mr(limb, random).astype(np.int16))
+        volumes = _write_scans(folder, name, limb, random, has_ct, has_mr)
+        unused_image = has_mr and "image" not in streams
         subjects.append(
-            Subject(
-                subject=name,
-                split=split,
-                ct=ct if has_ct else None,
-                overlays={"tumour": mask} if has_ct else {},
-                image=image if has_mr else None,
-                streams=streams if has_ct and "image" not in streams and has_mr else None,
-            )
+            Subject(subject=name, split=split, streams=streams if unused_image else None, **volumes)
         )
     return tuple(subjects)
+
+
+def _write_scans(
+    folder: Path, name: str, limb: Limb, random: np.random.Generator, has_ct: bool, has_mr: bool
+) -> dict[str, Any]:
+    """Write the volumes of a subject, and return their entries in `Subject`."""
+    ct, mask, image = (Path(name, f"{kind}.nii.gz") for kind in ("ct", "tumour", "mr"))
+    volumes: dict[str, Any] = {}
+    if has_ct:
+        _save(folder / ct, scan_ct(limb, random).astype(np.int16))
+        _save(folder / mask, limb.tumour.astype(np.uint8))
+        volumes |= {"ct": ct, "overlays": {"tumour": mask}}
+    if has_mr:
+        _save(folder / image, scan_mr(limb, random).astype(np.int16))
+        volumes["image"] = image
+    return volumes
 
 
 def draw_limb(
@@ -121,43 +126,59 @@ def draw_limb(
     """Draw one limb: skin outline, fat ring, muscles between septa, femur and tumour.
 
     Args:
-        shape: Voxels along x, y and z.
-        random: Source of the subject's variation.
-        build: How the subject is built.
+        shape: Number of voxels along x, y and z.
+        random: Random generator of the subject.
+        build: Build of the subject.
     """
     x, y, z = np.meshgrid(*(np.linspace(-1, 1, side) for side in shape), indexing="ij")
-    # It joins the limb at the upper end, as an arm joins the trunk.
+    # The arm meets the limb at the upper end, like an arm and the trunk.
     arm = (x - _ARM_X - 0.13 * (1 - z), y + 0.1 * z)
     x, y = (x if build.arm == "none" else x - _LIMB_X) / build.size, y / build.size
     centre_x = random.uniform(-0.08, 0.08) + random.uniform(-0.06, 0.06) * z
     centre_y = random.uniform(-0.1, 0.0) + random.uniform(-0.06, 0.06) * z
-    radius = np.hypot(x - centre_x, y - centre_y)
-    angle = np.arctan2(y - centre_y, x - centre_x)
+    tissues, inside = _draw_soft_tissue(x - centre_x, y - centre_y, z, random, build.fat)
+    bone_x = centre_x + random.uniform(0.0, 0.12)
+    bone_y = centre_y + random.uniform(-0.12, 0.0)
+    tumour = _draw_bone_and_tumour(tissues, x - bone_x, y - bone_y, z, inside, random)
+    if build.arm == "seen":
+        _draw_arm(tissues, *arm)
+    return Limb(tissues, tumour, _smooth_noise(shape, (1.5, 1.5, 0.8), random))
 
+
+def _draw_soft_tissue(
+    x: np.ndarray, y: np.ndarray, z: np.ndarray, random: np.random.Generator, fat: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Tissues without bone and tumour, and a mask inside the fascia; centred on the origin."""
+    radius, angle = np.hypot(x, y), np.arctan2(y, x)
     skin = random.uniform(0.68, 0.78) * (1 + random.uniform(0.04, 0.12) * z)
     skin = skin * _lobes(angle, z, random, 0.05)
     thickness = random.uniform(0.08, 0.18) * _lobes(angle, z, random, 0.4)
     fascia = (skin - thickness) * _lobes(angle, z, random, 0.02)
-    skin = skin - (1 - build.fat) * thickness
-    parts = np.where(radius < skin, _FAT, _AIR)
+    skin = skin - (1 - fat) * thickness
+    tissues = np.where(radius < skin, _FAT, _AIR)
     muscle = radius < fascia
-    parts[muscle] = _MUSCLE
-    warp = [0.05 * _smooth_noise(shape, (9, 9, 5), random) for _ in range(2)]
-    parts[muscle & _septa(x - centre_x + warp[0], y - centre_y + warp[1], z, random)] = _SEPTUM
+    tissues[muscle] = _MUSCLE
+    warp = [0.05 * _smooth_noise(x.shape, (9, 9, 5), random) for _ in range(2)]
+    tissues[muscle & _septa(x + warp[0], y + warp[1], z, random)] = _SEPTUM
+    return tissues, radius < fascia * 0.97
 
-    bone_x = centre_x + random.uniform(0.0, 0.12)
-    bone_y = centre_y + random.uniform(-0.12, 0.0)
-    bone = np.hypot(x - bone_x, y - bone_y) / _lobes(angle, z, random, 0.03)
+
+def _draw_bone_and_tumour(
+    tissues: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    z: np.ndarray,
+    inside: np.ndarray,
+    random: np.random.Generator,
+) -> np.ndarray:
+    """Draw a bone around the origin and a tumour beside it; return the mask of the tumour."""
+    bone = np.hypot(x, y) / _lobes(np.arctan2(y, x), z, random, 0.03)
     outer = random.uniform(0.17, 0.2) * (1 + 0.15 * z)
-    # The tumour grows beside the bone, not into it.
-    tumour = _tumour(x - bone_x, y - bone_y, z, shape, random) & (radius < fascia * 0.97)
-    tumour &= bone > outer + 0.02
-    parts[tumour] = _TUMOUR
-    parts[bone < outer] = _CORTEX
-    parts[bone < outer * random.uniform(0.52, 0.62)] = _MARROW
-    if build.arm == "seen":
-        _add_arm(parts, *arm)
-    return Limb(parts, tumour, _smooth_noise(shape, (1.5, 1.5, 0.8), random))
+    tumour = _tumour(x, y, z, random) & inside & (bone > outer + 0.02)
+    tissues[tumour] = _TUMOUR
+    tissues[bone < outer] = _CORTEX
+    tissues[bone < outer * random.uniform(0.52, 0.62)] = _MARROW
+    return tumour
 
 
 def scan_ct(limb: Limb, random: np.random.Generator) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How nnU-Net v2 wants a raw data set: labels, description, folds, and where it lies.
+"""Raw data sets in the format of nnU-Net v2: labels, description, folds and folder.
 
 https://github.com/MIC-DKFZ/nnUNet/blob/master/documentation/reference/dataset-format.md
 """
@@ -18,34 +18,35 @@ NUM_FOLDS = 5
 
 
 def nnunet_labels(classes: Sequence[ClassEntry]) -> dict[str, int]:
-    """Class names and ids as nnU-Net wants them: `background` is 0, the others follow.
+    """Return the ids of classes by name, with class 0 named `background` as nnU-Net requires.
 
     Args:
-        classes: Of ids 0, 1, and so on.
+        classes: Classes with ids 0, 1, 2, ... in order.
 
     Raises:
-        UserError: A class has a name that means something else to nnU-Net.
+        UserError: A class has a name that is reserved in nnU-Net.
     """
     names = [entry.name for entry in classes[1:]]
     if taken := [name for name in names if name in ("background", "ignore")]:
         raise UserError(
-            f"nnU-Net keeps the names background, of class 0, and ignore for itself. Rename class "
+            "nnU-Net reserves the names background, for class 0, and ignore. Rename class "
             f"{taken[0]} of data.classes."
         )
     return {"background": 0} | {name: id_ for id_, name in enumerate(names, start=1)}
 
 
 def patient_folds(patients: dict[str, str], count: int = NUM_FOLDS) -> list[dict[str, list[str]]]:
-    """Folds for cross-validation in which all cases of a patient stand on one side.
+    """Return folds for cross-validation that keep all cases of a patient together.
 
-    nnU-Net's own folds are of cases: a label map painted with two noises would stand on both.
+    The folds that nnU-Net draws itself ignore patients: images of one label map, synthesized with
+    two seeds, could be in both `train` and `val`.
 
     Args:
-        patients: Case to patient.
-        count: Folds; fewer if there are fewer patients.
+        patients: Patient of each case.
+        count: Number of folds; fewer if there are fewer patients.
 
     Returns:
-        For each fold its cases, `train` and `val`; nothing with a single patient.
+        The cases of each fold, `train` and `val`; empty if there is only one patient.
     """
     names = sorted(set(patients.values()))
     count = min(count, len(names))
@@ -64,20 +65,20 @@ def patient_folds(patients: dict[str, str], count: int = NUM_FOLDS) -> list[dict
 def write_descriptions(
     folder: Path, labels: dict[str, int], patients: dict[str, str], **about: object
 ) -> None:
-    """Write `dataset.json`, and `splits_final.json` where there is something to split.
+    """Write `dataset.json`, and `splits_final.json` if there are at least two patients.
 
     Args:
-        folder: Of the data set.
-        labels: From `nnunet_labels`.
-        patients: Training case to patient; empty if none is there to train on.
-        about: Whatever else is to be said; nnU-Net does not read it.
+        folder: Folder of the data set.
+        labels: Ids of the classes by name, from `nnunet_labels`.
+        patients: Patient of each training case; empty without training cases.
+        about: Further entries of `dataset.json`, which nnU-Net ignores.
 
     Raises:
-        OSError: The disk refuses.
+        OSError: A file cannot be written.
     """
     content = {
         **about,
-        # Any name but CT and a few more: every volume is scaled by its own mean and deviation.
+        # For any name but CT and a few others, nnU-Net standardizes each volume by itself.
         "channel_names": {"0": "MRI"},
         "labels": labels,
         "numTraining": len(patients),
@@ -90,16 +91,21 @@ def write_descriptions(
 
 
 def check_target(target: Path, overwrite: bool) -> None:
-    """Check that a data set may be written.
+    """Check that a data set may be written to `target`.
+
+    Args:
+        target: Folder of the data set, `DatasetNNN_NAME`.
+        overwrite: Whether an existing data set is replaced.
 
     Raises:
-        UserError: It is there and shall not be overwritten, or another one has its number.
+        UserError: The data set exists and is not to be replaced, `target` is another kind of
+            folder, or another data set has the same number.
     """
     number = target.name.partition("_")[0]
     others = [path.name for path in sorted(target.parent.glob(f"{number}_*")) if path != target]
     if others:
         raise UserError(
-            f"{target.parent} has {others[0]} already, and nnU-Net takes one data set of each "
+            f"{target.parent} has {others[0]} already, and nnU-Net allows one data set for each "
             "number. Give another --id."
         )
     if not target.exists():
@@ -107,15 +113,15 @@ def check_target(target: Path, overwrite: bool) -> None:
     if not overwrite:
         raise UserError(f"{target} exists already. Give another --id, or --overwrite.")
     if not (target / "dataset.json").is_file():
-        raise UserError(f"{target} is no data set of nnU-Net: it is not replaced. Move it away.")
+        raise UserError(f"{target} is not an nnU-Net data set and is not replaced. Move it away.")
 
 
 @contextlib.contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """An empty folder that becomes `target`, in place of what is there, if all goes well.
+    """Yield an empty folder that replaces `target` at the end, unless the block raises.
 
     Raises:
-        UserError: The disk refuses.
+        UserError: A file or folder cannot be written.
     """
     partial, old = (
         target.with_name(f".{target.name}.{what}-{os.getpid()}") for what in ("partial", "old")

@@ -1,7 +1,7 @@
-"""Run TotalSegmentator, where it is installed and has its weights, as a command of its own.
+"""Run TotalSegmentator by its documented command.
 
-Its documented command is called, in a process of its own: PyTorch and TensorFlow do not share one
-well. Facts about the tool: github.com/wasserth/TotalSegmentator, README.md and
+It runs in a separate process, because PyTorch and TensorFlow do not work well in the same one.
+Source of the facts about the tool: github.com/wasserth/TotalSegmentator, README.md and
 totalsegmentator/config.py.
 """
 
@@ -16,9 +16,9 @@ from pathlib import Path
 
 from medusis_tf.errors import UserError
 
-logger = logging.getLogger("medusis_tf.totalsegmentator")
+logger = logging.getLogger(__name__)
 
-# Numbers of the networks that each task needs, at full and (where there is one) at fast resolution.
+# Ids of the networks of each task: at full resolution, and at low resolution if the task has it.
 _NETWORKS = {
     "total": ((291, 292, 293, 294, 295), (297,)),
     "body": ((299,), (300,)),
@@ -33,15 +33,15 @@ _LICENCE = (
 
 
 def check_ready(tasks: Sequence[str], fast: bool, allow_download: bool) -> None:
-    """Check that tasks can run before any does: minutes pass before the tool would tell.
+    """Check that all tasks can run. The tool itself reports a problem only after minutes.
 
     Args:
-        tasks: Of `total`, `body` and `tissue_types`.
-        fast: Whether the networks of low resolution are wanted.
-        allow_download: Whether the tool may fetch the weights that are missing.
+        tasks: Any of `total`, `body` and `tissue_types`.
+        fast: Whether the tasks run at low resolution.
+        allow_download: Whether the tool may download missing weights.
 
     Raises:
-        UserError: The tool, weights or a licence key are missing; one line for each task.
+        UserError: The tool, weights or a licence key are missing. One line for each task.
     """
     _executable()
     problems = []
@@ -51,12 +51,13 @@ def check_ready(tasks: Sequence[str], fast: bool, allow_download: bool) -> None:
         elif not allow_download and (missing := _missing_networks(task, fast)):
             name = f"{task}_fast" if _is_fast(task, fast) else task
             problems.append(
-                f"task {task} lacks its weights: networks {missing} are not in {_weights()}. "
-                f"Get them with: totalseg_download_weights -t {name}, or pass --allow-download."
+                f"weights of task {task} are missing: networks {missing} are not in {_weights()}. "
+                f"Download them with: totalseg_download_weights -t {name}, or give "
+                "--allow-download."
             )
     if problems:
-        remedy = "Or give what the tool made elsewhere: --labels, --masks, --body, --tissue-types."
-        raise UserError("\n".join(["TotalSegmentator is not ready:", *problems, remedy]))
+        remedy = "Or give its existing output: --labels, --masks, --body, --tissue-types."
+        raise UserError("\n".join(["TotalSegmentator cannot run:", *problems, remedy]))
 
 
 def segment(ct: Path, task: str, folder: Path, fast: bool, device: str) -> None:
@@ -64,13 +65,13 @@ def segment(ct: Path, task: str, folder: Path, fast: bool, device: str) -> None:
 
     Args:
         ct: NIfTI file or folder of a DICOM series.
-        task: As for `check_ready`.
-        folder: For the masks, named after their classes.
-        fast: Low resolution where the task has it, for computers without a GPU.
-        device: As the tool names it: `gpu`, `gpu:1`, `cpu` or `mps`.
+        task: `total`, `body` or `tissue_types`.
+        folder: Folder of the masks, which are named after their classes.
+        fast: Whether the task runs at low resolution, if it has one.
+        device: Device, as the tool names it: `gpu`, `gpu:1`, `cpu` or `mps`.
 
     Raises:
-        UserError: The tool failed; its last words.
+        UserError: The tool failed. The message has the last lines of its output.
     """
     command = [_executable(), "-i", str(ct), "-o", str(folder), "-ta", task, "--device", device]
     command += ["--fast"] * _is_fast(task, fast)
@@ -90,7 +91,7 @@ def _executable() -> str:
     if found is None:
         raise UserError(
             "TotalSegmentator is not installed. Install it with: "
-            "pip install 'medusis_tf[totalsegmentator]'; or give what it made elsewhere, with "
+            "pip install 'medusis_tf[totalsegmentator]'; or give its existing output with "
             "--labels (its multi-label file) or --masks (its folder of masks)."
         )
     return found
@@ -122,4 +123,4 @@ def _has_licence() -> bool:
     except FileNotFoundError:
         return False
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}, TotalSegmentator's settings, cannot be read: {error}.") from None
+        raise UserError(f"cannot read {path}, the settings of TotalSegmentator: {error}.") from None

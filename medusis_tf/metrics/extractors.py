@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from medusis_tf.data.labels.body import image_body
-from medusis_tf.data.shards.records import sha256_of
+from medusis_tf.data.shards.checksums import sha256_of
 from medusis_tf.errors import UserError
 from medusis_tf.interop.pytorch import read_state_dict
 from medusis_tf.metrics import inception, radiomics

@@ -15,7 +15,7 @@ from medusis_tf.config.data import DataConfig
 from medusis_tf.config.section import Section
 from medusis_tf.errors import UserError
 from medusis_tf.metrics.extractors import checked_sha256
-from medusis_tf.models.sections import SegmenterConfig
+from medusis_tf.models.sections import UNetSegmenterConfig
 
 if TYPE_CHECKING:
     from medusis_tf.models.segmenters.unet import UNetSegmenter
@@ -40,7 +40,7 @@ class SegmenterRecord(Section):
     class_names: tuple[str, ...]
     image_size: tuple[int, int]
     spacing_mm: tuple[float, float] | None
-    network: SegmenterConfig
+    network: UNetSegmenterConfig
     subjects: tuple[str, ...]
     steps: int
     held_out: str

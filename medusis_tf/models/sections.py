@@ -7,9 +7,9 @@ TensorFlow.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from medusis_tf.config.section import Section
 
@@ -280,19 +280,3 @@ class UNetSegmenterConfig(StridedSection):
         )
         segmenter.build((None, None, None, image_channels))
         return segmenter
-
-
-def _named(values: Any) -> Any:
-    # A section without a name is the wavelet discriminator, so that it can set sizes alone.
-    return {"name": "wavelet", **values} if isinstance(values, dict) else values
-
-
-GeneratorConfig = Annotated[
-    OASISGeneratorConfig | WaveletGeneratorConfig, Field(discriminator="name")
-]
-DiscriminatorConfig = Annotated[
-    WaveletDiscriminatorConfig | ResidualDiscriminatorConfig | PatchDiscriminatorConfig,
-    Field(discriminator="name"),
-    BeforeValidator(_named),
-]
-SegmenterConfig = UNetSegmenterConfig

@@ -1,20 +1,20 @@
-"""Leaky ReLU that needs only its output for its gradient."""
+"""Leaky ReLU whose gradient needs only its output."""
 
 import tensorflow as tf
 
 
 @tf.custom_gradient
 def leaky_relu(features):
-    """Leaky ReLU with slope 0.2.
+    """Apply leaky ReLU with slope 0.2.
 
-    The output has the sign of the input, so the gradient is taken from the output, which the next
-    convolution keeps anyway; the input can be forgotten: half the memory of an activation.
+    The output has the sign of the input, so the gradient is computed from the output, which the
+    next convolution stores anyway. The input is freed, which halves the memory of an activation.
 
     Args:
-        features: Any shape.
+        features: Tensor of any shape.
 
     Returns:
-        Same shape and dtype; differentiable twice.
+        Same shape and dtype. Twice differentiable.
     """
     activated = tf.nn.leaky_relu(features, alpha=0.2)
 

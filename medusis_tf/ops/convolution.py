@@ -1,4 +1,4 @@
-"""Convolution in the form that is fastest for its sizes."""
+"""Convolutions in the form that is fastest for their size."""
 
 import functools
 import math
@@ -15,12 +15,14 @@ _FILTERS_IN_SLICE = 64
 def convolve(features, kernel, strides=1, padding="same"):
     """Convolve.
 
-    On a CPU two cases take another form, the values being the same but for rounding. A 3x3 kernel
-    on a batch of at most 64 pixels becomes one product of matrices; with 1024 channels, gradients
-    included, that took a quarter of the time at 4x4 pixels, half of it at 8x8, and no less at
-    16x16. A kernel too large for a core's cache, on a single image, is cut into slices of 64
-    filters: 117 ms instead of 196 at 64x64 pixels and 512 channels. oneDNN orders its loops well
-    for two images and more, and keeps the large kernel moving for one.
+    On a CPU, two cases take another form. The values are equal up to rounding.
+
+    - A 3x3 kernel on a batch of at most 64 pixels becomes one matrix product. With 1024 channels,
+      gradients included, this took a quarter of the time at 4x4 pixels and half at 8x8; at 16x16
+      it saves nothing.
+    - A kernel too large for the cache of a core, on a single image, is split into slices of 64
+      filters: 117 ms instead of 196 ms at 64x64 pixels and 512 channels. For one image, oneDNN
+      reloads the kernel again and again; from two images on, its loop order is good.
 
     Args:
         features: `[batch, height, width, inputs]`.
@@ -54,20 +56,20 @@ def _conv2d(features, kernel, strides, padding):
 
 
 def _convolve_in_slices(features, kernel, strides, padding):
-    """Convolve 64 filters at a time; the gradients, fast in one piece, are left whole."""
+    """Convolve 64 filters at a time. The gradients stay whole, since they are fast that way."""
 
     @tf.custom_gradient
     def convolve_slices(features, kernel):
         slices = tf.split(kernel, kernel.shape[-1] // _FILTERS_IN_SLICE, axis=-1)
-        outputs = tf.concat([_conv2d(features, part, strides, padding) for part in slices], -1)
+        outputs = tf.concat([_conv2d(features, each, strides, padding) for each in slices], -1)
 
         def gradient(upstream):
-            how = {"strides": [1, strides, strides, 1], "padding": padding.upper()}
+            options = {"strides": [1, strides, strides, 1], "padding": padding.upper()}
             of_features = tf.raw_ops.Conv2DBackpropInput(
-                input_sizes=tf.shape(features), filter=kernel, out_backprop=upstream, **how
+                input_sizes=tf.shape(features), filter=kernel, out_backprop=upstream, **options
             )
             of_kernel = tf.raw_ops.Conv2DBackpropFilter(
-                input=features, filter_sizes=tf.shape(kernel), out_backprop=upstream, **how
+                input=features, filter_sizes=tf.shape(kernel), out_backprop=upstream, **options
             )
             return tf.ensure_shape(of_features, features.shape), of_kernel
 
@@ -91,16 +93,16 @@ def has_gpu() -> bool:
 
 
 def neighbours(values, outside=0):
-    """The nine values of each pixel's 3x3 neighbourhood, row by row.
+    """List the nine values of the 3x3 neighbourhood of each pixel, row by row.
 
-    Slices make of them a matrix faster than `tf.image.extract_patches` does.
+    Slicing builds a matrix from them faster than `tf.image.extract_patches` does.
 
     Args:
         values: `[batch, height, width, ...]`.
-        outside: The value beyond the image.
+        outside: Value outside the image.
 
     Returns:
-        Nine tensors of the shape of `values`; the fifth is `values`.
+        Nine tensors with the shape of `values`. The fifth is `values`.
     """
     rest = [[0, 0]] * (len(values.shape) - 3)
     padded = tf.pad(values, [[0, 0], [1, 1], [1, 1], *rest], constant_values=outside)
@@ -113,7 +115,7 @@ def neighbours(values, outside=0):
 
 
 def conv_then_halve(features, kernel):
-    """Convolve, zero-padded, then average every 2x2 cell: 16 products a cell instead of 36.
+    """Convolve with zero padding, then average 2x2 cells: 16 products per cell instead of 36.
 
     Args:
         features: `[batch, 2 * height, 2 * width, inputs]`.
@@ -122,12 +124,12 @@ def conv_then_halve(features, kernel):
     Returns:
         `[batch, height, width, filters]`.
     """
-    # "SAME" pads both sides by 1; the same padding given explicitly took three times as long.
+    # "SAME" pads both sides by 1. The same padding given explicitly took three times as long.
     return tf.nn.conv2d(features, kernel, strides=2, padding="SAME")
 
 
 def double_then_conv(features, kernel):
-    """Repeat every pixel 2x2 times, then convolve, zero-padded: 16 products instead of 36.
+    """Repeat each pixel 2x2 times, then convolve with zero padding: 16 products instead of 36.
 
     Args:
         features: `[batch, height, width, inputs]`.
@@ -144,19 +146,25 @@ def double_then_conv(features, kernel):
 
 
 def fold_for_halving(kernel):
-    """The kernel of `conv_then_halve`.
+    """Fold a 3x3 kernel and the averaging of 2x2 cells into the kernel of `conv_then_halve`.
 
     Args:
         kernel: `[3, 3, inputs, filters]`.
+
+    Returns:
+        `[4, 4, inputs, filters]`.
     """
     return _apply(_SUMS / 4.0, kernel)
 
 
 def fold_for_doubling(kernel):
-    """The kernel of `double_then_conv`, with inputs and filters exchanged.
+    """Fold the repetition of pixels and a 3x3 kernel into the kernel of `double_then_conv`.
 
     Args:
         kernel: `[3, 3, inputs, filters]`.
+
+    Returns:
+        `[4, 4, filters, inputs]`: inputs and filters are swapped.
     """
     return tf.transpose(_apply(_SUMS[:, ::-1], kernel), [0, 1, 3, 2])
 
@@ -171,5 +179,5 @@ def _two_dimensional(sums):
     return np.kron(sums, sums).astype(np.float32)
 
 
-# Each tap of 3 falls on two neighbouring ones of 4.
+# Each of the 3 taps contributes to two adjacent taps of the 4.
 _SUMS = _two_dimensional(np.array([[1, 0, 0], [1, 1, 0], [0, 1, 1], [0, 0, 1]]))

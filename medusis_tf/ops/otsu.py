@@ -1,4 +1,4 @@
-"""Otsu's threshold of every image of a batch."""
+"""Otsu's threshold of each image of a batch."""
 
 import tensorflow as tf
 
@@ -6,12 +6,12 @@ _BINS = 256
 
 
 def otsu_threshold(images):
-    """The level that best parts an image's pixels into a dark and a bright class.
+    """Compute the threshold that best separates an image into a dark and a bright class.
 
-    Midway between the means of the two classes, where the best level lies if there are pixels of
-    all levels. Where there are none in between, every level there parts them alike:
-    `skimage.filters.threshold_otsu` then gives the lowest, which is dark itself. A constant image
-    has its own value.
+    The result is the midpoint between the means of the two classes, which is the optimum for a
+    histogram without gaps. In a gap, every level separates the pixels equally well. There,
+    `skimage.filters.threshold_otsu` returns the lowest level, which is itself dark. The threshold
+    of a constant image is its value.
 
     Args:
         images: `[batch, height, width]` floats.
@@ -19,7 +19,8 @@ def otsu_threshold(images):
     Returns:
         `[batch]` float32, without a gradient.
 
-    Otsu, A threshold selection method from gray-level histograms, IEEE Trans. SMC 1979.
+    Reference:
+        Otsu, A threshold selection method from gray-level histograms, IEEE Trans. SMC 1979
     """
     pixels = tf.cast(tf.reshape(images, [tf.shape(images)[0], -1]), tf.float32)
     pixels = tf.stop_gradient(pixels)
@@ -28,7 +29,7 @@ def otsu_threshold(images):
     counts = _histogram(tf.math.divide_no_nan(pixels - low, width))
     dark = tf.cumsum(counts, axis=1)
     bright = dark[:, -1:] - dark
-    # In bins, from the lowest on.
+    # Means are in bins, counted from the lowest.
     sums = tf.cumsum(counts * tf.range(_BINS, dtype=tf.float32), axis=1)
     dark_mean = tf.math.divide_no_nan(sums, dark)
     bright_mean = tf.math.divide_no_nan(sums[:, -1:] - sums, bright)
@@ -38,7 +39,7 @@ def otsu_threshold(images):
 
 
 def _histogram(positions):
-    """Counts `[batch, bins]` of positions `[batch, pixels]`, in units of bins."""
+    """Count positions `[batch, pixels]`, given in bins: `[batch, bins]`."""
     batch = tf.shape(positions)[0]
     bins = tf.clip_by_value(tf.cast(positions, tf.int32), 0, _BINS - 1)
     flat = tf.reshape(bins + tf.range(batch)[:, tf.newaxis] * _BINS, [-1])

@@ -1,4 +1,4 @@
-"""The [1, 3, 3, 1] low-pass filter of the discriminator, with and without halving."""
+"""Low-pass filters: [1, 3, 3, 1] for the discriminators, [1, 2, 1] for the augmentation."""
 
 import functools
 
@@ -9,27 +9,36 @@ _TAPS = np.array([1.0, 3.0, 3.0, 1.0], dtype=np.float32) / 8.0
 
 
 def blur(image):
-    """Low-pass an image before a strided convolution; zero padding of 2 adds one row and column.
+    """Low-pass filter an image before a strided convolution.
+
+    The zero padding of 2 adds one row and one column.
 
     Args:
-        image: `[batch, height, width, channels]`, height and width known.
+        image: `[batch, height, width, channels]` with a static height and width.
 
     Returns:
         `[batch, height + 1, width + 1, channels]`, same dtype as `image`.
 
-    Making convolutional networks shift-invariant again, https://arxiv.org/abs/1904.11486
+    Raises:
+        ValueError: The height or width is unknown.
+
+    Reference:
+        Making convolutional networks shift-invariant again, https://arxiv.org/abs/1904.11486
     """
     return _filter(image, padding=2, stride=1)
 
 
 def blur_down(image):
-    """Low-pass an image and keep every second pixel, with a zero padding of 1.
+    """Low-pass filter an image and keep every second pixel, with a zero padding of 1.
 
     Args:
-        image: `[batch, height, width, channels]`, height and width known and even.
+        image: `[batch, height, width, channels]` with a static, even height and width.
 
     Returns:
         `[batch, height / 2, width / 2, channels]`, same dtype as `image`.
+
+    Raises:
+        ValueError: The height or width is unknown.
     """
     return _filter(image, padding=1, stride=2)
 
@@ -37,14 +46,14 @@ def blur_down(image):
 def _filter(image, padding, stride):
     """Filter rows, then columns, each as one product with a banded matrix.
 
-    Measured on CPU with second-order gradients, as R1 takes them: as fast as depthwise
-    convolution in float32 and half its time in bfloat16; shifted sums took 15 times as long.
-    Unlike the gradient of depthwise convolution it is deterministic on GPU.
+    Measured on a CPU with the second-order gradients that R1 needs: as fast as a depthwise
+    convolution in float32, and twice as fast in bfloat16. Sums of shifted images took 15 times as
+    long. Unlike the gradient of a depthwise convolution, it is deterministic on a GPU.
     """
     _, height, width, channels = image.shape
     if height is None or width is None:
         raise ValueError(
-            "Blurring needs to know the image's height and width. "
+            "The blur needs an image with a static height and width. "
             f"Received: shape={image.shape}. Set them with tf.ensure_shape."
         )
     row_filter = tf.constant(_band_matrix(height, padding, stride), image.dtype)
@@ -58,7 +67,7 @@ def _filter(image, padding, stride):
 
 @functools.cache
 def _band_matrix(size, padding, stride):
-    """The filter along one axis as a matrix `[new_size, size]`."""
+    """Return the filter along one axis as a matrix `[new_size, size]`."""
     new_size = (size + 2 * padding - len(_TAPS)) // stride + 1
     matrix = np.zeros((new_size, size), dtype=np.float32)
     for row in range(new_size):
@@ -70,22 +79,22 @@ def _band_matrix(size, padding, stride):
 
 
 def smooth(images):
-    """Filter with [1, 2, 1] / 4 along rows and columns; borders are continued.
+    """Filter with [1, 2, 1] / 4 along rows and columns. The border pixels are repeated.
 
     Args:
         images: `[batch, height, width, channels]`.
 
     Returns:
-        Same shape and dtype; the values stay within the range of the input's.
+        Same shape and dtype. The values stay within the range of the input.
     """
     for axis in (1, 2):
-        first, last = _part(images, axis, 0, 1), _part(images, axis, -1, None)
-        before = tf.concat([first, _part(images, axis, 0, -1)], axis)
-        behind = tf.concat([_part(images, axis, 1, None), last], axis)
-        images = 0.25 * before + 0.5 * images + 0.25 * behind
+        first, last = _slice(images, axis, 0, 1), _slice(images, axis, -1, None)
+        before = tf.concat([first, _slice(images, axis, 0, -1)], axis)
+        after = tf.concat([_slice(images, axis, 1, None), last], axis)
+        images = 0.25 * before + 0.5 * images + 0.25 * after
     return images
 
 
-def _part(images, axis, start, stop):
-    chosen = slice(start, stop)
-    return images[:, chosen] if axis == 1 else images[:, :, chosen]
+def _slice(images, axis, start, stop):
+    window = slice(start, stop)
+    return images[:, window] if axis == 1 else images[:, :, window]

@@ -1,4 +1,4 @@
-"""Doubling the resolution of feature maps and of Haar bands."""
+"""Double the resolution of feature maps and of Haar bands."""
 
 import tensorflow as tf
 
@@ -6,7 +6,7 @@ from medusis_tf.ops.haar import haar_synthesis
 
 
 def upsample_nearest(features):
-    """Double height and width by repeating every pixel.
+    """Double height and width by repeating each pixel.
 
     Args:
         features: `[batch, height, width, channels]`.
@@ -14,19 +14,19 @@ def upsample_nearest(features):
     Returns:
         `[batch, 2 * height, 2 * width, channels]`.
     """
-    # Repeat, not `tf.image.resize`, whose gradient has no deterministic GPU kernel.
+    # The gradient of `tf.image.resize` has no deterministic GPU kernel.
     return tf.repeat(tf.repeat(features, 2, axis=2), 2, axis=1)
 
 
 def upsample_bands(bands):
-    """Double the resolution of an image that is given, and returned, as its Haar bands.
+    """Double the resolution of an image given as Haar bands, and return its Haar bands.
 
-    Equal to synthesis, bilinear doubling (half-pixel centres, edges repeated), analysis. The
-    doubled image is never formed: the sums and differences that the analysis takes of its pixel
-    pairs are short filters on the image itself, `[1, 6, 1] / 4` and `[1, 0, -1] / 4` per axis.
+    Equal to synthesis, bilinear doubling (half-pixel centres, edges repeated) and analysis. The
+    doubled image is never computed: the sums and differences of its pixel pairs are short filters
+    on the image itself, `[1, 6, 1] / 4` and `[1, 0, -1] / 4` per axis.
 
     Args:
-        bands: `[batch, height, width, 4 * channels]`, packed as `haar_analysis` returns them.
+        bands: `[batch, height, width, 4 * channels]`, in the order of `haar_analysis`.
 
     Returns:
         `[batch, 2 * height, 2 * width, 4 * channels]`.
@@ -40,15 +40,15 @@ def upsample_bands(bands):
 
 
 def _pair_sum_and_difference(image, axis):
-    """Sum and difference of the two pixels that bilinear doubling makes of each pixel."""
-    before, after = _neighbours(image, axis)
+    """Compute sum and difference of the two pixels into which doubling splits each pixel."""
+    before, after = _adjacent(image, axis)
     quarter = tf.constant(0.25, image.dtype)
     pair_sum = quarter * (before + after) + tf.constant(1.5, image.dtype) * image
     return pair_sum, quarter * (before - after)
 
 
-def _neighbours(image, axis):
-    """The previous and the next pixel along an axis, the edge pixel being its own neighbour."""
+def _adjacent(image, axis):
+    """Return the previous and the next pixel along an axis; edge pixels are repeated."""
     if axis == 1:
         before = tf.concat([image[:, :1], image[:, :-1]], axis=1)
         after = tf.concat([image[:, 1:], image[:, -1:]], axis=1)

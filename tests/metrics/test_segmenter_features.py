@@ -12,7 +12,7 @@ from medusis_tf.metrics.independent_segmenter import (
     SegmenterRecord,
     build_segmenter,
 )
-from medusis_tf.models.sections import SegmenterConfig
+from medusis_tf.models.sections import UNetSegmenterConfig
 
 # Keras 3.15 turns its variables into arrays in a way that NumPy 2 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -24,7 +24,7 @@ def weights(tmp_path_factory):
         class_names=("background", "fat"),
         image_size=(16, 24),
         spacing_mm=None,
-        network=SegmenterConfig(base_channels=2, num_levels=3),
+        network=UNetSegmenterConfig(base_channels=2, num_levels=3),
         subjects=("a",),
         steps=0,
         held_out="nothing",

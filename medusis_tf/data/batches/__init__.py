@@ -1,0 +1,1 @@
+"""Training batches of prepared slices, in TensorFlow operations only."""

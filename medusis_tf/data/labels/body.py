@@ -1,23 +1,23 @@
-"""Where the body is, in label maps and in images."""
+"""Body masks of label maps and of images."""
 
 import numpy as np
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from medusis_tf.data.intensities.order_statistics import pieces
+from medusis_tf.data.intensities.order_statistics import chunks
 
 AIR = -1.0
 NUM_LEVELS = 256
-# Components smaller than this part of the largest one are not body: a table, a bottle, noise.
+# Smaller components, as a fraction of the largest one, are not body: a table, a bottle, noise.
 _LEAST_COMPONENT = 0.1
-# Opening removes what is thinner than this part of the slice: 9 of 256 pixels.
+# Opening removes structures thinner than this fraction of the slice: 9 of 256 pixels.
 _THIN = 1 / 28
-# Smoothing widens what is bright by a pixel on each side.
+# Smoothing widens bright structures by one pixel on each side.
 _GROWTH = 2
 
 
 def label_body_mask(label_slices: np.ndarray) -> np.ndarray:
-    """The foreground of label maps, its holes filled in every slice.
+    """Foreground of label maps, with holes filled in every slice.
 
     Args:
         label_slices: `[slices, rows, columns]` class ids, 0 for background.
@@ -29,11 +29,12 @@ def label_body_mask(label_slices: np.ndarray) -> np.ndarray:
 
 
 def image_body(slices: np.ndarray) -> np.ndarray:
-    """The body in an MR or CT volume, without table, bedding and air; holes filled in every slice.
+    """Body in an MR or CT volume, without table, bedding and air; holes filled in every slice.
 
-    What is brighter than air is opened, so that thin things go that touch the body. The largest
-    component is kept, with all those that are at least a tenth of it: two legs are two components.
-    Clefts are closed before holes are filled, for a dark skull may show through thin skin.
+    Voxels brighter than air are opened, which removes thin structures that touch the body. The
+    largest component is kept, and all components of at least a tenth of its size: two legs are two
+    components. Gaps are closed before holes are filled, because a dark skull may be visible
+    through thin skin.
 
     Args:
         slices: `[slices, rows, columns]` in [-1, 1], all slices of a volume, air darkest.
@@ -48,55 +49,60 @@ def image_body(slices: np.ndarray) -> np.ndarray:
     side = _GROWTH + max(2, round(min(slices.shape[1:]) * _THIN))
     body = _open(bright, side)
     _keep_large(body)
-    # Opening by a square cuts ears, noses and corners: give back what is near.
+    # Opening by a square cuts ears, noses and corners: restore bright pixels nearby.
     body = _dilate(_dilate(body, 3, axis=1), 3, axis=2)
     np.logical_and(body, bright, out=body)
     body = fill_holes(close_gaps(body, side))
-    # Smoothing made the body wider: pixels of its rim must be bright themselves.
+    # Smoothing widened the body: pixels of its rim must be bright in the original image.
     return body & (_erode(body, _GROWTH + 1) | (slices > 2 * air / (NUM_LEVELS - 1) - 1))
 
 
 def remove_background(slices: np.ndarray, foreground: np.ndarray) -> np.ndarray:
-    """The same slices with air outside the foreground.
+    """Set everything outside the foreground to air.
 
     Args:
         slices: `[slices, rows, columns]` float32 in [-1, 1].
         foreground: Same shape, bool.
+
+    Returns:
+        Same shape, float32.
     """
     return np.where(foreground, slices, np.float32(AIR))
 
 
 def smooth_levels(slices: np.ndarray) -> np.ndarray:
-    """Means over 3x3 pixels in 256 levels: fat may be as noisy as it is brighter than air.
+    """Mean over 3x3 pixels, in 256 levels.
+
+    Smoothing is needed because the noise in fat may be as large as its contrast to air.
 
     Args:
         slices: `[slices, rows, columns]` in [-1, 1].
 
     Returns:
-        Same shape, uint8: 0 and 255 stand for -1 and 1.
+        Same shape, uint8: 0 is -1 and 255 is 1.
     """
     levels = np.empty(slices.shape, np.uint8)
-    for index, part in enumerate(slices):
-        smooth = ndimage.uniform_filter(part.astype(np.float32), 3, mode="nearest")
+    for index, plane in enumerate(slices):
+        smooth = ndimage.uniform_filter(plane.astype(np.float32), 3, mode="nearest")
         levels[index] = np.rint((np.clip(smooth, -1, 1) + 1) * (NUM_LEVELS - 1) / 2)
     return levels
 
 
 def air_level(levels: np.ndarray) -> int:
-    """The level that parts air from the darkest tissue.
+    """Level that separates air from the darkest tissue.
 
-    Otsu's threshold falls between dark and bright tissue where fat is bright, as in T1-weighted
-    MR, or where a window of CT ends at fat. Below it, air and dark tissue are left: Otsu's
-    threshold again.
+    If fat is bright, as in T1-weighted MR, or a CT window ends at fat, Otsu's threshold separates
+    dark from bright tissue. Otsu's threshold of the levels below then separates air from dark
+    tissue.
 
     Args:
-        levels: From `smooth_levels`, of all slices of a volume.
+        levels: Output of `smooth_levels` for all slices of a volume.
 
     Otsu, A threshold selection method from gray-level histograms, IEEE Trans. SMC 1979.
     """
     counts = np.zeros(NUM_LEVELS, np.int64)
-    for part in levels:
-        counts += np.bincount(part.ravel(), minlength=NUM_LEVELS)
+    for plane in levels:
+        counts += np.bincount(plane.ravel(), minlength=NUM_LEVELS)
     level = NUM_LEVELS - 1
     for _ in range(2):
         level = otsu_level(counts[: level + 1])
@@ -104,13 +110,13 @@ def air_level(levels: np.ndarray) -> int:
 
 
 def otsu_level(counts: np.ndarray) -> int:
-    """Otsu's threshold of a histogram: the greatest level of the darker class.
+    """Otsu's threshold of a histogram: the highest level of the darker class.
 
     Args:
-        counts: How often each level occurs.
+        counts: Number of occurrences of each level.
 
     Returns:
-        The last level if there are not two that occur.
+        The last level if fewer than two levels occur.
     """
     if np.count_nonzero(counts) < 2:
         return len(counts) - 1
@@ -118,16 +124,19 @@ def otsu_level(counts: np.ndarray) -> int:
 
 
 def fill_holes(mask: np.ndarray) -> np.ndarray:
-    """Fill the background of each slice that has no way to the border.
+    """Fill the background of each slice that is not connected to the border.
 
-    Labelling is ten times as fast as `scipy.ndimage.binary_fill_holes`, which floods.
+    Labelling is ten times as fast as `scipy.ndimage.binary_fill_holes`, which uses flood filling.
 
     Args:
         mask: `[slices, rows, columns]` bool.
+
+    Returns:
+        Same shape, bool.
     """
     filled = np.empty(mask.shape, bool)
-    for index, part in enumerate(mask):
-        labels, count = ndimage.label(~part)
+    for index, plane in enumerate(mask):
+        labels, count = ndimage.label(~plane)
         inside = np.ones(count + 1, bool)
         for border in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
             inside[border] = False
@@ -137,11 +146,14 @@ def fill_holes(mask: np.ndarray) -> np.ndarray:
 
 
 def close_gaps(mask: np.ndarray, side: int) -> np.ndarray:
-    """Binary closing of every slice by a square; no body is assumed beyond the border.
+    """Binary closing of every slice by a square, without body beyond the border.
 
     Args:
         mask: `[slices, rows, columns]` bool.
-        side: Of the square, in pixels.
+        side: Side of the square in pixels.
+
+    Returns:
+        Same shape, bool.
     """
     for axis in (1, 2):
         mask = _dilate(mask, side, axis)
@@ -149,25 +161,25 @@ def close_gaps(mask: np.ndarray, side: int) -> np.ndarray:
 
 
 def _keep_large(mask: np.ndarray) -> None:
-    """Take away, in place, 3-D components that are not comparable to the largest one."""
+    """Remove, in place, 3-D components much smaller than the largest one."""
     labels = np.empty(mask.shape, np.int32)
     count = ndimage.label(mask, output=labels)
     sizes = np.zeros(count + 1, np.int64)
-    for piece in pieces(labels, np.int64):  # bincount makes int64 of all it is given
-        sizes += np.bincount(piece, minlength=count + 1)
+    for chunk in chunks(labels, np.int64):  # bincount copies its input to int64
+        sizes += np.bincount(chunk, minlength=count + 1)
     sizes[0] = 0
     large = sizes >= _LEAST_COMPONENT * sizes.max()
-    for part, part_labels in zip(mask, labels, strict=True):
-        part &= large[part_labels]
+    for plane, plane_labels in zip(mask, labels, strict=True):
+        plane &= large[plane_labels]
 
 
 def _open(mask: np.ndarray, side: int) -> np.ndarray:
-    """Binary opening of every slice by a square; the body goes on beyond the border."""
+    """Binary opening of every slice by a square; the body continues beyond the border."""
     return ~close_gaps(~mask, side)
 
 
 def _erode(mask: np.ndarray, side: int) -> np.ndarray:
-    """Binary erosion of every slice by a square; the body goes on beyond the border."""
+    """Binary erosion of every slice by a square; the body continues beyond the border."""
     mask = ~mask
     for axis in (1, 2):
         mask = _dilate(mask, side, axis, backward=True)
@@ -177,7 +189,7 @@ def _erode(mask: np.ndarray, side: int) -> np.ndarray:
 def _dilate(mask: np.ndarray, side: int, axis: int, backward: bool = False) -> np.ndarray:
     """Binary dilation by a line of `side` pixels.
 
-    An even line reaches one further up, or `backward` one further down.
+    A line of even length extends one pixel further up, or `backward` one pixel further down.
     """
     reaches = (side // 2, (side - 1) // 2)
     up, down = reversed(reaches) if backward else reaches

@@ -1,4 +1,4 @@
-"""From the class ids of label-map files to those of the experiment, by name."""
+"""Convert the class ids of label-map files into those of the experiment, by class name."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,39 +10,41 @@ from medusis_tf.config.reading import ReadingConfig
 from medusis_tf.config.taxonomy import Taxonomy
 from medusis_tf.data.volumes.grid import Grid, same_grid
 from medusis_tf.data.volumes.reading import read_label_map
+from medusis_tf.data.volumes.suffixes import has_nifti_name, split_nifti_name
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
 
 _NUM_IDS = 2**16
-_SLAB_VOXELS = 2**18  # small enough for the cache, so that no temporary reaches memory
-_MOST_LISTED = 10
+_SLAB_VOXELS = 2**18  # small enough that temporary arrays stay in the cache
+_MAX_LISTED = 10
 
 
 def remap(label_map: Volume, ids: Mapping[int, str] | None, taxonomy: Taxonomy) -> Volume:
-    """Turn the ids of a label map into those of the experiment's classes, by name.
+    """Convert the ids of a label map into those of the experiment's classes, by name.
 
-    A class of the source becomes the class that has its name or lists it in `sources`, else the
-    class `unlisted`. Id 0 is background, class 0, unless `ids` calls it something else.
+    A source class becomes the class with the same name, or the class that lists the name in
+    `sources`, otherwise the class `unlisted`. Id 0 is background, class 0, unless `ids` gives it
+    another name.
 
     Args:
         label_map: Integers of any type, `[x, y, z]`.
-        ids: What the ids of the file mean, id to name; None if they are the experiment's own.
-        taxonomy: The classes of the experiment.
+        ids: Class names of the ids in the file; None for the experiment's own ids.
+        taxonomy: Classes of the experiment.
 
     Returns:
-        uint8 class ids, in the same layout in memory.
+        uint8 class ids, in the same memory layout.
 
     Raises:
-        UserError: The map holds ids that become no class; names the file, the ids with their
-            names, and the first axial slice that has one. Or ids below 0 or above 65535.
+        UserError: The map has ids below 0 or above 65535, or ids without a class. The message
+            lists the file, the ids with their names, and the first axial slice with one of them.
     """
     names = taxonomy.ids if ids is None else {0: taxonomy.classes[0].name, **ids}
     classes = {id_: taxonomy.class_of(name) for id_, name in names.items() if id_ < _NUM_IDS}
-    elsewhere = taxonomy.class_of(None)
-    table = np.full(_NUM_IDS, elsewhere or 0, np.uint8)
+    unlisted = taxonomy.class_of(None)
+    table = np.full(_NUM_IDS, unlisted or 0, np.uint8)
     table[list(classes)] = [class_ or 0 for class_ in classes.values()]
     result, present = _look_up(label_map, table)
-    if unknown := [id_ for id_ in present if classes.get(id_, elsewhere) is None]:
+    if unknown := [id_ for id_ in present if classes.get(id_, unlisted) is None]:
         raise _unknown_ids(label_map, unknown, names, taxonomy, own=ids is None)
     warnings = label_map.warnings
     if nameless := [id_ for id_ in present if id_ not in names]:
@@ -53,28 +55,28 @@ def remap(label_map: Volume, ids: Mapping[int, str] | None, taxonomy: Taxonomy) 
     return dataclasses.replace(label_map, array=result, warnings=warnings)
 
 
-def read_masks(folder: Path, taxonomy: Taxonomy, reading: ReadingConfig) -> Volume:
+def read_masks(folder: Path | str, taxonomy: Taxonomy, reading: ReadingConfig) -> Volume:
     """Merge a folder of one-class masks, NIfTI files named after their classes, into a label map.
 
-    Masks are named as in TotalSegmentator's default output: `liver.nii.gz` holds the class or
-    source `liver`. Where they overlap, the table's `order` says which lies on top.
+    Masks are named as in TotalSegmentator's default output: `liver.nii.gz` is the mask of the
+    class or source `liver`. Overlaps are resolved by the taxonomy's `order`.
 
     Args:
-        folder: Holds masks of 0 and one other value, on one voxel grid.
-        taxonomy: The classes of the experiment.
-        reading: How to read the masks.
+        folder: Folder of masks with 0 and one other value, on one voxel grid.
+        taxonomy: Classes of the experiment.
+        reading: Reading options.
 
     Returns:
-        uint8 class ids, `[x, y, z]`; its path is the first mask, for its grid. Empty masks of names
-        without a class are left out, and a warning says which.
+        uint8 class ids, `[x, y, z]`; its path is the first mask, as the reference grid. Empty
+        masks of names without a class are left out, with a warning that lists them.
 
     Raises:
-        UserError: A mask becomes no class, holds several values or lies on another grid; or there
-            is none.
+        UserError: A mask has no class, several values or a different grid, or there are no masks.
     """
+    folder = Path(folder)
     files = mask_files(folder)
     classes = {name: taxonomy.class_of(name) for name in files}
-    left_out = _check_homeless(folder, [files[n] for n in files if classes[n] is None], reading)
+    left_out = _check_unmapped(folder, [files[n] for n in files if classes[n] is None], reading)
     canvas: Volume | None = None
     for class_ in taxonomy.paint_order():
         for name in (name for name in files if classes[name] == class_):
@@ -84,54 +86,59 @@ def read_masks(folder: Path, taxonomy: Taxonomy, reading: ReadingConfig) -> Volu
                 canvas = dataclasses.replace(mask, array=array, warnings=left_out)
             _check_grid(canvas, mask)
             _paint_mask(canvas.array, mask, class_)
-            del mask  # or it would stay in memory while the next one is read
+            del mask  # free its memory before the next mask is read
     if canvas is None:
         raise UserError(
-            f"{folder} holds no mask of any class: {left_out[0]}. "
-            "Masks are named after classes or their sources, such as liver.nii.gz."
+            f"{folder} has no mask of any class: {left_out[0]}. "
+            "Name masks after classes or their sources, such as liver.nii.gz."
         )
     return canvas
 
 
-def holds_masks(path: Path) -> bool:
-    """Whether a path is a folder of NIfTI files, as of one-class masks."""
-    return path.is_dir() and any(_is_nifti(entry) for entry in path.iterdir())
+def holds_masks(path: Path | str) -> bool:
+    """Whether a path is a folder with NIfTI files, as for one-class masks."""
+    path = Path(path)
+    return path.is_dir() and any(_is_mask_file(entry) for entry in path.iterdir())
 
 
-def mask_files(folder: Path) -> dict[str, Path]:
-    """The one-class masks in a folder, name of the class to path.
+def mask_files(folder: Path | str) -> dict[str, Path]:
+    """List the one-class masks of a folder: class name to path.
 
     Raises:
-        UserError: There is no such folder, it holds no NIfTI files, or two of one name.
+        UserError: The folder is missing, has no NIfTI files, or has two with the same name.
     """
+    folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}. Check the path and data.root.")
     files: dict[str, Path] = {}
-    for path in sorted(filter(_is_nifti, folder.iterdir())):
-        name = path.name.removesuffix(".gz").removesuffix(".nii")
+    for path in sorted(filter(_is_mask_file, folder.iterdir())):
+        name, _ = split_nifti_name(path)
         if name in files:
-            raise UserError(f"{folder} holds two masks {name}: {files[name].name} and {path.name}.")
+            raise UserError(
+                f"{folder} has two masks {name}: {files[name].name} and {path.name}. Remove one."
+            )
         files[name] = path
     if not files:
         raise UserError(
-            f"{folder} holds no masks. One-class masks are NIfTI files named after their classes, "
+            f"{folder} has no masks. One-class masks are NIfTI files named after their classes, "
             "such as liver.nii.gz."
         )
     return files
 
 
 def merge(layers: Iterable[Volume], taxonomy: Taxonomy) -> Volume:
-    """Lay label maps of the experiment's classes over each other in the table's `order`.
+    """Merge label maps of the experiment's classes; the taxonomy's `order` resolves overlaps.
 
     Args:
-        layers: uint8 class ids, `[x, y, z]`, on one grid. The first is painted on, in place.
-        taxonomy: The classes of the experiment.
+        layers: uint8 class ids, `[x, y, z]`, on one grid. The first layer is changed in place.
+        taxonomy: Classes of the experiment.
 
     Returns:
-        The first layer, with everything of the others that lies above it.
+        The first layer, overpainted by all classes of the other layers that are higher in order.
 
     Raises:
         UserError: The grids differ.
+        ValueError: There are no layers.
     """
     ranks = np.zeros(256, np.uint8)
     ranks[list(taxonomy.paint_order())] = np.arange(len(taxonomy.classes))
@@ -152,7 +159,7 @@ def merge(layers: Iterable[Volume], taxonomy: Taxonomy) -> Volume:
 
 
 def _look_up(label_map: Volume, table: np.ndarray) -> tuple[np.ndarray, list[int]]:
-    """`table[ids]`, and the ids that occur; in slabs, as indexing takes 8 bytes for each voxel."""
+    """`table[ids]` and the ids that occur; in slabs, because indexing needs 8 bytes per voxel."""
     array = label_map.array
     if array.dtype == np.uint8:
         return _look_up_bytes(array, table)
@@ -169,7 +176,7 @@ def _look_up(label_map: Volume, table: np.ndarray) -> tuple[np.ndarray, list[int
 
 
 def _look_up_bytes(array: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, list[int]]:
-    """The same of uint8 ids, four times as fast: translated and searched as text is."""
+    """The same for uint8 ids, four times as fast: with `bytes.translate`."""
     result = np.empty_like(array, order="K")
     classes_of = table[:256].astype(np.uint8).tobytes()
     present = b""
@@ -182,7 +189,7 @@ def _look_up_bytes(array: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, li
 
 
 def _slabs(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
-    """Views of the same few planes of each array, planes as they follow in the first's memory."""
+    """Views of the same few planes of each array, in the memory order of the first array."""
     axes = np.argsort([-abs(stride) for stride in arrays[0].strides], kind="stable")
     planes = [array.transpose(axes) for array in arrays]
     count = len(planes[0])
@@ -195,7 +202,7 @@ def _check_range(ids: np.ndarray, path: Path) -> None:
     lowest, highest = ids.min(), ids.max()
     if lowest < 0 or highest >= _NUM_IDS:
         raise UserError(
-            f"{path} holds id {lowest if lowest < 0 else highest}; ids of classes lie between 0 "
+            f"{path} has id {lowest if lowest < 0 else highest}; class ids must be between 0 "
             f"and {_NUM_IDS - 1}. It may be an image, not a label map."
         )
 
@@ -211,31 +218,31 @@ def _unknown_ids(
     where = f"first in axial slice {first} (0 is the lowest)"
     if own:
         return UserError(
-            f"{label_map.path} holds class ids that data.classes does not know: "
+            f"{label_map.path} has class ids that are not in data.classes: "
             f"{_listed(described)}; {where}. Known: 0 to {len(taxonomy.classes) - 1}. Add the "
-            "classes, choose a label_source that says what these ids are, or set unlisted."
+            "classes, choose a label_source that defines these ids, or set unlisted."
         )
     return UserError(
-        f"{label_map.path} holds ids that become no class: {_listed(described)}; {where}. Add "
-        "each name to the sources of a class, or name a class for all such with unlisted; an id "
-        "without a name is not in the label source at all."
+        f"{label_map.path} has ids without a class: {_listed(described)}; {where}. Add "
+        "each name to the sources of a class, or set unlisted to the class of all such names; an "
+        "id without a name is not in the label source."
     )
 
 
-def _check_homeless(folder: Path, paths: list[Path], reading: ReadingConfig) -> tuple[str, ...]:
-    """Check that masks of names without a class are empty; what to warn of if there are any."""
+def _check_unmapped(folder: Path, paths: list[Path], reading: ReadingConfig) -> tuple[str, ...]:
+    """Check that masks without a class are empty, and return a warning if there are any."""
     filled = [path.name for path in paths if read_label_map(path, reading).array.any()]
     if filled:
         raise UserError(
-            f"{folder} holds masks that become no class: {_listed(filled)}. "
-            "Add each to the sources of a class, or name a class for all such with unlisted."
+            f"{folder} has masks without a class: {_listed(filled)}. "
+            "Add each to the sources of a class, or set unlisted to the class of all such masks."
         )
     names = _listed(path.name for path in paths)
-    return (f"{folder}: empty masks that become no class, left out: {names}",) * bool(paths)
+    return (f"{folder}: empty masks without a class, left out: {names}",) * bool(paths)
 
 
-def _is_nifti(path: Path) -> bool:
-    return path.name.endswith((".nii", ".nii.gz")) and not path.name.startswith(".")
+def _is_mask_file(path: Path) -> bool:
+    return has_nifti_name(path) and not path.name.startswith(".")
 
 
 def _check_grid(first: Volume, other: Volume) -> None:
@@ -258,13 +265,13 @@ def _paint_mask(canvas: np.ndarray, mask: Volume, class_: int) -> None:
         inside = voxels != 0
         if (inside & (voxels != value)).any():
             raise UserError(
-                f"{mask.path} must hold 0 and one other value: it is read as the mask of one "
+                f"{mask.path} must contain 0 and one other value: it is read as the mask of one "
                 f"class. Received: {_listed(np.unique(mask.array).tolist())}. For a map of several "
-                "classes name the file itself, not its folder."
+                "classes, give the file itself, not its folder."
             )
         np.copyto(below, np.uint8(class_), where=inside)
 
 
 def _listed(values: Iterable[object]) -> str:
     words = [str(value) for value in values]
-    return ", ".join(words[:_MOST_LISTED]) + (", ..." * (len(words) > _MOST_LISTED))
+    return ", ".join(words[:_MAX_LISTED]) + (", ..." * (len(words) > _MAX_LISTED))

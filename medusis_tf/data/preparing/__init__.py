@@ -1,0 +1,1 @@
+"""From the configured volumes to prepared slices."""

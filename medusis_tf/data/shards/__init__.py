@@ -1,0 +1,1 @@
+"""Prepared slices on disk: their files, their manifest and how subjects are read from them."""

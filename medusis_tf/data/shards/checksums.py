@@ -1,33 +1,45 @@
 """Checksums of source files, remembered so that unchanged files are not read again."""
 
+import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from medusis_tf.data.shards.manifest import FileRecord
-from medusis_tf.data.shards.records import sha256_of, sha256_of_all
 from medusis_tf.errors import UserError
+from medusis_tf.files import replacing
 
 FILE_NAME = "checksums.json"
 
-# Path, size and modification time (nanoseconds) of a file, to its SHA-256.
+# Path of a file to its size, modification time in nanoseconds and SHA-256.
 _Known = dict[str, tuple[int, int, str]]
 # Subject to role to file.
 Records = dict[str, dict[str, FileRecord]]
 
 
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_all(digests: Sequence[str]) -> str:
+    """One SHA-256 of several checksums, in the given order."""
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
 def all_checksums(
     sources: Mapping[str, Mapping[str, tuple[Path, Path]]], remembered: Path | None
 ) -> Records:
-    """Subject to role to record, for all subjects.
+    """Compute the checksums of the source files of all subjects.
 
-    A file of the same path, size and modification time as before is not read again.
+    A file is not read if its path, size and modification time are unchanged.
 
     Args:
-        sources: Subject to role to the path as configured and to the actual one.
-        remembered: JSON file of earlier checksums, brought up to date; None to remember nothing.
+        sources: Subject to role to the configured and the actual path.
+        remembered: JSON file with earlier checksums, which is updated; None remembers nothing.
 
     Raises:
         UserError: A file cannot be read.
@@ -78,11 +90,10 @@ def _read(path: Path | None) -> _Known:
         known = json.loads(path.read_text())
         return {k: (size, modified, digest) for k, (size, modified, digest) in known.items()}
     except (OSError, ValueError, TypeError, AttributeError):
-        return {}  # a memory aid only: what it does not hold is computed
+        return {}  # only saves time: missing checksums are computed
 
 
 def _write(known: _Known, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(known))
-    partial.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(known))

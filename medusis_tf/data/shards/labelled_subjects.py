@@ -1,4 +1,4 @@
-"""What methods paint and are judged on: the slices of one subject."""
+"""The slices of subjects with a label map, for methods to paint and for evaluation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medusis_tf.config.data import DataConfig, Split
-from medusis_tf.data.slicing.slices import SliceGrid
 
 if TYPE_CHECKING:
     from medusis_tf.data.shards.manifest import SubjectRecord
@@ -22,12 +21,12 @@ class LabelledSubject:
     """The slices of a subject with a label map.
 
     Attributes:
-        name: As in the configuration.
-        patient: Whose volume it is; several subjects may be of one patient.
+        name: Name in the configuration.
+        patient: Patient of the volume; several subjects may belong to one patient.
         label_map: `[slices, height, width]` class ids.
-        image: `[slices, height, width]` in [-1, 1], the true image; None if there is none.
-        slice_indices: `[slices]`, places of the slices in their volume.
-        spacing_mm: Between rows and between columns.
+        image: `[slices, height, width]` in [-1, 1], the real image; None if there is none.
+        slice_indices: `[slices]`, indices of the slices in their volume.
+        spacing_mm: Spacing of rows and of columns.
     """
 
     name: str
@@ -39,15 +38,15 @@ class LabelledSubject:
 
     @cached_property
     def body(self) -> np.ndarray:
-        """`[slices, height, width]` bool, where the label map is not background."""
+        """`[slices, height, width]` bool, true where the label map is not background."""
         return self.label_map != 0
 
     def every(self, step: int) -> LabelledSubject:
-        """The same subject with every so manieth of its slices."""
+        """The same subject with every `step`-th slice."""
         return self._some(slice(None, None, step))
 
     def one(self, place: int) -> LabelledSubject:
-        """The same subject with one of its slices."""
+        """The same subject with one slice."""
         return self._some(slice(place, place + 1))
 
     def at(self, places: np.ndarray) -> LabelledSubject:
@@ -64,12 +63,12 @@ class LabelledSubject:
 
 
 class LabelledSubjects:
-    """The subjects of a split that have a label map; one at a time is held in memory.
+    """The subjects of a split that have a label map. One at a time is held in memory.
 
     Args:
         shards: Prepared slices.
-        data: Their configuration.
-        split: Whose subjects.
+        data: Configuration of the slices.
+        split: Split of the subjects.
     """
 
     def __init__(self, shards: Shards, data: DataConfig, split: Split):
@@ -89,7 +88,7 @@ class LabelledSubjects:
 
     @property
     def has_pairs(self) -> bool:
-        """Whether a subject has its true image."""
+        """Whether any subject has its real image."""
         return any("image" in record.kinds for record in self.records)
 
     def read(self, record: SubjectRecord) -> LabelledSubject:
@@ -101,19 +100,11 @@ class LabelledSubjects:
         slices = self._shards.read(record)
         if slices.label_map is None:
             raise ValueError(f"subject {record.subject} has no label map")
-        data = self._data
-        grid = SliceGrid(
-            data.image_size,
-            data.pixel_spacing_mm,
-            record.volume_shape,
-            record.volume_spacing_mm,
-            data.axis,
-        )
         return LabelledSubject(
             record.subject,
             record.patient,
             slices.label_map,
             slices.image,
             slices.slice_indices,
-            grid.pixel_mm,
+            record.grid(self._data).pixel_mm,
         )

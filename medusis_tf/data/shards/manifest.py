@@ -1,14 +1,15 @@
-"""What a folder of shards says about itself: `manifest.json`."""
+"""The description of a folder of prepared slices: `manifest.json`."""
 
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from medusis_tf.config.data import Axis, Split, Stream
+from medusis_tf.config.data import Axis, DataConfig, Split, Stream
 from medusis_tf.config.section import Section
 from medusis_tf.data.intensities.intensity import IntensityScale
 from medusis_tf.data.intensities.order_statistics import pieces
+from medusis_tf.data.slicing.slices import SliceGrid
 from medusis_tf.data.volumes.volume import Volume
 
 FORMAT_VERSION = 2
@@ -18,10 +19,10 @@ Kind = Literal["label_map", "image", "body_mask"]
 
 
 class FileRecord(Section):
-    """A file, and what it held when it was read or written.
+    """A file and its content at the time it was read or written.
 
-    `path` of a source is relative to `data.root`, that of a shard to the folder of the shards.
-    `sha256` of a folder (a DICOM series, one-class masks) is that of its files' checksums.
+    `path` of a source is relative to `data.root`, `path` of a file of slices to its folder.
+    `sha256` of a folder (a DICOM series, one-class masks) combines the checksums of its files.
     """
 
     path: Path
@@ -30,7 +31,7 @@ class FileRecord(Section):
 
 
 class SourceRecord(FileRecord):
-    """A source file, and how its voxels lay. `axes` are the stored ones, such as `RAS`."""
+    """A source file and its voxel grid. `axes` is the stored axis order, such as `RAS`."""
 
     axes: str
     shape: tuple[int, int, int]
@@ -38,31 +39,46 @@ class SourceRecord(FileRecord):
 
 
 class Histogram(Section):
-    """Voxel counts of equal bins between the volume's least and greatest intensity."""
+    """Voxel counts of equal bins between the lowest and the highest intensity of a volume."""
 
     lower: float
     upper: float
     counts: tuple[int, ...]
 
 
+class BodyRecord(Section):
+    """The body of a subject, compared with the grid of the slices.
+
+    `outside` is the fraction of the body that lies outside the grid, in the label map or, without
+    one, in the image. `needed_mm` is the height and width that a slice must cover to hold all of
+    the body. `label_map_mm2` and `image_mm2` are the median areas of the body in the kept slices,
+    with holes filled.
+    """
+
+    outside: float
+    needed_mm: tuple[float, float]
+    label_map_mm2: float | None = None
+    image_mm2: float | None = None
+
+
 class SubjectRecord(Section):
     """One converted subject.
 
-    `kinds` may hold an image although `streams` does not name it: it is there to be measured
-    against, not to be trained on. `slice_indices` count the slices of the source volume along the
-    slicing axis (cropped to the overlap if there are two volumes), 0 the lowest, the rightmost or
-    the foremost; `depth` is how many the volume has. The subject's records are `first_record`,
-    `first_record + 1`, ... in the file of each of its kinds. `positions` say where each slice lies
-    in the body, from 0 (first slice with foreground) to 1 (last). `volume_shape` and
-    `volume_spacing_mm` are in LPS order. `intensity` is one scale for the volume, or one for each
-    kept slice.
+    `kinds` may contain an image that `streams` does not: an image for evaluation only.
+    `slice_indices` counts the slices of the source volume along the slicing axis (cropped to the
+    overlap of two volumes), starting at the lowest, rightmost or foremost; `depth` is the number
+    of slices of that volume. The slices of the subject start at `first_record` in the file of each
+    kind. `positions` is the location of each slice in the body, from 0 (first slice with
+    foreground) to 1 (last). `volume_shape` and `volume_spacing_mm` are in LPS order. `intensity`
+    is one scale for the volume, or one for each kept slice. `body` is None if an earlier version
+    converted the subject.
     """
 
     subject: str
     patient: str
     split: Split
     streams: tuple[Stream, ...]
-    content: str  # hash of everything the subject's slices depend on
+    content: str  # hash of everything that determines the slices
     kinds: tuple[Kind, ...]
     first_record: dict[Kind, int]
     volume_shape: tuple[int, int, int]
@@ -75,22 +91,33 @@ class SubjectRecord(Section):
     histogram: Histogram | None
     sources: dict[str, SourceRecord]
     warnings: tuple[str, ...]
+    body: BodyRecord | None = None
 
     @property
     def num_slices(self) -> int:
-        """Number of slices kept, of either kind."""
+        """Number of kept slices of each kind."""
         return len(self.slice_indices)
+
+    def grid(self, data: DataConfig) -> SliceGrid:
+        """The pixel grid of the slices, which were prepared with the configuration `data`."""
+        return SliceGrid(
+            data.image_size,
+            data.pixel_spacing_mm,
+            self.volume_shape,
+            self.volume_spacing_mm,
+            data.axis,
+        )
 
 
 class ClassRecord(Section):
-    """One class; its colour is left to the configuration."""
+    """One class. Its colour is a matter of the configuration."""
 
     id: int
     name: str
 
 
 class Manifest(Section):
-    """All shards of a folder: one file of records for each kind."""
+    """All prepared slices of a folder: one file for each kind."""
 
     format_version: int = FORMAT_VERSION
     classes: tuple[ClassRecord, ...]
@@ -102,18 +129,18 @@ class Manifest(Section):
 
 
 _BINS = 128
-# Integers that span more values than this are sorted into bins one by one, as floats are.
-_MOST_VALUES = 2**16
+# Integers with a wider range than this are sorted into bins one by one, like floats.
+_MAX_VALUES = 2**16
 
 
 def histogram(volume: Volume) -> Histogram:
-    """Count the voxels of an image in equal bins between its least and greatest intensity.
+    """Count the voxels of an image in equal bins between its lowest and highest intensity.
 
-    In pieces, so that no second volume is held.
+    The volume is counted in pieces, so that it is not copied.
     """
     array = volume.array
     ends = (float(array.min()), float(array.max()))
-    if array.dtype.kind in "iu" and ends[1] - ends[0] < _MOST_VALUES:
+    if array.dtype.kind in "iu" and ends[1] - ends[0] < _MAX_VALUES:
         counts = _of_integers(array)
     else:
         counts = np.zeros(_BINS, np.int64)
@@ -126,10 +153,10 @@ def histogram(volume: Volume) -> Histogram:
 
 
 def _of_integers(array: np.ndarray) -> np.ndarray:
-    """The same counts: each value is counted first, five times as fast, then sorted into bins."""
-    least, greatest = int(array.min()), int(array.max())
-    counts = np.zeros(greatest - least + 1, np.int64)
+    """The same counts, five times as fast: each value is counted, then sorted into bins."""
+    lowest, highest = int(array.min()), int(array.max())
+    counts = np.zeros(highest - lowest + 1, np.int64)
     for piece in pieces(array, np.int64):
-        counts += np.bincount(piece - least, minlength=len(counts))
-    values = np.arange(least, greatest + 1)
-    return np.histogram(values, _BINS, range=(least, greatest), weights=counts)[0]
+        counts += np.bincount(piece - lowest, minlength=len(counts))
+    values = np.arange(lowest, highest + 1)
+    return np.histogram(values, _BINS, range=(lowest, highest), weights=counts)[0]

@@ -1,9 +1,4 @@
-"""Prepared slices, in files that are mapped into memory, or held in memory.
-
-Each kind of slices is one array of equally long records, one per slice, subject after subject:
-`label_map` uint8 class ids, `image` little-endian uint16 of which 0 and 65535 stand for -1 and 1,
-and `body_mask` eight pixels to the byte, the first in the highest bit.
-"""
+"""Prepared slices, in files that are mapped into memory, or held in memory."""
 
 from __future__ import annotations
 
@@ -16,26 +11,19 @@ from typing import Any
 import numpy as np
 
 from medusis_tf.config.data import Split, Stream
-from medusis_tf.data.shards.manifest import (
-    FILE_NAME,
-    Kind,
-    Manifest,
-    SubjectRecord,
-)
-from medusis_tf.data.shards.records import FRAME_BYTES, map_records
-
-IMAGE_LEVELS = 65535
+from medusis_tf.data.shards.manifest import FILE_NAME, Kind, Manifest, SubjectRecord
+from medusis_tf.data.shards.slice_files import IMAGE_LEVELS, SliceLayout, map_slices
 
 
 @dataclass(frozen=True, eq=False)
 class SubjectSlices:
-    """The slices of one subject, aligned with each other where there are several kinds.
+    """The slices of one subject. Slices of several kinds are aligned with each other.
 
     Attributes:
         label_map: `[slices, height, width]` uint8 class ids.
         image: `[slices, height, width]` float32 in [-1, 1].
-        body_mask: `[slices, height, width]` bool, the body's outline in the label map, filled.
-        slice_indices: `[slices]`, of the source volume, 0 the first.
+        body_mask: `[slices, height, width]` bool, the foreground of the label map, holes filled.
+        slice_indices: `[slices]`, indices in the source volume, starting at 0.
     """
 
     label_map: np.ndarray | None
@@ -50,8 +38,8 @@ class Shards:
 
     Attributes:
         records: The manifest.
-        arrays: Kind to `[records, record bytes]` uint8.
-        folder: Holds the files and `manifest.json`; None if the arrays are in memory only.
+        arrays: Kind to `[slices, ...]`, stored as `slice_files` describes.
+        folder: Folder of the files and of `manifest.json`; None if the arrays are only in memory.
     """
 
     records: Manifest
@@ -60,16 +48,16 @@ class Shards:
 
     @classmethod
     def open(cls, folder: Path) -> Shards | None:
-        """Open a folder; None if it is not there or not whole."""
+        """Open a folder; None if it is missing or incomplete."""
         try:
             text = (folder / FILE_NAME).read_text(encoding="utf-8")
             records = Manifest.model_validate_json(text)
             files = records.files.values()
-            whole = all((folder / file.path).stat().st_size == file.bytes for file in files)
-            if not whole:
+            complete = all((folder / file.path).stat().st_size == file.bytes for file in files)
+            if not complete:
                 return None
             arrays = {
-                kind: map_records(folder / file.path, record_bytes(kind, records.image_size))
+                kind: map_slices(folder / file.path, SliceLayout.of(kind, records.image_size))
                 for kind, file in records.files.items()
             }
         except (OSError, ValueError):  # pydantic's errors are ValueErrors
@@ -81,8 +69,13 @@ class Shards:
         """The manifest as plain values, ready for JSON."""
         return self.records.model_dump(mode="json")
 
+    @property
+    def is_of_earlier_version(self) -> bool:
+        """Whether an earlier version wrote the files. They can be read, but not trained on."""
+        return any(file.path.suffix == ".tfrecord" for file in self.records.files.values())
+
     def subjects(self, split: Split, stream: Stream) -> tuple[SubjectRecord, ...]:
-        """Subjects of a split that feed a stream and have slices, as ordered in the config."""
+        """Subjects of a split that provide a stream and have slices, in the configured order."""
         return tuple(
             entry
             for entry in self.records.subjects
@@ -90,7 +83,7 @@ class Shards:
         )
 
     def pairs(self, split: Split) -> tuple[SubjectRecord, ...]:
-        """Subjects of a split with both a label map and an image, whatever streams they feed."""
+        """Subjects of a split with both a label map and an image, whatever their streams."""
         return tuple(
             entry
             for entry in self.records.subjects
@@ -104,10 +97,10 @@ class Shards:
         return sum(entry.num_slices for entry in self.subjects(split, stream))
 
     def read_image(self, subject: SubjectRecord | str) -> np.ndarray:
-        """Read a subject's image: `[slices, height, width]` in [-1, 1].
+        """Read the image of a subject: `[slices, height, width]` in [-1, 1].
 
         Raises:
-            ValueError: There is no such subject, or it has no image.
+            ValueError: The subject is unknown or has no image.
         """
         image = self.read(subject).image
         if image is None:
@@ -115,47 +108,34 @@ class Shards:
         return image
 
     def read(self, subject: SubjectRecord | str) -> SubjectSlices:
-        """Read all slices of a subject, whatever streams it feeds.
+        """Read all slices of a subject, whatever its streams.
 
         Raises:
-            ValueError: There is no such subject.
+            ValueError: The subject is unknown.
         """
         name = subject if isinstance(subject, str) else subject.subject
         entry = self._by_name.get(name)
         if entry is None:
             raise ValueError(f"no subject {name} among the prepared slices")
-        shape = (entry.num_slices, *self.records.image_size)
-        label_map = self._records(entry, "label_map")
-        image, mask = self._records(entry, "image"), self._records(entry, "body_mask")
-        if label_map is not None:
-            label_map = label_map.reshape(shape)
+        image, mask = self._slices(entry, "image"), self._slices(entry, "body_mask")
         if image is not None:
-            image = image.view("<u2").reshape(shape).astype(np.float32)
+            image = image.astype(np.float32)
             image *= np.float32(2 / IMAGE_LEVELS)
             image -= np.float32(1)
         if mask is not None:
-            mask = (
-                np.unpackbits(mask, axis=1, count=shape[1] * shape[2]).astype(bool).reshape(shape)
-            )
-        return SubjectSlices(label_map, image, mask, np.array(entry.slice_indices, int))
+            height, width = self.records.image_size
+            pixels = np.unpackbits(mask, axis=1, count=height * width).astype(bool)
+            mask = pixels.reshape(-1, height, width)
+        indices = np.array(entry.slice_indices, int)
+        return SubjectSlices(self._slices(entry, "label_map"), image, mask, indices)
 
     @functools.cached_property
     def _by_name(self) -> dict[str, SubjectRecord]:
         return {entry.subject: entry for entry in self.records.subjects}
 
-    def _records(self, entry: SubjectRecord, kind: Kind) -> np.ndarray | None:
+    def _slices(self, entry: SubjectRecord, kind: Kind) -> np.ndarray | None:
+        """A copy of the stored slices of a subject."""
         if kind not in entry.kinds:
             return None
         first = entry.first_record[kind]
         return np.array(self.arrays[kind][first : first + entry.num_slices])
-
-
-def record_bytes(kind: Kind, image_size: tuple[int, int]) -> int:
-    """Length of a record of one slice."""
-    pixels = image_size[0] * image_size[1]
-    return {"label_map": pixels, "image": 2 * pixels, "body_mask": -(-pixels // 8)}[kind]
-
-
-def framed_bytes(kind: Kind, image_size: tuple[int, int]) -> int:
-    """Length of a record of one slice in a file, with what frames it."""
-    return record_bytes(kind, image_size) + FRAME_BYTES

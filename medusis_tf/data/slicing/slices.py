@@ -1,10 +1,10 @@
-"""Slices of a volume on a fixed grid, and back.
+"""Sample slices of a volume on a fixed pixel grid, and map slices back to voxels.
 
-Slices are drawn as radiologists look at them, and centred on the volume's in-plane centre:
+Slices have the radiological orientation, and are centred on the volume's in-plane centre:
 
-- axial: row 0 is anterior, column 0 the patient's right; slice 0 is the lowest;
-- coronal: row 0 is superior, column 0 the patient's right; slice 0 is the foremost;
-- sagittal: row 0 is superior, column 0 anterior; slice 0 is the rightmost.
+- axial: row 0 is anterior, column 0 the patient's right; slice 0 is the most inferior;
+- coronal: row 0 is superior, column 0 the patient's right; slice 0 is the most anterior;
+- sagittal: row 0 is superior, column 0 anterior; slice 0 is the patient's rightmost.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ from medusis_tf.data.volumes.grid import Grid
 from medusis_tf.data.volumes.volume import Volume
 
 OUTSIDE_IMAGE = -1.0
-# Pixels darker than this, on the scale from -1 to 1, count as air.
+# Darker pixels, on the scale from -1 to 1, are air.
 AIR_BELOW = -0.9
-# Axes of a volume in LPS order that become slices, rows and columns; z is turned upside down
-# where it becomes rows.
+# Axes of an LPS volume that become slices, rows and columns; z is reversed if it becomes rows.
 _VIEWS: dict[Axis, tuple[int, int, int]] = {
     "axial": (2, 1, 0),
     "coronal": (1, 2, 0),
@@ -36,15 +35,15 @@ Scaling = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class SliceGrid:
-    """A pixel grid, and where it lies on the slices of a volume.
+    """A pixel grid, and its position on the slices of a volume.
 
     Attributes:
-        size: Rows and columns.
-        spacing_mm: Between rows and between columns; None for the volume's own pixels, padded or
-            cropped by whole ones.
-        volume_shape: Voxels along x, y and z, LPS order.
-        volume_spacing_mm: Between voxels along x, y and z.
-        axis: Slices lie across it.
+        size: Number of rows and columns.
+        spacing_mm: Distance between rows and between columns; None for native pixels, the
+            volume's own, padded or cropped by whole pixels.
+        volume_shape: Number of voxels along x, y and z, LPS order.
+        volume_spacing_mm: Distance between voxels along x, y and z.
+        axis: Orientation of the slices.
     """
 
     size: tuple[int, int]
@@ -55,7 +54,7 @@ class SliceGrid:
 
     @classmethod
     def of(cls, grid: Grid, data: DataConfig) -> SliceGrid:
-        """The grid of the configuration, laid on a volume's."""
+        """The grid of the configuration on a volume."""
         return cls(data.image_size, data.pixel_spacing_mm, grid.shape, grid.spacing_mm, data.axis)
 
     @classmethod
@@ -67,18 +66,19 @@ class SliceGrid:
         stride: int,
         axis: Axis = "axial",
     ) -> SliceGrid:
-        """The grid to synthesize on: wide enough for all foreground of a label map.
+        """The grid for synthesis: large enough for all foreground of a label map.
 
         Args:
             label_map: Class ids, 0 for background.
-            size: Rows and columns in training: the least.
-            spacing_mm: Between rows and between columns, as in training; None for native pixels.
-            stride: The size grows by multiples of it, as the generator needs.
-            axis: Slices lie across it.
+            size: Number of rows and columns in training, the minimum.
+            spacing_mm: Distance between rows and between columns in training; None for native
+                pixels.
+            stride: Step in which the size grows, as required by the generator.
+            axis: Orientation of the slices.
         """
         least = cls(size, spacing_mm, label_map.shape, label_map.spacing_mm, axis)
         present = least.upright(label_map.array != 0)
-        wide = []
+        grown = []
         for occupied, count, pixel_mm, voxel_mm in zip(
             (np.any(present, axis=(0, 2)), np.any(present, axis=(0, 1))),
             size,
@@ -88,12 +88,12 @@ class SliceGrid:
         ):
             reach_mm = _reach(occupied) * voxel_mm
             missing = max(0, int(np.ceil(round(2 * reach_mm / pixel_mm - count, 6))))
-            wide.append(count + -(-missing // stride) * stride)
-        return cls((wide[0], wide[1]), spacing_mm, label_map.shape, label_map.spacing_mm, axis)
+            grown.append(count + -(-missing // stride) * stride)
+        return cls((grown[0], grown[1]), spacing_mm, label_map.shape, label_map.spacing_mm, axis)
 
     @property
     def num_slices(self) -> int:
-        """Slices of the volume."""
+        """Number of slices of the volume."""
         return self.volume_shape[_VIEWS[self.axis][0]]
 
     @property
@@ -104,7 +104,7 @@ class SliceGrid:
 
     @property
     def pixel_mm(self) -> tuple[float, float]:
-        """Spacing of the pixels, in native mode too."""
+        """Spacing of the pixels, also for native pixels."""
         return self.spacing_mm or self.voxel_mm
 
     def upright(self, array: np.ndarray) -> np.ndarray:
@@ -127,18 +127,18 @@ class SliceGrid:
         Returns:
             `[slices, rows, columns]`, same dtype.
         """
-        # Nearest, never linear: averaging two classes gives a third that is not there.
+        # Never linear: the mean of two class ids is a third, wrong class.
         return sample_nearest(self.upright(array), *self._onto_grid(), fill=0)
 
     def image_slices(self, volume: Volume, scale: Scaling) -> np.ndarray:
         """Sample scaled intensities, linear; -1 outside the volume.
 
-        A few slices at a time, so that a volume of integers is never a volume of floats.
+        Works on a few slices at a time, so that the whole volume is never converted to floats.
 
         Args:
             volume: An image.
-            scale: Maps `[n, rows, columns]` float32 intensities, of whole slices of the volume in
-                order, to the same shape in [-1, 1].
+            scale: Function from float32 intensities `[n, rows, columns]`, whole slices of the
+                volume in order, to values of the same shape in [-1, 1].
 
         Returns:
             `[slices, rows, columns]` float32.
@@ -147,27 +147,28 @@ class SliceGrid:
         rows, columns = self._onto_grid()
         sampled = np.empty((self.num_slices, *self.size), np.float32)
         for first in range(0, self.num_slices, _SLICES_AT_ONCE):
-            part = slice(first, first + _SLICES_AT_ONCE)
-            values = view[part].astype(np.float32)
+            block = slice(first, first + _SLICES_AT_ONCE)
+            values = view[block].astype(np.float32)
             if (volume.slope, volume.intercept) != (1.0, 0.0):
                 values = values * np.float32(volume.slope) + np.float32(volume.intercept)
-            sampled[part] = sample_linear(scale(values), rows, columns, OUTSIDE_IMAGE)
+            sampled[block] = sample_linear(scale(values), rows, columns, OUTSIDE_IMAGE)
         return sampled
 
     def from_slices(
         self, slices: np.ndarray, fill: float = OUTSIDE_IMAGE, restore: Scaling | None = None
     ) -> np.ndarray:
-        """Lay intensities back onto the volume's own voxels, linear.
+        """Interpolate slices at the voxels of the volume, linear.
 
-        A few slices at a time, so that no second volume of floats is made.
+        Works on a few slices at a time, so that no second float volume is needed.
 
         Args:
-            slices: `[slices, rows, columns]` floats, one for every slice of the volume.
-            fill: Value of voxels that the grid does not cover.
-            restore: Maps values at voxels, `[n, rows, columns]` float32, to those to return.
+            slices: `[slices, rows, columns]` floats, all slices of the volume.
+            fill: Value of voxels outside the grid.
+            restore: Function from interpolated values `[n, rows, columns]` float32 to the values
+                to return.
 
         Returns:
-            `[x, y, z]` float32, x varies fastest in memory as in a NIfTI file.
+            `[x, y, z]` float32; x varies fastest in memory, as in a NIfTI file.
 
         Raises:
             ValueError: The slices do not fit the grid.
@@ -180,9 +181,9 @@ class SliceGrid:
         volume = np.empty(self.volume_shape, np.float32, order="F")
         view = self.upright(volume)
         for first in range(0, self.num_slices, _SLICES_AT_ONCE):
-            part = slice(first, first + _SLICES_AT_ONCE)
-            sampled = sample_linear(slices[part].astype(np.float32), rows, columns, fill)
-            view[part] = restore(sampled) if restore is not None else sampled
+            block = slice(first, first + _SLICES_AT_ONCE)
+            sampled = sample_linear(slices[block].astype(np.float32), rows, columns, fill)
+            view[block] = restore(sampled) if restore is not None else sampled
         return volume
 
     def _onto_grid(self) -> tuple[AxisSampling, AxisSampling]:
@@ -205,7 +206,7 @@ class SliceGrid:
         return zip(self.size, self.pixel_mm, voxels, self.voxel_mm, strict=True)
 
     def _shift(self, count: int, source: int) -> float:
-        # Native pixels stay what they are: no half-pixel shift where odd meets even.
+        # Native pixels are not interpolated: no half-pixel shift between odd and even sizes.
         return 0.0 if self.spacing_mm is not None else -((source - count) % 2) / 2
 
 
@@ -215,21 +216,20 @@ def choose_slices(
     minimum_foreground: float,
     skip_ends: int = 0,
 ) -> np.ndarray:
-    """Indices of the slices that show enough.
+    """Select the slices with enough foreground.
 
     Args:
-        label_slices: `[slices, rows, columns]` class ids.
-        image_slices: The same slices as intensities in [-1, 1]; at least one of both is given.
-        minimum_foreground: Least fraction of pixels that are not class 0, and of pixels brighter
+        label_slices: `[slices, rows, columns]` class ids, or None.
+        image_slices: Intensities of the same slices in [-1, 1], or None if there are class ids.
+        minimum_foreground: Minimum fraction of pixels that are not class 0, and of pixels brighter
             than air.
-        skip_ends: Slices left out at each end of the volume.
+        skip_ends: Number of slices left out at each end of the volume.
 
     Returns:
-        Increasing indices.
+        Indices of the slices, increasing.
     """
-    fractions = np.stack(
-        [part.mean(axis=(1, 2)) for part in _foregrounds(label_slices, image_slices)]
-    )
+    foregrounds = _foregrounds(label_slices, image_slices)
+    fractions = np.stack([foreground.mean(axis=(1, 2)) for foreground in foregrounds])
     kept = np.flatnonzero(np.all(fractions >= minimum_foreground, axis=0))
     return kept[(kept >= skip_ends) & (kept < fractions.shape[1] - skip_ends)]
 
@@ -237,14 +237,15 @@ def choose_slices(
 def relative_positions(
     label_slices: np.ndarray | None, image_slices: np.ndarray | None
 ) -> np.ndarray:
-    """Where each slice lies in the body: 0 the first slice with foreground, 1 the last.
+    """Compute the relative position of each slice in the body.
 
     Args:
-        label_slices: `[slices, rows, columns]` class ids; decides if given.
-        image_slices: The same slices as intensities in [-1, 1].
+        label_slices: `[slices, rows, columns]` class ids, used if given, or None.
+        image_slices: Intensities of the same slices in [-1, 1], or None if there are class ids.
 
     Returns:
-        `[slices]` float, below 0 or above 1 beyond the body.
+        `[slices]` float: 0 for the first slice with foreground, 1 for the last, below 0 or above 1
+        outside the body.
     """
     foreground = _foregrounds(label_slices, image_slices)[0]
     present = np.flatnonzero(foreground.any(axis=(1, 2)))
@@ -262,7 +263,7 @@ def _foregrounds(
 
 
 def _reach(occupied: np.ndarray) -> float:
-    """Distance in voxels from the middle of an axis to the far edge of what is occupied."""
+    """Distance in voxels from the middle of an axis to the farthest edge of the occupied part."""
     indices = np.flatnonzero(occupied)
     if len(indices) == 0:
         return 0.0

@@ -1,7 +1,7 @@
-"""What the headers of a DICOM series say of its slices: single-frame files, or one enhanced file.
+"""Headers of a DICOM series: single-frame files, or one enhanced multi-frame file.
 
-Written from the DICOM standard, PS3.3 C.7.6.2 (image plane), C.7.6.16 (functional groups) and
-C.11.1 (modality rescale). Private elements and everything about the patient are never looked at.
+Implements the DICOM standard, PS3.3 C.7.6.2 (image plane), C.7.6.16 (functional groups) and C.11.1
+(modality rescale). Private elements and patient data are never read.
 """
 
 import importlib
@@ -48,16 +48,16 @@ class Frame:
     """One slice of a series.
 
     Attributes:
-        name: Of its file, and of the frame in it, for messages.
-        path: Its file.
-        index: In the file.
-        shape: Rows and columns.
-        position: `[3]`, of the first pixel's centre, LPS millimetres.
-        directions: `[2, 3]`, along which columns, then rows, are counted.
-        spacing_mm: Between rows, and between columns.
-        thickness_mm: Or spacing between slices; None if it is not said.
-        slope: Of the intensities.
-        intercept: Of the intensities.
+        name: Name of the file, with the frame number if there are several, for messages.
+        path: File of the slice.
+        index: Frame index in the file.
+        shape: Number of rows and columns.
+        position: `[3]`, centre of the first pixel, LPS millimetres.
+        directions: `[2, 3]`, unit vectors of increasing column and of increasing row index.
+        spacing_mm: Distance between rows, and between columns.
+        thickness_mm: Spacing between slices or slice thickness; None if unknown.
+        slope: Scale factor of the intensities.
+        intercept: Offset of the intensities.
     """
 
     name: str
@@ -73,10 +73,10 @@ class Frame:
 
 
 def import_pydicom(module: str = "pydicom") -> Any:
-    """The optional library, or what to install.
+    """Import the optional library pydicom, or one of its modules.
 
     Raises:
-        UserError: It is not installed.
+        UserError: pydicom is not installed.
     """
     try:
         return importlib.import_module(module)
@@ -87,21 +87,21 @@ def import_pydicom(module: str = "pydicom") -> Any:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file starts as DICOM files do, whatever its name is."""
+    """Whether a file starts with the DICOM prefix, whatever its name."""
     with path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"
 
 
 @contextmanager
 def dicom_errors(path: Path) -> Iterator[None]:
-    """Turn whatever pydicom raises about a file to one message, and silence its warnings."""
+    """Turn any exception of pydicom into a `UserError` with the file, and silence its warnings."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     except UserError:
         raise
-    except Exception as error:  # pydicom raises anything, AttributeError and KeyError included
+    except Exception as error:  # pydicom raises many types, such as AttributeError and KeyError
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise UserError(
             f"{path} cannot be read as DICOM: {reason}. Copy or export it again."
@@ -112,20 +112,20 @@ def read_frames(path: Path, files: Sequence[Path], maximum_voxels: int) -> tuple
     """Read the headers of a series.
 
     Args:
-        path: The folder, for messages.
-        files: The DICOM files in it.
-        maximum_voxels: More are refused before any is read.
+        path: Folder, for error messages.
+        files: DICOM files of the folder.
+        maximum_voxels: Largest accepted number of voxels.
 
     Returns:
-        Its slices in no order, and whether they were compressed with losses.
+        The slices in arbitrary order, and whether they were compressed with loss.
 
     Raises:
-        UserError: A file is broken or not one grey image in a known place, or the files are of
-            several series.
+        UserError: A file is broken, or is not a grey image with a known position, or the files
+            belong to several series.
     """
     headers = [(file, header) for file in files if (header := _read_header(file)) is not None]
     if not headers:
-        raise UserError(f"{path} holds a DICOM directory but no images. Name their folder.")
+        raise UserError(f"{path} has a DICOM directory but no images. Give their folder.")
     _check_one_series(path, [header for _, header in headers])
     frames: list[Frame] = []
     lossy = False
@@ -136,7 +136,7 @@ def read_frames(path: Path, files: Sequence[Path], maximum_voxels: int) -> tuple
             voxels += int(header.Rows) * int(header.Columns) * count
             if voxels > maximum_voxels:
                 raise UserError(
-                    f"{path} claims more than {maximum_voxels} voxels. "
+                    f"{path} claims more voxels than the limit of {maximum_voxels}. "
                     "Crop it, or raise data.reading.maximum_voxels."
                 )
             lossy |= str(header.get("LossyImageCompression", "")) == "01"
@@ -151,8 +151,8 @@ def _read_header(path: Path) -> Any:
         if meta.get("MediaStorageSOPClassUID") == _DIRECTORY:
             return None
         syntax = meta.get("TransferSyntaxUID")
-        if syntax == _DEFLATED:  # pydicom would unpack it whole, however large
-            raise UserError(f"{path} is a deflated DICOM file, which is not read. Convert it.")
+        if syntax == _DEFLATED:  # pydicom would unpack all of it, of any size
+            raise UserError(f"{path} is a deflated DICOM file, which is not supported. Convert it.")
         if syntax is not None and syntax.is_compressed:
             _check_decoder(path, syntax)
         return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
@@ -166,7 +166,8 @@ def _check_decoder(path: Path, syntax: Any) -> None:
     if not available:
         raise UserError(
             f"{path} is compressed as {syntax.name}, for which no decoder is installed. "
-            "Install pylibjpeg and pylibjpeg-libjpeg, or decompress it, such as with gdcmconv -w."
+            "Install pylibjpeg and pylibjpeg-libjpeg, or decompress it, for example with "
+            "gdcmconv -w."
         )
 
 
@@ -182,36 +183,36 @@ def _check_one_series(path: Path, headers: list[Any]) -> None:
                 for group in list(series.values())[:10]
             )
             raise UserError(
-                f"{path} must hold one DICOM series. Received {len(series)}: {listed}. "
-                "Put each into a folder of its own."
+                f"{path} must contain one DICOM series. Received {len(series)}: {listed}. "
+                "Put each into a separate folder."
             )
 
 
 def _check_pixels(path: Path, header: Any) -> int:
-    """Check that a file holds grey images, and count them."""
+    """Check that the file contains grey images, and return their number."""
     if "Rows" not in header or "Columns" not in header:
-        raise UserError(f"{path} is a DICOM file without an image. Take it out of the folder.")
+        raise UserError(f"{path} is a DICOM file without an image. Remove it from the folder.")
     samples, kind = int(header.SamplesPerPixel), str(header.PhotometricInterpretation)
     if samples != 1 or kind != "MONOCHROME2":
         raise UserError(
-            f"{path} must hold one MONOCHROME2 number per pixel. Received: {samples} of {kind}. "
+            f"{path} must have one MONOCHROME2 value per pixel. Received: {samples} of {kind}. "
             "Export it as grey values."
         )
     if int(header.BitsAllocated) not in (8, 16, 32):
         raise UserError(
-            f"{path} must hold 8, 16 or 32 bits per pixel. Received: {header.BitsAllocated}. "
+            f"{path} must have 8, 16 or 32 bits per pixel. Received: {header.BitsAllocated}. "
             "Convert segmentation objects to NIfTI."
         )
     if "ModalityLUTSequence" in header:
-        raise UserError(f"{path} maps its values by a table, which is not read. Convert it.")
+        raise UserError(f"{path} has a modality lookup table, which is not supported. Convert it.")
     count = int(header.get("NumberOfFrames") or 1)
     if min(int(header.Rows), int(header.Columns), count) < 1:
-        raise UserError(f"{path} holds no pixels. Copy or export it again.")
+        raise UserError(f"{path} has no pixels. Copy or export it again.")
     groups = header.get("PerFrameFunctionalGroupsSequence")
     if (groups is None and count > 1) or (groups is not None and len(groups) != count):
         raise UserError(
-            f"{path} holds {count} frames, but does not say where each lies. "
-            "Only enhanced multi-frame files do; convert it to NIfTI."
+            f"{path} has {count} frames without positions. "
+            "Only enhanced multi-frame files are supported; convert it to NIfTI."
         )
     return count
 
@@ -226,7 +227,7 @@ def _frame(path: Path, header: Any, index: int, count: int) -> Frame:
     lengths = np.linalg.norm(directions, axis=1)
     if abs(lengths - 1).max() > 0.01 or abs(directions[0] @ directions[1]) > 0.01:
         raise UserError(
-            f"{path} has rows and columns that are not at right angles: ImageOrientationPatient "
+            f"{path} has rows and columns that are not orthogonal: ImageOrientationPatient "
             f"{directions.ravel().tolist()}. Export it again."
         )
     slope = _value(sources, "RescaleSlope")
@@ -236,7 +237,7 @@ def _frame(path: Path, header: Any, index: int, count: int) -> Frame:
     )
     if not np.isfinite([slope, intercept]).all() or slope == 0 or min(row_mm, column_mm) <= 0:
         raise UserError(
-            f"{path} has a header that cannot be true: RescaleSlope {slope:g}, RescaleIntercept "
+            f"{path} has an invalid header: RescaleSlope {slope:g}, RescaleIntercept "
             f"{intercept:g}, PixelSpacing {row_mm:g}, {column_mm:g}. Export it again."
         )
     return Frame(
@@ -254,7 +255,7 @@ def _frame(path: Path, header: Any, index: int, count: int) -> Frame:
 
 
 def _functional_groups(header: Any, index: int) -> list[Any]:
-    """Where the attributes of a frame may stand, nearest first."""
+    """Data sets that may have the attributes of a frame, the most specific first."""
     sources = []
     for groups, item in (
         (header.get("PerFrameFunctionalGroupsSequence"), index),
@@ -281,7 +282,7 @@ def _numbers(sources: list[Any], keyword: str, count: int, path: Path, name: str
     numbers = np.asarray([] if value is None else value, np.float64)
     if numbers.shape != (count,) or not np.isfinite(numbers).all():
         raise UserError(
-            f"{path} ({name}) does not say where it lies: {keyword} is "
-            f"{value}, not {count} numbers. Export the original series."
+            f"{path} ({name}) has no known position: {keyword} is {value}, not {count} numbers. "
+            "Export the original series."
         )
     return numbers

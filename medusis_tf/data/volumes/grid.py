@@ -138,9 +138,7 @@ def _incompatible(a: Grid, b: Grid, why: str) -> UserError:
     ]
     remedy = "Resample one of them onto the grid of the other"
     if a.shape == b.shape:
-        remedy += (
-            "; or, if the voxels do match and a header is wrong, set data.pair_by=voxel"
-        )
+        remedy += "; or, if the voxels do match and a header is wrong, set data.pair_by=voxel"
     return UserError(
         f"volumes of one subject must lie on one voxel grid, but their {why}. "
         f"Received: {'; '.join(described)}; shift between origins {shift_mm} mm. {remedy}."

@@ -1,4 +1,4 @@
-"""Read NIfTI volumes, refusing what is broken, and write arrays back onto their grid."""
+"""Read NIfTI volumes, refuse broken files, and write arrays onto the grid of a volume."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,8 @@ import numpy as np
 
 from medusis_tf.config.reading import ReadingConfig
 from medusis_tf.data.volumes.grid import Grid
-from medusis_tf.data.volumes.nifti_header import SUFFIXES, NiftiHeader, open_nifti
+from medusis_tf.data.volumes.nifti_header import NiftiHeader, open_nifti
+from medusis_tf.data.volumes.suffixes import has_nifti_name
 from medusis_tf.data.volumes.volume import (
     Volume,
     affine_in_order,
@@ -18,10 +19,11 @@ from medusis_tf.data.volumes.volume import (
     lps_grid,
     to_lps,
 )
-from medusis_tf.data.volumes.voxel_values import WholeNumbers, settle_not_finite
+from medusis_tf.data.volumes.voxel_values import WholeNumbers, check_finite
 from medusis_tf.errors import UserError
+from medusis_tf.files import replacing
 
-# What places a grid in the world; nothing else of a source's header is copied to what we write.
+# The fields that define the grid. No other field of a source header is copied into our files.
 _GRID_FIELDS = (
     "qform_code",
     "sform_code",
@@ -40,35 +42,45 @@ DESCRIPTION = "synthetic image by medusis_tf, not a scan"
 _READING = ReadingConfig()
 
 
-def read_volume(path: Path, config: ReadingConfig = _READING) -> Volume:
+def read_volume(path: Path | str, config: ReadingConfig = _READING) -> Volume:
     """Read an image.
 
+    Args:
+        path: NIfTI file.
+        config: Reading options.
+
     Returns:
-        The stored numbers, of the stored type; those of 64 bits as float32, the type of all
-        intensities, since two copies of them would not fit the memory of a worker.
+        The stored values in their stored type. Values of 64 bits become float32, the type of all
+        intensities, because two copies of them would not fit into the memory of a worker.
 
     Raises:
-        UserError: The file is missing or broken, not a 3-D grid in a known place, or holds values
-            that are not finite numbers.
+        UserError: The file is missing or broken, is not a 3-D volume with a known orientation, or
+            has non-finite values.
     """
+    path = Path(path)
     with open_nifti(path, config) as (header, stream):
         convert = to_float32 if header.dtype.itemsize > 4 else None
         values = read_voxels(stream, header, path, convert)
     flat = values.reshape(-1, order="F")
-    doubts = settle_not_finite(flat, header.slope, header.intercept, path, config.not_finite)
-    return _volume(values, header, path, header.slope, header.intercept, doubts)
+    warnings = check_finite(flat, header.slope, header.intercept, path, config.not_finite)
+    return _volume(values, header, path, header.slope, header.intercept, warnings)
 
 
-def read_label_map(path: Path, config: ReadingConfig = _READING) -> Volume:
+def read_label_map(path: Path | str, config: ReadingConfig = _READING) -> Volume:
     """Read a label map.
 
-    Integers up to 16 bits are taken as stored where the header has no scale factor. Everything
-    else becomes int16, or int32 where the ids need it: values within 0.001 of an integer are
-    rounded to it.
+    Integers of up to 16 bits are kept as stored if the header has no scale factor. All other
+    values become int16, or int32 if the ids need it; values within 0.001 of an integer are rounded
+    to it.
+
+    Args:
+        path: NIfTI file.
+        config: Reading options.
 
     Raises:
         UserError: As for `read_volume`, or the values are not integers of 32 bits.
     """
+    path = Path(path)
     with open_nifti(path, config) as (header, stream):
         unscaled = (header.slope, header.intercept) == (1.0, 0.0)
         small = header.dtype.kind in "iu" and header.dtype.itemsize <= 2
@@ -78,12 +90,17 @@ def read_label_map(path: Path, config: ReadingConfig = _READING) -> Volume:
     return _volume(values, header, path)
 
 
-def read_grid(path: Path, config: ReadingConfig = _READING) -> Grid:
-    """Read where the voxels lie, from the header alone.
+def read_grid(path: Path | str, config: ReadingConfig = _READING) -> Grid:
+    """Read the voxel positions, from the header only.
+
+    Args:
+        path: NIfTI file.
+        config: Reading options.
 
     Raises:
-        UserError: The header cannot be read, or says nothing sensible.
+        UserError: The header cannot be read or is invalid.
     """
+    path = Path(path)
     with open_nifti(path, config) as (header, _):
         return Grid(*lps_grid(header.shape, header.affine), path, axis_codes(header.affine))
 
@@ -94,40 +111,41 @@ def _volume(
     path: Path,
     slope: float = 1.0,
     intercept: float = 0.0,
-    doubts: tuple[str, ...] = (),
+    warnings: tuple[str, ...] = (),
 ) -> Volume:
     array, affine = to_lps(values, header.affine)
     axes = axis_codes(header.affine)
-    return Volume(array, affine, path, slope, intercept, axes, header.warnings + doubts)
+    return Volume(array, affine, path, slope, intercept, axes, header.warnings + warnings)
 
 
 def write_volume(
-    path: Path,
+    path: Path | str,
     array: np.ndarray,
-    reference: Path | Grid,
+    reference: Path | str | Grid,
     description: str = DESCRIPTION,
     config: ReadingConfig = _READING,
 ) -> None:
-    """Write an array in LPS order onto the grid, affine and axis order of another volume.
+    """Write an LPS array with the affine and axis order of another volume.
 
-    Of a file's header only the place in the world is kept: no text, no extensions. The file
-    appears whole or not at all.
+    From the header of a reference file, only the grid is copied: no text, no extensions. An
+    existing file is replaced only when the new one is complete.
 
     Args:
-        path: Ends in `.nii` or `.nii.gz`; replaced if it exists.
-        array: `[x, y, z]`, of the reference's shape in LPS order. Floats are stored as float32,
-            integers and booleans as the smallest of uint8, int16, uint16 and int32 that fits.
-        reference: A NIfTI file, or the grid of a volume from elsewhere.
-        description: For the header's `descrip`, at most 79 bytes.
-        config: How the reference is read.
+        path: File to write, ending in `.nii` or `.nii.gz`.
+        array: `[x, y, z]`, of the shape that the reference has in LPS order. Floats are stored as
+            float32, integers and booleans as the smallest of uint8, int16, uint16 and int32.
+        reference: NIfTI file, or grid of a volume of any format.
+        description: Text of the header field `descrip`, at most 79 bytes.
+        config: Reading options for the reference.
 
     Raises:
-        UserError: The reference cannot be read, or the name is not that of a NIfTI file.
-        ValueError: The array does not fit the reference.
+        UserError: The reference cannot be read, `path` cannot be written or is not a NIfTI name.
+        ValueError: The shapes of array and reference differ.
     """
-    if not path.name.endswith(SUFFIXES):
-        raise UserError(f"{path} must end in .nii or .nii.gz.")
-    header, affine, shape = _place(reference, config)
+    path = Path(path)
+    if not has_nifti_name(path):
+        raise UserError(f"{path} must end in .nii or .nii.gz. Give another file name.")
+    header, affine, shape = _empty_header(reference, config)
     if array.shape != shape:
         raise ValueError(
             f"the array must have the shape of its reference. Received: {array.shape}, {shape}"
@@ -138,19 +156,19 @@ def write_volume(
     header.set_data_shape(stored.shape)
     header["descrip"] = description.encode()
     kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
-    _save_whole(kind(stored, affine, header), path)
+    _save(kind(stored, affine, header), path)
 
 
-def _place(
-    reference: Path | Grid, config: ReadingConfig
+def _empty_header(
+    reference: Path | str | Grid, config: ReadingConfig
 ) -> tuple[Any, np.ndarray, tuple[int, int, int]]:
-    """A header that says where the voxels lie and nothing else, its affine, the LPS shape."""
+    """A header with the grid of the reference only, its affine, and the LPS shape."""
     if isinstance(reference, Grid):
         header = nib.Nifti1Header()
         header.set_xyzt_units("mm")
         affine = affine_in_order(reference.axes, reference.shape, reference.affine)
         return header, affine, reference.shape
-    with open_nifti(reference, config) as (source, _):
+    with open_nifti(Path(reference), config) as (source, _):
         header = type(source.fields)()
         header["pixdim"][:4] = source.fields["pixdim"][:4]
         for field in _GRID_FIELDS:
@@ -158,17 +176,15 @@ def _place(
         return header, source.affine, lps_grid(source.shape, source.affine)[0]
 
 
-def _save_whole(image: Any, path: Path) -> None:
-    suffix = ".nii.gz" if path.name.endswith(".gz") else ".nii"
-    temporary = path.with_name(f".{path.name}.partial{suffix}")
+def _save(image: Any, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        nib.save(image, temporary)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            nib.save(image, temporary)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}.") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}. Check the folder and the free space."
+        ) from None
 
 
 def _storage_dtype(array: np.ndarray) -> np.dtype:
@@ -182,7 +198,7 @@ def _storage_dtype(array: np.ndarray) -> np.dtype:
 
 
 _CHUNK_BYTES = 2**20
-_MOST_TRAILING_BYTES = 2**20
+_MAX_TRAILING_BYTES = 2**20
 
 Convert = Callable[[np.ndarray], np.ndarray]
 
@@ -190,23 +206,23 @@ Convert = Callable[[np.ndarray], np.ndarray]
 def read_voxels(
     stream: BinaryIO, header: NiftiHeader, path: Path, convert: Convert | None
 ) -> np.ndarray:
-    """Read the stored array, to the very end of the file.
+    """Read the stored array, and the rest of the file.
 
-    The checksum of a compressed file comes last: damaged voxels are noticed only there.
+    The checksum of a compressed file comes last, so damaged voxels are detected only at the end.
 
     Args:
-        stream: Behind the header's own bytes.
-        header: Of the file.
-        path: For error messages.
-        convert: Applied to each chunk of stored values; None keeps them, in the byte order of this
-            machine. The widest type that it returns is that of the whole.
+        stream: File, positioned after the header fields.
+        header: Header of the file.
+        path: Source file, for error messages.
+        convert: Function applied to each chunk of stored values; the result has the widest type it
+            returns. None keeps the values, in the byte order of this machine.
 
     Returns:
         `[i, j, k]` as stored, first index fastest.
 
     Raises:
-        UserError: The file ends too early, or unpacks to far more than its header announces.
-        EOFError, OSError, zlib.error, igzip_lib.IsalError: It is damaged.
+        UserError: The file ends too early, or has far more data than its header announces.
+        EOFError, OSError, zlib.error, igzip_lib.IsalError: The file is damaged.
     """
     _skip(stream, header.offset - len(header.fields.binaryblock), path)
     if convert is None:
@@ -221,7 +237,7 @@ def read_voxels(
 
 
 def to_float32(chunk: np.ndarray) -> np.ndarray:
-    """Change the type; numbers beyond its range become infinite."""
+    """Convert to float32; values beyond its range become infinite."""
     with np.errstate(over="ignore"):
         return chunk.astype(np.float32)
 
@@ -232,11 +248,11 @@ def _converted(stream: BinaryIO, header: NiftiHeader, path: Path, convert: Conve
     for start in range(0, header.voxels, len(chunk)):
         stored = chunk[: header.voxels - start]
         _fill(stream, stored, path)
-        part = convert(stored)
+        converted = convert(stored)
         if start == 0:
-            values = np.empty(header.voxels, part.dtype)
-        values = values.astype(np.promote_types(values.dtype, part.dtype), copy=False)
-        values[start : start + len(part)] = part
+            values = np.empty(header.voxels, converted.dtype)
+        values = values.astype(np.promote_types(values.dtype, converted.dtype), copy=False)
+        values[start : start + len(converted)] = converted
     return values
 
 
@@ -263,7 +279,7 @@ def _skip(stream: BinaryIO, count: int, path: Path) -> None:
 def _check_end(stream: BinaryIO, header: NiftiHeader, path: Path) -> None:
     if not path.name.endswith(".gz"):
         return
-    left = _MOST_TRAILING_BYTES
+    left = _MAX_TRAILING_BYTES
     while chunk := stream.read(_CHUNK_BYTES):
         left -= len(chunk)
         if left < 0:

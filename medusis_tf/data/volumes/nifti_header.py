@@ -1,4 +1,4 @@
-"""What the header of a NIfTI file says, checked before any voxel is read."""
+"""NIfTI headers, checked before any voxel is read."""
 
 import zlib
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ from isal import igzip, igzip_lib
 from nibabel.spatialimages import HeaderDataError
 
 from medusis_tf.config.reading import ReadingConfig
+from medusis_tf.data.volumes.suffixes import has_nifti_name
 from medusis_tf.data.volumes.volume import axis_codes, spans_space
 from medusis_tf.errors import UserError
 
-SUFFIXES = (".nii", ".nii.gz")
 _KINDS = {348: (nib.Nifti1Header, b"n+1", b"ni1"), 540: (nib.Nifti2Header, b"n+2", b"ni2")}
 _ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
 _GZIP_MAGIC = b"\x1f\x8b"
-# DEFLATE cannot shrink anything by more than this factor (zlib's technical notes: 1032).
+# Upper limit of DEFLATE's compression ratio (zlib's technical notes: 1032).
 _LARGEST_DEFLATE_RATIO = 1032
 _LARGEST_OFFSET = 2**26
 _PLAUSIBLE_MM = (0.01, 100.0)
@@ -46,14 +46,14 @@ class NiftiHeader:
     """A checked header.
 
     Attributes:
-        fields: nibabel's header, without extensions.
-        shape: Of the stored array, three axes.
-        dtype: Of the stored array, in its byte order.
+        fields: nibabel header, without extensions.
+        shape: Shape of the stored array, three axes.
+        dtype: Type of the stored array, in its byte order.
         affine: `[4, 4]`, from stored indices to RAS+ millimetres.
-        offset: Bytes before the first voxel.
-        slope: Of the intensities.
-        intercept: Of the intensities.
-        warnings: What is doubtful, a sentence each.
+        offset: Number of bytes before the first voxel.
+        slope: Scale factor of the intensities.
+        intercept: Offset of the intensities.
+        warnings: Suspicious properties, one sentence each.
     """
 
     fields: Any
@@ -67,24 +67,28 @@ class NiftiHeader:
 
     @property
     def voxels(self) -> int:
-        """Their number."""
+        """Number of voxels."""
         return prod(self.shape)
 
 
 @contextmanager
 def open_nifti(path: Path, config: ReadingConfig) -> Iterator[tuple[NiftiHeader, BinaryIO]]:
-    """Open a file, unpacking it if it is compressed, and check its header.
+    """Open a plain or compressed file and check its header.
+
+    Args:
+        path: NIfTI file.
+        config: Reading options.
 
     Yields:
-        The header, and the stream behind the header's own 348 or 540 bytes.
+        The header, and the stream positioned after the 348 or 540 bytes of the header.
 
     Raises:
-        UserError: There is no such file, or it is not one volume of plain numbers in a known
-            place, or reading in the body of the `with` statement fails.
+        UserError: The file is missing, is not one volume of real numbers with a known
+            orientation, or reading in the body of the `with` statement fails.
     """
     if not path.is_file():
         raise UserError(f"there is no file {path}. Check the path and data.root.")
-    if not path.name.endswith(SUFFIXES):
+    if not has_nifti_name(path):
         raise UserError(f"{path} is not named .nii or .nii.gz. Convert it to NIfTI, or rename it.")
     try:
         opener = igzip.open if _is_compressed(path) else open
@@ -135,70 +139,78 @@ def _read_header(stream: BinaryIO, path: Path, config: ReadingConfig) -> NiftiHe
     if found != magic:
         raise UserError(
             f"{path} cannot be read as NIfTI: magic {found!r} instead of {magic!r}. "
-            "Analyze 7.5 and other formats must be converted."
+            "Convert files of Analyze 7.5 and other formats."
         )
     with np.errstate(all="ignore"):
         return _check(fields, path, config)
 
 
 def _check(fields: Any, path: Path, config: ReadingConfig) -> NiftiHeader:
-    shape, dtype = _shape_and_type(fields, path, config)
+    shape, dtype = _shape_and_type(fields, path)
+    _check_size(shape, dtype, path, config)
     offset = float(fields["vox_offset"])
     if not len(fields.binaryblock) + 4 <= offset <= _LARGEST_OFFSET:
         raise UserError(
-            f"{path} is broken: its header says that voxels start at byte {offset:g}. "
+            f"{path} is broken: according to its header, voxels start at byte {offset:g}. "
             "Export it again."
         )
-    doubts: list[str] = []
-    affine = _affine(fields, path, config, doubts)
-    slope, intercept = _scale(fields, path, doubts)
-    return NiftiHeader(fields, shape, dtype, affine, int(offset), slope, intercept, tuple(doubts))
+    warnings: list[str] = []
+    affine = _affine(fields, path, config, warnings)
+    slope, intercept = _scale(fields, path, warnings)
+    return NiftiHeader(fields, shape, dtype, affine, int(offset), slope, intercept, tuple(warnings))
 
 
-def _shape_and_type(
-    fields: Any, path: Path, config: ReadingConfig
-) -> tuple[tuple[int, int, int], np.dtype]:
+def _shape_and_type(fields: Any, path: Path) -> tuple[tuple[int, int, int], np.dtype]:
     axes = int(fields["dim"][0])
     shape = tuple(int(side) for side in fields["dim"][1 : 1 + max(axes, 0)])
     if not 3 <= axes <= 7 or any(side != 1 for side in shape[3:]):
         raise UserError(
-            f"{path} must hold one 3-D volume. Received: {axes} axes, shape {shape}. "
-            "Save the frame to use as a file of its own."
+            f"{path} must contain one 3-D volume. Received: {axes} axes, shape {shape}. "
+            "Save the wanted frame as a separate file."
         )
     if min(shape) < 1:
-        raise UserError(f"{path} has an axis without voxels: shape {shape}. The file is broken.")
+        raise UserError(
+            f"{path} has an axis without voxels: shape {shape}. The file is broken; export it "
+            "again."
+        )
     try:
         dtype = fields.get_data_dtype()
     except KeyError:
         raise UserError(
-            f"{path} is broken: NIfTI knows no datatype {int(fields['datatype'])}. Export it again."
+            f"{path} is broken: datatype {int(fields['datatype'])} is not defined in NIfTI. "
+            "Export it again."
         ) from None
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise UserError(
-            f"{path} must hold one plain number per voxel. Received: {dtype}. "
+            f"{path} must contain one real number per voxel. Received: {dtype}. "
             "Convert colour, complex or 128-bit volumes to grey values."
-        )
-    voxels = prod(shape)
-    if voxels > config.maximum_voxels:
-        raise UserError(
-            f"{path} claims {voxels} voxels, shape {shape}; at most {config.maximum_voxels} are "
-            "read. Crop it, or raise data.reading.maximum_voxels, or the file is broken."
-        )
-    ratio = _LARGEST_DEFLATE_RATIO if path.name.endswith(".gz") else 1
-    size = path.stat().st_size
-    if voxels * dtype.itemsize > ratio * size:
-        raise UserError(
-            f"{path} is too short: shape {shape} of {dtype} cannot come out of {size} bytes. "
-            "Copy or download it again."
         )
     x, y, z = shape[:3]
     return (x, y, z), dtype
 
 
-def _affine(fields: Any, path: Path, config: ReadingConfig, doubts: list[str]) -> np.ndarray:
+def _check_size(
+    shape: tuple[int, int, int], dtype: np.dtype, path: Path, config: ReadingConfig
+) -> None:
+    voxels = prod(shape)
+    if voxels > config.maximum_voxels:
+        raise UserError(
+            f"{path} claims {voxels} voxels, shape {shape}; the limit is {config.maximum_voxels}. "
+            "If the file is not broken, crop it or raise data.reading.maximum_voxels."
+        )
+    ratio = _LARGEST_DEFLATE_RATIO if path.name.endswith(".gz") else 1
+    size = path.stat().st_size
+    if voxels * dtype.itemsize > ratio * size:
+        raise UserError(
+            f"{path} is too short: shape {shape} of {dtype} does not fit into {size} bytes. "
+            "Copy or download it again."
+        )
+
+
+def _affine(fields: Any, path: Path, config: ReadingConfig, warnings: list[str]) -> np.ndarray:
     sizes = fields["pixdim"][1:4]
     if fields["pixdim"][0] not in (-1, 1):
-        fields["pixdim"][0] = 1  # as the NIfTI standard says of 0
+        fields["pixdim"][0] = 1  # the NIfTI standard's rule for 0
     if int(fields["sform_code"]) > 0:
         affine = fields.get_sform()
     else:
@@ -211,21 +223,21 @@ def _affine(fields: Any, path: Path, config: ReadingConfig, doubts: list[str]) -
             affine = fields.get_qform()
         elif config.assume_axes is None:
             raise UserError(
-                f"{path} does not say where it lies: sform_code and qform_code are both 0. "
-                "Which side is left cannot be known; set them from the source of the data, or "
-                "data.reading.assume_axes to its axes, such as RAS."
+                f"{path} has no orientation: sform_code and qform_code are both 0, so left and "
+                "right are unknown. Set them from the source of the data, or set "
+                "data.reading.assume_axes to the axes, such as RAS."
             )
         else:
             affine = _assumed(config.assume_axes, sizes)
-            doubts.append(
-                f"Its header does not say where it lies: the axes {config.assume_axes} are assumed."
+            warnings.append(
+                f"Its header has no orientation: the axes {config.assume_axes} are assumed."
             )
     if not spans_space(affine):
         raise UserError(
-            f"{path} has an affine that does not span space: {affine[:3].tolist()}. "
+            f"{path} has an affine that is not invertible: {affine[:3].tolist()}. "
             "Set it from the source of the data."
         )
-    doubts.extend(_doubtful_sizes(fields, affine))
+    warnings.extend(_size_warnings(fields, affine))
     return affine
 
 
@@ -238,37 +250,38 @@ def _assumed(axes: str, sizes_mm: np.ndarray) -> np.ndarray:
     return affine
 
 
-def _doubtful_sizes(fields: Any, affine: np.ndarray) -> Iterator[str]:
+def _size_warnings(fields: Any, affine: np.ndarray) -> Iterator[str]:
     unit = _UNITS.get(int(fields["xyzt_units"]) & 7)
     if unit is not None:
-        yield f"Its header gives lengths in {unit}; they are taken as millimetres."
-    if (other := _other_axes(fields)) not in (None, axis_codes(affine)):
+        yield f"Its header gives lengths in {unit}; they are read as millimetres."
+    if (other := _qform_axes(fields)) not in (None, axis_codes(affine)):
         yield (
             f"Its sform, which is used, has the axes {axis_codes(affine)}, but its qform {other}: "
-            "programs that use the other one see it mirrored or turned."
+            "programs that use the qform show it mirrored or rotated."
         )
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
     low, high = _PLAUSIBLE_MM
     if sizes.min() < low or sizes.max() > high:
-        yield f"Its voxels measure {np.array2string(sizes, precision=4)} mm, which is unusual."
+        yield f"Its voxel size is unusual: {np.array2string(sizes, precision=4)} mm."
 
 
-def _other_axes(fields: Any) -> str | None:
-    """Axes of the qform where the sform is used, if it is there and sound."""
-    turn = np.array([fields[f"quatern_{letter}"] for letter in "bcd"], np.float64)
+def _qform_axes(fields: Any) -> str | None:
+    """Axes of a valid qform, if the header has one beside the sform."""
+    quaternion = np.array([fields[f"quatern_{letter}"] for letter in "bcd"], np.float64)
     given = int(fields["sform_code"]) > 0 and int(fields["qform_code"]) > 0
-    if not given or not turn @ turn <= 1 or not np.all(fields["pixdim"][1:4] > 0):
+    valid = quaternion @ quaternion <= 1  # false for NaN
+    if not given or not valid or not np.all(fields["pixdim"][1:4] > 0):
         return None
     qform = fields.get_qform()
     return axis_codes(qform) if spans_space(qform) else None
 
 
-def _scale(fields: Any, path: Path, doubts: list[str]) -> tuple[float, float]:
+def _scale(fields: Any, path: Path, warnings: list[str]) -> tuple[float, float]:
     slope, intercept = float(fields["scl_slope"]), float(fields["scl_inter"])
     if slope == 0:
-        return 1.0, 0.0  # the NIfTI standard: not scaled
+        return 1.0, 0.0  # not scaled, according to the NIfTI standard
     if not np.isfinite(slope):
-        doubts.append(f"Its header has scl_slope {slope}: the stored values are taken unscaled.")
+        warnings.append(f"Its header has scl_slope {slope}: the stored values are used unscaled.")
         return 1.0, 0.0
     if not np.isfinite(intercept):
         raise UserError(

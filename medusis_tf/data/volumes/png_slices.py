@@ -1,4 +1,4 @@
-"""Read a folder of PNG slices, such as the published preprocessing writes, as a volume."""
+"""Read a folder of PNG slices as a volume, such as the published preprocessing writes."""
 
 import re
 import warnings
@@ -14,45 +14,60 @@ from medusis_tf.data.volumes.grid import Grid
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
 
-_READING = ReadingConfig()
 _MODES = {"L": np.uint8, "I;16": np.uint16, "RGB": np.uint8}
-_UNKNOWN_PLACE = (
-    "It is a folder of PNG slices: voxel sizes and position are not known, 1 mm is assumed, "
-    "with rows from front to back, columns from the patient's right to left, files upwards."
+_UNKNOWN_POSITION = (
+    "It is a folder of PNG slices: voxel size and position are unknown. Assumed are 1 mm, "
+    "rows from anterior to posterior, columns from the patient's right to left, files upwards."
 )
 
 
-def read_volume(path: Path, config: ReadingConfig = _READING) -> Volume:
+def read_volume(path: Path | str, config: ReadingConfig) -> Volume:
     """Read an image or a label map: rows are y, columns are x, files are z, in numeric order.
 
+    Args:
+        path: Folder of slices.
+        config: Reading options.
+
     Returns:
-        uint8 or uint16, with voxels of 1 mm and a warning that this is a guess.
+        uint8 or uint16, with voxels of 1 mm and a warning that this is an assumption.
 
     Raises:
-        UserError: A file is broken, not a grey image of 8 or 16 bits, or of another size or depth.
+        UserError: A file is broken, is not a grey image of 8 or 16 bits, or differs in size or
+            depth from the others.
     """
+    path = Path(path)
     files = _sorted_files(path)
     (width, height), mode = _check_sizes(path, files, config)
     stack = np.empty([len(files), height, width], _MODES[mode])
     for index, file in enumerate(files):
         with _opened(file) as image:
             stack[index] = _grey(np.asarray(image), file)
-    doubts = (_UNKNOWN_PLACE, *_mixture(files), *_gaps(files))
-    return Volume(stack.transpose(2, 1, 0), _affine(), path, axes="LPS", warnings=doubts)
+    found = (_UNKNOWN_POSITION, *_mixture_warnings(files), *_gap_warnings(files))
+    return Volume(stack.transpose(2, 1, 0), _affine(), path, axes="LPS", warnings=found)
 
 
 read_label_map = read_volume
 
 
-def read_grid(path: Path, config: ReadingConfig = _READING) -> Grid:
+def read_grid(path: Path | str, config: ReadingConfig) -> Grid:
     """Read the size of the stack, from the headers of its files.
+
+    Args:
+        path: Folder of slices.
+        config: Reading options.
 
     Raises:
         UserError: As for `read_volume`.
     """
+    path = Path(path)
     files = _sorted_files(path)
     (width, height), _ = _check_sizes(path, files, config)
     return Grid((width, height, len(files)), _affine(), path, "LPS")
+
+
+def is_png(path: Path) -> bool:
+    """Whether a path is a visible file with the suffix `.png`."""
+    return path.suffix.lower() == ".png" and not path.name.startswith(".") and path.is_file()
 
 
 def _affine() -> np.ndarray:
@@ -62,46 +77,42 @@ def _affine() -> np.ndarray:
 def _sorted_files(path: Path) -> list[Path]:
     files = [file for file in path.iterdir() if is_png(file)]
     if not files:
-        raise UserError(f"{path} holds no .png files. Name a folder of slices.")
-    return sorted(files, key=lambda file: [_natural(part) for part in _parts(file)])
+        raise UserError(f"{path} has no .png files. Give a folder of slices.")
+    return sorted(files, key=lambda file: [_sort_key(token) for token in _tokens(file)])
 
 
-def is_png(path: Path) -> bool:
-    """Whether a file is named as a PNG slice."""
-    return path.suffix.lower() == ".png" and not path.name.startswith(".") and path.is_file()
-
-
-def _parts(file: Path) -> list[str]:
+def _tokens(file: Path) -> list[str]:
+    """Text and numbers of a name in turn: numbers have odd indices."""
     return re.split(r"([0-9]+)", file.stem)
 
 
-def _natural(part: str) -> tuple[int, str]:
-    return (int(part), "") if part.isascii() and part.isdigit() else (-1, part)
+def _sort_key(token: str) -> tuple[int, str]:
+    return (int(token), "") if token.isascii() and token.isdigit() else (-1, token)
 
 
-def _mixture(files: list[Path]) -> Iterator[str]:
-    """Numbers count slices; what comes before the last one names the volume they are of."""
-    names = list(dict.fromkeys("".join(_parts(file)[:-2]) for file in files))
+def _mixture_warnings(files: list[Path]) -> Iterator[str]:
+    # The last number of a name counts slices; the text before it identifies the volume.
+    names = list(dict.fromkeys("".join(_tokens(file)[:-2]) for file in files))
     if len(names) > 1:
         yield (
-            f"Its files have {len(names)} names, such as {names[0]} and {names[1]}, and are taken "
-            "for one volume: with one scale of intensities, and in one split. "
-            "Put the slices of each volume into a folder of their own."
+            f"Its files have {len(names)} names, such as {names[0]} and {names[1]}, and are read "
+            "as one volume: with one scale of intensities, and in one split. "
+            "Put the slices of each volume into a separate folder."
         )
 
 
-def _gaps(files: list[Path]) -> Iterator[str]:
+def _gap_warnings(files: list[Path]) -> Iterator[str]:
     numbers = []
     for file in files:
-        found = [int(part) for part in _parts(file)[1::2]]
+        found = [int(token) for token in _tokens(file)[1::2]]
         if not found:
             return
         numbers.append(found[-1])
-    missing = int(np.sum(np.diff(numbers) > 1)) if max(numbers) < 2**62 else 0
-    if missing:
+    gaps = int(np.sum(np.diff(numbers) > 1)) if max(numbers) < 2**62 else 0
+    if gaps:
         yield (
-            f"The numbers of its files have {missing} gaps: "
-            "slices that follow each other here may not be neighbours."
+            f"The numbers of its files have {gaps} gaps: "
+            "consecutive slices of the volume may not be neighbours."
         )
 
 
@@ -109,32 +120,32 @@ def _check_sizes(
     path: Path, files: list[Path], config: ReadingConfig
 ) -> tuple[tuple[int, int], str]:
     """Size and mode of all files, from their headers."""
-    first: tuple[tuple[int, int], str] | None = None
-    for file in files:
-        with _opened(file) as image:
-            found = image.size, image.mode
+    first = _size_and_mode(files[0])
+    voxels = first[0][0] * first[0][1] * len(files)
+    if voxels > config.maximum_voxels:
+        raise UserError(
+            f"{path} claims {voxels} voxels; the limit is {config.maximum_voxels}. "
+            "Crop it, or raise data.reading.maximum_voxels."
+        )
+    for file in files[1:]:
+        size, mode = _size_and_mode(file)
+        if size != first[0] or _MODES[mode] != _MODES[first[1]]:
+            raise UserError(
+                f"{path} must contain slices of one size and depth, but {files[0].name} has "
+                f"{first[0]} pixels of mode {first[1]} and {file.name} has {size} of {mode}. "
+                "Put each volume into a separate folder."
+            )
+    return first
+
+
+def _size_and_mode(file: Path) -> tuple[tuple[int, int], str]:
+    with _opened(file) as image:
         if image.mode not in _MODES:
             raise UserError(
                 f"{file} must be grey, of 8 or 16 bits, or RGB with three equal channels. "
                 f"Received: mode {image.mode}. Save it as grey values."
             )
-        if first is None:
-            first = found
-            voxels = image.size[0] * image.size[1] * len(files)
-            if voxels > config.maximum_voxels:
-                raise UserError(
-                    f"{path} claims {voxels} voxels; at most {config.maximum_voxels} are read. "
-                    "Crop it, or raise data.reading.maximum_voxels."
-                )
-        if found[0] != first[0] or _MODES[found[1]] != _MODES[first[1]]:
-            raise UserError(
-                f"{path} must hold slices of one size and depth, but {files[0].name} has "
-                f"{first[0]} pixels of mode {first[1]} and {file.name} has {found[0]} of "
-                f"{found[1]}. Put each volume into its own folder."
-            )
-    if first is None:
-        raise UserError(f"{path} holds no .png files. Name a folder of slices.")
-    return first
+        return image.size, image.mode
 
 
 @contextmanager
@@ -157,6 +168,6 @@ def _grey(pixels: np.ndarray, file: Path) -> np.ndarray:
     if np.any(pixels != pixels[..., :1]):
         raise UserError(
             f"{file} is coloured: its three channels differ. "
-            "Save grey values or class ids, not a picture of them."
+            "Save grey values or class ids, not a coloured rendering of them."
         )
     return pixels[..., 0]

@@ -9,13 +9,10 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.config.section import Section
 from medusis_tf.config.training import AdamConfig, Fraction, TrainingConfig
+from medusis_tf.errors import UserError
 from medusis_tf.losses.sections import MaskLossConfig
-from medusis_tf.models.sections import (
-    DiscriminatorConfig,
-    GeneratorConfig,
-    SegmenterConfig,
-    WaveletDiscriminatorConfig,
-)
+from medusis_tf.models.choices import DiscriminatorConfig, GeneratorConfig, SegmenterConfig
+from medusis_tf.models.sections import UNetSegmenterConfig, WaveletDiscriminatorConfig
 
 if TYPE_CHECKING:
     import keras
@@ -160,7 +157,7 @@ class MedUSISConfig(ExperimentConfig):
     """The network that synthesizes images from label maps."""
     discriminator: DiscriminatorConfig = WaveletDiscriminatorConfig()
     """The network that distinguishes real from synthetic images."""
-    segmenter: SegmenterConfig = SegmenterConfig()
+    segmenter: SegmenterConfig = UNetSegmenterConfig()
     """The network that predicts label maps from images."""
     loss_weights: LossWeights = LossWeights()
     """Weights of the loss terms."""
@@ -221,3 +218,17 @@ class MedUSISConfig(ExperimentConfig):
         if self.loss_weights.diversity > 0 and self.generator.noise_dim == 0:
             raise ValueError("loss_weights.diversity needs noise: set generator.noise_dim above 0")
         return self
+
+
+def require_med_usis(config: ExperimentConfig) -> MedUSISConfig:
+    """Return a configuration of Med-USIS as such.
+
+    Raises:
+        UserError: It is of another method.
+    """
+    if not isinstance(config, MedUSISConfig):
+        raise UserError(
+            f"this needs an experiment with method: med_usis. {config.name} has method: "
+            f"{config.method}"
+        )
+    return config

@@ -45,6 +45,8 @@ class MedUSIS(Method):
         W. Tang, Med-USIS, thesis, University of Stuttgart; Eskandar et al., USIS (2021).
     """
 
+    config: MedUSISConfig
+
     def __init__(
         self,
         config: MedUSISConfig,

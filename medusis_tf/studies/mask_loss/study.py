@@ -19,6 +19,7 @@ import typer
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.errors import UserError
 from medusis_tf.methods.experiment import load_config
+from medusis_tf.methods.med_usis.config import require_med_usis
 from medusis_tf.panels import write_png
 from medusis_tf.studies.mask_loss.phantom_study import PHANTOMS, phantom_overrides
 from medusis_tf.studies.mask_loss.report import (
@@ -73,7 +74,7 @@ def mask_loss_study(
         config = config or CONFIG
     if config is None:
         raise UserError("give --config FILE, or --phantom NAME to draw volumes.")
-    experiment = load_config(config, changes)
+    experiment = require_med_usis(load_config(config, changes))
     if experiment.loss_weights.mask == 0:
         raise UserError("loss_weights.mask is 0: there is no mask loss to compare with.")
     counts, numbers = read_steps(steps), _read_seeds(seeds)

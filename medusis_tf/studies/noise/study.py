@@ -95,10 +95,13 @@ def table(rows: Mapping[str, NoiseRow]) -> str:
 
 
 def _check_noise(config: "ExperimentConfig", run: Path, has_noise: bool) -> None:
-    if (config.generator.noise_dim > 0) != has_noise:
+    from medusis_tf.methods.med_usis.config import require_med_usis
+
+    noise_dim = require_med_usis(config).generator.noise_dim
+    if (noise_dim > 0) != has_noise:
         wanted = "noise" if has_noise else "generator.noise_dim=0"
         raise UserError(
-            f"{run} was trained with generator.noise_dim={config.generator.noise_dim}. "
+            f"{run} was trained with generator.noise_dim={noise_dim}. "
             f"Give a run with {wanted}."
         )
 

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.methods.med_usis.config import MedUSISConfig
 from medusis_tf.studies.thesis.tables import Published
 
 # For rows with the mask loss where the configuration has it off: the default weight. That of the
@@ -49,7 +49,7 @@ class Training:
         parts += ["mask"] if self.mask else []
         return "_".join(parts if self.noise else [*parts, "no_noise"])
 
-    def changes(self, base: ExperimentConfig) -> list[str]:
+    def changes(self, base: MedUSISConfig) -> list[str]:
         """Overrides that make the row of a configuration; all else stays as it is there."""
         noise_dim = (base.generator.noise_dim or NOISE_DIM) if self.noise else 0
         weight = (base.loss_weights.mask or MASK_WEIGHT) if self.mask else 0
@@ -135,7 +135,7 @@ _TWO, _FOUR = "training.batch_size=2", "training.batch_size=4"
 _WAVELET = Training("wavelet", as_published=(_FOUR, _SLOW))
 
 
-def _base_channels(base: ExperimentConfig, generator: str) -> int:
+def _base_channels(base: MedUSISConfig, generator: str) -> int:
     channels = base.generator.base_channels
     if base.generator.name == generator:
         return channels

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medusis_tf.config.experiment import ExperimentConfig
-from medusis_tf.data.shards.records import sha256_of
+from medusis_tf.data.shards.checksums import sha256_of
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.options import EvaluationOptions
 from medusis_tf.methods.experiment import load_config
+from medusis_tf.methods.med_usis.config import require_med_usis
 from medusis_tf.reports.formatting import strict_json
 from medusis_tf.runs.run_dir import FREE_TO_CHANGE
 from medusis_tf.studies.thesis.rows import ThesisRow, Training
@@ -80,7 +81,7 @@ class ThesisStudy:
         place = [f"name={training.name}", f"seed={seed}", f"runs_dir={self.out}/runs/seed_{seed}"]
         try:
             return load_config(
-                self.config, [*first, *self.overrides, *training.changes(self.base), *place]
+                self.config, [*first, *self.overrides, *training.changes(require_med_usis(self.base)), *place]
             )
         except UserError as error:
             reasons = str(error).splitlines()[1:] or [str(error)]
@@ -202,7 +203,7 @@ def open_row(experiment: ExperimentConfig, truncation: float) -> "EvaluatedModel
     from medusis_tf.serving.exporter import painter_of_run
 
     judged = open_run(experiment.run_dir)
-    has_noise = experiment.generator.noise_dim > 0
+    has_noise = require_med_usis(experiment).generator.noise_dim > 0
     if math.isinf(truncation):
         return replace(judged, method=replace(judged.method, is_random=has_noise))
     painter = painter_of_run(experiment.run_dir)

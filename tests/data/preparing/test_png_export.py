@@ -7,7 +7,7 @@ from PIL import Image
 from medusis_tf.data.preparing.png_export import export_png
 from medusis_tf.data.volumes.reading import read_label_map, read_volume
 from medusis_tf.errors import UserError
-from tests.reports.prepared_data import prepared_data, prepared_subject
+from tests.reports.data.prepared_data import prepared_data, prepared_subject
 
 LEVELS = 65535
 RNG = np.random.default_rng(0)

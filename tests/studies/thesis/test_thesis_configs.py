@@ -36,7 +36,7 @@ def test_a_dry_run_accepts_it(roots, configs, data_set, row):
     root = f"data.root={roots[data_set]}"
     status, out, err = run_command(train, "--config", path, root, "--dry-run")
     assert status == 0, err
-    assert f"# valid; a run would be written to runs/{data_set}_{row}" in out
+    assert f"# valid; the run would be written to runs/{data_set}_{row}" in out
 
 
 @pytest.mark.parametrize("row", ROWS)
