@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medusis_tf.command_line import run
+from medusis_tf.console import run
 from medusis_tf.errors import UserError
 
 logger = logging.getLogger("medusis_tf.convert")  # `__name__` is __main__ here

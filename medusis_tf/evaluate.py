@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medusis_tf.command_line import run as run_command
+from medusis_tf.console import run as run_command
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.command_options import (
     ImagesOption,
@@ -110,7 +110,7 @@ def evaluate(
     judged = _open(run, model, images, data, options.split, batch_size, checkpoint)
     folder = out or _default_folder(judged, split)
     from medusis_tf.evaluation.evaluate_model import evaluate_model
-    from medusis_tf.evaluation.progress import EvaluationProgress
+    from medusis_tf.progress import EvaluationProgress
     from medusis_tf.reports.evaluation_console import print_evaluation
     from medusis_tf.reports.evaluation_report import make_folder, write_evaluation
 

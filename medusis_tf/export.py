@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from medusis_tf.command_line import run as run_command
+from medusis_tf.console import run as run_command
 from medusis_tf.training.checkpoint_choice import CheckpointChoice
 
 logger = logging.getLogger("medusis_tf.export")

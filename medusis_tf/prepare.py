@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medusis_tf.command_line import run
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.config.load import load_config
+from medusis_tf.console import run
 from medusis_tf.errors import UserError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medusis_tf.command_line import run
+from medusis_tf.console import run
 
 logger = logging.getLogger("medusis_tf.synthesize")
 
@@ -41,8 +41,8 @@ def synthesize(
     One noise vector serves the whole volume. Beside each volume a JSON file says that it is
     synthetic, and which model, seed and label map made it.
     """
+    from medusis_tf.progress import PaintingProgress
     from medusis_tf.reports.panels import write_png
-    from medusis_tf.serving.painting_progress import PaintingProgress
     from medusis_tf.serving.synthesis import SynthesisRequest, synthesize_files
 
     request = SynthesisRequest(model, label_map, out, seed, truncation, samples, batch_size)

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from medusis_tf.command_line import run
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.config.load import load_config
+from medusis_tf.console import run
 
 logger = logging.getLogger("medusis_tf.train")  # `__name__` is __main__ here
 

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import numpy as np
 import typer
 
-from medusis_tf.command_line import run as run_command
 from medusis_tf.config.data import Split, Subject
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.config.load import load_config
+from medusis_tf.console import run as run_command
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.command_options import (
     ImagesOption,
@@ -141,7 +141,7 @@ def _write_cases(
     from medusis_tf.data.grid import Grid
     from medusis_tf.data.nifti import write_volume
     from medusis_tf.data.subjects import load_label_map
-    from medusis_tf.serving.painting_progress import PaintingProgress
+    from medusis_tf.progress import PaintingProgress
 
     label_map, cases = load_label_map(entry, config.data), found.cases(entry.subject)
     if not label_map.array.any():

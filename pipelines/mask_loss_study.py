@@ -16,9 +16,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from medusis_tf.command_line import run
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.config.load import load_config
+from medusis_tf.console import run
 from medusis_tf.errors import UserError
 from medusis_tf.reports.mask_loss_study import (
     StudyRow,

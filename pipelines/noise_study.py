@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from medusis_tf.command_line import run as run_command
+from medusis_tf.console import run as run_command
 from medusis_tf.errors import UserError
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from typing import Annotated
 
 import typer
 
-from medusis_tf.command_line import run
 from medusis_tf.config.subject_list import expand_globs
+from medusis_tf.console import run
 from medusis_tf.errors import UserError
 from pipelines.data_set import (
     Config,

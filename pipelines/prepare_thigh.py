@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from medusis_tf.command_line import run
+from medusis_tf.console import run
 from medusis_tf.errors import UserError
 from pipelines.data_set import Config, Out, Root, Subjects, check_root, finish
 

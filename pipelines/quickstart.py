@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from medusis_tf.command_line import run
+from medusis_tf.console import run
 from medusis_tf.data.phantom import write_phantom_dataset
 from medusis_tf.errors import UserError
 

@@ -14,8 +14,8 @@ from typing import Annotated
 
 import typer
 
-from medusis_tf.command_line import run
 from medusis_tf.config.load import load_config
+from medusis_tf.console import run
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.command_options import (
     InceptionOption,

@@ -14,10 +14,10 @@ from typing import Annotated
 
 import typer
 
-from medusis_tf.command_line import run
 from medusis_tf.config.load_taxonomy import load_label_source, load_taxonomy
 from medusis_tf.config.reading import ReadingConfig
 from medusis_tf.config.taxonomy import Taxonomy
+from medusis_tf.console import run
 from medusis_tf.data.grid import Grid, same_grid
 from medusis_tf.data.nifti import write_volume
 from medusis_tf.data.reading import read_grid, read_label_map

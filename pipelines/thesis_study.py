@@ -220,7 +220,7 @@ def open_row(experiment: ExperimentConfig, truncation: float) -> "JudgedModel":
 
 def _evaluate(judged: "JudgedModel", options: EvaluationOptions) -> "Evaluation":
     from medusis_tf.evaluation.evaluate_model import evaluate_model
-    from medusis_tf.evaluation.progress import EvaluationProgress
+    from medusis_tf.progress import EvaluationProgress
 
     with EvaluationProgress() as progress:
         return evaluate_model(judged, options, progress.report)

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from medusis_tf.command_line import run
 from medusis_tf.config.load import load_config
+from medusis_tf.console import run
 from medusis_tf.data.nifti import write_volume
 from medusis_tf.data.subjects import load_label_map
 from medusis_tf.errors import UserError

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from medusis_tf.command_line import run
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.config.load import load_config
+from medusis_tf.console import run
 from medusis_tf.errors import UserError
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _evaluate(experiment: ExperimentConfig, steps: int, segmenter: Path | None) 
     from medusis_tf.evaluation.evaluate_model import evaluate_model
     from medusis_tf.evaluation.judged_model import open_run
     from medusis_tf.evaluation.options import EvaluationOptions
-    from medusis_tf.evaluation.progress import EvaluationProgress
+    from medusis_tf.progress import EvaluationProgress
     from medusis_tf.reports.evaluation_console import print_evaluation
     from medusis_tf.reports.evaluation_report import write_evaluation
 

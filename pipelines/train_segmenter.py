@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from medusis_tf.command_line import run
 from medusis_tf.config.augmentation import AugmentationConfig
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.config.load import load_config
+from medusis_tf.console import run
 from medusis_tf.errors import UserError
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def _fit(network, pairs: Pairs, steps: int, batch_size: int, seed: int) -> None:
     import keras
     import tensorflow as tf
 
-    from medusis_tf.training.progress import TrainingProgress
+    from medusis_tf.progress import TrainingProgress
 
     # Grappler's remapper fails on this graph with a loud message, and gains nothing.
     tf.config.optimizer.set_experimental_options({"remapping": False})

@@ -26,12 +26,12 @@ from medusis_tf.data.conversion_tasks import (
 from medusis_tf.data.intensity import standard_landmarks
 from medusis_tf.data.leaks import check_leaks
 from medusis_tf.data.manifest import ClassRecord, Kind, Manifest, SubjectRecord
-from medusis_tf.data.preparation_progress import PreparationProgress
 from medusis_tf.data.processes import in_processes
 from medusis_tf.data.shards import Shards
 from medusis_tf.data.store import Store, Stored
 from medusis_tf.data.subjects import check_files, source_files
 from medusis_tf.errors import UserError
+from medusis_tf.progress import PreparationProgress
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")

@@ -19,7 +19,6 @@ from medusis_tf.data.intensity import (
     standard_landmarks,
     volume_scale,
 )
-from medusis_tf.data.preparation_progress import PreparationProgress
 from medusis_tf.data.reading import read_label_map, read_volume
 from medusis_tf.data.slices import SliceGrid
 from medusis_tf.data.subjects import overlap, source_grids
@@ -27,6 +26,7 @@ from medusis_tf.data.volume import Volume
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.judged_subject import JudgedSubject
 from medusis_tf.evaluation.picture_scale import written_scale
+from medusis_tf.progress import PreparationProgress
 
 SUFFIXES = (".nii.gz", ".nii")
 

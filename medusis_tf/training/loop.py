@@ -17,13 +17,13 @@ from medusis_tf.data.dataset import training_batches
 from medusis_tf.data.pairing import paired_subjects
 from medusis_tf.data.shards import Shards
 from medusis_tf.errors import UserError
+from medusis_tf.progress import TrainingProgress
 from medusis_tf.training.best_checkpoint import BestCheckpoint
 from medusis_tf.training.checkpoints import Checkpoints
 from medusis_tf.training.distribution import distribute, make_strategy, share_batch
 from medusis_tf.training.interruption import Interruption
 from medusis_tf.training.med_usis import MedUSIS
 from medusis_tf.training.profile import StepProfile
-from medusis_tf.training.progress import TrainingProgress
 from medusis_tf.training.records import Records
 from medusis_tf.training.training_panel import TrainingPanel
 from medusis_tf.training.validation import Validation, open_validation

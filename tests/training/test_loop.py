@@ -11,9 +11,9 @@ import tensorflow as tf
 from medusis_tf.data.phantom import write_phantom_dataset
 from medusis_tf.data.preparation import prepare_shards
 from medusis_tf.errors import UserError
+from medusis_tf.progress import TrainingProgress
 from medusis_tf.training.checkpoints import load_ema_generator
 from medusis_tf.training.loop import TrainingLoop
-from medusis_tf.training.progress import TrainingProgress
 from medusis_tf.training.run_dir import write_run_dir
 from tests.training.tiny_experiment import tiny_experiment
 
