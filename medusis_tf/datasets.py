@@ -1,10 +1,9 @@
-"""What the pipelines that list a data set share: options, checks, and the manifest they write."""
+"""Shared by the commands that list a data set: options, checks, splits and the manifest."""
 
 import csv
 import hashlib
 import json
 import logging
-import os
 import re
 import shlex
 import subprocess
@@ -19,26 +18,29 @@ import yaml
 
 from medusis_tf.config.subject_manifest import COLUMNS, assign_splits, read_manifest
 from medusis_tf.errors import UserError
+from medusis_tf.files import replacing
 
-logger = logging.getLogger("medusis_tf.data_set")
+logger = logging.getLogger(__name__)
 
 Subjects = list[dict[str, Any]]
 SPLITS = ("train", "validation", "test")
 
 Root = Annotated[
-    Path, typer.Option(help="Folder of the data set: the data.root that the manifest goes with.")
+    Path,
+    typer.Option(help="Folder of the data set; the data.root of configurations with the manifest."),
 ]
 Out = Annotated[
-    Path | None, typer.Option(help="Manifest to write, a .csv; one in the root if not given.")
+    Path | None, typer.Option(help="Manifest to write, a .csv; by default in --root.")
 ]
 Config = Annotated[
-    Path | None, typer.Option(help="Configuration to run medusis_tf.prepare with afterwards.")
+    Path | None,
+    typer.Option(help="Configuration to run `medusis prepare` with afterwards."),
 ]
 Shares = Annotated[
     tuple[float, float, float],
-    typer.Option(help="Shares of the patients: training, validation, test."),
+    typer.Option(help="Fractions of the patients for training, validation and test."),
 ]
-Seed = Annotated[int, typer.Option(help="Another seed gives other splits.")]
+Seed = Annotated[int, typer.Option(help="Seed of the splits.")]
 Disjoint = Annotated[
     bool,
     typer.Option(
@@ -47,7 +49,7 @@ Disjoint = Annotated[
     ),
 ]
 SkipIncomplete = Annotated[
-    bool, typer.Option("--skip-incomplete", help="Leave out subjects without a label map.")
+    bool, typer.Option("--skip-incomplete", help="Skip subjects without a label map.")
 ]
 
 
@@ -55,53 +57,58 @@ def check_root(root: Path) -> None:
     """Check that `root` is a folder.
 
     Raises:
-        UserError: It is not.
+        UserError: It is not a folder.
     """
     if not root.is_dir():
         raise UserError(f"--root {root} is not a folder. Give the folder of the data set.")
 
 
 def complete(subjects: Subjects, skip: bool, pattern: str) -> Subjects:
-    """The subjects that have a label map.
+    """Return the subjects that have a label map.
 
     Args:
-        subjects: All that were found.
-        skip: Leave the others out instead of refusing them.
-        pattern: Where label maps were looked for, to name in errors.
+        subjects: All subjects that were found.
+        skip: Whether subjects without a label map are skipped instead of reported as an error.
+        pattern: Path pattern of the label maps, for error messages.
 
     Raises:
-        UserError: Label maps are missing, and were not to be skipped, or all are.
+        UserError: Label maps are missing and are not to be skipped, or no subject has one.
     """
     found = [entry for entry in subjects if "label_map" in entry]
     missing = [entry["subject"] for entry in subjects if "label_map" not in entry]
     if missing and not (skip and found):
         listed = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" * (len(missing) > 5))
         raise UserError(
-            f"no label map {pattern} for {listed}. Make them with python -m pipelines.segment_ct, "
-            "say where they lie with --label-maps, or go on without these subjects with "
-            "--skip-incomplete."
+            f"no label map {pattern} for {listed}. Make them with medusis segment-ct, give their "
+            "location with --label-maps, or skip these subjects with --skip-incomplete."
         )
     if missing:
-        logger.info("left out, without a label map: %d subjects", len(missing))
+        logger.info("skipped, without a label map: %d subjects", len(missing))
     return found
 
 
 def split_patients(
     subjects: Subjects, shares: tuple[float, float, float], seed: int, disjoint: bool = False
 ) -> Subjects:
-    """Give every patient a split; halve the training patients between the streams if `disjoint`.
+    """Assign every patient to a split.
+
+    Args:
+        subjects: Subjects without splits.
+        shares: Fractions of the patients for training, validation and test.
+        seed: Seed of the splits.
+        disjoint: Whether each training patient is limited to one stream, see `halve_training`.
 
     Raises:
-        UserError: The shares do not sum to 1.
+        UserError: The fractions do not sum to 1.
     """
     subjects = assign_splits(subjects, dict(zip(SPLITS, shares, strict=True)), seed)
     return halve_training(subjects, seed) if disjoint else subjects
 
 
 def halve_training(subjects: Subjects, seed: int) -> Subjects:
-    """Limit each training patient to one stream, label maps and images in turn.
+    """Limit one half of the training patients to label maps, the other half to images.
 
-    Both volumes stay listed: those that are not streamed serve the class-mean floor only.
+    Both volumes stay listed: the one that is not streamed is used for the class-mean baseline only.
     """
     training = {_patient(entry) for entry in subjects if entry["split"] == "train"}
     ordered = sorted(training, key=lambda name: hashlib.sha256(f"{seed}|{name}".encode()).digest())
@@ -113,48 +120,45 @@ def halve_training(subjects: Subjects, seed: int) -> Subjects:
 
 
 def file_name(text: str) -> str:
-    """`text` with what a subject's name may not hold replaced by underscores."""
+    """Replace the characters of `text` that subject names may not contain by underscores."""
     return re.sub(r"[^A-Za-z0-9.-]+", "_", text).strip("._-") or "_"
 
 
 def write_manifest(path: Path, subjects: Sequence[Mapping[str, Any]]) -> None:
-    """Write subjects as CSV; the file appears whole or not at all.
+    """Write subjects as a CSV file. A failed write leaves no file.
 
     Raises:
-        UserError: The path is no .csv or cannot be written, another manifest lies there, or the
-            subjects are not such as a configuration takes.
+        UserError: The path does not end in .csv or cannot be written, the file exists with other
+            content, or a subject is invalid.
     """
     if path.suffix.lower() != ".csv":
         raise UserError(f"--out must end in .csv. Received: {path}")
-    partial = path.with_name(f".{os.getpid()}.partial.csv")
     columns = [key for key in COLUMNS if any(key in entry for entry in subjects)]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows({key: _cell(entry[key]) for key in entry} for entry in subjects)
-        read_manifest(partial)
-        if path.exists() and path.read_bytes() != partial.read_bytes():
-            raise UserError(
-                f"{path} holds another manifest. Give another --out, or remove it first."
-            )
-        partial.replace(path)
+        with replacing(path) as partial:
+            with partial.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, columns, lineterminator="\n")
+                writer.writeheader()
+                writer.writerows({key: _cell(entry[key]) for key in entry} for entry in subjects)
+            read_manifest(partial)
+            if path.exists() and path.read_bytes() != partial.read_bytes():
+                raise UserError(
+                    f"{path} has another content. Give another --out, or remove the file first."
+                )
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}. Give another --out.") from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def finish(out: Path, subjects: Subjects, root: Path, config: Path | None, suggested: str) -> None:
-    """Write the manifest, say what is in it, and prepare it or tell how.
+    """Write the manifest, log a summary, and run `medusis prepare` or log that command.
 
     Args:
-        out: The manifest.
-        subjects: Its subjects.
-        root: Their `data.root`.
-        config: Configuration to prepare, if any.
-        suggested: Configuration to name in the next command otherwise.
+        out: Manifest to write.
+        subjects: Subjects of the manifest.
+        root: Folder that their paths are relative to.
+        config: Configuration to prepare; None to log the command only.
+        suggested: Configuration to name in the logged command if `config` is None.
 
     Raises:
         UserError: See `write_manifest`.
@@ -162,18 +166,19 @@ def finish(out: Path, subjects: Subjects, root: Path, config: Path | None, sugge
     write_manifest(out, subjects)
     logger.info("wrote %s: %s", out, summary(subjects))
     overrides = [_override("data.root", root), _override("data.manifest", out)]
-    line = ["-m", "medusis_tf.prepare", "--config", str(config or suggested), *overrides]
+    command = ["prepare", "--config", str(config or suggested), *overrides]
     if config is None:
-        logger.info("next: python %s", shlex.join(line))
+        logger.info("next: medusis %s", shlex.join(command))
         return
-    logger.info("$ python %s", shlex.join(line))
-    status = subprocess.run([sys.executable, *line], check=False).returncode  # noqa: S603
+    logger.info("$ medusis %s", shlex.join(command))
+    line = [sys.executable, "-m", "medusis_tf", *command]
+    status = subprocess.run(line, check=False).returncode  # noqa: S603
     if status:
         raise typer.Exit(status)
 
 
 def summary(subjects: Iterable[Mapping[str, Any]]) -> str:
-    """How many subjects and patients each split has."""
+    """Return the number of subjects and patients of each split, as text."""
     subjects = list(subjects)
     counts = Counter(entry["split"] for entry in subjects)
     patients = Counter(split for _, split in {(_patient(e), e["split"]) for e in subjects})
@@ -193,6 +198,6 @@ def _cell(value: Any) -> str:
 
 
 def _override(key: str, path: Path) -> str:
-    """`key=path`, quoted where YAML would read the path as something else."""
+    """Return `key=path`, quoted if YAML would not read the path as text."""
     text = str(path.absolute())
     return f"{key}={text if yaml.safe_load(text) == text else json.dumps(text)}"

@@ -1,5 +1,6 @@
-"""Write files so that a reader never sees half of one."""
+"""Write files and folders so that a reader never sees half of one."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,4 +25,28 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield a new empty folder beside `path`, which replaces `path` at the end.
+
+    If the block raises, `path` is untouched and the new folder is removed.
+
+    Args:
+        path: The folder to write.
+
+    Yields:
+        The folder to write to.
+    """
+    temporary = path.with_name(f".partial-{path.name}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        shutil.rmtree(path, ignore_errors=True)
+        temporary.replace(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
         raise

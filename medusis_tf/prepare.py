@@ -1,7 +1,7 @@
 """The command `python -m medusis_tf.prepare`, the same as `medusis prepare`."""
 
-from medusis_tf.command_line import run
 from medusis_tf.commands.prepare import prepare
+from medusis_tf.console import run
 
 if __name__ == "__main__":
     run(prepare)

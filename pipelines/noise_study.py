@@ -1,6 +1,6 @@
 """`python -m pipelines.noise_study`: `medusis noise-study`, from a checkout."""
 
-from medusis_tf.command_line import run
+from medusis_tf.console import run
 from medusis_tf.studies.noise.study import noise_study
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """`python -m pipelines.reproduce_thesis`: `medusis reproduce-thesis`, from a checkout."""
 
-from medusis_tf.command_line import run
+from medusis_tf.console import run
 from medusis_tf.studies.thesis.reproduce import reproduce_thesis
 
 if __name__ == "__main__":

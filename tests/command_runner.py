@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from unittest.mock import patch
 
-from medusis_tf.command_line import run
+from medusis_tf.console import run
 
 
 def run_command(command: Callable[..., None], *arguments: object) -> tuple[int, str, str]:

@@ -1,6 +1,6 @@
 import pytest
 
-from medusis_tf.files import replacing
+from medusis_tf.files import replacing, replacing_folder
 
 
 def test_a_file_appears_whole(tmp_path):
@@ -21,3 +21,17 @@ def test_a_failure_keeps_the_old_file_and_leaves_nothing_beside_it(tmp_path):
         raise ZeroDivisionError
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_appears_whole_and_replaces_the_old_one(tmp_path):
+    path = tmp_path / "parent" / "slices"
+    for name in ("first", "second"):
+        with replacing_folder(path) as temporary:
+            (temporary / name).touch()
+            assert name == "second" or not path.exists()
+        assert [file.name for file in path.iterdir()] == [name]
+    with pytest.raises(ZeroDivisionError), replacing_folder(path) as temporary:
+        (temporary / "third").touch()
+        raise ZeroDivisionError
+    assert [file.name for file in path.iterdir()] == ["second"]
+    assert list(path.parent.iterdir()) == [path]

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperGroup
 
-from medusis_tf.command_line import CONTEXT_SETTINGS, guard
+from medusis_tf.console import CONTEXT_SETTINGS, guard
 
 NAME = "medusis"
 

@@ -109,7 +109,7 @@ def evaluate(
     judged = _open(run, model, images, data, options.split, batch_size, checkpoint)
     folder = out or _default_folder(judged, split)
     from medusis_tf.evaluation.evaluation import evaluate_model
-    from medusis_tf.evaluation.progress import EvaluationProgress
+    from medusis_tf.progress import EvaluationProgress
     from medusis_tf.reports.evaluation.console import print_evaluation
     from medusis_tf.reports.evaluation.report import make_folder, write_evaluation
 

@@ -144,7 +144,7 @@ def _write_cases(
     from medusis_tf.data.preparing.subjects import load_label_map
     from medusis_tf.data.volumes.grid import Grid
     from medusis_tf.data.volumes.nifti import write_volume
-    from medusis_tf.serving.painting_progress import PaintingProgress
+    from medusis_tf.progress import PaintingProgress
 
     label_map, cases = load_label_map(entry, config.data), source.cases(entry.subject)
     if not label_map.array.any():

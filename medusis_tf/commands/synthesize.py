@@ -41,7 +41,7 @@ def synthesize(
     is synthetic, and its model, seed and label map.
     """
     from medusis_tf.panels import write_png
-    from medusis_tf.serving.painting_progress import PaintingProgress
+    from medusis_tf.progress import PaintingProgress
     from medusis_tf.serving.synthesis import SynthesisRequest, synthesize_files
 
     request = SynthesisRequest(model, label_map, out, seed, truncation, samples, batch_size)

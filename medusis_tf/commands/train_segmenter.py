@@ -189,7 +189,7 @@ def _fit(network, pairs: Pairs, steps: int, batch_size: int, seed: int) -> None:
     import keras
     import tensorflow as tf
 
-    from medusis_tf.training.progress import TrainingProgress
+    from medusis_tf.progress import TrainingProgress
 
     # Grappler's remapper fails on this graph with an error message, and would gain nothing.
     tf.config.optimizer.set_experimental_options({"remapping": False})

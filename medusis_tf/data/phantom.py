@@ -6,14 +6,13 @@ the same code as real ones. CT and MR show different subjects, except for the te
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
 from medusis_tf.config.data import Split, Stream, Subject
-from medusis_tf.files import replacing
 
 _SPACING_MM = (2.0, 2.0, 5.0)
 _AIR, _FAT, _MUSCLE, _SEPTUM, _CORTEX, _MARROW, _TUMOUR = range(7)
@@ -136,16 +135,24 @@ def draw_limb(
     x, y = (x if build.arm == "none" else x - _LIMB_X) / build.size, y / build.size
     centre_x = random.uniform(-0.08, 0.08) + random.uniform(-0.06, 0.06) * z
     centre_y = random.uniform(-0.1, 0.0) + random.uniform(-0.06, 0.06) * z
-    tissues, inside = _draw_soft_tissue(x - centre_x, y - centre_y, z, random, build.fat)
+    angle = np.arctan2(y - centre_y, x - centre_x)
+    tissues, inside = _soft_tissue(x - centre_x, y - centre_y, z, random, build.fat)
+
     bone_x = centre_x + random.uniform(0.0, 0.12)
     bone_y = centre_y + random.uniform(-0.12, 0.0)
-    tumour = _draw_bone_and_tumour(tissues, x - bone_x, y - bone_y, z, inside, random)
+    bone = np.hypot(x - bone_x, y - bone_y) / _lobes(angle, z, random, 0.03)
+    outer = random.uniform(0.17, 0.2) * (1 + 0.15 * z)
+    # The tumour grows beside the bone, not into it.
+    tumour = _tumour(x - bone_x, y - bone_y, z, random) & inside & (bone > outer + 0.02)
+    tissues[tumour] = _TUMOUR
+    tissues[bone < outer] = _CORTEX
+    tissues[bone < outer * random.uniform(0.52, 0.62)] = _MARROW
     if build.arm == "seen":
         _draw_arm(tissues, *arm)
     return Limb(tissues, tumour, _smooth_noise(shape, (1.5, 1.5, 0.8), random))
 
 
-def _draw_soft_tissue(
+def _soft_tissue(
     x: np.ndarray, y: np.ndarray, z: np.ndarray, random: np.random.Generator, fat: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Tissues without bone and tumour, and a mask inside the fascia; centred on the origin."""
@@ -163,28 +170,10 @@ def _draw_soft_tissue(
     return tissues, radius < fascia * 0.97
 
 
-def _draw_bone_and_tumour(
-    tissues: np.ndarray,
-    x: np.ndarray,
-    y: np.ndarray,
-    z: np.ndarray,
-    inside: np.ndarray,
-    random: np.random.Generator,
-) -> np.ndarray:
-    """Draw a bone around the origin and a tumour beside it; return the mask of the tumour."""
-    bone = np.hypot(x, y) / _lobes(np.arctan2(y, x), z, random, 0.03)
-    outer = random.uniform(0.17, 0.2) * (1 + 0.15 * z)
-    tumour = _tumour(x, y, z, random) & inside & (bone > outer + 0.02)
-    tissues[tumour] = _TUMOUR
-    tissues[bone < outer] = _CORTEX
-    tissues[bone < outer * random.uniform(0.52, 0.62)] = _MARROW
-    return tumour
-
-
 def scan_ct(limb: Limb, random: np.random.Generator) -> np.ndarray:
-    """CT of a limb on a table, `[x, y, z]` Hounsfield units with noise."""
-    values = _CT_HU[limb.parts] + 8.0 * limb.texture * limb.tumour
-    bottom = int(np.flatnonzero((limb.parts != _AIR).any(axis=(0, 2)))[-1])
+    """Simulate a noisy CT of a limb on a table, `[x, y, z]` Hounsfield units."""
+    values = _CT_HU[limb.tissues] + 8.0 * limb.texture * limb.tumour
+    bottom = int(np.flatnonzero((limb.tissues != _AIR).any(axis=(0, 2)))[-1])
     table = bottom + 3
     values[4:-4, table : table + 2] = 120.0
     values = ndimage.gaussian_filter(values, (0.5, 0.5, 0.3))
@@ -192,33 +181,33 @@ def scan_ct(limb: Limb, random: np.random.Generator) -> np.ndarray:
 
 
 def scan_mr(limb: Limb, random: np.random.Generator) -> np.ndarray:
-    """T1-weighted MR of a limb, `[x, y, z]` in arbitrary units, with bias field and noise."""
-    shape = limb.parts.shape
-    values = _MR_LEVEL[limb.parts] + 70.0 * limb.texture * limb.tumour
-    muscle = (limb.parts == _MUSCLE) | (limb.parts == _FAT)
-    # Fibres: muscle and fat are not of one grey.
+    """Simulate a T1-weighted MR of a limb, `[x, y, z]`, with bias field and noise."""
+    shape = limb.tissues.shape
+    values = _MR_LEVEL[limb.tissues] + 70.0 * limb.texture * limb.tumour
+    muscle = (limb.tissues == _MUSCLE) | (limb.tissues == _FAT)
+    # Texture: muscle and fat are not uniform.
     values = values * (1 + 0.06 * _smooth_noise(shape, (1, 1, 2), random) * muscle)
     values = ndimage.gaussian_filter(values, (0.55, 0.55, 0.3))
     values = values * np.exp(0.1 * _smooth_noise(shape, (24, 24, 8), random))
-    # The magnitude of a complex signal: noise in air is never negative (Rician).
+    # Magnitude of a complex signal: Rician noise, never negative in air.
     real, imaginary = (random.normal(0, _MR_NOISE, shape) for _ in range(2))
     return np.hypot(values + real, imaginary) * random.uniform(0.8, 1.25)
 
 
-def _add_arm(parts: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
-    """Draw an arm around the origin of `x` and `y`, where there is air."""
+def _draw_arm(tissues: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
+    """Draw an arm around the origin of `x` and `y`, only over air."""
     radius = np.hypot(x, y)
     arm = np.select(
         [radius < 0.05, radius < 0.08, radius < 0.19], [_MARROW, _CORTEX, _MUSCLE], _FAT
     )
-    there = (radius < 0.26) & (parts == _AIR)
-    parts[there] = arm[there]
+    free = (radius < 0.26) & (tissues == _AIR)
+    tissues[free] = arm[free]
 
 
 def _lobes(
     angle: np.ndarray, z: np.ndarray, random: np.random.Generator, strength: float
 ) -> np.ndarray:
-    """A factor around 1 that waves along the outline and turns slowly along the limb."""
+    """A factor around 1 that varies along the outline and rotates slowly along the limb."""
     wave = np.zeros_like(angle)
     for frequency in (1, 2, 3, 4):
         phase = random.uniform(0, 2 * np.pi) + random.uniform(-0.4, 0.4) * z
@@ -227,13 +216,13 @@ def _lobes(
 
 
 def _septa(x: np.ndarray, y: np.ndarray, z: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Thin sheets between muscles: where two nearest of some scattered centres are equally far."""
+    """Thin sheets between muscles, equally far from the two nearest of the muscle centres."""
     count = 8
-    turn = random.uniform(0, 2 * np.pi)
+    start = random.uniform(0, 2 * np.pi)
     distances = []
     for muscle in range(count):
         ring = 0.42 if muscle % 2 else 0.26
-        around = turn + 2 * np.pi * muscle / count + random.uniform(-0.25, 0.25)
+        around = start + 2 * np.pi * muscle / count + random.uniform(-0.25, 0.25)
         centre = ring * np.exp(1j * (around + random.uniform(-0.15, 0.15) * z))
         distances.append(np.hypot(x - centre.real, y - centre.imag))
     nearest = np.partition(np.stack(distances), 1, axis=0)
@@ -244,22 +233,21 @@ def _tumour(
     x: np.ndarray,
     y: np.ndarray,
     z: np.ndarray,
-    shape: tuple[int, int, int],
     random: np.random.Generator,
 ) -> np.ndarray:
-    """A lumpy ellipsoid beside the origin, in the middle of the limb's length."""
+    """A lumpy ellipsoid beside the origin, at half the length of the limb."""
     around = random.uniform(0.6 * np.pi, 1.4 * np.pi)
     x, y = x - 0.34 * np.cos(around), y - 0.34 * np.sin(around)
     z = z - random.uniform(-0.3, 0.3)
     size_x, size_y, size_z = random.uniform(0.18, 0.28), random.uniform(0.18, 0.26), 0.6
-    lumps = 0.15 * _smooth_noise(shape, (5, 5, 2), random)
+    lumps = 0.15 * _smooth_noise(x.shape, (5, 5, 2), random)
     return (x / size_x) ** 2 + (y / size_y) ** 2 + (z / size_z) ** 2 < 1 + lumps
 
 
 def _smooth_noise(
-    shape: tuple[int, int, int], sigma: tuple[float, float, float], random: np.random.Generator
+    shape: tuple[int, ...], sigma: tuple[float, float, float], random: np.random.Generator
 ) -> np.ndarray:
-    """Noise of mean 0 and deviation 1, smooth over `sigma` voxels."""
+    """Noise of mean 0 and standard deviation 1, smoothed over `sigma` voxels."""
     noise = ndimage.gaussian_filter(random.normal(size=shape), sigma, mode="wrap")
     return (noise - noise.mean()) / noise.std()
 
@@ -269,4 +257,5 @@ def _save(path: Path, array: np.ndarray) -> None:
     step = np.array(_SPACING_MM)
     affine = np.diag([-step[0], -step[1], step[2], 1.0])  # LPS
     affine[:3, 3] = -affine[:3, :3] @ ((np.array(array.shape) - 1) / 2)
-    nib.save(nib.Nifti1Image(array, affine), path)
+    with replacing(path) as temporary:
+        nib.save(nib.Nifti1Image(array, affine), temporary)

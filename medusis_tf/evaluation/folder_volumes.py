@@ -19,7 +19,6 @@ from medusis_tf.data.intensities.intensity import (
     standard_landmarks,
     volume_scale,
 )
-from medusis_tf.data.preparation_progress import PreparationProgress
 from medusis_tf.data.preparing.conversion import image_landmarks
 from medusis_tf.data.preparing.subjects import overlap, source_grids
 from medusis_tf.data.shards.labelled_subjects import LabelledSubject
@@ -28,6 +27,7 @@ from medusis_tf.data.volumes.grid import Crop, Grid, crop_to_overlap
 from medusis_tf.data.volumes.reading import read_label_map, read_volume
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
+from medusis_tf.progress import PreparationProgress
 
 SUFFIXES = (".nii.gz", ".nii")
 

@@ -1,4 +1,4 @@
-"""The convolution block of the wavelet discriminator."""
+"""Building blocks of the discriminators that classify whole images."""
 
 import math
 
@@ -12,12 +12,13 @@ from medusis_tf.ops.smoothing import blur, blur_down
 
 @keras.saving.register_keras_serializable("medusis_tf")
 class DiscriminatorBlock(keras.layers.Layer):
-    """A convolution, then a blurred, strided one that halves the resolution.
+    """A convolution, followed by a blurred, strided one that halves the resolution.
 
     Args:
-        filters: Channels of the output; the first convolution keeps those of the input.
+        filters: Channels of the output. The first convolution keeps the channels of the input.
 
-    SWAGAN, https://arxiv.org/abs/2102.06108, without its residual branch
+    Reference:
+        SWAGAN, https://arxiv.org/abs/2102.06108, without its residual branch
     """
 
     def __init__(self, filters, **kwargs):
@@ -45,14 +46,15 @@ class DiscriminatorBlock(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("medusis_tf")
 class ResidualDiscriminatorBlock(DiscriminatorBlock):
-    """A `DiscriminatorBlock` beside a blurred, halved skip path with a 1x1 convolution.
+    """A `DiscriminatorBlock` with a skip path: blur, halving and a 1x1 convolution.
 
-    The sum is divided by the square root of two, so that features keep their variance.
+    The sum is divided by the square root of two, which preserves the variance of the features.
 
     Args:
-        filters: Channels of the output; the first convolution keeps those of the input.
+        filters: Channels of the output. The first convolution keeps the channels of the input.
 
-    StyleGAN2, https://arxiv.org/abs/1912.04958, figure 7 and appendix B
+    Reference:
+        StyleGAN2, https://arxiv.org/abs/1912.04958, figure 7 and appendix B
     """
 
     def build(self, features_shape):
@@ -71,13 +73,14 @@ class ResidualDiscriminatorBlock(DiscriminatorBlock):
 class MinibatchStandardDeviation(keras.layers.Layer):
     """Append one channel: the mean standard deviation of the features over a group of images.
 
-    A batch of `m` groups is interleaved: image `i` belongs to group `i mod m`. The group is the
-    largest divisor of the batch that is not above `group_size`.
+    The `m` groups of a batch are interleaved: image `i` belongs to group `i mod m`. The size of a
+    group is the largest divisor of the batch size up to `group_size`.
 
     Args:
-        group_size: Images per group at most.
+        group_size: Maximum number of images in a group.
 
-    Progressive growing of GANs, https://arxiv.org/abs/1710.10196, section 3
+    Reference:
+        Progressive growing of GANs, https://arxiv.org/abs/1710.10196, section 3
     """
 
     def __init__(self, group_size=4, **kwargs):
@@ -87,7 +90,7 @@ class MinibatchStandardDeviation(keras.layers.Layer):
     def call(self, features):
         batch, height, width, channels = ops.shape(features)
         group = self._group(batch)
-        # Squares of bfloat16 features lose the small differences this layer is after.
+        # In float32: squares of bfloat16 features lose the small differences of interest here.
         grouped = tf.reshape(
             tf.cast(features, "float32"), [group, batch // group, height, width, channels]
         )

@@ -1,4 +1,4 @@
-"""Layers with an equalised learning rate: unit-variance weights, scaled when they are used."""
+"""Layers with an equalised learning rate: unit-variance weights, scaled at run time."""
 
 import math
 
@@ -10,7 +10,7 @@ from medusis_tf.ops.convolution import convolve
 
 
 class _Equalized(keras.layers.Layer):
-    """The weights and the activation that the equalised layers share."""
+    """Weights and activation of the equalised layers."""
 
     def __init__(self, activate=True, **kwargs):
         super().__init__(**kwargs)
@@ -28,10 +28,10 @@ class _Equalized(keras.layers.Layer):
         )
 
     def _scaled_weights(self):
-        """Kernel and bias as used.
+        """Return kernel and bias as they are applied.
 
-        A leaky ReLU passes a positive factor on, so its gain of sqrt(2) is put on the weights,
-        which are small, and not on the features.
+        Leaky ReLU commutes with a positive factor. Its gain of sqrt(2) is therefore applied to the
+        weights, which are small, instead of the features.
         """
         gain = math.sqrt(2.0) if self.activate else 1.0
         scale = gain / math.sqrt(math.prod(self.kernel.shape[:-1]))
@@ -47,16 +47,17 @@ class _Equalized(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("medusis_tf")
 class EqualizedConv2D(_Equalized):
-    """Convolution, bias and leaky ReLU (slope 0.2) times sqrt(2), with equalised learning rate.
+    """Convolution, bias and leaky ReLU (slope 0.2, gain sqrt(2)) with equalised learning rate.
 
     Args:
         filters: Channels of the output.
         kernel_size: Height and width of the kernel.
         strides: Step in both directions.
         padding: `"same"` (zeros) or `"valid"`.
-        activate: Whether leaky ReLU and its gain follow.
+        activate: Whether leaky ReLU and its gain are applied.
 
-    Progressive growing of GANs, https://arxiv.org/abs/1710.10196, section 4.1
+    Reference:
+        Progressive growing of GANs, https://arxiv.org/abs/1710.10196, section 4.1
     """
 
     def __init__(self, filters, kernel_size=3, strides=1, padding="same", **kwargs):
@@ -97,13 +98,14 @@ class EqualizedConv2D(_Equalized):
 
 @keras.saving.register_keras_serializable("medusis_tf")
 class EqualizedDense(_Equalized):
-    """Dense layer, bias and leaky ReLU (slope 0.2) times sqrt(2), with equalised learning rate.
+    """Dense layer, bias and leaky ReLU (slope 0.2, gain sqrt(2)) with equalised learning rate.
 
     Args:
         units: Size of the output.
-        activate: Whether leaky ReLU and its gain follow.
+        activate: Whether leaky ReLU and its gain are applied.
 
-    Progressive growing of GANs, https://arxiv.org/abs/1710.10196, section 4.1
+    Reference:
+        Progressive growing of GANs, https://arxiv.org/abs/1710.10196, section 4.1
     """
 
     def __init__(self, units, **kwargs):

@@ -1,4 +1,4 @@
-"""What the residual blocks of the two generators share: their settings and their parts."""
+"""Residual blocks of the generators, conditioned on the label map and the noise."""
 
 import keras
 
@@ -10,15 +10,16 @@ from medusis_tf.ops.haar import haar_analysis, haar_synthesis
 
 
 class ConditionalBlock(keras.layers.Layer):
-    """A residual block of SPADEs and spectrally normalised convolutions.
+    """Base class of the residual blocks: SPADE layers and spectrally normalised convolutions.
 
     Args:
         filters: Channels of the output.
-        spade_channels: Hidden channels of every SPADE.
-        noise_dim: Length of the noise vector; 0 for none.
-        synchronized: Whether batch statistics are taken over all replicas.
-        sparse: Whether the SPADEs work on the label map's distinct neighbourhoods instead of on
-            every pixel: the same, faster on CPU. Their number is known only at run time.
+        spade_channels: Hidden channels of each SPADE layer.
+        noise_dim: Length of the noise vector; 0 for no noise.
+        synchronized: Whether batch statistics are computed over all replicas.
+        sparse: Whether SPADE computes each distinct neighbourhood of the label map once, instead
+            of each pixel. Equal up to rounding, and faster on a CPU. The number of neighbourhoods
+            is known only at run time.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class ConditionalBlock(keras.layers.Layer):
         }
 
     def _neighbourhoods(self, one_hot):
-        """What all SPADEs of the block share; None where they work on every pixel."""
+        """Find the neighbourhoods that all SPADE layers share; None if they are dense."""
         return label_neighbourhoods(one_hot) if self.sparse else None
 
     def _spade(self, name):
@@ -68,16 +69,17 @@ class ConditionalBlock(keras.layers.Layer):
 class SPADEBlock(ConditionalBlock):
     """Two convolutions, each after SPADE and leaky ReLU, and a shortcut.
 
-    The shortcut has its own SPADE and 1x1 convolution where the number of channels changes.
+    If the number of channels changes, the shortcut has its own SPADE and 1x1 convolution.
 
     Args:
         filters: Channels of the output.
-        spade_channels: Hidden channels of every SPADE.
-        noise_dim: Length of the noise vector; 0 for none.
-        synchronized: Whether batch statistics are taken over all replicas.
+        spade_channels: Hidden channels of each SPADE layer.
+        noise_dim: Length of the noise vector; 0 for no noise.
+        synchronized: Whether batch statistics are computed over all replicas.
         sparse: See `ConditionalBlock`.
 
-    You only need adversarial supervision (OASIS), https://arxiv.org/abs/2012.04781
+    Reference:
+        You only need adversarial supervision (OASIS), https://arxiv.org/abs/2012.04781
     """
 
     def build(self, features_shape, one_hot_shape, noise_shape=None):
@@ -103,13 +105,13 @@ class SPADEBlock(ConditionalBlock):
             self.conv_shortcut.build(features_shape)
 
     def call(self, features, one_hot, noise=None, training=False):
-        """Refine the features under the labels.
+        """Refine the features, conditioned on the labels.
 
         Args:
             features: `[batch, height, width, channels]`.
             one_hot: `[batch, height, width, num_classes]`.
-            noise: `[batch, noise_dim]`, `[batch, num_classes, noise_dim]`, or None without noise.
-            training: Whether to use batch statistics and iterate the spectral norms.
+            noise: `[batch, noise_dim]`, `[batch, num_classes, noise_dim]`, or None.
+            training: Whether to use batch statistics and update the spectral norms.
 
         Returns:
             `[batch, height, width, filters]`.
@@ -124,34 +126,31 @@ class SPADEBlock(ConditionalBlock):
             normalized = modulate(self.norm_shortcut, features)
             shortcut = self.conv_shortcut(normalized, training=training)
 
-        residual = self.conv_0(_activate(modulate(self.norm_0, features)), training=training)
-        residual = _activate(modulate(self.norm_1, residual))
+        residual = self.conv_0(leaky_relu(modulate(self.norm_0, features)), training=training)
+        residual = leaky_relu(modulate(self.norm_1, residual))
         return shortcut + self.conv_1(residual, training=training)
 
     def compute_output_shape(self, features_shape, one_hot_shape, noise_shape=None):
         return (*features_shape[:-1], self.filters)
 
 
-def _activate(features):
-    return leaky_relu(features)
-
-
 @keras.saving.register_keras_serializable("medusis_tf")
 class WaveletBlock(ConditionalBlock):
-    """Two convolutions of Haar bands, each after SPADE and leaky ReLU, beside a skip path.
+    """Two convolutions of Haar bands, each after SPADE and leaky ReLU, and a skip path.
 
-    The convolutions see the bands; SPADE sees the image the bands stand for, at twice their
-    resolution. Skip and residual are returned apart, because the generator doubles them in
-    different ways before it adds them.
+    The convolutions process the bands. SPADE processes the image that the bands represent, at
+    twice their resolution. Skip and residual are returned separately, because the generator
+    doubles their resolution in different ways before it adds them.
 
     Args:
         filters: Channels of the output, a multiple of 4.
-        spade_channels: Hidden channels of every SPADE.
-        noise_dim: Length of the noise vector; 0 for none.
-        synchronized: Whether batch statistics are taken over all replicas.
+        spade_channels: Hidden channels of each SPADE layer.
+        noise_dim: Length of the noise vector; 0 for no noise.
+        synchronized: Whether batch statistics are computed over all replicas.
         sparse: See `ConditionalBlock`.
 
-    Wavelet-based unsupervised label-to-image translation, https://arxiv.org/abs/2305.09647
+    Reference:
+        Wavelet-based unsupervised label-to-image translation, https://arxiv.org/abs/2305.09647
     """
 
     def build(self, bands_shape, one_hot_shape, noise_shape=None):
@@ -176,16 +175,16 @@ class WaveletBlock(ConditionalBlock):
             self.conv_shortcut.build(bands_shape)
 
     def call(self, bands, one_hot, noise=None, training=False):
-        """Refine the bands under the labels.
+        """Refine the bands, conditioned on the labels.
 
         Args:
             bands: `[batch, height, width, channels]`.
             one_hot: `[batch, 2 * height, 2 * width, num_classes]`.
-            noise: `[batch, noise_dim]`, `[batch, num_classes, noise_dim]`, or None without noise.
-            training: Whether to use batch statistics and iterate the spectral norms.
+            noise: `[batch, noise_dim]`, `[batch, num_classes, noise_dim]`, or None.
+            training: Whether to use batch statistics and update the spectral norms.
 
         Returns:
-            The skip and the residual, both `[batch, height, width, filters]`.
+            Skip and residual, both `[batch, height, width, filters]`.
         """
         neighbourhoods = self._neighbourhoods(one_hot)
 

@@ -1,4 +1,4 @@
-"""How the weights of the generator and the segmenter start."""
+"""Initial weights of the generator and the segmenter."""
 
 import keras
 
@@ -6,15 +6,18 @@ GAIN = 0.02
 
 
 def xavier_normal():
-    """Xavier normal with gain 0.02: standard deviation `0.02 * sqrt(2 / (fan_in + fan_out))`.
+    """Create a Xavier normal initializer with gain 0.02.
 
-    Under spectral normalisation the scale leaves the output alone but sets how fast a kernel
-    turns, so it belongs to the published recipe.
+    The standard deviation is `0.02 * sqrt(2 / (fan_in + fan_out))`. Under spectral normalisation
+    the scale does not change the output, but it sets how fast a kernel changes direction. It is
+    part of the published training procedure.
 
     Returns:
-        A new initializer; one instance per weight, since a Keras instance repeats its values.
+        A new initializer. Use one instance per weight: a Keras initializer repeats its values.
 
-    Understanding the difficulty of training deep feedforward neural networks (Glorot, Bengio)
+    Reference:
+        Glorot and Bengio, Understanding the difficulty of training deep feedforward neural
+        networks, AISTATS 2010
     """
     return keras.initializers.VarianceScaling(
         scale=GAIN**2, mode="fan_avg", distribution="untruncated_normal"
@@ -22,12 +25,16 @@ def xavier_normal():
 
 
 def scale_kernels(network: keras.Model, gain: float) -> None:
-    """Give the kernels of a new network another Xavier gain than the published one.
+    """Rescale the kernels of a new network to another Xavier gain than the published one.
 
-    Spectral normalisation hides the size of a kernel from the forward pass, not from Adam, whose
-    first steps move every weight by about the learning rate. Kernels of the published gain (0.02)
-    are rewritten within a few steps, faster than the one power iteration per step can follow:
-    wide networks recover, small ones can blow up first.
+    Spectral normalisation hides the scale of a kernel from the forward pass, but not from Adam,
+    whose first steps change each weight by about the learning rate. Kernels of the published gain
+    (0.02) are overwritten within a few steps, faster than one power iteration per step can follow.
+    Wide networks recover; small ones can diverge first.
+
+    Args:
+        network: A new Keras model with all its weights, changed in place.
+        gain: The Xavier gain of the kernels.
     """
     for weight in network.trainable_weights:
         if weight.name == "kernel":

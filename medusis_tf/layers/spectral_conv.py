@@ -1,4 +1,4 @@
-"""Convolution whose kernel is divided by its largest singular value."""
+"""Convolution with a kernel divided by its largest singular value."""
 
 import keras
 import tensorflow as tf
@@ -18,21 +18,27 @@ from medusis_tf.ops.convolution import (
 class SpectralConv2D(keras.layers.Layer):
     """Zero-padded convolution with a spectrally normalised kernel.
 
-    The kernel `W`, seen as a matrix from inputs to filters, is divided by `sigma = u' W v`, where
-    `u` and `v` follow its leading singular vectors by one power iteration per training call.
+    The kernel `W`, as a matrix from inputs to filters, is divided by `sigma = u' W v`. One power
+    iteration per training call moves `u` and `v` towards its leading singular vectors.
 
-    Unlike `keras.layers.SpectralNormalization`, which overwrites the kernel, the raw kernel is
-    kept and the gradient flows through `sigma` (`u` and `v` held constant). `sigma` is computed
-    in float32 under mixed precision too.
+    `keras.layers.SpectralNormalization` overwrites the kernel. This layer keeps the raw kernel,
+    and the gradient flows through `sigma` (`u` and `v` are constants). `sigma` is computed in
+    float32, even under mixed precision.
 
     Args:
         filters: Channels of the output.
         kernel_size: Height and width of the kernel.
         use_bias: Whether a bias is added.
-        resample: `"halve"` averages 2x2 cells after the convolution, `"double"` repeats pixels 2x2
-            times before it; a kernel of 3x3 does either in one strided convolution of 4x4.
+        resample: None, `"halve"` (averages 2x2 cells after the convolution) or `"double"` (repeats
+            pixels 2x2 times before it). Both need a 3x3 kernel, which is folded with the
+            resampling into one strided 4x4 convolution.
 
-    Spectral normalization for generative adversarial networks, https://arxiv.org/abs/1802.05957
+    Raises:
+        ValueError: Unsupported `resample`, or resampling with another kernel size than 3.
+
+    Reference:
+        Spectral normalization for generative adversarial networks,
+        https://arxiv.org/abs/1802.05957
     """
 
     def __init__(self, filters, kernel_size=3, use_bias=True, resample=None, **kwargs):
@@ -44,7 +50,7 @@ class SpectralConv2D(keras.layers.Layer):
         self.is_folded = False
         if resample not in (None, "halve", "double") or (resample and kernel_size != 3):
             raise ValueError(
-                "resample must be None, 'halve' or 'double', the latter with kernel_size=3. "
+                "resample must be None, or 'halve' or 'double' with kernel_size=3. "
                 f"Received: resample={resample!r}, kernel_size={kernel_size}."
             )
 
@@ -60,8 +66,8 @@ class SpectralConv2D(keras.layers.Layer):
         if self.use_bias:
             self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
         self.u = self._add_direction("u", self.filters, _random_direction)
-        # Starting v from the kernel keeps an untrained network in inference mode at a sane
-        # scale; two unrelated random directions would make sigma almost zero.
+        # Computing v from the kernel keeps the scale of an untrained network reasonable. With two
+        # independent random directions, sigma would be almost zero.
         self.v = self._add_direction(
             "v", size * size * features_shape[-1], lambda *_, **__: self._image_of_u()
         )
@@ -72,7 +78,7 @@ class SpectralConv2D(keras.layers.Layer):
         return outputs if self.bias is None else outputs + self.bias
 
     def fold(self):
-        """Divide the kernel by sigma once and for all: the layer then serves inference only."""
+        """Divide the kernel by sigma permanently. The layer can then only infer."""
         if not self.is_folded:
             self.kernel.assign(self._normalized_kernel(training=False))
             self.is_folded = True
@@ -111,8 +117,8 @@ class SpectralConv2D(keras.layers.Layer):
             dtype="float32",
             trainable=False,
             autocast=False,
-            # Every replica computes the same iterate from the same kernel; taking the first
-            # replica's keeps them equal to the last bit.
+            # All replicas compute the same iterate from the same kernel. Taking the first one
+            # keeps them bitwise equal.
             aggregation="only_first_replica",
         )
 
@@ -120,7 +126,7 @@ class SpectralConv2D(keras.layers.Layer):
         return _unit(ops.matmul(self._matrix(), ops.convert_to_tensor(self.u)))
 
     def _matrix(self):
-        """The kernel as a matrix `[inputs, filters]` in float32."""
+        """Return the kernel as a float32 matrix `[inputs, filters]`."""
         return ops.reshape(ops.cast(self.kernel, "float32"), (-1, self.filters))
 
     def _normalized_kernel(self, training):
@@ -128,7 +134,7 @@ class SpectralConv2D(keras.layers.Layer):
             if training:
                 raise RuntimeError(
                     "This SpectralConv2D was folded for inference. Received: training=True. "
-                    "Train a network that was not folded."
+                    "Train a network that has not been folded."
                 )
             return ops.cast(self.kernel, "float32")
         matrix = self._matrix()
@@ -146,12 +152,12 @@ class SpectralConv2D(keras.layers.Layer):
 
 
 def fold_spectral_norms(network):
-    """Fold every spectrally normalised convolution of a network that will only infer.
+    """Fold all spectrally normalised convolutions of a network that is used for inference only.
 
-    Saves the passes over all kernels that finding and dividing by sigma takes at every call.
+    This saves the computation of sigma and the division by it at each call.
 
     Args:
-        network: A built Keras model; changed.
+        network: A built Keras model, changed in place.
     """
     for layer in network._flatten_layers(include_self=False):
         if isinstance(layer, SpectralConv2D):
@@ -160,10 +166,10 @@ def fold_spectral_norms(network):
 
 @tf.custom_gradient
 def _divide_by_sigma(kernel, sigma, u, v):
-    """`kernel / sigma` with the gradient of `sigma = u' W v` worked in, `u` and `v` constant.
+    """Compute `kernel / sigma`; the gradient includes `sigma = u' W v` with constant `u` and `v`.
 
-    A kernel may outweigh the features that it sees: this goes over it four times, where the
-    gradients of the single operations do nine times.
+    A kernel may be larger than the features. This gradient reads it four times; the gradients of
+    the separate operations would read it nine times.
     """
     normalized = kernel / sigma
 
@@ -176,7 +182,7 @@ def _divide_by_sigma(kernel, sigma, u, v):
 
 
 def _random_direction(shape, dtype=None):
-    # Not `keras.random.normal`: its global generator would become a variable of the strategy.
+    # The global generator of `keras.random.normal` would become a variable of the strategy.
     return _unit(keras.initializers.RandomNormal(stddev=1.0)(shape, dtype=dtype))
 
 

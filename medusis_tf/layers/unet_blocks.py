@@ -1,4 +1,4 @@
-"""The residual blocks of the U-Net: one that halves the resolution, one that doubles it."""
+"""Residual blocks of the U-Net, which halve or double the resolution."""
 
 import keras
 from keras import ops
@@ -9,7 +9,7 @@ from medusis_tf.ops.upsample import upsample_nearest
 
 
 class _UNetBlock(keras.layers.Layer):
-    """Two spectrally normalised convolutions and a 1x1 shortcut where the channels change."""
+    """Two spectrally normalised convolutions, and a 1x1 shortcut if the channels change."""
 
     resample_1: str | None = None
     resample_2: str | None = None
@@ -44,9 +44,11 @@ class EncoderBlock(_UNetBlock):
 
     Args:
         filters: Channels of the output.
-        activate_first: Whether a leaky ReLU comes first; False for the block that sees the image.
+        activate_first: Whether the block begins with a leaky ReLU; False for the block that
+            receives the image.
 
-    You only need adversarial supervision (OASIS), https://arxiv.org/abs/2012.04781
+    Reference:
+        You only need adversarial supervision (OASIS), https://arxiv.org/abs/2012.04781
     """
 
     resample_2 = "halve"
@@ -56,11 +58,12 @@ class EncoderBlock(_UNetBlock):
         self.activate_first = activate_first
 
     def call(self, features, training=False):
-        residual = _activate(features) if self.activate_first else features
-        residual = _activate(self.conv_1(residual, training=training))
+        residual = leaky_relu(features) if self.activate_first else features
+        residual = leaky_relu(self.conv_1(residual, training=training))
         residual = self.conv_2(residual, training=training)
-        # A 1x1 convolution and pooling can change places: pooled first, it costs a quarter.
-        return self._shortcut(_halve(features), training) + residual
+        # A 1x1 convolution commutes with pooling. Pooling first costs a quarter.
+        halved = ops.average_pool(features, 2, strides=2, padding="valid")
+        return self._shortcut(halved, training) + residual
 
     def compute_output_shape(self, features_shape):
         batch, height, width, _ = features_shape
@@ -78,26 +81,19 @@ class DecoderBlock(_UNetBlock):
     Args:
         filters: Channels of the output.
 
-    You only need adversarial supervision (OASIS), https://arxiv.org/abs/2012.04781
+    Reference:
+        You only need adversarial supervision (OASIS), https://arxiv.org/abs/2012.04781
     """
 
     resample_1 = "double"
 
     def call(self, features, training=False):
-        residual = _activate(self.conv_1(_activate(features), training=training))
+        residual = leaky_relu(self.conv_1(leaky_relu(features), training=training))
         residual = self.conv_2(residual, training=training)
-        # The 1x1 shortcut before doubling gives the same values at a quarter of the cost.
+        # The 1x1 shortcut commutes with doubling. Before it, it costs a quarter.
         return upsample_nearest(self._shortcut(features, training)) + residual
 
     def compute_output_shape(self, features_shape):
         batch, height, width, _ = features_shape
         doubled = (None if length is None else length * 2 for length in (height, width))
         return (batch, *doubled, self.filters)
-
-
-def _activate(features):
-    return leaky_relu(features)
-
-
-def _halve(features):
-    return ops.average_pool(features, 2, strides=2, padding="valid")

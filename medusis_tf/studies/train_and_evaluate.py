@@ -132,7 +132,7 @@ def _evaluate(experiment: ExperimentConfig, steps: int, segmenter: Path | None) 
     from medusis_tf.evaluation.evaluated_model import open_run
     from medusis_tf.evaluation.evaluation import evaluate_model
     from medusis_tf.evaluation.options import EvaluationOptions
-    from medusis_tf.evaluation.progress import EvaluationProgress
+    from medusis_tf.progress import EvaluationProgress
     from medusis_tf.reports.evaluation.console import print_evaluation
     from medusis_tf.reports.evaluation.report import write_evaluation
 

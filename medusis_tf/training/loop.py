@@ -16,11 +16,11 @@ from medusis_tf.data.batches.record_order import paired_subjects
 from medusis_tf.data.shards.shards import Shards
 from medusis_tf.errors import UserError
 from medusis_tf.methods.distribution import make_strategy, share_batch
+from medusis_tf.progress import TrainingProgress
 from medusis_tf.runs.best_checkpoint import BestCheckpoint
 from medusis_tf.runs.checkpoints import Checkpoints
 from medusis_tf.runs.records import Records
 from medusis_tf.training.panel import TrainingPanel
-from medusis_tf.training.progress import TrainingProgress
 from medusis_tf.training.session import Interruption, StepProfile
 from medusis_tf.training.validation import Validation, open_validation
 

@@ -1,7 +1,5 @@
 """What `python -m medusis_tf.prepare` writes, shows, and says to a user's mistakes."""
 
-import io
-import logging
 import re
 import subprocess
 import sys
@@ -10,11 +8,8 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from rich.console import Console
 
-from medusis_tf.command_line import show_log
 from medusis_tf.commands.prepare import prepare
-from medusis_tf.data.preparation_progress import PreparationProgress
 from tests.command_runner import run_command, user_error
 from tests.data.small_subjects import small_experiment, tree, write_cohort, write_subject
 from tests.data.volume_files import lps_affine, write_nifti
@@ -267,28 +262,3 @@ def test_a_wrong_manifest_gets_one_message(folder, config, make, message, check)
     found = user_error(prepare, "--config", config, "--jobs", 1, *arguments)
     assert re.search(message, found), found
     assert len(found.splitlines()) <= 2
-
-
-def test_a_bar_on_a_terminal_and_lines_above_it(monkeypatch):
-    logger = logging.getLogger("medusis_tf")
-    for name in ("handlers", "level", "propagate"):
-        monkeypatch.setattr(logger, name, getattr(logger, name))
-    shown = io.StringIO()
-    monkeypatch.setattr(sys, "stdout", shown)
-    show_log()
-    console = Console(force_terminal=True, file=shown, width=80)
-    with PreparationProgress(3, "converted", console) as progress:
-        progress.advance("ct_1: kept 6 of 6 slices")
-        progress.advance("ct_2: kept 5 of 6 slices")
-    text = shown.getvalue()
-    assert "subjects converted" in text and "2/3" in text and "━" in text
-    assert text.index("ct_1: kept") < text.index("ct_2: kept") < text.rindex("2/3")
-
-
-def test_lines_alone_elsewhere(monkeypatch, caplog):
-    shown = io.StringIO()
-    caplog.set_level(logging.INFO, "medusis_tf")
-    with PreparationProgress(1, "converted", Console(file=shown)) as progress:
-        progress.advance("ct_1: kept 6 of 6 slices")
-    assert caplog.messages == ["ct_1: kept 6 of 6 slices"]
-    assert shown.getvalue().strip() == ""

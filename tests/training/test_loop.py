@@ -11,10 +11,10 @@ import tensorflow as tf
 from medusis_tf.data.phantom import write_phantom_dataset
 from medusis_tf.data.preparing.preparation import prepare_shards
 from medusis_tf.errors import UserError
+from medusis_tf.progress import TrainingProgress
 from medusis_tf.runs.checkpoints import load_painter
 from medusis_tf.runs.run_dir import write_run_dir
 from medusis_tf.training.loop import TrainingLoop
-from medusis_tf.training.progress import TrainingProgress
 from tests.training.tiny_experiment import tiny_experiment
 
 STEPS = 6

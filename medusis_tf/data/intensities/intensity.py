@@ -87,7 +87,9 @@ def volume_scale(
         mean, deviation = mean_and_deviation(volume.array)
         mean = mean * volume.slope + volume.intercept
         reach = abs(deviation * volume.slope) * config.deviations
-        ends = _check_varies(volume, mean - reach, mean + reach, "its mean minus and plus the deviations")
+        ends = _check_varies(
+            volume, mean - reach, mean + reach, "its mean minus and plus the deviations"
+        )
     else:
         raise ValueError(f"{config.name} has no scale for a whole volume")
     return IntensityScale(ends, _END)

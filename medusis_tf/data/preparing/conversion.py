@@ -1,10 +1,10 @@
-"""Convert the volumes of one subject to slices, and write them as records."""
+"""Convert the volumes of one subject to slices."""
 
-import json
+from __future__ import annotations
+
 import math
-import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -19,6 +19,14 @@ from medusis_tf.data.intensities.intensity import (
 )
 from medusis_tf.data.labels.body import image_body, label_body_mask, remove_background
 from medusis_tf.data.preparing.agreement import misplacement_warning, thinned
+from medusis_tf.data.preparing.body_fit import (
+    Coverage,
+    cropping_warning,
+    image_area_mm2,
+    image_coverage,
+    label_map_coverage,
+    mask_area_mm2,
+)
 from medusis_tf.data.preparing.subjects import (
     load_image,
     load_label_map,
@@ -26,6 +34,7 @@ from medusis_tf.data.preparing.subjects import (
     source_grids,
 )
 from medusis_tf.data.shards.manifest import (
+    BodyRecord,
     FileRecord,
     Histogram,
     Kind,
@@ -33,13 +42,10 @@ from medusis_tf.data.shards.manifest import (
     SubjectRecord,
     histogram,
 )
-from medusis_tf.data.shards.records import write_records
-from medusis_tf.data.shards.shards import IMAGE_LEVELS
+from medusis_tf.data.shards.slice_files import IMAGE_LEVELS
 from medusis_tf.data.slicing.slices import SliceGrid, choose_slices, relative_positions
 from medusis_tf.data.volumes.grid import Grid
 from medusis_tf.data.volumes.volume import Volume
-
-RECORD_FILE = "record.json"
 
 Standard = tuple[float, ...] | None
 
@@ -49,8 +55,8 @@ class ConvertedSubject:
     """A subject as slices.
 
     Attributes:
-        record: What the manifest will say of it, but for the place of its records.
-        slices: By kind, `[kept slices, record bytes]` uint8.
+        record: Entry of the manifest, without the position of the slices in their files.
+        slices: Kind to `[kept slices, ...]`, stored as `slice_files` describes.
     """
 
     record: SubjectRecord
@@ -59,13 +65,14 @@ class ConvertedSubject:
 
 @dataclass(eq=False)
 class _Slices:
-    """All slices of a subject, filled in as its volumes are read."""
+    """All slices of a subject, filled in while its volumes are read."""
 
     grid: SliceGrid
     label_map: np.ndarray | None = None
     image: np.ndarray | None = None
     scales: tuple[IntensityScale, ...] | None = None
     histogram: Histogram | None = None
+    coverage: Coverage | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -79,24 +86,23 @@ def convert_subject(
     """Read, check and slice the volumes of a subject.
 
     Args:
-        subject: As configured.
-        data: The configuration of the data.
-        sources: Its files, for the record.
-        content: Hash of everything the slices depend on, for the record.
-        standard: Of the training images, for `intensity: {name: nyul}`.
+        subject: Entry of the configuration.
+        data: Configuration of the data.
+        sources: Source files, for the record.
+        content: Hash of everything that determines the slices, for the record.
+        standard: Landmarks of the training images, for `intensity: {name: nyul}`.
 
     Raises:
         UserError: A volume cannot be used.
     """
     grids = source_grids(subject, data)
     found = _read(subject, data, grids, standard)
-    grid = found.grid
     kept = choose_slices(found.label_map, found.image, data.minimum_foreground, data.skip_ends)
-    positions = relative_positions(found.label_map, found.image)
+    slices, body = _stored(found, kept)
     scales = found.scales
     if scales is not None and len(scales) > 1:
         scales = tuple(scales[index] for index in kept)
-    slices = _as_records(found, kept)
+    positions = relative_positions(found.label_map, found.image)
     record = SubjectRecord(
         subject=subject.subject,
         patient=subject.patient_name,
@@ -105,9 +111,9 @@ def convert_subject(
         content=content,
         kinds=tuple(slices),
         first_record={},
-        volume_shape=grid.volume_shape,
-        volume_spacing_mm=grid.volume_spacing_mm,
-        depth=grid.num_slices,
+        volume_shape=found.grid.volume_shape,
+        volume_spacing_mm=found.grid.volume_spacing_mm,
+        depth=found.grid.num_slices,
         slice_indices=tuple(kept.tolist()),
         positions=tuple(positions[kept].round(6).tolist()),
         class_pixels=_class_pixels(found.label_map, kept, data),
@@ -115,6 +121,7 @@ def convert_subject(
         histogram=found.histogram,
         sources={role: _source_record(sources[role], grids[role]) for role in sources},
         warnings=found.warnings,
+        body=body,
     )
     return ConvertedSubject(record, slices)
 
@@ -131,37 +138,10 @@ def image_landmarks(
     return landmarks(crop.of(load_image(subject, data)), intensity)
 
 
-def write_converted(converted: ConvertedSubject, folder: Path) -> None:
-    """Write the records of a subject into a folder of its own, which appears whole or not at all.
-
-    Raises:
-        OSError: The disk refuses.
-    """
-    partial = folder.with_name(f".partial-{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for kind, slices in converted.slices.items():
-        write_records(partial / f"{kind}.tfrecord", (pixels.tobytes() for pixels in slices))
-    text = converted.record.model_dump_json()
-    (partial / RECORD_FILE).write_text(text, encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.replace(folder)
-
-
-def read_converted(folder: Path) -> SubjectRecord:
-    """The record of a subject that `write_converted` wrote.
-
-    Raises:
-        OSError: It is not there.
-        ValueError: It is not such a record.
-    """
-    return SubjectRecord.model_validate(json.loads((folder / RECORD_FILE).read_text("utf-8")))
-
-
 def _read(
     subject: Subject, data: DataConfig, grids: dict[str, Grid], standard: Standard
 ) -> _Slices:
-    """Slice the volumes of a subject, one at a time: two would not fit a worker's memory."""
+    """Slice the volumes of a subject, one at a time: a worker has no memory for two."""
     label_crop, image_crop = overlap(grids, data)
     reference = next(grids[role] for role in ("label_map", "ct", "image") if role in grids)
     found, thin = _Slices(SliceGrid.of(label_crop.of_grid(reference), data)), None
@@ -185,9 +165,33 @@ def _read(
 def _slice_label_map(volume: Volume, found: _Slices) -> None:
     found.label_map = found.grid.label_slices(volume.array)
     found.warnings += _warnings_of("label map", volume)
+    found.coverage = label_map_coverage(volume.array, found.grid)
+    found.warnings += cropping_warning(found.coverage, found.grid, is_label_map=True)
 
 
 def _slice_image(volume: Volume, data: DataConfig, standard: Standard, found: _Slices) -> None:
+    scale, scales = _scaling(volume, data, standard)
+    slices = found.grid.image_slices(volume, scale)
+    found.scales = tuple(scales)  # complete only now
+    if data.remove_background == "image_body":
+        slices = remove_background(slices, image_body(slices))
+    elif data.remove_background == "label_map":
+        slices = remove_background(slices, _label_foreground(found))
+    found.image = slices
+    found.histogram = histogram(volume)
+    found.warnings += _warnings_of("image", volume)
+    if found.coverage is None:
+        found.coverage = image_coverage(volume, found.grid, scale)
+        found.warnings += cropping_warning(found.coverage, found.grid, is_label_map=False)
+
+
+def _scaling(
+    volume: Volume, data: DataConfig, standard: Standard
+) -> tuple[Callable[[np.ndarray], np.ndarray], list[IntensityScale]]:
+    """A function that scales slices to [-1, 1], and the scales that it has used."""
+    if not isinstance(data.intensity, SliceMinMaxIntensity):
+        scale = volume_scale(volume, data.intensity, standard)
+        return (lambda values: scale_intensity(values, scale)), [scale]
     scales: list[IntensityScale] = []
 
     def scale_each_slice(values: np.ndarray) -> np.ndarray:
@@ -195,21 +199,7 @@ def _slice_image(volume: Volume, data: DataConfig, standard: Standard, found: _S
         scales.extend(new)
         return np.stack([scale_intensity(v, s) for v, s in zip(values, new, strict=True)])
 
-    def scale_alike(values: np.ndarray) -> np.ndarray:
-        return scale_intensity(values, scales[0])
-
-    by_slice = isinstance(data.intensity, SliceMinMaxIntensity)
-    if not by_slice:
-        scales.append(volume_scale(volume, data.intensity, standard))
-    slices = found.grid.image_slices(volume, scale_each_slice if by_slice else scale_alike)
-    if data.remove_background == "image_body":
-        slices = remove_background(slices, image_body(slices))
-    elif data.remove_background == "label_map":
-        slices = remove_background(slices, _label_foreground(found))
-    found.image = slices
-    found.scales = tuple(scales)
-    found.histogram = histogram(volume)
-    found.warnings += _warnings_of("image", volume)
+    return scale_each_slice, scales
 
 
 def _label_foreground(found: _Slices) -> np.ndarray:
@@ -222,21 +212,30 @@ def _warnings_of(what: str, volume: Volume) -> tuple[str, ...]:
     return tuple(f"{what}: {text[:1].lower()}{text[1:]}" for text in volume.warnings)
 
 
-def _as_records(found: _Slices, kept: np.ndarray) -> dict[Kind, np.ndarray]:
-    """The kept slices as bytes, `[kept, record bytes]` for each kind."""
-    records: dict[Kind, np.ndarray] = {}
+def _stored(found: _Slices, kept: np.ndarray) -> tuple[dict[Kind, np.ndarray], BodyRecord | None]:
+    """The kept slices as they are stored, and the body that they show."""
+    slices: dict[Kind, np.ndarray] = {}
+    label_map_mm2 = image_mm2 = None
     if found.label_map is not None:
         label_map = found.label_map[kept]
-        mask = label_body_mask(label_map).reshape(len(kept), math.prod(label_map.shape[1:]))
-        records["label_map"] = label_map
-        records["body_mask"] = np.packbits(mask, axis=1)
+        mask = label_body_mask(label_map)
+        label_map_mm2 = mask_area_mm2(mask, found.grid.pixel_mm)
+        slices["label_map"] = label_map
+        pixels = mask.reshape(len(kept), math.prod(mask.shape[1:]))
+        slices["body_mask"] = np.packbits(pixels, axis=1)
     if found.image is not None:
-        levels = np.rint((found.image[kept] + 1) * (IMAGE_LEVELS / 2)).astype("<u2")
-        records["image"] = levels
-    return {
-        kind: slices.reshape(len(kept), math.prod(slices.shape[1:])).view(np.uint8)
-        for kind, slices in records.items()
-    }
+        image = found.image[kept]
+        image_mm2 = image_area_mm2(image, found.grid.pixel_mm)
+        slices["image"] = np.rint((image + 1) * (IMAGE_LEVELS / 2)).astype("<u2")
+    if found.coverage is None:
+        return slices, None
+    body = BodyRecord(
+        outside=round(found.coverage.outside, 6),
+        needed_mm=found.coverage.needed_mm,
+        label_map_mm2=label_map_mm2,
+        image_mm2=image_mm2,
+    )
+    return slices, body
 
 
 def _class_pixels(

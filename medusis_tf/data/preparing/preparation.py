@@ -13,7 +13,6 @@ from medusis_tf.config.data import DataConfig, Stream
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.config.intensity import NyulIntensity
 from medusis_tf.data.intensities.intensity import standard_landmarks
-from medusis_tf.data.preparation_progress import PreparationProgress
 from medusis_tf.data.preparing.conversion import ConvertedSubject, Standard
 from medusis_tf.data.preparing.conversion_tasks import (
     ConversionTask,
@@ -37,6 +36,7 @@ from medusis_tf.data.shards.manifest import (
 )
 from medusis_tf.data.shards.shards import Shards
 from medusis_tf.errors import UserError
+from medusis_tf.progress import PreparationProgress
 
 logger = logging.getLogger(__name__)
 

@@ -80,9 +80,8 @@ class ThesisStudy:
         first = training.as_published if self.as_published else ()
         place = [f"name={training.name}", f"seed={seed}", f"runs_dir={self.out}/runs/seed_{seed}"]
         try:
-            return load_config(
-                self.config, [*first, *self.overrides, *training.changes(require_med_usis(self.base)), *place]
-            )
+            changes = training.changes(require_med_usis(self.base))
+            return load_config(self.config, [*first, *self.overrides, *changes, *place])
         except UserError as error:
             reasons = str(error).splitlines()[1:] or [str(error)]
             raise UnsuitableError("; ".join(reason.strip() for reason in reasons)) from None
@@ -220,7 +219,7 @@ def open_row(experiment: ExperimentConfig, truncation: float) -> "EvaluatedModel
 
 def _evaluate(judged: "EvaluatedModel", options: EvaluationOptions) -> "Evaluation":
     from medusis_tf.evaluation.evaluation import evaluate_model
-    from medusis_tf.evaluation.progress import EvaluationProgress
+    from medusis_tf.progress import EvaluationProgress
 
     with EvaluationProgress() as progress:
         return evaluate_model(judged, options, progress.report)

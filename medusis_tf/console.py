@@ -1,0 +1,110 @@
+"""The console of all commands: log lines, progress displays and errors.
+
+Log lines and progress displays share one rich console. It prints a line above a display that is
+shown at that time; a line written past it would be overwritten by the next refresh.
+"""
+
+import functools
+import inspect
+import logging
+import os
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from medusis_tf.errors import UserError
+from medusis_tf.tensorflow_log import hide_tensorflow_log
+
+console = Console()
+"""Writes to `sys.stdout`, whatever it is at the time of writing."""
+
+CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"]}
+"""For `typer.Typer.command`: `-h` is short for `--help`."""
+
+# Commands started by a command inherit its --verbose.
+_VERBOSE_VARIABLE = "MEDUSIS_VERBOSE"
+_Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose",
+        envvar=_VERBOSE_VARIABLE,
+        show_envvar=False,
+        help="Also show the messages of TensorFlow.",
+    ),
+]
+
+
+def run(command: Callable[..., None]) -> None:
+    """Run `command` as a program with a single command, and exit.
+
+    Args:
+        command: Function with typer annotations; its docstring is the help text.
+    """
+    app = typer.Typer(
+        add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
+    )
+    app.command(context_settings=CONTEXT_SETTINGS)(guard(command))
+    app()
+
+
+def guard(command: Callable[..., None]) -> Callable[..., None]:
+    """Prepare a function for `typer.Typer.command`.
+
+    The returned function has the additional option `--verbose`. It shows the log of the package,
+    hides the messages of TensorFlow unless `--verbose` is given, and turns a `UserError` into
+    `error: ...` on stderr and exit status 2. Other exceptions keep their traceback.
+
+    Args:
+        command: Function with typer annotations; its docstring is the help text.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    option = inspect.Parameter(
+        "verbose", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_Verbose
+    )
+    parameters = [*signature.parameters.values(), option]
+
+    @functools.wraps(command)
+    def guarded(*args: object, verbose: bool = False, **kwargs: object) -> None:
+        show_log(verbose)
+        try:
+            command(*args, **kwargs)
+        except UserError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(2) from None
+
+    # Typer reads the options from both.
+    guarded.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    guarded.__annotations__ = {each.name: each.annotation for each in parameters}
+    return guarded
+
+
+def show_log(verbose: bool = False) -> None:
+    """Print the log of the package to stdout, one plain message per record.
+
+    Call it before TensorFlow is imported.
+
+    Args:
+        verbose: Whether the messages of TensorFlow and debug messages appear, too.
+    """
+    if verbose:
+        os.environ[_VERBOSE_VARIABLE] = "1"
+    else:
+        hide_tensorflow_log()
+    logger = logging.getLogger("medusis_tf")
+    logger.handlers = [_ConsoleHandler()]
+    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
+    logger.propagate = False
+
+
+class _ConsoleHandler(logging.Handler):
+    """Prints messages as they are: no markup, no colors, no line breaks of its own."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = self.format(record)
+        if console.is_terminal:
+            console.out(message, highlight=False)
+        else:  # rich replaces tabs and drops control characters
+            console.file.write(f"{message}\n")
+            console.file.flush()
