@@ -13,6 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from medusis_tf.config.data import Split, Stream, Subject
+from medusis_tf.files import replacing
 
 _SPACING_MM = (2.0, 2.0, 5.0)
 _AIR, _FAT, _MUSCLE, _SEPTUM, _CORTEX, _MARROW, _TUMOUR = range(7)

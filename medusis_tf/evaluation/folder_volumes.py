@@ -25,11 +25,10 @@ from medusis_tf.data.shards.labelled_subjects import LabelledSubject
 from medusis_tf.data.slicing.slices import SliceGrid
 from medusis_tf.data.volumes.grid import Crop, Grid, crop_to_overlap
 from medusis_tf.data.volumes.reading import read_label_map, read_volume
+from medusis_tf.data.volumes.suffixes import NIFTI_SUFFIXES, split_nifti_name
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
 from medusis_tf.progress import PreparationProgress
-
-SUFFIXES = (".nii.gz", ".nii")
 
 
 class FolderVolumes:
@@ -133,7 +132,7 @@ def find_volume(folder: Path, name: str) -> Path:
     Raises:
         UserError: There is none, or there are two.
     """
-    paths = [folder / f"{name}{suffix}" for suffix in SUFFIXES]
+    paths = [folder / f"{name}{suffix}" for suffix in NIFTI_SUFFIXES]
     found = [path for path in paths if path.is_file()]
     if len(found) == 1:
         return found[0]
@@ -191,7 +190,6 @@ def _scale_each(values: np.ndarray) -> np.ndarray:
 
 
 FOLDER_SCALE = "intensity.json"
-_SUFFIXES = (".nii.gz", ".nii")
 
 
 def written_scale(path: Path) -> IntensityScale | None:
@@ -206,7 +204,7 @@ def written_scale(path: Path) -> IntensityScale | None:
     Raises:
         UserError: A file is broken.
     """
-    stem = next(path.name.removesuffix(end) for end in _SUFFIXES if path.name.endswith(end))
+    stem, _ = split_nifti_name(path)
     for beside in (path.with_name(f"{stem}.json"), path.with_name(FOLDER_SCALE)):
         if not beside.is_file():
             continue

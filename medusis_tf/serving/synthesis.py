@@ -18,13 +18,13 @@ import numpy as np
 from medusis_tf.data.intensities.intensity import scale_intensity
 from medusis_tf.data.labels.remapping import remap
 from medusis_tf.data.volumes.nifti import read_label_map, write_volume
+from medusis_tf.data.volumes.suffixes import has_nifti_name, split_nifti_name
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
 from medusis_tf.panels import PanelRow, panel
 from medusis_tf.serving.metadata import ModelMetadata, find_model, read_metadata
 
 NUM_PREVIEW_ROWS = 4
-_SUFFIXES = (".nii.gz", ".nii")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class SynthesisRequest:
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.out.name.endswith(_SUFFIXES):
+        if not has_nifti_name(self.out):
             raise UserError(f"--out must end in .nii or .nii.gz. Received: {self.out}")
         for path in self.outputs:
             _check_writable(path)
@@ -62,7 +62,7 @@ class SynthesisRequest:
         """The volumes to write, one for each sample."""
         if self.samples == 1:
             return [self.out]
-        stem, suffix = _split_name(self.out)
+        stem, suffix = split_nifti_name(self.out)
         numbers = range(1, self.samples + 1)
         return [self.out.with_name(f"{stem}_{number}{suffix}") for number in numbers]
 
@@ -127,7 +127,7 @@ def _write_record(
         "medusis_tf": version("medusis_tf"),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    stem, _ = _split_name(path)
+    stem, _ = split_nifti_name(path)
     target = path.with_name(f"{stem}.json")
     temporary = target.with_name(f".{target.name}.partial")
     try:
@@ -170,8 +170,3 @@ def _check_writable(path: Path) -> None:
         folder = folder.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK) or path.is_dir():
         raise UserError(f"cannot write {path}. Give a file in a folder that is yours.")
-
-
-def _split_name(path: Path) -> tuple[str, str]:
-    suffix = next(suffix for suffix in _SUFFIXES if path.name.endswith(suffix))
-    return path.name.removesuffix(suffix), suffix
