@@ -225,7 +225,7 @@ def test_all_subjects_of_a_folder(tmp_path):
     kept = write_nifti(root / "p1" / "out.nii", np.zeros(SHAPE, np.uint8), AFFINE)
     status, printed, failure = run("--root", root, "--masks", "masks", "--out", "out.nii")
     assert status == 2
-    assert "become no class: wing.nii" in failure
+    assert "without a class: wing.nii" in failure
     assert f"{kept} is there already" in printed
     assert "left out, something is missing: overview" in printed
     assert not labels_of(kept).any()

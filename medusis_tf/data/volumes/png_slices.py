@@ -16,8 +16,8 @@ from medusis_tf.errors import UserError
 
 _MODES = {"L": np.uint8, "I;16": np.uint16, "RGB": np.uint8}
 _UNKNOWN_POSITION = (
-    "It is a folder of PNG slices: voxel size and position are unknown. Assumed are 1 mm, "
-    "rows from anterior to posterior, columns from the patient's right to left, files upwards."
+    "It is a folder of PNG slices: voxel size and position are unknown. 1 mm is assumed, with rows "
+    "from anterior to posterior, columns from the patient's right to left, and files upwards."
 )
 
 

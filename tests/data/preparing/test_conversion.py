@@ -180,7 +180,7 @@ def test_a_label_source_says_what_ids_mean(tmp_path):
     expected = np.where(classes == 4, 1, classes)
     np.testing.assert_array_equal(shards.read("s").label_map, on_slices(expected))
     names[30] = "marrow"
-    with pytest.raises(UserError, match=r"subject s: .*ids that become no class: 30 \(marrow\)"):
+    with pytest.raises(UserError, match=r"subject s: .*ids without a class: 30 \(marrow\)"):
         prepared(tmp_path, [entry], label_sources={"tool": names})
     slices = prepared(tmp_path, [entry], label_sources={"tool": names}, unlisted="tumour")
     assert np.sum(slices.read("s").label_map == 4) == np.sum(classes == 3)

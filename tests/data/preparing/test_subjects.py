@@ -140,7 +140,7 @@ def test_an_overlay_on_another_grid_is_refused(tmp_path):
 def test_a_ct_without_a_body_is_refused(tmp_path):
     write_nifti(tmp_path / "ct.nii.gz", np.full([9, 9, 9], -1000, np.int16))
     subject = Subject(subject="s", split="train", ct="ct.nii.gz")
-    with pytest.raises(UserError, match=r"ct\.nii\.gz: the CT holds nothing denser"):
+    with pytest.raises(UserError, match=r"ct\.nii\.gz: the CT has nothing denser"):
         load_label_map(subject, data_config(tmp_path, subject))
 
 
