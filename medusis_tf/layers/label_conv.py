@@ -1,4 +1,4 @@
-"""Which neighbourhoods a label map has: the few that differ, and where each of them lies."""
+"""Convolution of label maps and noise, at each pixel or once per distinct neighbourhood."""
 
 from typing import NamedTuple
 
@@ -11,22 +11,22 @@ from medusis_tf.ops.convolution import neighbours
 
 
 class LabelNeighbourhoods(NamedTuple):
-    """The distinct 3x3 neighbourhoods of label maps, and the 5x5 that they make up.
+    """The distinct 3x3 and 5x5 neighbourhoods of label maps, as row numbers of two tables.
 
-    Two convolutions of 3x3 see 5x5 pixels of a label map. Inside an organ these are all of one
-    class, so that what is convolved is the same at all of its pixels; only along borders, and at
-    the frame, where the zero padding shows, is it a pixel's own.
+    Two 3x3 convolutions have a receptive field of 5x5 pixels. Inside an organ, all of these have
+    one class, so the response is the same at each of its pixels. Only neighbourhoods that are
+    mixed, along borders and at the image frame (zero padding), have a response of their own.
 
-    The responses of a first convolution stand in a table: a row of zeros for what lies outside
-    the image, one row for each image and class, one for each pattern that mixed 3x3 neighbourhoods
-    of an image have. Those of a second one stand in another: one row for each image and class, one
-    for each pixel whose 5x5 neighbourhood is mixed.
+    The table of the first convolution has one row of zeros for pixels outside the image, one row
+    for each image and class, and one row for each distinct mixed 3x3 neighbourhood of an image.
+    The table of the second convolution has one row for each image and class, and one row for each
+    pixel with a mixed 5x5 neighbourhood.
 
     Attributes:
-        classes: `[patterns, 9]` int32: class of each of the nine pixels, `num_classes` outside.
-        images: `[patterns]` int32: index in the batch.
-        taps: `[mixed_5x5, 9]` int32: row of each of the nine pixels in the first table.
-        rows: `[batch, height, width]` int32: row of each pixel in the second table.
+        classes: `[patterns, 9]` int32, class of each of the nine pixels, `num_classes` outside.
+        images: `[patterns]` int32, index in the batch.
+        taps: `[mixed_5x5, 9]` int32, row of each of the nine pixels in the first table.
+        rows: `[batch, height, width]` int32, row of each pixel in the second table.
     """
 
     classes: tf.Tensor
@@ -36,17 +36,17 @@ class LabelNeighbourhoods(NamedTuple):
 
 
 def label_neighbourhoods(one_hot: tf.Tensor) -> LabelNeighbourhoods:
-    """Find the neighbourhoods of label maps.
+    """Find the distinct neighbourhoods of label maps.
 
     Args:
-        one_hot: `[batch, height, width, num_classes]`, exactly one 1 at every pixel.
+        one_hot: `[batch, height, width, num_classes]` with exactly one 1 at each pixel.
     """
     num_classes = one_hot.shape[-1]
     label_map = tf.argmax(one_hot, axis=-1, output_type=tf.int32)
     batch, height, width = tf.unstack(tf.shape(label_map))
     around = _nine(label_map, outside=num_classes)
     is_mixed = tf.reduce_any(around != label_map[..., None], axis=-1)
-    # A frame pixel is mixed already, so that the padding need not count here.
+    # Pixels at the frame are mixed already, so the padding does not matter here.
     is_border = tf.reduce_any(_nine(is_mixed, outside=False), axis=-1)
 
     image = tf.range(batch)[:, None, None]
@@ -55,7 +55,7 @@ def label_neighbourhoods(one_hot: tf.Tensor) -> LabelNeighbourhoods:
     classes = _where(is_mixed, around)
     images = _where(is_mixed, tf.broadcast_to(image, [batch, height, width]))
     pattern, first_of_pattern = _patterns(classes, images, num_classes)
-    # The pixels after the last mixed one have a rank too.
+    # Pixels after the last mixed one have a rank beyond the patterns.
     pattern = tf.gather(tf.concat([pattern, [0]], axis=0), _rank(is_mixed))
     first_row = 1 + tf.where(is_mixed, uniform_rows + pattern, uniform_row)
     return LabelNeighbourhoods(
@@ -67,34 +67,38 @@ def label_neighbourhoods(one_hot: tf.Tensor) -> LabelNeighbourhoods:
 
 
 def _nine(values, outside):
-    """Each pixel's 3x3 neighbourhood, `[batch, height, width, 9]`, row by row."""
+    """Stack the 3x3 neighbourhood of each pixel, row by row: `[batch, height, width, 9]`."""
     return tf.stack(neighbours(values, outside), axis=-1)
 
 
 def _patterns(classes, images, num_classes):
-    """Number the distinct rows of `classes` and `images`: the number of each, one row of each."""
-    # In parts, because nine of many classes do not fit into one integer.
+    """Number the distinct pairs of `classes` and `images`.
+
+    Returns:
+        The number of each row, and the first row of each number.
+    """
+    # Three pixels at a time, because nine of many classes do not fit into one integer.
     numbers = [images]
-    for part in tf.split(classes, 3, axis=1):
+    for three in tf.split(classes, 3, axis=1):
         places = tf.constant([(num_classes + 1) ** power for power in range(3)], tf.int64)
-        numbers.append(tf.unique(tf.reduce_sum(tf.cast(part, tf.int64) * places, axis=1)).idx)
+        numbers.append(tf.unique(tf.reduce_sum(tf.cast(three, tf.int64) * places, axis=1)).idx)
     number = tf.cast(numbers[0], tf.int64)
     length = tf.cast(tf.shape(classes)[0], tf.int64)
-    for part in numbers[1:]:
-        number = tf.cast(tf.unique(number * length + tf.cast(part, tf.int64)).idx, tf.int64)
+    for other in numbers[1:]:
+        number = tf.cast(tf.unique(number * length + tf.cast(other, tf.int64)).idx, tf.int64)
     number = tf.cast(number, tf.int32)
     count = tf.reduce_max(tf.concat([number, [-1]], axis=0)) + 1
     return number, tf.math.unsorted_segment_min(tf.range(tf.shape(number)[0]), number, count)
 
 
 def _rank(chosen):
-    """Number of the chosen pixels before each pixel."""
+    """Count the chosen pixels before each pixel."""
     flat = tf.cast(tf.reshape(chosen, [-1]), tf.int32)
     return tf.reshape(tf.cumsum(flat, exclusive=True), tf.shape(chosen))
 
 
 def _where(chosen, values):
-    """The values at the chosen pixels, in their order, `[number, ...]`."""
+    """Select the values of the chosen pixels, in order: `[number, ...]`."""
     indices = tf.where(tf.reshape(chosen, [-1]))[:, 0]
     trailing = values.shape[3:]
     return tf.gather(tf.reshape(values, [-1, *trailing]), indices)
@@ -104,19 +108,20 @@ def _where(chosen, values):
 class LabelConv2D(keras.layers.Layer):
     """3x3 zero-padded convolution of `[noise | one_hot]` that never repeats the noise.
 
-    Each pixel has the noise vector of its image or, where every class has one, of its class.
+    Each pixel has the noise vector of its image or, with class noise, of its class. Both forms
+    are exact:
 
-    Noise that is constant over the image has the same response at every inner pixel and differs
-    only where the padding shows: along the four edges and in the four corners. So it is convolved
-    on a 3x3 image and the response is stretched, which is exact and saves `noise_dim` of the
-    `noise_dim + num_classes` input channels. Noise of the classes, `one_hot @ noise` at every
-    pixel, is worked into the labels' kernel instead, image by image: exact too, and measured on
-    CPU, gradient included, one to two times the cost of the labels alone, where convolving the
-    repeated noise takes two to five times it.
+    - Noise that is constant over the image has the same response at each inner pixel. Only the
+      four edges and corners differ, because of the padding. The noise is therefore convolved on a
+      3x3 image and the response is stretched, which saves `noise_dim` of the
+      `noise_dim + num_classes` input channels.
+    - Class noise (`one_hot @ noise` at each pixel) is multiplied into the kernel of the labels,
+      image by image. On a CPU, with its gradient, this costs one to two times as much as the
+      labels alone; convolving the repeated noise costs two to five times as much.
 
     Args:
         filters: Channels of the output.
-        noise_dim: Length of the noise vector; 0 for labels alone.
+        noise_dim: Length of the noise vector; 0 for labels without noise.
     """
 
     def __init__(self, filters, noise_dim=0, **kwargs):
@@ -125,7 +130,7 @@ class LabelConv2D(keras.layers.Layer):
         self.noise_dim = noise_dim
 
     def build(self, one_hot_shape, noise_shape=None):
-        # One kernel over both inputs, noise channels first, as published weights have it.
+        # One kernel for both inputs, noise channels first, as in the published weights.
         self.kernel = self.add_weight(
             name="kernel",
             shape=(3, 3, self.noise_dim + one_hot_shape[-1], self.filters),
@@ -138,7 +143,7 @@ class LabelConv2D(keras.layers.Layer):
 
         Args:
             one_hot: `[batch, height, width, num_classes]`.
-            noise: `[batch, noise_dim]`, `[batch, num_classes, noise_dim]`, or None without noise.
+            noise: `[batch, noise_dim]`, `[batch, num_classes, noise_dim]`, or None.
 
         Returns:
             `[batch, height, width, filters]`.
@@ -158,16 +163,16 @@ class LabelConv2D(keras.layers.Layer):
         return label_response + _stretch(response + self.bias, height, width)
 
     def respond(self, neighbourhoods, batch, noise=None):
-        """Convolve, once for every neighbourhood that there is.
+        """Convolve each distinct neighbourhood once.
 
         Args:
             neighbourhoods: `LabelNeighbourhoods` of a batch of label maps.
             batch: Number of label maps.
-            noise: As in a call.
+            noise: As in `call`.
 
         Returns:
-            The responses within every image's classes, `[batch * num_classes, filters]`, and at
-            every mixed 3x3 neighbourhood, `[mixed_3x3, filters]`.
+            The responses inside each class of each image, `[batch * num_classes, filters]`, and
+            those of each mixed 3x3 neighbourhood, `[mixed_3x3, filters]`.
         """
         kernel = ops.convert_to_tensor(self.kernel)
         kernel = tf.reshape(kernel, [9, kernel.shape[2], self.filters])
@@ -198,7 +203,7 @@ class LabelConv2D(keras.layers.Layer):
 
 
 def _add_inside(neighbourhoods, response, num_classes):
-    """The sum of an image's `[batch, 9, F]` responses over the pixels that lie in the image."""
+    """Sum the `[batch, 9, F]` responses of an image over the pixels inside the image."""
     batch, _, filters = ops.shape(response)
     is_inside = tf.cast(neighbourhoods.classes < num_classes, response.dtype)
     of_image = tf.one_hot(neighbourhoods.images, batch, dtype=response.dtype)
@@ -207,7 +212,7 @@ def _add_inside(neighbourhoods, response, num_classes):
 
 
 def _pick_each(neighbourhoods, kernels):
-    """The sum over nine pixels of the `[batch, 9, K, F]` kernels of their image and class."""
+    """Sum over nine pixels the `[batch, 9, K, F]` kernels of their image and class."""
     batch, _, num_classes, filters = ops.shape(kernels)
     outside = tf.zeros([batch, 9, 1, filters], kernels.dtype)
     flat = tf.reshape(tf.concat([kernels, outside], axis=2), [-1, filters])
@@ -217,10 +222,10 @@ def _pick_each(neighbourhoods, kernels):
 
 
 def _convolve_each(one_hot, kernels):
-    """3x3 zero-padded convolution of every image with its own of the `[batch, 3, 3, K, F]` kernels.
+    """Convolve each image with its own kernel of `[batch, 3, 3, K, F]`, zero-padded.
 
-    One product of matrices per image. On CPU that is as fast as a grouped convolution, whose
-    gradient not every build of TensorFlow has there, for the memory of 9 label maps.
+    One matrix product per image, with the memory of 9 label maps. On a CPU it is as fast as a
+    grouped convolution, whose gradient some builds of TensorFlow do not support there.
     """
     batch, height, width, classes = ops.shape(one_hot)
     filters = kernels.shape[-1]
@@ -245,7 +250,7 @@ def _repeat_middle(response, length):
     """Stretch axis 1 from `min(length, 3)` to `length` entries, keeping the first and last."""
     if isinstance(length, int) and length <= 3:
         return response
-    # A length of 1 or 2, seen only at run time, has no middle: it is then repeated zero times.
+    # A length of 1 or 2 that is known only at run time has no middle, which is repeated 0 times.
     size = tf.shape(response)
     first, middle = response[:, :1], response[:, 1:2]
     last = response[:, tf.maximum(size[1] - 1, 1) :]

@@ -1,4 +1,4 @@
-"""Mean and spread of features over a batch, remembered for inference."""
+"""SPADE: batch normalisation with a scale and offset computed from the label map."""
 
 import keras
 import tensorflow as tf
@@ -10,16 +10,15 @@ from medusis_tf.layers.label_conv import LabelConv2D
 
 @keras.saving.register_keras_serializable("medusis_tf")
 class BatchStatistics(keras.layers.Layer):
-    """What batch normalisation without scale and offset subtracts and multiplies by.
+    """Mean and reciprocal standard deviation for batch normalisation, in float32.
 
-    A layer that scales the normalised features anyway can do both at once. In float32.
+    The calling layer can combine the normalisation with its own scale and offset. Tested against
+    `keras.layers.BatchNormalization`.
 
     Args:
-        synchronized: Whether the statistics are taken over all replicas.
-        momentum: Share of the moving statistics that one batch leaves.
-        epsilon: Added to the variance.
-
-    Checked against `keras.layers.BatchNormalization`.
+        synchronized: Whether the statistics are computed over all replicas.
+        momentum: Fraction of the moving statistics kept at each batch.
+        epsilon: Constant added to the variance.
     """
 
     def __init__(self, synchronized=False, momentum=0.9, epsilon=1e-5, **kwargs):
@@ -33,11 +32,11 @@ class BatchStatistics(keras.layers.Layer):
         self.moving_variance = self._add_statistic("moving_variance", "ones", features_shape[-1])
 
     def call(self, features, training=False):
-        """Take the statistics.
+        """Compute the statistics, or return the moving ones.
 
         Args:
             features: `[batch, height, width, channels]`.
-            training: Whether to use, and remember, the statistics of this batch.
+            training: Whether to use the statistics of this batch and update the moving ones.
 
         Returns:
             Mean and reciprocal standard deviation, both `[channels]` float32.
@@ -45,8 +44,8 @@ class BatchStatistics(keras.layers.Layer):
         if training:
             features = ops.cast(features, "float32")
             mean, variance = ops.moments(features, (0, 1, 2), synchronized=self.synchronized)
-            self._remember(self.moving_mean, mean)
-            self._remember(self.moving_variance, variance)
+            self._update(self.moving_mean, mean)
+            self._update(self.moving_variance, variance)
         else:
             mean = ops.convert_to_tensor(self.moving_mean)
             variance = ops.convert_to_tensor(self.moving_variance)
@@ -73,30 +72,32 @@ class BatchStatistics(keras.layers.Layer):
             autocast=False,
         )
 
-    def _remember(self, moving, statistic):
-        share = 1.0 - self.momentum
-        moving.assign(moving * self.momentum + ops.stop_gradient(statistic) * share)
+    def _update(self, moving, statistic):
+        fraction = 1.0 - self.momentum
+        moving.assign(moving * self.momentum + ops.stop_gradient(statistic) * fraction)
 
 
 @keras.saving.register_keras_serializable("medusis_tf")
 class SPADE(keras.layers.Layer):
-    """Batch normalisation whose scale and offset are painted by the label map.
+    """Batch normalisation whose scale and offset depend on the label map.
 
-    `normalized * (1 + gamma) + beta`, where gamma and beta are convolved from the labels and
-    the noise, and differ from pixel to pixel.
+    Computes `normalized * (1 + gamma) + beta`. Convolutions of the labels and the noise give gamma
+    and beta for each pixel.
 
-    Inside an organ gamma and beta are the same at all pixels. Given the map's
-    `label_neighbourhoods`, they are computed once for every class of an image and for every pixel
-    within two of a border, and then dealt out: the same values, but for rounding. On label maps of
-    the abdomen of 256x256 and 128x128 pixels a sixth and a third of the pixels lie so near to a
-    border, and they share the responses of few 3x3 patterns.
+    Inside an organ, gamma and beta are the same at all pixels. Given `label_neighbourhoods`, they
+    are computed once for each class of an image and for each pixel within two pixels of a border,
+    and then distributed. The values are equal up to rounding. In label maps of the abdomen, a
+    sixth (256x256) to a third (128x128) of the pixels are that close to a border, and few distinct
+    3x3 neighbourhoods occur among them.
 
     Args:
         hidden_channels: Channels of the shared first convolution.
-        noise_dim: Length of the noise vector; 0 for none.
-        synchronized: Whether the batch statistics are taken over all replicas.
+        noise_dim: Length of the noise vector; 0 for no noise.
+        synchronized: Whether the batch statistics are computed over all replicas.
 
-    Semantic image synthesis with spatially-adaptive normalization, https://arxiv.org/abs/1903.07291
+    Reference:
+        Semantic image synthesis with spatially-adaptive normalization,
+        https://arxiv.org/abs/1903.07291
     """
 
     def __init__(self, hidden_channels=128, noise_dim=0, synchronized=False, **kwargs):
@@ -123,10 +124,10 @@ class SPADE(keras.layers.Layer):
         Args:
             features: `[batch, height, width, channels]`.
             one_hot: `[batch, height, width, num_classes]`.
-            noise: `[batch, noise_dim]`, `[batch, num_classes, noise_dim]`, or None without noise.
-            training: Whether to use, and remember, the statistics of this batch.
-            neighbourhoods: Of `one_hot`, from `label_neighbourhoods`; without them gamma and beta
-                are convolved at every pixel.
+            noise: `[batch, noise_dim]`, `[batch, num_classes, noise_dim]`, or None.
+            training: Whether to use the statistics of this batch and update the moving ones.
+            neighbourhoods: Result of `label_neighbourhoods` for `one_hot`. None computes gamma
+                and beta at each pixel.
 
         Returns:
             Same shape as `features`.
@@ -137,7 +138,7 @@ class SPADE(keras.layers.Layer):
         else:
             modulation = self._modulate_rows(neighbourhoods, one_hot, noise)
         gamma, beta = tf.split(tf.cast(modulation, tf.float32), 2, axis=-1)
-        # Normalisation and modulation in one scale and one offset.
+        # Combine normalisation and modulation into one scale and one offset.
         scale = (1.0 + gamma) * reciprocal
         folded = tf.concat([scale, beta - mean * scale], axis=-1)
         folded = tf.cast(folded, features.dtype)
@@ -158,16 +159,16 @@ class SPADE(keras.layers.Layer):
         }
 
     def _modulate_pixels(self, one_hot, noise):
-        """Gamma and beta of every pixel, `[batch, height, width, 2 * channels]`."""
+        """Compute gamma and beta of each pixel: `[batch, height, width, 2 * channels]`."""
         kernel, bias = self._modulation_weights()
         hidden = ops.relu(self.shared(one_hot, noise))
         return ops.conv(hidden, kernel, padding="same") + bias
 
     def _modulate_rows(self, neighbourhoods, one_hot, noise):
-        """Gamma and beta of every image's classes, then of every mixed 5x5 neighbourhood.
+        """Compute gamma and beta of the classes of each image and of each mixed 5x5 neighbourhood.
 
-        The second convolution multiplies every row of hidden features by its nine matrices; the
-        rows that a pixel sees are then nine to pick and add up.
+        The second convolution multiplies each row of hidden features by its nine matrices. For
+        each neighbourhood, nine of the products are gathered and added.
         """
         kernel, bias = self._modulation_weights()
         channels = kernel.shape[-1]
@@ -183,7 +184,7 @@ class SPADE(keras.layers.Layer):
         return tf.concat([inside, tf.reduce_sum(picked, axis=1)], axis=0) + bias
 
     def _modulation_weights(self):
-        """Kernel and bias of gamma and beta side by side: one convolution reads its input once."""
+        """Concatenate kernel and bias of gamma and beta, so that one convolution computes both."""
         convs = (self.to_gamma, self.to_beta)
         kernel = ops.concatenate([ops.convert_to_tensor(conv.kernel) for conv in convs], axis=-1)
         bias = ops.concatenate([ops.convert_to_tensor(conv.bias) for conv in convs], axis=-1)

@@ -113,6 +113,5 @@ def _rectangles(element: str, radius: int) -> list[tuple[int, int]]:
         reach = {math.isqrt(radius**2 - row**2): row for row in range(radius + 1)}
         return [(half_height, half_width) for half_width, half_height in reach.items()]
     raise ValueError(
-        "A structuring element is a square, a cross or a disk. "
-        f"Received: element={element!r}."
+        f"A structuring element is a square, a cross or a disk. Received: element={element!r}."
     )
