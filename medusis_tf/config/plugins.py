@@ -12,7 +12,10 @@ def registered(group: str) -> dict[str, Any]:
     A package offers a generator, for example, with these lines in its `pyproject.toml`:
 
         [project.entry-points."medusis_tf.generators"]
-        my_generator = "my_package.generator:MyGeneratorConfig"
+        my_generator = "my_package.sections:MyGeneratorConfig"
+
+    The module of a network's section must not import a method: it is loaded while the
+    configuration of Med-USIS is put together.
 
     Args:
         group: `medusis_tf.methods`, `medusis_tf.generators`, `medusis_tf.discriminators`,
