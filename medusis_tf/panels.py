@@ -1,4 +1,4 @@
-"""Panels: rows of slices side by side, label map in colours first, as one picture."""
+"""Panels: rows of slices side by side in one image, the coloured label map first."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medusis_tf.config.data import ClassEntry
+from medusis_tf.config.taxonomy import ClassEntry
 from medusis_tf.errors import UserError
+from medusis_tf.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +27,7 @@ _COLUMN_TITLE_HEIGHT = 26
 _ROW_TITLE_WIDTH = 26
 _LEGEND_LINE_HEIGHT = 26
 _PAPER = (255, 255, 255)
-_NOTHING = (226, 229, 233)
+_EMPTY = (226, 229, 233)
 _INK = "#1f2630"
 _FAINT_INK = "#5b6673"
 
@@ -36,10 +37,10 @@ class PanelRow:
     """One row of a panel.
 
     Attributes:
-        label_map: `[height, width]` class ids, or None where there is no label map.
-        images: Column title to `[height, width]` or `[height, width, channels]` in [-1, 1], or to
-            None where there is no such image. Every row of a panel has the same titles and size.
-        title: Written beside the row.
+        label_map: `[height, width]` class ids; None if there is no label map.
+        images: Column title to `[height, width]` or `[height, width, channels]` in [-1, 1]; None
+            if there is no such image. All rows of a panel have the same column titles and size.
+        title: Text beside the row.
     """
 
     label_map: np.ndarray | None
@@ -48,20 +49,20 @@ class PanelRow:
 
 
 def panel(rows: Sequence[PanelRow], classes: Sequence[ClassEntry], title: str = "") -> np.ndarray:
-    """Draw rows of slices: the label map in its colours, then the images, in grey.
+    """Draw rows of slices: the coloured label map, then the images in grey.
 
-    Pixels are repeated, not interpolated, so that what a network painted is what is seen.
+    Pixels are repeated, not interpolated: the panel shows exactly what a network painted.
 
     Args:
-        rows: At least one.
-        classes: The class table, for the colours and the legend; id i stands at place i.
-        title: Written above the panel.
+        rows: One or more rows.
+        classes: Class table, for the colours and the legend; class i is at index i.
+        title: Text above the panel.
 
     Returns:
         `[panel_height, panel_width, 3]` uint8.
 
     Raises:
-        ValueError: No rows, or rows of different columns or sizes.
+        ValueError: There are no rows, or their columns or sizes differ.
     """
     _check(rows)
     tiles = [list(_tiles(row, classes)) for row in rows]
@@ -72,11 +73,11 @@ def panel(rows: Sequence[PanelRow], classes: Sequence[ClassEntry], title: str = 
 
 
 def colour_labels(label_map: np.ndarray, classes: Sequence[ClassEntry]) -> np.ndarray:
-    """Give every class its colour.
+    """Colour a label map.
 
     Args:
         label_map: `[..., height, width]` class ids.
-        classes: The class table; id i stands at place i.
+        classes: Class table; class i is at index i.
 
     Returns:
         `[..., height, width, 3]` uint8.
@@ -85,25 +86,24 @@ def colour_labels(label_map: np.ndarray, classes: Sequence[ClassEntry]) -> np.nd
     return colours[label_map]
 
 
-def write_png(path: Path, picture: np.ndarray) -> None:
-    """Write a picture as PNG.
+def write_png(path: Path, image: np.ndarray) -> None:
+    """Write an image as PNG.
 
     Args:
-        path: Replaced if it exists.
-        picture: `[height, width, 3]` uint8.
+        path: File to write; an existing file is replaced.
+        image: `[height, width, 3]` uint8.
 
     Raises:
         UserError: The file cannot be written.
     """
     from matplotlib.image import imsave
 
-    temporary = path.with_name(path.name + ".partial")
     try:
-        imsave(temporary, picture, format="png")
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            imsave(temporary, image, format="png")
     except OSError as error:
         raise UserError(
-            f"cannot write {path}: {error.strerror}. Give a folder that exists and is yours."
+            f"cannot write {path}: {error.strerror}. Choose an existing, writable folder."
         ) from None
 
 
@@ -112,10 +112,10 @@ def _check(rows: Sequence[PanelRow]) -> None:
         raise ValueError("a panel needs at least one row.")
     columns = {tuple(row.images) for row in rows}
     if len(columns) > 1:
-        raise ValueError(f"rows of one panel need the same images. Received: {sorted(columns)}")
+        raise ValueError(f"all rows of a panel need the same images. Received: {sorted(columns)}")
     shapes = {array.shape[:2] for row in rows for array in _arrays(row)}
     if len(shapes) != 1:
-        raise ValueError(f"slices of one panel need one size. Received: {sorted(shapes)}")
+        raise ValueError(f"all slices of a panel need the same size. Received: {sorted(shapes)}")
 
 
 def _arrays(row: PanelRow) -> Iterator[np.ndarray]:
@@ -124,10 +124,10 @@ def _arrays(row: PanelRow) -> Iterator[np.ndarray]:
 
 def _tiles(row: PanelRow, classes: Sequence[ClassEntry]) -> Iterator[np.ndarray]:
     shape = next(_arrays(row)).shape[:2]
-    nothing = np.broadcast_to(np.array(_NOTHING, np.uint8), (*shape, 3))
-    yield nothing if row.label_map is None else colour_labels(row.label_map, classes)
+    empty = np.broadcast_to(np.array(_EMPTY, np.uint8), (*shape, 3))
+    yield empty if row.label_map is None else colour_labels(row.label_map, classes)
     for image in row.images.values():
-        yield nothing if image is None else _grey(np.asarray(image))
+        yield empty if image is None else _grey(np.asarray(image))
 
 
 def _grey(image: np.ndarray) -> np.ndarray:
@@ -143,7 +143,7 @@ def _draw(
     classes: Sequence[ClassEntry],
     title: str,
 ) -> np.ndarray:
-    # One figure with text and no axes: axes would take most of the time.
+    # A figure with text but without axes, which would take most of the time.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -161,9 +161,9 @@ def _draw(
     _write_titles(figure, tiles, rows, left, top)
     _write_legend(figure, classes, legend, top + mosaic.shape[0] + _GAP)
     canvas.draw()
-    picture = np.asarray(canvas.buffer_rgba())[..., :3].copy()
-    picture[top : top + mosaic.shape[0], left : left + mosaic.shape[1]] = mosaic
-    return picture
+    image = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    image[top : top + mosaic.shape[0], left : left + mosaic.shape[1]] = mosaic
+    return image
 
 
 def _mosaic(tiles: list[list[np.ndarray]]) -> np.ndarray:
@@ -199,7 +199,7 @@ def _write_titles(
 
 
 def _legend_places(classes: Sequence[ClassEntry], left: int, right: int) -> list[tuple[int, float]]:
-    # `(line, x)` of every entry; 8 pixels for a letter is enough for matplotlib's own font.
+    # `(line, x)` of every entry; 8 pixels per letter are enough for the default font.
     places, line, x = [], 0, float(left)
     for entry in classes:
         needed = 24 + 8 * len(entry.name) + 16
@@ -228,7 +228,7 @@ def _write_legend(
 
 
 def _write(figure: Figure, x: float, y: float, text: str, size: float = 11, **style: Any):
-    # x and y in pixels from the top left corner, the text's middle line at y.
+    # x and y in pixels from the top left corner; y is the middle of the text.
     width, height = figure.get_size_inches() * _DPI
     style = {"color": _INK, "verticalalignment": "center"} | style
     figure.text(x / width, 1 - y / height, text, fontsize=size, parse_math=False, **style)
