@@ -20,7 +20,7 @@ from medusis_tf.config.section import Section
 if TYPE_CHECKING:
     import keras
 
-FigureName = Literal[
+MetricName = Literal[
     "frechet_radiomics",
     "sliced_wasserstein",
     "outline_dice",
@@ -34,7 +34,7 @@ FigureName = Literal[
 Need = Literal["label map", "image", "label map and image"]
 
 
-class Figure(NamedTuple):
+class ValidationMetric(NamedTuple):
     """Requirements and direction of a validation metric.
 
     Attributes:
@@ -47,16 +47,16 @@ class Figure(NamedTuple):
     higher_is_better: bool
 
 
-FIGURES: dict[FigureName, Figure] = {
-    "frechet_radiomics": Figure("image", higher_is_better=False),
-    "sliced_wasserstein": Figure("image", higher_is_better=False),
-    "outline_dice": Figure("label map", higher_is_better=True),
-    "ssim_slice": Figure("label map and image", higher_is_better=True),
-    "psnr_slice": Figure("label map and image", higher_is_better=True),
-    "mae_slice": Figure("label map and image", higher_is_better=False),
-    "ssim_body": Figure("label map and image", higher_is_better=True),
-    "psnr_body": Figure("label map and image", higher_is_better=True),
-    "mae_body": Figure("label map and image", higher_is_better=False),
+VALIDATION_METRICS: dict[MetricName, ValidationMetric] = {
+    "frechet_radiomics": ValidationMetric("image", higher_is_better=False),
+    "sliced_wasserstein": ValidationMetric("image", higher_is_better=False),
+    "outline_dice": ValidationMetric("label map", higher_is_better=True),
+    "ssim_slice": ValidationMetric("label map and image", higher_is_better=True),
+    "psnr_slice": ValidationMetric("label map and image", higher_is_better=True),
+    "mae_slice": ValidationMetric("label map and image", higher_is_better=False),
+    "ssim_body": ValidationMetric("label map and image", higher_is_better=True),
+    "psnr_body": ValidationMetric("label map and image", higher_is_better=True),
+    "mae_body": ValidationMetric("label map and image", higher_is_better=False),
 }
 
 
@@ -75,7 +75,7 @@ class ValidationConfig(Section):
     """
     slices: PositiveInt = 64
     """Number of label-map slices, spread evenly over the validation subjects."""
-    best_metric: Literal["auto"] | FigureName = "auto"
+    best_metric: Literal["auto"] | MetricName = "auto"
     """Metric that decides which weights `checkpoints/best` contains.
 
     `auto` is `frechet_radiomics` if the validation split has real images, paired or not, else
@@ -104,7 +104,7 @@ class ValidationConfig(Section):
             )
         if self.best_metric == "auto":
             return
-        needs = FIGURES[self.best_metric].needs
+        needs = VALIDATION_METRICS[self.best_metric].needs
         if not any(_has(subject, needs) for subject in subjects):
             raise ValueError(
                 f"training.validation.best_metric needs a subject with {needs} in the validation "

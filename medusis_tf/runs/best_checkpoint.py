@@ -10,15 +10,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from medusis_tf.config.training import FIGURES, FigureName
+from medusis_tf.config.training import VALIDATION_METRICS, MetricName
 from medusis_tf.errors import UserError
 from medusis_tf.methods.method import Method
-from medusis_tf.runs.checkpoints import (
-    BEST,
-    FOLDER,
-    network_state,
-    steps_in,
-)
+from medusis_tf.runs.checkpoints import BEST, FOLDER, network_state, steps_in
 from medusis_tf.runs.records import Records
 
 logger = logging.getLogger(__name__)
@@ -43,7 +38,7 @@ class BestCheckpoint:
         metric: What decides; None if nothing is measured.
     """
 
-    def __init__(self, method: Method, run_dir: Path, metric: FigureName | None):
+    def __init__(self, method: Method, run_dir: Path, metric: MetricName | None):
         self._folder = run_dir / FOLDER / BEST
         networks = method.evaluated_networks
         self._checkpoint = tf.train.Checkpoint(
@@ -96,10 +91,10 @@ class BestCheckpoint:
             ) from None
         self._value = records.value(steps[-1], f"validation/{self._metric}") if steps else None
 
-    def _is_better(self, value: float, metric: FigureName) -> bool:
+    def _is_better(self, value: float, metric: MetricName) -> bool:
         if self._value is None:
             return True
-        higher_is_better = FIGURES[metric].higher_is_better
+        higher_is_better = VALIDATION_METRICS[metric].higher_is_better
         return value > self._value if higher_is_better else value < self._value
 
     def _save(self, step: int) -> Path:

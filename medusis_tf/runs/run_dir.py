@@ -1,4 +1,4 @@
-"""The folder of a run: made once, never overwritten."""
+"""The folder of a run, which is never overwritten."""
 
 import json
 import subprocess
@@ -9,9 +9,10 @@ from typing import Any
 
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.errors import UserError
+from medusis_tf.files import replacing
 from medusis_tf.methods.experiment import load_config, save_config
 
-# What a resumed run may change: how long and where it runs, and what it tells of itself.
+# Settings that a resumed run may change: its length, its devices, its folders and its output.
 FREE_TO_CHANGE = {
     "runs_dir",
     "data.root",
@@ -28,35 +29,36 @@ FREE_TO_CHANGE = {
 
 
 def check_run_dir(config: ExperimentConfig, resume: bool) -> None:
-    """Refuse to overwrite a run, or to resume what is not there or was another experiment.
+    """Check that a run can start or resume.
 
     Raises:
-        UserError: As above.
+        UserError: The folder of a new run is not empty; or there is no run to resume, or it
+            belongs to a different experiment.
     """
     saved = config.run_dir / "config.yaml"
     if not resume:
         if config.run_dir.exists() and any(config.run_dir.iterdir()):
             raise UserError(
-                f"{config.run_dir} already holds a run. Continue it with --resume, or give this "
-                "one another name: name=NAME."
+                f"{config.run_dir} already holds a run. Continue it with --resume, or choose "
+                "another name: name=NAME."
             )
         return
     if not saved.is_file():
         raise UserError(f"nothing to resume: {saved} does not exist. Train without --resume.")
-    before, now = _flatten(load_config(saved)), _flatten(config)
+    before, now = flat_settings(load_config(saved)), flat_settings(config)
     changed = [key for key in sorted(before | now) if before.get(key) != now.get(key)]
     if refused := [key for key in changed if key not in FREE_TO_CHANGE]:
         lines = [f"  {key}: {before.get(key)} -> {now.get(key)}" for key in refused]
         raise UserError(
-            "\n".join([f"--resume may not change the experiment of {config.run_dir}:", *lines])
+            "\n".join([f"--resume cannot change these settings of {config.run_dir}:", *lines])
         )
 
 
 def write_run_dir(config: ExperimentConfig, data_manifest: dict[str, Any]) -> None:
-    """Make the run's folder with `config.yaml` and `manifest.json`.
+    """Write `config.yaml` and `manifest.json` of a new run.
 
     Args:
-        config: Saved whole, defaults included.
+        config: The experiment; all settings are saved, including defaults.
         data_manifest: Subjects, splits, classes and checksums, from `Shards.manifest`.
 
     Raises:
@@ -66,18 +68,17 @@ def write_run_dir(config: ExperimentConfig, data_manifest: dict[str, Any]) -> No
     try:
         config.run_dir.mkdir(parents=True, exist_ok=True)
         save_config(config, config.run_dir / "config.yaml")
-        temporary = config.run_dir / "manifest.json.partial"
-        temporary.write_text(json.dumps(manifest, indent=2))
-        temporary.replace(config.run_dir / "manifest.json")
+        with replacing(config.run_dir / "manifest.json") as temporary:
+            temporary.write_text(json.dumps(manifest, indent=2), encoding="utf-8")
     except OSError as error:
         raise UserError(
             f"cannot write the run to {config.run_dir}: {error.strerror}. "
-            "Choose another place with runs_dir=DIR."
+            "Choose another folder with runs_dir=DIR."
         ) from None
 
 
 def provenance() -> dict[str, Any]:
-    """When, with which versions and from which git revision something was made."""
+    """Date, versions of the main packages, and git revision."""
     packages = ("medusis_tf", "tensorflow", "keras", "numpy", "nibabel", "scipy", "scikit-image")
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -87,7 +88,7 @@ def provenance() -> dict[str, Any]:
 
 
 def git_revision() -> str | None:
-    """The revision of the checkout this package runs from, `-dirty` if changed, or None."""
+    """Git revision of the package's checkout, `-dirty` if modified; None without a checkout."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         result = subprocess.run(  # noqa: S603
@@ -98,7 +99,8 @@ def git_revision() -> str | None:
     return result.stdout.strip()
 
 
-def _flatten(config: ExperimentConfig) -> dict[str, Any]:
+def flat_settings(config: ExperimentConfig) -> dict[str, Any]:
+    """All settings of a configuration by dotted key, such as `training.steps`."""
     flat: dict[str, Any] = {}
 
     def visit(prefix: str, values: dict[str, Any]) -> None:

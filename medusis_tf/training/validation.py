@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from medusis_tf.config.experiment import ExperimentConfig
-from medusis_tf.config.training import FIGURES, FigureName
+from medusis_tf.config.training import VALIDATION_METRICS, MetricName
 from medusis_tf.data.shards.labelled_subjects import LabelledSubject, LabelledSubjects
 from medusis_tf.errors import UserError
 from medusis_tf.methods.random_numbers import Purpose, step_seed
@@ -99,7 +99,7 @@ class Validation:
             "validation: %d slices of %s; %s %s is the best",
             slices,
             "1 subject" if len(subjects) == 1 else f"{len(subjects)} subjects",
-            "highest" if FIGURES[self.metric].higher_is_better else "lowest",
+            "highest" if VALIDATION_METRICS[self.metric].higher_is_better else "lowest",
             self.metric,
         )
 
@@ -116,7 +116,7 @@ class Validation:
             generator: The EMA generator, its batch statistics refreshed.
 
         Returns:
-            Figure to value, in the order of `config.validation.FIGURES`; one that does not exist,
+            Figure to value, in the order of `config.validation.VALIDATION_METRICS`; one that does not exist,
             or is not finite, is left out. Nothing if pictures are not finite.
         """
         values = PatientValues()
@@ -133,7 +133,7 @@ class Validation:
             patches.update(pictures)
         found = self._distances(features, patches)
         found |= {name: summary["mean"] for name, summary in values.summaries().items()}
-        return {name: found[name] for name in FIGURES if np.isfinite(found.get(name, np.nan))}
+        return {name: found[name] for name in VALIDATION_METRICS if np.isfinite(found.get(name, np.nan))}
 
     def _distances(self, features: FeatureSet, patches: PyramidPatches) -> dict[str, float]:
         """To the real images, if there are any."""
@@ -171,13 +171,13 @@ class Validation:
     def _has_images(self) -> bool:
         return self._real.count > 1  # a distance between distributions needs two
 
-    def _choose_metric(self) -> FigureName:
+    def _choose_metric(self) -> MetricName:
         metric = self._config.training.validation.best_metric
         if metric == "auto":
             return "frechet_radiomics" if self._has_images else "outline_dice"
         has_pairs = any(subject.image is not None for subject in self._subjects)
         there = {"label map": True, "image": self._has_images, "label map and image": has_pairs}
-        if not there[needs := FIGURES[metric].needs]:
+        if not there[needs := VALIDATION_METRICS[metric].needs]:
             raise UserError(
                 f"training.validation.best_metric needs slices with {needs} in the validation "
                 f"split, and there are none among those chosen. Received: {metric}. Raise "

@@ -227,7 +227,7 @@ def test_a_run_without_validation_has_no_best(volumes, tmp_path):
     for command in (export, evaluate):
         message = user_error(command, *run, "--out", tmp_path, "--checkpoint", "best")
         assert "no best checkpoint in" in message
-        assert "Take --checkpoint newest" in message
+        assert "Use --checkpoint newest" in message
     message = user_error(evaluate, "--model", tmp_path, "--data", tmp_path, "--checkpoint", "best")
     assert "--checkpoint best chooses one of a run: give --run DIR." in message
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from medusis_tf.config.training import FIGURES
+from medusis_tf.config.training import VALIDATION_METRICS
 from medusis_tf.data.phantom import write_phantom_dataset
 from medusis_tf.data.preparing.preparation import prepare_shards
 from medusis_tf.data.shards.shards import Shards
@@ -125,7 +125,7 @@ def test_the_true_images_get_perfect_figures(pairs):
     validation, shards = pairs
     figures = validation.measure(Painter(chosen(shards, "image")))
     # The PSNR of equal images is infinite, and left out.
-    assert list(figures) == [name for name in FIGURES if not name.startswith("psnr")]
+    assert list(figures) == [name for name in VALIDATION_METRICS if not name.startswith("psnr")]
     for name in ("frechet_radiomics", "sliced_wasserstein", "mae_slice", "mae_body"):
         assert figures[name] == pytest.approx(0, abs=1e-6)
     for name in ("ssim_slice", "ssim_body"):
@@ -222,7 +222,7 @@ def test_one_real_image_is_no_distribution(experiment):
     validation = open_validation(config, shards)
     assert validation.metric == "outline_dice"
     figures = validation.measure(Painter(shards.read("ct_2").image[[4]]))
-    assert set(figures) == set(FIGURES) - DISTANCES - {"psnr_slice", "psnr_body"}
+    assert set(figures) == set(VALIDATION_METRICS) - DISTANCES - {"psnr_slice", "psnr_body"}
 
 
 def without_slices(shards):
