@@ -3,7 +3,7 @@ from typing import get_args
 
 import pytest
 
-from medusis_tf.config.training import FIGURES, FigureName
+from medusis_tf.config.training import VALIDATION_METRICS, MetricName
 from medusis_tf.errors import UserError
 from medusis_tf.methods.experiment import load_config, save_config
 from tests.training.tiny_experiment import tiny_experiment
@@ -26,8 +26,8 @@ def experiment(*subjects, **settings):
 
 
 def test_every_figure_can_be_chosen_and_says_which_way_is_better():
-    assert set(FIGURES) == set(get_args(FigureName))
-    higher = {name for name, figure in FIGURES.items() if figure.higher_is_better}
+    assert set(VALIDATION_METRICS) == set(get_args(MetricName))
+    higher = {name for name, metric in VALIDATION_METRICS.items() if metric.higher_is_better}
     assert higher == {"outline_dice", "ssim_slice", "psnr_slice", "ssim_body", "psnr_body"}
 
 
