@@ -29,9 +29,7 @@ Root = Annotated[
     Path,
     typer.Option(help="Folder of the data set; the data.root of configurations with the manifest."),
 ]
-Out = Annotated[
-    Path | None, typer.Option(help="Manifest to write, a .csv; by default in --root.")
-]
+Out = Annotated[Path | None, typer.Option(help="Manifest to write, a .csv; by default in --root.")]
 Config = Annotated[
     Path | None,
     typer.Option(help="Configuration to run `medusis prepare` with afterwards."),
@@ -144,7 +142,7 @@ def write_manifest(path: Path, subjects: Sequence[Mapping[str, Any]]) -> None:
             read_manifest(partial)
             if path.exists() and path.read_bytes() != partial.read_bytes():
                 raise UserError(
-                    f"{path} has another content. Give another --out, or remove the file first."
+                    f"{path} exists with different content. Give another --out, or remove it first."
                 )
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}. Give another --out.") from None

@@ -1,13 +1,13 @@
-"""List AutoPET: `python -m pipelines.prepare_autopet --root DIR [--label-maps PATTERN]`.
+"""List AutoPET: `medusis prepare-autopet --root DIR [--label-maps PATTERN]`.
 
-Three layouts are known:
+Three layouts are supported:
 
 - as published for autoPET III and later (fdat.uni-tuebingen.de/records/6gjsg-zcg93):
-  `imagesTr/CASE_0000.nii.gz` (CT), `CASE_0001` (PET), `labelsTr/CASE.nii.gz` (tumour lesions, no
-  label map of the body), CASE being `TRACER_PATIENT_STUDY`;
+  `imagesTr/CASE_0000.nii.gz` (CT), `imagesTr/CASE_0001.nii.gz` (PET) and `labelsTr/CASE.nii.gz`
+  (tumour lesions, not label maps of the body), where CASE is `TRACER_PATIENT_STUDY`;
 - as published for autoPET I (FDG-PET-CT-Lesions, doi.org/10.7937/gkr0-xv29, converted to NIfTI):
-  `PATIENT/STUDY/{CT,CTres,PET,SUV,SEG}.nii.gz`, CTres being on the grid of the PET;
-- as the thesis had it: `CASE_0001.nii.gz` (CT) and `CASE_0002.nii.gz` (label map) in one folder.
+  `PATIENT/STUDY/{CT,CTres,PET,SUV,SEG}.nii.gz`, where CTres has the grid of the PET;
+- as in the thesis: `CASE_0001.nii.gz` (CT) and `CASE_0002.nii.gz` (label map) in one folder.
 """
 
 import json
@@ -36,7 +36,7 @@ from medusis_tf.datasets import (
 )
 from medusis_tf.errors import UserError
 
-logger = logging.getLogger("medusis_tf.prepare_autopet")
+logger = logging.getLogger(__name__)
 
 PATIENT = r"(?:fdg|psma|PETCT|AutoPET)_[A-Za-z0-9]+"
 
@@ -47,16 +47,16 @@ def prepare_autopet(
     label_maps: Annotated[
         str | None,
         typer.Option(
-            help="Where the label maps lie in the root, as labels/{subject}.nii.gz, or with "
-            "{patient} and {subject} for the study in the layout of autoPET I."
+            help="Path pattern of the label maps in the root, such as labels/{subject}.nii.gz. In "
+            "the layout of autoPET I, {patient} is the patient and {subject} the study."
         ),
     ] = None,
     ct: Annotated[
         str | None,
-        typer.Option(help="CT: a channel such as 0000, or CT or CTres in the layout of autoPET I."),
+        typer.Option(help="CT: a channel such as 0000; CT or CTres in the layout of autoPET I."),
     ] = None,
     patient: Annotated[
-        str, typer.Option(help="Regular expression of the patient at the start of a case's name.")
+        str, typer.Option(help="Regular expression for the patient, at the start of case names.")
     ] = PATIENT,
     config: Config = None,
     splits: Shares = (0.9, 0.05, 0.05),
@@ -64,9 +64,9 @@ def prepare_autopet(
     disjoint: Disjoint = False,
     skip_incomplete: SkipIncomplete = False,
 ) -> None:
-    """Write the manifest of AutoPET: label maps, and CT as the images to synthesize.
+    """Write the subject list of AutoPET: label maps, and CT as the images to synthesize.
 
-    All studies of a patient go to one split.
+    All studies of a patient are in the same split.
     """
     check_root(root)
     glob = _find_layout(root, ct, label_maps)
@@ -77,7 +77,7 @@ def prepare_autopet(
 
 
 def _find_layout(root: Path, ct: str | None, label_maps: str | None) -> dict[str, Any]:
-    """The patterns of the layout that the root has."""
+    """Return the path patterns for the layout of the root."""
     if (root / "imagesTr").is_dir():
         if label_maps is None:
             _refuse_lesions(root)
@@ -93,8 +93,8 @@ def _find_layout(root: Path, ct: str | None, label_maps: str | None) -> dict[str
             image = f"{study}/{ct or 'CTres'}.nii.gz"
             return {"image": image, "label_map": label_map, "subject": "{patient}_{subject}"}
     raise UserError(
-        f"{root} is not AutoPET as published: it holds neither imagesTr/, nor CASE_0001.nii.gz, "
-        "nor PATIENT/STUDY/CTres.nii.gz. Give the folder that holds these."
+        f"{root} has no known layout of AutoPET: it contains neither imagesTr/, nor "
+        "CASE_0001.nii.gz, nor PATIENT/STUDY/CTres.nii.gz. Give the folder that contains these."
     )
 
 
@@ -102,21 +102,23 @@ def _refuse_lesions(root: Path) -> None:
     try:
         labels = json.loads((root / "dataset.json").read_text(encoding="utf-8"))["labels"]
     except (OSError, ValueError, KeyError, TypeError):
-        return  # without it the label maps say themselves whether they fit the class table
+        return  # `medusis prepare` checks the label maps against the class table
     if len(labels) <= 2:
         raise UserError(
-            f"{root}/labelsTr holds tumour lesions (dataset.json: {', '.join(labels)}), not label "
-            "maps of the body. Make those with python -m pipelines.segment_ct and say where they "
-            "lie, as in --label-maps 'label_maps/{subject}.nii.gz'."
+            f"{root}/labelsTr contains tumour lesions (dataset.json: {', '.join(labels)}), not "
+            "label maps of the body. Make label maps with medusis segment-ct and give their "
+            "location, for example --label-maps 'label_maps/{subject}.nii.gz'."
         )
 
 
 def _name(subjects: Subjects, patient: str) -> Subjects:
-    """Turn the names of cases and studies into subjects and patients."""
+    """Derive valid names of subjects and patients from the names of cases and studies."""
     try:
         expression = re.compile(patient)
     except re.error as error:
-        raise UserError(f"--patient {patient!r} is no regular expression: {error}.") from None
+        raise UserError(
+            f"--patient {patient!r} is not a valid regular expression: {error}."
+        ) from None
     named, unknown = [], 0
     for entry in subjects:
         name, found = entry["subject"], expression.match(entry["subject"])
@@ -125,8 +127,8 @@ def _name(subjects: Subjects, patient: str) -> Subjects:
         named.append({**entry, "subject": file_name(name), "patient": file_name(of)})
     if unknown:
         logger.info(
-            "the names of %d cases do not tell the patient: each counts as a patient of its own. "
-            "If some are studies of one patient, give --patient.",
+            "the names of %d cases do not contain the patient: each case counts as one patient. "
+            "If a patient has several cases, give --patient.",
             unknown,
         )
     return named

@@ -1,13 +1,13 @@
-"""List the brain experiments: `python -m pipelines.prepare_brain --root DIR [--same-source]`.
+"""List the brain experiments: `medusis prepare-brain --root DIR [--same-source]`.
 
-Two public sources, one folder each in the root:
+The root contains two public sources, one folder each:
 
 - `synthseg_label_maps/training_seg_NN.nii.gz`: label maps of whole heads, without images
   (github.com/BBillot/SynthSeg, `data/training_label_maps`, Apache-2.0);
 - `ixi_t1_dlmuse/t1/NAME.nii.gz` and `dlmuse/NAME_DLMUSE.nii.gz`: T1 MR of other heads, and label
   maps of their brains (github.com/CBICA/CCL_NMF_Prediction, `test/input/IXI`; images CC BY-SA 3.0).
 
-The ids of both are told apart by `label_source`; the configuration says what they mean.
+`label_source` distinguishes the ids of both; the configuration defines their meaning.
 """
 
 from pathlib import Path
@@ -41,17 +41,17 @@ def prepare_brain(
         bool,
         typer.Option(
             "--same-source",
-            help="Label maps of DLMUSE, from other heads than the images, instead of SynthSeg's.",
+            help="Use label maps of DLMUSE, of other heads than the images, not of SynthSeg.",
         ),
     ] = False,
     config: Config = None,
     splits: Shares = (0.7, 0.0, 0.3),
     seed: Seed = 0,
 ) -> None:
-    """Write the manifest of a brain experiment: label maps of some heads, T1 MR of others.
+    """Write the subject list of a brain experiment: label maps of some heads, T1 MR of others.
 
-    Held-out heads of IXI have both, and test either experiment: inside the brain only, since
-    DLMUSE calls all around it background.
+    The test heads are from IXI and have both. They test inside the brain only, because everything
+    around it is background in DLMUSE.
     """
     check_root(root)
     _check_layout(root, same_source)
@@ -68,7 +68,7 @@ def prepare_brain(
 
 
 def _image_only(entry: dict[str, str]) -> dict[str, str]:
-    """A training head without its label map, which would drop the slices outside the brain."""
+    """Remove the label map of a training head, which would exclude slices outside the brain."""
     if entry["split"] != "train":
         return entry
     return {key: entry[key] for key in entry if key not in ("label_map", "label_source")}
@@ -79,6 +79,6 @@ def _check_layout(root: Path, same_source: bool) -> None:
     missing = [p for p in patterns if not any(root.glob(p.replace("{subject}", "*")))]
     if missing:
         raise UserError(
-            f"{root} does not hold {', nor '.join(missing).replace('{subject}', 'NAME')}. "
-            "The sources are named in pipelines/prepare_brain.py."
+            f"{root} does not contain {' or '.join(missing).replace('{subject}', 'NAME')}. "
+            "Sources: github.com/BBillot/SynthSeg and github.com/CBICA/CCL_NMF_Prediction."
         )

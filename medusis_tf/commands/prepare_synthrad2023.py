@@ -1,8 +1,8 @@
-"""List SynthRAD2023 Task 1: `python -m pipelines.prepare_synthrad2023 --root DIR [--region brain]`.
+"""List SynthRAD2023 Task 1: `medusis prepare-synthrad2023 --root DIR [--region brain]`.
 
-The data set (doi.org/10.5281/zenodo.7260705; its licence forbids commercial use) as unpacked:
-`Task1/<region>/<patient>/{mr,ct,mask}.nii.gz`. Label maps of the CT must have been made before, by
-`pipelines.segment_ct`.
+Layout of the data set (doi.org/10.5281/zenodo.7260705; its licence forbids commercial use):
+`Task1/<region>/<patient>/{mr,ct,mask}.nii.gz`. Make the label maps of the CT first, with
+`medusis segment-ct`.
 """
 
 from pathlib import Path
@@ -31,13 +31,14 @@ def prepare_synthrad2023(
     root: Root,
     out: Out = None,
     region: Annotated[
-        Literal["pelvis", "brain"], typer.Option(help="Part of the data set; the thesis: pelvis.")
+        Literal["pelvis", "brain"],
+        typer.Option(help="Region of the data set; the thesis uses pelvis."),
     ] = "pelvis",
     label_maps: Annotated[
         str | None,
         typer.Option(
-            help="Where the label maps lie in the root, with {subject} for the patient; "
-            "label_map.nii.gz in the patient's folder if not given."
+            help="Path pattern of the label maps in the root, with {subject} for the patient; by "
+            "default label_map.nii.gz in the folder of the patient."
         ),
     ] = None,
     config: Config = None,
@@ -46,10 +47,10 @@ def prepare_synthrad2023(
     disjoint: Disjoint = False,
     skip_incomplete: SkipIncomplete = False,
 ) -> None:
-    """Write the manifest of SynthRAD2023 Task 1: label maps of the CT, and MR as images.
+    """Write the subject list of SynthRAD2023 Task 1: label maps of the CT, and MR as images.
 
-    Every patient has both, so streams are independent (pairing unpaired) but show the same
-    patients, as in the thesis; --disjoint keeps them apart.
+    Every patient has both. As in the thesis, label maps and images are drawn independently (pairing
+    unpaired) but from the same patients; --disjoint uses different patients.
     """
     check_root(root)
     folder = _region_folder(root, region)
@@ -66,12 +67,12 @@ def prepare_synthrad2023(
 
 
 def _region_folder(root: Path, region: str) -> str:
-    looked_for = [f"Task1/{region}", region]
-    for folder in looked_for:
+    candidates = [f"Task1/{region}", region]
+    for folder in candidates:
         if any((root / folder).glob("*/mr.nii.gz")):
             return folder
-    paths = " nor ".join(f"{folder}/PATIENT/mr.nii.gz" for folder in looked_for)
+    paths = " nor ".join(f"{folder}/PATIENT/mr.nii.gz" for folder in candidates)
     raise UserError(
-        f"{root} is not SynthRAD2023 Task 1 as published: it holds neither {paths}. Give the "
-        "folder that holds Task1."
+        f"{root} is not SynthRAD2023 Task 1 as published: it contains neither {paths}. Give the "
+        "folder that contains Task1."
     )

@@ -1,8 +1,8 @@
-"""List the thigh experiment: `python -m pipelines.prepare_thigh --root DIR`.
+"""List the thigh experiment: `medusis prepare-thigh --root DIR`.
 
 Volumes of the IBSI validation data (github.com/theibsi/data_sets, `ibsi_validation/nifti`, CC BY
-3.0): `sts_ct_mr/STS_NNN/{CT_image,CT_mask,MR_T1_image}.nii.gz`. Tissue label maps are made from the
-CT of some patients, T1 MR comes from others, and the test patients have both.
+3.0): `sts_ct_mr/STS_NNN/{CT_image,CT_mask,MR_T1_image}.nii.gz`. Training uses tissue label maps
+from the CT of some patients and T1 MR of others. The test patients have both.
 """
 
 import re
@@ -11,14 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from medusis_tf.datasets import (
-    Config,
-    Out,
-    Root,
-    Subjects,
-    check_root,
-    finish,
-)
+from medusis_tf.datasets import Config, Out, Root, Subjects, check_root, finish
 from medusis_tf.errors import UserError
 
 CT, TUMOUR, MR = "CT_image.nii.gz", "CT_mask.nii.gz", "MR_T1_image.nii.gz"
@@ -28,15 +21,15 @@ def prepare_thigh(
     root: Root,
     out: Out = None,
     label_maps: Annotated[
-        str, typer.Option(help="Patients whose CT gives label maps.")
+        str, typer.Option(help="Training patients with label maps from their CT.")
     ] = "STS_034,STS_038",
     images: Annotated[
-        str, typer.Option(help="Patients whose MR gives images.")
+        str, typer.Option(help="Training patients with MR images.")
     ] = "STS_050,STS_006,STS_029",
-    test: Annotated[str, typer.Option(help="Patients to test on.")] = "STS_048",
+    test: Annotated[str, typer.Option(help="Test patients.")] = "STS_048",
     config: Config = None,
 ) -> None:
-    """Write the manifest of the thigh experiment, with the roles of configs/thigh_ct_to_mr.yaml."""
+    """Write the subject list of the thigh experiment; by default that of thigh_ct_to_mr.yaml."""
     check_root(root)
     roles = [re.split(r",\s*", names) for names in (label_maps, images, test)]
     subjects = list_thigh(root, *roles)
@@ -44,31 +37,39 @@ def prepare_thigh(
 
 
 def list_thigh(root: Path, label_maps: list[str], images: list[str], test: list[str]) -> Subjects:
-    """The subjects of the experiment, in the order of the roles.
+    """Return the subjects of the experiment.
+
+    Args:
+        root: Folder that contains `sts_ct_mr`.
+        label_maps: Training patients with label maps.
+        images: Training patients with images.
+        test: Test patients.
 
     Raises:
-        UserError: The root has another layout, a patient has no such volume or has two roles.
+        UserError: The root has another layout, a volume is missing, or a patient has two roles.
     """
     folder = "sts_ct_mr"
     if not any((root / folder).glob(f"STS_*/{MR}")):
         raise UserError(
-            f"{root} does not hold {folder}/STS_NNN/{MR}. Put the STS_* folders of the IBSI "
+            f"{root} does not contain {folder}/STS_NNN/{MR}. Put the STS_* folders of the IBSI "
             f"validation data (ibsi_validation/nifti) in {folder}/ there."
         )
     roles = [*label_maps, *images, *test]
     if repeated := sorted({name for name in roles if roles.count(name) > 1}):
-        raise UserError(f"a patient has one role only. Given twice: {', '.join(repeated)}.")
+        raise UserError(
+            f"each patient must have one role. Patients with several roles: {', '.join(repeated)}."
+        )
     subjects: Subjects = []
     for patient in roles:
-        place = f"{folder}/{patient}"
+        path = f"{folder}/{patient}"
         entry: dict[str, Any] = {"subject": patient, "split": "train"}
         if patient not in images:
-            entry.update(ct=f"{place}/{CT}", overlays={"tumour": f"{place}/{TUMOUR}"})
-        entry["image"] = f"{place}/{MR}"
+            entry.update(ct=f"{path}/{CT}", overlays={"tumour": f"{path}/{TUMOUR}"})
+        entry["image"] = f"{path}/{MR}"
         if patient in test:
             entry["split"] = "test"
         elif patient in label_maps:
-            # The MR is never shown to the networks: the class-mean floor alone reads it.
+            # The networks never see this MR: only the class-mean baseline uses it.
             entry["streams"] = ["label_map"]
         subjects.append(entry)
     _check_files(root, subjects)
@@ -83,4 +84,6 @@ def _check_files(root: Path, subjects: Subjects) -> None:
         if path and not (root / path).is_file()
     ]
     if paths:
-        raise UserError(f"missing in {root}: {', '.join(paths)}. Copy them, or choose patients.")
+        raise UserError(
+            f"missing in {root}: {', '.join(paths)}. Copy these files, or choose other patients."
+        )

@@ -1,4 +1,4 @@
-"""Data sets in the layouts they are published in, of volumes of 4x4x4 voxels."""
+"""Public data sets in their published layout, with volumes of 4x4x4 voxels."""
 
 import json
 from pathlib import Path
@@ -20,13 +20,13 @@ STUDIES = {
 
 
 def volumes(*paths: Path) -> None:
-    """Write a small volume of integers at each path."""
+    """Write a small integer volume to each path."""
     for path in paths:
         write_nifti(path, np.arange(64, dtype=np.int16).reshape(4, 4, 4) % 3)
 
 
 def synthrad2023(root: Path, patients: int = 10, region: str = "pelvis", maps: bool = True) -> Path:
-    """Task 1 of SynthRAD2023, with label maps beside the volumes if `maps`."""
+    """Write SynthRAD2023 Task 1, with label maps beside the volumes if `maps`."""
     for number in range(patients):
         folder = root / "Task1" / region / f"1{region[0].upper()}A{number:03d}"
         volumes(*(folder / f"{name}.nii.gz" for name in ("mr", "ct", "mask")))
@@ -39,7 +39,7 @@ def synthrad2023(root: Path, patients: int = 10, region: str = "pelvis", maps: b
 
 
 def autopet_first(root: Path, maps: bool = True) -> Path:
-    """AutoPET I: a folder for each patient, in it one for each study."""
+    """Write AutoPET I: a folder per patient with a folder per study."""
     for patient, studies in STUDIES.items():
         for study in studies:
             folder = root / "FDG-PET-CT-Lesions" / patient / study
@@ -50,7 +50,7 @@ def autopet_first(root: Path, maps: bool = True) -> Path:
 
 
 def autopet_third(root: Path, lesions: bool = True) -> Path:
-    """AutoPET III: nnU-Net's layout; the labels are tumour lesions, or else label maps."""
+    """Write AutoPET III, in the layout of nnU-Net, with tumour lesions or label maps as labels."""
     for patient, studies in STUDIES.items():
         for study in studies:
             case = f"{patient.replace('PETCT', 'fdg')}_{study}"
@@ -63,7 +63,7 @@ def autopet_third(root: Path, lesions: bool = True) -> Path:
 
 
 def autopet_of_the_thesis(root: Path, cases: int = 6) -> Path:
-    """CT and label map of every case in one folder."""
+    """Write the CT and label map of every case to one folder."""
     for number in range(cases):
         volumes(root / f"case_{number}_0001.nii.gz", root / f"case_{number}_0002.nii.gz")
     return root

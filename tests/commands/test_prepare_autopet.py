@@ -53,7 +53,7 @@ def test_autopet_first_at_full_resolution_and_with_maps_elsewhere(tmp_path):
     assert all(entry["label_map"].startswith("maps/PETCT_") for entry in subjects)
 
 
-def test_autopet_third_reads_patients_from_names_and_ct_from_channel_0(tmp_path):
+def test_autopet_third_has_patients_in_names_and_ct_in_channel_0(tmp_path):
     autopet_third(tmp_path)
     for case in (tmp_path / "labelsTr").iterdir():
         volumes(tmp_path / "maps" / case.name)
@@ -63,12 +63,12 @@ def test_autopet_third_reads_patients_from_names_and_ct_from_channel_0(tmp_path)
     assert all(entry["image"].endswith("_0000.nii.gz") for entry in subjects)
 
 
-def test_tumour_lesions_are_not_taken_for_label_maps(tmp_path):
+def test_tumour_lesions_are_not_used_as_label_maps(tmp_path):
     message = user_error(prepare_autopet, "--root", autopet_third(tmp_path))
-    assert "labelsTr holds tumour lesions (dataset.json: background, tumor)" in message
+    assert "labelsTr contains tumour lesions (dataset.json: background, tumor)" in message
 
 
-def test_labels_of_the_body_in_nnunets_layout_are_taken(tmp_path):
+def test_label_maps_in_the_layout_of_nnunet_are_used(tmp_path):
     subjects, _ = prepared(autopet_third(tmp_path, lesions=False), "--ct", "0001")
     assert all(entry["image"].endswith("_0001.nii.gz") for entry in subjects)
     assert all(entry["label_map"].startswith("labelsTr/") for entry in subjects)
@@ -83,25 +83,25 @@ def test_the_layout_of_the_thesis(tmp_path):
         "image": "case_2_0001.nii.gz",
         "label_map": "case_2_0002.nii.gz",
     }
-    assert "the names of 6 cases do not tell the patient" in out
+    assert "the names of 6 cases do not contain the patient" in out
     (tmp_path / "autopet.csv").unlink()
     subjects, out = prepared(tmp_path, "--patient", "case_[0-2]|case_.")
-    assert "do not tell the patient" not in out
+    assert "do not contain the patient" not in out
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--patient", "("], "--patient '(' is no regular expression"),
-        (["--ct", "0003"], "is not AutoPET as published: it holds neither imagesTr/"),
+        (["--patient", "("], "--patient '(' is not a valid regular expression"),
+        (["--ct", "0003"], "has no known layout of AutoPET: it contains neither imagesTr/"),
     ],
 )
-def test_mistakes_are_named(tmp_path, arguments, message):
+def test_invalid_options_are_reported(tmp_path, arguments, message):
     autopet_of_the_thesis(tmp_path)
     assert message in user_error(prepare_autopet, "--root", tmp_path, *arguments)
 
 
-def test_studies_without_label_map_are_named(tmp_path):
+def test_studies_without_label_map_are_reported(tmp_path):
     message = user_error(prepare_autopet, "--root", autopet_first(tmp_path, maps=False))
     assert "no label map FDG-PET-CT-Lesions/{patient}/{subject}/label_map.nii.gz for" in message
     assert "and 1 more" in message

@@ -33,7 +33,7 @@ def test_whole_heads_are_label_maps_and_other_heads_images_and_test(tmp_path):
     assert all("label_map" not in entry for entry in heads if entry["split"] == "train")
 
 
-def test_same_source_takes_label_maps_and_images_of_different_heads(tmp_path):
+def test_same_source_uses_label_maps_and_images_of_different_heads(tmp_path):
     subjects = prepared(brain(tmp_path, maps=0), "--same-source")
     training = [entry for entry in subjects if entry["split"] == "train"]
     assert sorted(str(e["streams"]) for e in training) == ["['image']"] * 2 + ["['label_map']"] * 2
@@ -43,14 +43,14 @@ def test_same_source_takes_label_maps_and_images_of_different_heads(tmp_path):
 @pytest.mark.parametrize(
     ("maps", "heads", "message"),
     [
-        (0, 2, "does not hold synthseg_label_maps/training_seg_NAME.nii.gz."),
-        (2, 0, "does not hold ixi_t1_dlmuse/t1/NAME.nii.gz, nor ixi_t1_dlmuse/dlmuse/NAME"),
+        (0, 2, "does not contain synthseg_label_maps/training_seg_NAME.nii.gz."),
+        (2, 0, "does not contain ixi_t1_dlmuse/t1/NAME.nii.gz or ixi_t1_dlmuse/dlmuse/NAME"),
     ],
 )
-def test_a_missing_source_is_named(tmp_path, maps, heads, message):
+def test_a_missing_source_is_reported(tmp_path, maps, heads, message):
     assert message in user_error(prepare_brain, "--root", brain(tmp_path, maps, heads))
 
 
-def test_a_head_without_its_label_map_is_named(tmp_path):
+def test_a_head_without_its_label_map_is_reported(tmp_path):
     (brain(tmp_path) / "ixi_t1_dlmuse/dlmuse/IXI4_ds_DLMUSE.nii.gz").unlink()
     assert "no label_map" in user_error(prepare_brain, "--root", tmp_path)

@@ -29,7 +29,7 @@ def test_every_patient_has_a_label_map_and_mr_in_one_split(tmp_path):
     assert f"configs/synthrad2023_wavelet.yaml data.root={tmp_path}" in out
 
 
-def test_disjoint_shows_label_maps_of_some_patients_and_mr_of_others(tmp_path):
+def test_disjoint_uses_label_maps_of_some_patients_and_mr_of_others(tmp_path):
     prepared(synthrad2023(tmp_path), "--disjoint", "--splits", 0.8, 0, 0.2)
     subjects = read_manifest(tmp_path / "synthrad2023.csv")
     streams = Counter(str(entry.get("streams")) for entry in subjects if entry["split"] == "train")
@@ -51,31 +51,31 @@ def test_the_folder_inside_task1_may_be_the_root(tmp_path):
     assert read_manifest(tmp_path / "Task1" / "synthrad2023.csv")[0]["image"].startswith("pelvis/")
 
 
-def test_patients_that_are_not_segmented_yet_are_named_or_left_out(tmp_path):
+def test_patients_without_label_map_are_reported_or_skipped(tmp_path):
     synthrad2023(tmp_path, patients=4)
     (tmp_path / "Task1/pelvis/1PA002/label_map.nii.gz").unlink()
     message = user_error(prepare_synthrad2023, "--root", tmp_path)
     assert "no label map Task1/pelvis/{subject}/label_map.nii.gz for 1PA002. Make" in message
     out = prepared(tmp_path, "--skip-incomplete")
-    assert "left out, without a label map: 1 subjects" in out
+    assert "skipped, without a label map: 1 subjects" in out
     assert len(read_manifest(tmp_path / "synthrad2023.csv")) == 3
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--region", "brain"], "holds neither Task1/brain/PATIENT/mr.nii.gz nor brain/PATIENT"),
+        (["--region", "brain"], "contains neither Task1/brain/PATIENT/mr.nii.gz nor brain/PATIENT"),
         (["--splits", "0.5", "0.1", "0.1"], "splits must sum to 1"),
         (["--out", "subjects.txt"], "--out must end in .csv"),
         (["--label-maps", "../{subject}.nii.gz"], "leads out of data.root"),
     ],
 )
-def test_mistakes_are_named(tmp_path, arguments, message):
+def test_invalid_options_are_reported(tmp_path, arguments, message):
     synthrad2023(tmp_path, patients=3)
     assert message in user_error(prepare_synthrad2023, "--root", tmp_path, *arguments)
 
 
-def test_a_root_that_is_no_folder_is_named(tmp_path):
+def test_a_root_that_is_not_a_folder_is_reported(tmp_path):
     assert "absent is not a folder" in user_error(
         prepare_synthrad2023, "--root", tmp_path / "absent"
     )

@@ -1,11 +1,6 @@
 import pytest
 
-from medusis_tf.commands.prepare_thigh import (
-    CT,
-    MR,
-    TUMOUR,
-    prepare_thigh,
-)
+from medusis_tf.commands.prepare_thigh import CT, MR, TUMOUR, prepare_thigh
 from medusis_tf.config.subject_manifest import read_manifest
 from tests.command_runner import run_command, user_error
 from tests.commands.miniatures import volumes
@@ -36,13 +31,13 @@ def test_other_patients_may_be_chosen(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--test", "STS_034"], "a patient has one role only. Given twice: STS_034"),
+        (["--test", "STS_034"], "Patients with several roles: STS_034"),
         (["--test", "STS_029", "--images", "STS_050"], "STS_029/CT_image.nii.gz"),
     ],
 )
-def test_wrong_roles_are_named(tmp_path, arguments, message):
+def test_invalid_roles_are_reported(tmp_path, arguments, message):
     assert message in user_error(prepare_thigh, "--root", thigh(tmp_path), *arguments)
 
 
-def test_another_layout_is_named(tmp_path):
-    assert "does not hold sts_ct_mr/STS_NNN/MR" in user_error(prepare_thigh, "--root", tmp_path)
+def test_another_layout_is_reported(tmp_path):
+    assert "does not contain sts_ct_mr/STS_NNN/MR" in user_error(prepare_thigh, "--root", tmp_path)

@@ -1,4 +1,4 @@
-"""Label maps of CTs, with a stand-in for TotalSegmentator and from what it made."""
+"""Label maps of CTs, from a stand-in for TotalSegmentator and from its existing output."""
 
 import os
 import sys
@@ -17,8 +17,8 @@ TABLES = ROOT / "configs" / "taxonomies"
 SYNTHRAD31 = TABLES / "synthrad31.yaml"
 SHAPE = (4, 5, 6)
 AFFINE = lps_affine((1.5, 1.5, 3.0), (7, -20, 300))
-# Writes its arguments beside itself, and for each task masks on the grid of the CT: the first one
-# fills the left half, the second the lower half, so that they overlap.
+# Logs its arguments, and writes masks on the grid of the CT: the first one of a task fills the left
+# half, the second one the lower half, so that they overlap.
 STAND_IN = f"""#!{sys.executable}
 import pathlib, sys
 import nibabel as nib, numpy as np
@@ -48,7 +48,7 @@ for number, name in enumerate(names):
 
 @pytest.fixture
 def tool(tmp_path, monkeypatch):
-    """TotalSegmentator as far as it can be seen from outside: command, weights, licence."""
+    """Install a stand-in for TotalSegmentator: command, weights and licence."""
     folder = tmp_path / "tool"
     (folder / "bin").mkdir(parents=True)
     command = folder / "bin" / "TotalSegmentator"
@@ -82,12 +82,12 @@ def error(*options, table=SYNTHRAD31):
 
 
 def labels_of(path):
-    """Class ids in RAS order, as stored."""
+    """Read class ids in RAS order, as stored."""
     return np.asarray(nib.load(path).dataobj)
 
 
 def expected():
-    """What the stand-in paints: muscle below fat is outdone by both; bones lie on top."""
+    """Return the class ids of the stand-in: liver over fat and muscle, bones on top."""
     ids = np.zeros(SHAPE, np.uint8)
     ids[:2] = 4  # liver, above fat, muscle and body
     ids[:, :, :2] = 9  # vertebrae
@@ -109,7 +109,7 @@ def test_a_ct_is_segmented_and_merged_by_name(tool, ct, tmp_path):
     assert all(line.startswith(f"-i {ct} -o ") for line in calls(tool))
 
 
-def test_tissues_show_where_no_organ_is_and_the_order_decides(tool, ct, tmp_path):
+def test_the_order_of_the_table_decides_where_classes_overlap(tool, ct, tmp_path):
     out = tmp_path / "label_map.nii.gz"
     table = TABLES / "synthrad31_thesis_order.yaml"
     assert run("--ct", ct, "--out", out, table=table)[0] == 0
@@ -119,13 +119,13 @@ def test_tissues_show_where_no_organ_is_and_the_order_decides(tool, ct, tmp_path
     np.testing.assert_array_equal(labels_of(out), thesis)
 
 
-def test_only_tasks_that_the_table_has_use_for_are_run(tool, ct, tmp_path):
+def test_only_tasks_that_the_table_needs_are_run(tool, ct, tmp_path):
     table = TABLES / "totalsegmentator_v2.yaml"
     assert run("--ct", ct, "--out", tmp_path / "out.nii", table=table)[0] == 0
     assert len(calls(tool)) == 1
 
 
-def test_tasks_can_be_chosen_and_their_output_given(tool, ct, tmp_path):
+def test_tasks_can_be_chosen_or_replaced_by_existing_output(tool, ct, tmp_path):
     out = tmp_path / "out.nii.gz"
     assert run("--ct", ct, "--out", out, "--task", "total")[0] == 0
     assert len(calls(tool)) == 1
@@ -135,12 +135,12 @@ def test_tasks_can_be_chosen_and_their_output_given(tool, ct, tmp_path):
     assert (labels_of(out)[2:, :, 2:] == 30).all()  # 3 is skeletal_muscle
 
 
-def test_fast_where_the_task_has_it(tool, ct, tmp_path):
+def test_fast_applies_to_tasks_that_have_it(tool, ct, tmp_path):
     assert run("--ct", ct, "--out", tmp_path / "out.nii", "--fast")[0] == 0
     assert ["--fast" in line for line in calls(tool)] == [True, True, False]
 
 
-def test_without_the_tool_it_is_told_how_to_get_it(ct, tmp_path, monkeypatch):
+def test_a_missing_tool_is_reported_with_its_installation(ct, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     message = error("--ct", ct, "--out", tmp_path / "out.nii")
@@ -148,18 +148,18 @@ def test_without_the_tool_it_is_told_how_to_get_it(ct, tmp_path, monkeypatch):
     assert "medusis_tf[totalsegmentator]" in message
 
 
-def test_missing_weights_are_told_before_anything_runs_and_never_fetched(tool, ct, tmp_path):
+def test_missing_weights_are_reported_before_any_task_runs(tool, ct, tmp_path):
     (tool / "nnunet" / "results" / "Dataset293_x").rmdir()
     (tool / "nnunet" / "results" / "Dataset299_x").rmdir()
     message = error("--ct", ct, "--out", tmp_path / "out.nii")
-    assert "task total lacks its weights: networks 293 are not in" in message
+    assert "weights of task total are missing: networks 293 are not in" in message
     assert "totalseg_download_weights -t total," in message
-    assert "task body lacks its weights: networks 299 are not in" in message
+    assert "weights of task body are missing: networks 299 are not in" in message
     assert not (tool / "bin" / "calls").exists()
     assert run("--ct", ct, "--out", tmp_path / "out.nii", "--allow-download")[0] == 0
 
 
-def test_weights_may_lie_elsewhere(tool, ct, tmp_path, monkeypatch):
+def test_weights_may_be_in_another_folder(tool, ct, tmp_path, monkeypatch):
     monkeypatch.setenv("TOTALSEG_WEIGHTS_PATH", str(tmp_path))
     assert f"are not in {tmp_path}" in error("--ct", ct, "--out", tmp_path / "out.nii")
 
@@ -174,14 +174,13 @@ def test_tissue_types_need_a_licence_key(tool, ct, tmp_path, settings):
     assert "totalseg_set_license" in message
 
 
-def test_broken_settings_of_the_tool_are_told(tool, ct, tmp_path):
+def test_invalid_settings_of_the_tool_are_reported(tool, ct, tmp_path):
     (tool / "config.json").write_text("{")
-    assert "TotalSegmentator's settings, cannot be read" in error(
-        "--ct", ct, "--out", tmp_path / "out.nii"
-    )
+    message = error("--ct", ct, "--out", tmp_path / "out.nii")
+    assert "config.json, the settings of TotalSegmentator" in message
 
 
-def test_a_failure_of_the_tool_is_told_with_its_last_words(tool, ct, tmp_path):
+def test_a_failure_of_the_tool_is_reported_with_its_last_output(tool, ct, tmp_path):
     (tool / "bin" / "broken").touch()
     message = error("--ct", ct, "--out", tmp_path / "out.nii")
     assert message.startswith(f"TotalSegmentator failed on {ct}, task total, with exit status 1:")
@@ -192,9 +191,9 @@ def test_a_failure_of_the_tool_is_told_with_its_last_words(tool, ct, tmp_path):
 def test_a_multi_label_file_needs_no_tool(tmp_path):
     array = np.arange(120, dtype=np.int16).reshape(SHAPE) % 118
     labels = write_nifti(tmp_path / "labels.nii.gz", array, AFFINE, axes="PIR")
-    source = TABLES / "totalsegmentator_v2.yaml"
     out = tmp_path / "out.nii.gz"
-    assert run("--labels", labels, "--label-source", source, "--out", out)[0] == 0
+    options = ("--labels", labels, "--label-source", "totalsegmentator_v2", "--out", out)
+    assert run(*options, table="synthrad31")[0] == 0
     stored = np.asarray(nib.load(labels).dataobj)
     for id_, class_ in [(5, 4), (2, 1), (3, 1), (92, 17), (22, 0), (80, 30)]:
         assert (labels_of(out)[stored == id_] == class_).all()
@@ -226,17 +225,17 @@ def test_all_subjects_of_a_folder(tmp_path):
     status, printed, failure = run("--root", root, "--masks", "masks", "--out", "out.nii")
     assert status == 2
     assert "without a class: wing.nii" in failure
-    assert f"{kept} is there already" in printed
-    assert "left out, something is missing: overview" in printed
+    assert f"{kept} exists already: skipped" in printed
+    assert "skipped, inputs are missing: overview" in printed
     assert not labels_of(kept).any()
     assert (labels_of(root / "p2" / "out.nii") == 4).all()
     assert not (root / "p3" / "out.nii").exists()
 
 
-def test_a_folder_without_subjects_is_told(tmp_path):
+def test_a_folder_without_subjects_is_reported(tmp_path):
     (tmp_path / "p1").mkdir()
     message = error("--root", tmp_path, "--masks", "masks", "--out", "out.nii")
-    assert message.startswith(f"no folder in {tmp_path} holds masks.")
+    assert message.startswith(f"no folder in {tmp_path} contains masks.")
     assert "is not a folder" in error("--root", tmp_path / "x", "--masks", "m", "--out", "out.nii")
 
 
@@ -245,16 +244,16 @@ def test_a_folder_without_subjects_is_told(tmp_path):
     [
         ([], "give one of --ct, --labels and --masks"),
         (["--ct", "a.nii", "--masks", "b"], "give one of --ct, --labels and --masks"),
-        (["--labels", "a.nii"], "--labels and --label-source go together"),
-        (["--masks", "a", "--label-source", "b"], "--labels and --label-source go together"),
+        (["--labels", "a.nii"], "--labels needs --label-source"),
+        (["--masks", "a", "--label-source", "b"], "--labels needs --label-source"),
         (["--masks", "nowhere"], "there is no folder nowhere"),
     ],
 )
-def test_options_that_do_not_fit_are_told(tmp_path, options, message):
+def test_incompatible_options_are_reported(tmp_path, options, message):
     assert message in error(*options, "--out", tmp_path / "out.nii")
 
 
-def test_inputs_on_different_grids_are_told(tmp_path):
+def test_inputs_on_different_grids_are_reported(tmp_path):
     masks = tmp_path / "masks"
     write_nifti(masks / "liver.nii", np.ones(SHAPE, np.uint8), AFFINE)
     tissue = write_nifti(tmp_path / "tissue.nii", np.ones(SHAPE, np.uint8), lps_affine())
