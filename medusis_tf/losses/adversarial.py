@@ -5,17 +5,18 @@ from keras import ops
 
 
 def generator_adversarial_loss(synthetic_logits):
-    """Reward the generator for images the discriminator takes for real.
+    """Reward the generator for images that the discriminator classifies as real.
 
     `mean(softplus(-D(G)))`.
 
     Args:
-        synthetic_logits: `[batch]` or `[batch, rows, columns]`, of synthetic images.
+        synthetic_logits: `[batch]` or `[batch, rows, columns]`, logits of synthetic images.
 
     Returns:
-        Scalar, from 0.
+        Scalar of at least 0.
 
-    Generative adversarial networks, https://arxiv.org/abs/1406.2661, section 3
+    Reference:
+        Generative adversarial networks, https://arxiv.org/abs/1406.2661, section 3
     """
     return ops.mean(ops.softplus(-synthetic_logits))
 
@@ -26,10 +27,10 @@ def discriminator_real_loss(real_logits):
     `mean(softplus(-D(x)))`.
 
     Args:
-        real_logits: `[batch]` or `[batch, rows, columns]`, of real images.
+        real_logits: `[batch]` or `[batch, rows, columns]`, logits of real images.
 
     Returns:
-        Scalar, from 0.
+        Scalar of at least 0.
     """
     return ops.mean(ops.softplus(-real_logits))
 
@@ -40,37 +41,38 @@ def discriminator_synthetic_loss(synthetic_logits):
     `mean(softplus(D(G)))`.
 
     Args:
-        synthetic_logits: `[batch]` or `[batch, rows, columns]`, of synthetic images.
+        synthetic_logits: `[batch]` or `[batch, rows, columns]`, logits of synthetic images.
 
     Returns:
-        Scalar, from 0.
+        Scalar of at least 0.
     """
     return ops.mean(ops.softplus(synthetic_logits))
 
 
 def r1_penalty(discriminator, real_images):
-    """Squared gradient norm of the discriminator at real images, without a weight.
+    """Compute the squared gradient norm of the discriminator at real images, unweighted.
 
-    `mean_b ||grad_x D(x_b)||^2`, the sum over pixels and channels; D is an image's logit, or the
-    mean of its patches' logits.
+    `mean_b ||grad_x D(x_b)||^2`, summed over pixels and channels. D is the logit of an image, or
+    the mean logit of its patches.
 
     Args:
-        discriminator: Callable from images to logits `[batch]` or `[batch, rows, columns]`.
+        discriminator: Function from images to logits `[batch]` or `[batch, rows, columns]`.
         real_images: `[batch, height, width, channels]` in [-1, 1].
 
     Returns:
-        Scalar float32, from 0; differentiable by the discriminator's weights.
+        Scalar float32 of at least 0, differentiable with respect to the discriminator.
 
-    Which training methods for GANs do actually converge?, https://arxiv.org/abs/1801.04406
+    Reference:
+        Which training methods for GANs do actually converge?, https://arxiv.org/abs/1801.04406
     """
-    return judge_with_r1_penalty(discriminator, real_images)[1]
+    return logits_and_r1_penalty(discriminator, real_images)[1]
 
 
-def judge_with_r1_penalty(discriminator, real_images):
-    """Logits and `r1_penalty` of real images, from one forward pass.
+def logits_and_r1_penalty(discriminator, real_images):
+    """Compute the logits of real images and their `r1_penalty` in one forward pass.
 
     Args:
-        discriminator: As for `r1_penalty`.
+        discriminator: Function as for `r1_penalty`.
         real_images: `[batch, height, width, channels]` in [-1, 1].
 
     Returns:
@@ -80,7 +82,7 @@ def judge_with_r1_penalty(discriminator, real_images):
     with tf.GradientTape() as tape:
         tape.watch(real_images)
         logits = discriminator(real_images)
-        # One judgement per image, the mean of its patches' if there are several.
+        # One value per image: the mean over its patches, if there are several.
         per_image = tf.reduce_mean(tf.reshape(logits, [tf.shape(logits)[0], -1]), axis=1)
         total = tf.reduce_sum(per_image)
     gradients = tape.gradient(total, real_images)

@@ -1,31 +1,32 @@
-"""The mode-seeking loss: other noise must give another picture."""
+"""The mode-seeking loss: different noise must give different images."""
 
 import tensorflow as tf
 
-# Bounds the loss, and with it the gradient, while two pictures are still the same.
-_LEAST_RATIO = 0.05
+# Limits the loss, and thus the gradient, while the images are still equal.
+_OFFSET = 0.05
 
 
 def diversity_loss(image, other_image, noise, other_noise):
-    """The inverse of how much pictures of one label map differ, relative to their noises.
+    """Penalize images of the same label map that differ little relative to their noise.
 
-    `mean_b 1 / (0.05 + mean|x - x'| / mean|z - z'|)`; published with 1e-5 for 0.05, which starts
-    at 100,000.
+    `mean_b 1 / (0.05 + mean|x - x'| / mean|z - z'|)`. The publication has 1e-5 instead of 0.05,
+    with which the loss begins at 100,000.
 
     Args:
-        image: `[batch, height, width, channels]`, painted with `noise`.
-        other_image: The same label maps, painted with `other_noise`.
+        image: `[batch, height, width, channels]`, synthesized with `noise`.
+        other_image: Images of the same label maps, synthesized with `other_noise`.
         noise: `[batch, ...]`.
-        other_noise: Same shape.
+        other_noise: Noise of the same shape.
 
     Returns:
         Scalar float32 from 0 to 20.
 
-    Mode seeking GANs, https://arxiv.org/abs/1903.05628, equation 2
+    Reference:
+        Mode seeking GANs, https://arxiv.org/abs/1903.05628, equation 2
     """
     change = _mean_difference(image, other_image)
     ratio = tf.math.divide_no_nan(change, _mean_difference(noise, other_noise))
-    return tf.reduce_mean(1.0 / (_LEAST_RATIO + ratio))
+    return tf.reduce_mean(1.0 / (_OFFSET + ratio))
 
 
 def _mean_difference(values, others):

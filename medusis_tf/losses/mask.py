@@ -1,4 +1,4 @@
-"""The mask loss: the body in a synthetic image must have the outline of the label map's body."""
+"""The mask loss: a synthetic body must have the outline of the body in the label map."""
 
 import tensorflow as tf
 
@@ -16,24 +16,28 @@ AIR = -1.0
 
 
 class MaskLoss:
-    """Squared distance between the mask of a label map and the mask of a synthetic image.
+    """Squared distance between the body mask of a label map and that of a synthetic image.
 
-    The steps of the thesis's slides, for every image by itself: normalisation (the mean of the
-    channels, and a threshold in its range), binarization, binary opening, connected components;
-    then holes are filled. Binarization is a steep sigmoid and the opening a minimum and maximum of
-    neighbours, so that the loss has a gradient; the components are found in the binary mask and
-    say where that soft mask counts.
+    The steps follow the slides of the thesis, separately for each image: normalisation (mean of
+    the channels, and a threshold in its range), binarization, binary opening and connected
+    components. In addition, holes are filled.
+
+    Binarization is a steep sigmoid, and the opening takes minima and maxima of neighbours, so the
+    loss has a gradient. The components are found in the binary mask and select where the soft mask
+    counts.
 
     Args:
-        config: How masks are made.
-        class_names: Names of the classes by id, to find `config.left_out`.
-        air_threshold: The threshold in [-1, 1] for `config.threshold` `real_images`, from
-            `data.air_threshold`.
+        config: Settings of the masks.
+        class_names: Names of the classes, in the order of their ids.
+        air_threshold: Threshold in [-1, 1] for the setting `real_images`, from
+            `methods.med_usis.air_threshold`.
 
     Raises:
-        ValueError: `air_threshold` is needed and None.
+        ValueError: `config.threshold` is `real_images` and `air_threshold` is None.
 
-    W. Tang, Med-USIS, thesis, University of Stuttgart. The published code has no gradient here.
+    Reference:
+        W. Tang, Med-USIS, thesis, University of Stuttgart. In the published code, this loss has no
+        gradient.
     """
 
     def __init__(
@@ -44,23 +48,25 @@ class MaskLoss:
     ):
         if config.threshold.name == "real_images" and air_threshold is None:
             raise ValueError(
-                "mask_loss.threshold real_images is estimated from the training images: pass "
-                "air_threshold, or use a threshold of another kind."
+                "mask_loss.threshold real_images is estimated from the training images. Pass "
+                "air_threshold, or use another kind of threshold."
             )
         self.config = config
         self.air_threshold = air_threshold
         self._counts = tf.constant([float(name not in config.left_out) for name in class_names])
 
     def __call__(self, image: tf.Tensor, body_mask: tf.Tensor, label_map: tf.Tensor) -> tf.Tensor:
-        """The loss of a batch.
+        """Compute the loss of a batch.
 
         Args:
             image: `[batch, height, width, channels]` in [-1, 1].
-            body_mask: `[batch, height, width]` of 0 and 1: the label map's body, holes filled.
-            label_map: `[batch, height, width]` class ids, for the classes left out.
+            body_mask: `[batch, height, width]` of 0 and 1, the body in the label map with its
+                holes filled.
+            label_map: `[batch, height, width]` class ids, to find the classes left out.
 
         Returns:
-            Scalar float32 from 0 to 1: the mean over all pixels; differentiable by `image`.
+            Scalar float32 from 0 to 1, the mean over all pixels. Differentiable with respect to
+            `image`.
         """
         opening = self.config.opening
         body = tf.cast(body_mask, tf.float32)
@@ -69,11 +75,15 @@ class MaskLoss:
         return tf.reduce_mean(counts * tf.square(self.image_mask(image, body) - target))
 
     def image_mask(self, image: tf.Tensor, body: tf.Tensor) -> tf.Tensor:
-        """The soft mask `[batch, height, width]` of a picture's body, float32 from 0 to 1.
+        """Compute the soft mask of the body in an image.
 
         Args:
             image: `[batch, height, width, channels]` in [-1, 1].
-            body: `[batch, height, width]` float32, the label map's body: holes are filled inside.
+            body: `[batch, height, width]` float32, the body in the label map. Holes are filled
+                only inside it.
+
+        Returns:
+            `[batch, height, width]`, float32 from 0 to 1.
         """
         config = self.config
         soft = self._binarize(image)
@@ -90,15 +100,15 @@ class MaskLoss:
         return tf.where(filled & ~kept & deep, 1.0, mask)
 
     def _binarize(self, image: tf.Tensor) -> tf.Tensor:
-        # Not smoothed: a bright rim would spread by a pixel, and the body could be one smaller.
+        # Without smoothing: it would widen a bright rim by a pixel and allow a smaller body.
         grey = tf.reduce_mean(tf.cast(image, tf.float32), axis=-1)
         threshold = self._threshold(grey)[:, tf.newaxis, tf.newaxis]
-        # A black picture has its threshold at air: it still needs a slope.
+        # In a black image the threshold equals air. The sigmoid still needs a finite slope.
         scale = tf.maximum(self.config.temperature * (threshold - AIR), 1e-2)
         return tf.sigmoid((grey - threshold) / scale)
 
     def _threshold(self, grey: tf.Tensor) -> tf.Tensor:
-        """`[batch]`; no gradient goes through it, or a picture could move its own threshold."""
+        """Compute the thresholds `[batch]`, without a gradient: an image must not move its own."""
         threshold = self.config.threshold
         if isinstance(threshold, OtsuThreshold):
             return otsu_threshold(grey)
@@ -110,7 +120,7 @@ class MaskLoss:
 
 
 def _percentile(images: tf.Tensor, percentile: float) -> tf.Tensor:
-    """The smallest pixel of each image that at least `percentile` per cent are not above."""
+    """Find the smallest pixel value that at least `percentile` per cent do not exceed."""
     pixels = tf.reshape(images, [tf.shape(images)[0], images.shape[1] * images.shape[2]])
     above = int(pixels.shape[1] * (1 - percentile / 100))
     return tf.math.top_k(pixels, above + 1).values[:, -1]

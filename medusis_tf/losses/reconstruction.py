@@ -1,36 +1,40 @@
-"""Losses against the true image of a label map, where there is one."""
+"""Losses against the true image of a label map, for paired samples."""
 
 import tensorflow as tf
 
 
 def reconstruction_loss(synthetic_image, true_image, sample_weights):
-    """Mean absolute difference.
+    """Compute the mean absolute difference to the true image.
 
     Args:
         synthetic_image: `[batch, height, width, channels]`.
-        true_image: Same shape.
-        sample_weights: `[batch]`, what each sample counts; 0 for one without a true image.
+        true_image: Images of the same shape.
+        sample_weights: `[batch]`, the weight of each sample; 0 for one without a true image.
 
     Returns:
-        Scalar float32: the weighted sum over samples of the mean over pixels and channels.
+        Scalar float32, the weighted sum over samples of the mean over pixels and channels.
 
-    Image-to-image translation with conditional adversarial networks, arXiv 1611.07004, equation 3
+    Reference:
+        Image-to-image translation with conditional adversarial networks,
+        https://arxiv.org/abs/1611.07004, equation 3
     """
     return _weighted_difference(synthetic_image, true_image, sample_weights)
 
 
 def feature_matching_loss(synthetic_features, true_features, sample_weights):
-    """Mean absolute difference of the discriminator's features, averaged over its scales.
+    """Compute the mean absolute difference of discriminator features, averaged over the scales.
 
     Args:
         synthetic_features: Feature maps `[batch, ...]` of the synthetic images, one per scale.
-        true_features: The same of the true images; they pass no gradient.
+        true_features: Feature maps of the true images, which receive no gradient.
         sample_weights: `[batch]`, as in `reconstruction_loss`.
 
     Returns:
         Scalar float32.
 
-    High-resolution image synthesis with conditional GANs, arXiv 1711.11585, equation 4
+    Reference:
+        High-resolution image synthesis with conditional GANs, https://arxiv.org/abs/1711.11585,
+        equation 4
     """
     pairs = zip(synthetic_features, true_features, strict=True)
     scales = [

@@ -12,6 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from medusis_tf.config.section import Section
+from medusis_tf.models.image_sizes import (
+    WHOLE_IMAGE_SIZES,
+    are_divisible,
+    is_whole_image_size,
+    oasis_generator_stride,
+    patch_discriminator_stride,
+    unet_stride,
+    wavelet_generator_stride,
+)
 
 if TYPE_CHECKING:
     from medusis_tf.models.discriminators.image import ImageDiscriminator
@@ -29,7 +38,7 @@ class StridedSection(Section, ABC):
 
     def check_image_size(self, image_size: tuple[int, int]) -> None:
         """Raise a `ValueError` that names the supported sizes if this one is not supported."""
-        if any(side % self.stride for side in image_size):
+        if not are_divisible(image_size, self.stride):
             raise ValueError(f"sides divisible by {self.stride}")
 
 
@@ -101,7 +110,7 @@ class OASISGeneratorConfig(GeneratorSection):
     @property
     def stride(self) -> int:
         """Number by which height and width of an image must be divisible."""
-        return 2 ** (self.num_blocks - 1)
+        return oasis_generator_stride(self.num_blocks)
 
     def network(self) -> type[ConditionalGenerator]:
         """Return the class of the network."""
@@ -127,7 +136,7 @@ class WaveletGeneratorConfig(GeneratorSection):
     @property
     def stride(self) -> int:
         """Number by which height and width of an image must be divisible."""
-        return 2**self.num_blocks
+        return wavelet_generator_stride(self.num_blocks)
 
     def network(self) -> type[ConditionalGenerator]:
         """Return the class of the network."""
@@ -170,11 +179,8 @@ class WholeImageDiscriminatorSection(DiscriminatorSection):
 
     def check_image_size(self, image_size: tuple[int, int]) -> None:
         """Raise a `ValueError` that names the supported sizes if this one is not supported."""
-        short, long = sorted(image_size)
-        if short < 8 or short & (short - 1) or long % (short // 4):
-            raise ValueError(
-                "a short side that is a power of two and a long side divisible by a quarter of it"
-            )
+        if not is_whole_image_size(image_size):
+            raise ValueError(WHOLE_IMAGE_SIZES)
 
 
 class WaveletDiscriminatorConfig(WholeImageDiscriminatorSection):
@@ -234,7 +240,7 @@ class PatchDiscriminatorConfig(StridedSection, DiscriminatorSection):
     @property
     def stride(self) -> int:
         """Number by which height and width of an image must be divisible."""
-        return 2**self.num_strided
+        return patch_discriminator_stride(self.num_strided)
 
     def network(self) -> type[ImageDiscriminator]:
         """Return the class of the network."""
@@ -265,7 +271,7 @@ class UNetSegmenterConfig(StridedSection):
     @property
     def stride(self) -> int:
         """Number by which height and width of an image must be divisible."""
-        return 2**self.num_levels
+        return unet_stride(self.num_levels)
 
     def build(self, num_classes: int, image_channels: int) -> UNetSegmenter:
         """Build the segmenter with its weights."""

@@ -1,4 +1,4 @@
-"""Med-USIS: a generator that must please a discriminator and be understood by a segmenter."""
+"""Med-USIS: a generator that is trained with a discriminator and a segmenter."""
 
 import keras
 import tensorflow as tf
@@ -8,7 +8,7 @@ from medusis_tf.losses.adversarial import (
     discriminator_real_loss,
     discriminator_synthetic_loss,
     generator_adversarial_loss,
-    judge_with_r1_penalty,
+    logits_and_r1_penalty,
     r1_penalty,
 )
 from medusis_tf.losses.diversity import diversity_loss
@@ -30,28 +30,29 @@ from medusis_tf.optimizers import ema_decay, update_average
 
 
 class MedUSIS(Method):
-    """Generator, discriminator and segmenter, their optimizers and one training step.
+    """Generator, discriminator and segmenter, their optimizers and the training step.
 
-    Unless `data.pairing` says otherwise the step is unsupervised: the label maps and the real
-    images need not belong together.
+    Training is unsupervised, unless `data.pairing` asks for pairs: label maps and real images need
+    not belong together.
 
     Args:
         config: The experiment.
-        num_replicas: Replicas that share a global batch of `config.training.batch_size`.
-        air_threshold: Lowest intensity of a body in the real images, in [-1, 1]; needed by the
-            mask loss if its threshold is `real_images`.
+        num_replicas: Number of replicas that share a global batch.
+        air_threshold: Lowest intensity of a body in the real images, in [-1, 1]. The mask loss
+            needs it if its threshold is `real_images`.
 
     Reference:
         W. Tang, Med-USIS, thesis, University of Stuttgart; Eskandar et al., USIS (2021).
     """
 
+    divergence_advice = (
+        "lower the learning rates, raise training.r1.gamma, or use training.precision=float32"
+    )
+
     config: MedUSISConfig
 
     def __init__(
-        self,
-        config: MedUSISConfig,
-        num_replicas: int = 1,
-        air_threshold: float | None = None,
+        self, config: MedUSISConfig, num_replicas: int = 1, air_threshold: float | None = None
     ):
         super().__init__(config, num_replicas)
         self.mask_loss = None
@@ -85,35 +86,32 @@ class MedUSIS(Method):
 
     @property
     def evaluated_networks(self) -> dict[str, keras.Model]:
-        """The EMA generator, and the segmenter that reads its images."""
+        """The EMA generator and the segmenter."""
         return {"ema_generator": self.ema_generator, "segmenter": self.segmenter}
 
     @property
     def shown_networks(self) -> dict[str, keras.Model]:
-        """The generator as it trains, and its moving average."""
+        """The generator and its moving average."""
         return {"synthetic": self.generator, "EMA": self.ema_generator}
 
     def step_kind(self, step: int) -> bool:
-        """Whether a step takes the R1 penalty."""
+        """Return whether a step includes the R1 penalty."""
         return (step - 1) % self.config.training.r1.interval == 0
 
     def check_jit(self) -> None:
         """See `Method`."""
         if self.generator.sparse:
             raise UserError(
-                "training.jit needs generator.spade=dense: XLA cannot compile the sparse form, "
-                "whose sizes depend on the labels."
+                "training.jit needs generator.spade=dense. XLA cannot compile the sparse form: its "
+                "tensor shapes depend on the labels."
             )
 
     def train_step(self, batch: Batch, kind: bool = True) -> Losses:
-        """Update every network once; `kind` is whether the step takes the R1 penalty.
-
-        See `Method.train_step`.
-        """
+        """See `Method`. `kind` is whether the step includes the R1 penalty."""
         batch = self._add_derived(batch)
-        if self.config.training.schedule == "simultaneous":
-            return self._update_together(batch, kind)
-        return self._update_in_turn(batch, kind)
+        is_simultaneous = self.config.training.schedule == "simultaneous"
+        update = self._update_together if is_simultaneous else self._update_in_turn
+        return update(batch, kind) | self._regularize_in_own_step(batch, kind)
 
     def update_averages(self) -> None:
         """See `Method`."""
@@ -130,39 +128,37 @@ class MedUSIS(Method):
         self.ema_generator(self._one_hot(batch["label_map"]), noise, training=True)
 
     def _update_together(self, batch: Batch, regularize: bool) -> Losses:
-        """One synthetic image serves all losses.
+        """Update all networks with the losses of one synthetic image.
 
-        Generator and segmenter descend the same segmentation loss, so one backward pass serves
-        both; the segmenter's gradient then carries that loss's weight, which Adam's step does not
-        see.
+        Generator and segmenter minimise the same segmentation loss, so one backward pass serves
+        both. The weight of the loss then scales the gradient of the segmenter too, which does not
+        change the steps of Adam.
         """
         discriminator_tape = tf.GradientTape()
         with tf.GradientTape() as tape:
             image, noise = self._synthesize(batch, Purpose.GENERATOR_NOISE)
-            # The inner tape begins behind the generator, so its gradient stops there.
+            # The inner tape starts after the generator, so its gradient stops there.
             with discriminator_tape:
-                synthetic_logits = self._judge_synthetic(batch, image)
+                synthetic_logits = self._synthetic_logits(batch, image)
             losses = self._generator_losses(batch, image, noise, synthetic_logits)
             losses |= self._real_segmentation(batch)
             total = self._weighted_total(losses)
         networks = {"generator": self.generator, "segmenter": self.segmenter}
         gradients = self._descend(tape, total, networks)
-        # What the discriminator makes of real images waits, so that its memory is not needed
-        # beside that of the generator and the segmenter.
+        # The losses on real images wait for the gradients above: this lowers the peak memory.
         with tf.control_dependencies(gradients), discriminator_tape:
             discriminator_losses = self._discriminator_losses(batch, synthetic_logits, regularize)
             discriminator_total = self._discriminator_total(discriminator_losses)
         self._descend(
             discriminator_tape, discriminator_total, {"discriminator": self.discriminator}
         )
-        losses |= discriminator_losses
-        return losses | self._regularize_in_own_step(batch, regularize)
+        return losses | discriminator_losses
 
     def _update_in_turn(self, batch: Batch, regularize: bool) -> Losses:
-        """Generator, segmenter and discriminator in turn, each with a new synthetic image."""
+        """Update generator, segmenter and discriminator in turn, each with a new image."""
         with tf.GradientTape() as tape:
             image, noise = self._synthesize(batch, Purpose.GENERATOR_NOISE)
-            synthetic_logits = self._judge_synthetic(batch, image)
+            synthetic_logits = self._synthetic_logits(batch, image)
             losses = self._generator_losses(batch, image, noise, synthetic_logits)
             total = self._weighted_total(losses)
         self._descend(tape, total, {"generator": self.generator})
@@ -175,12 +171,11 @@ class MedUSIS(Method):
 
         image, _ = self._synthesize(batch, Purpose.DISCRIMINATOR_NOISE)
         with tf.GradientTape() as tape:
-            synthetic_logits = self._judge_synthetic(batch, image)
+            synthetic_logits = self._synthetic_logits(batch, image)
             discriminator_losses = self._discriminator_losses(batch, synthetic_logits, regularize)
             total = self._discriminator_total(discriminator_losses)
         self._descend(tape, total, {"discriminator": self.discriminator})
-        losses |= real | discriminator_losses
-        return losses | self._regularize_in_own_step(batch, regularize)
+        return losses | real | discriminator_losses
 
     def _generator_losses(
         self, batch: Batch, image: tf.Tensor, noise: tf.Tensor | None, synthetic_logits: tf.Tensor
@@ -197,7 +192,7 @@ class MedUSIS(Method):
         return losses | self._supervised_losses(batch, image)
 
     def _supervised_losses(self, batch: Batch, image: tf.Tensor) -> Losses:
-        """What the true image of a label map says, for the samples that have one."""
+        """Compare with the true image, for the samples that have one."""
         losses: Losses = {}
         if "pair_weights" not in batch:
             return losses
@@ -210,7 +205,7 @@ class MedUSIS(Method):
         return losses
 
     def _weighted_total(self, losses: Losses) -> tf.Tensor:
-        """The sum of losses times the weight of the same name; 0 without any."""
+        """Sum the losses, each times the weight of the same name; 0 without losses."""
         weights = self.config.loss_weights
         terms = [getattr(weights, name) * loss for name, loss in losses.items()]
         return tf.add_n(terms) if terms else tf.constant(0.0)
@@ -223,7 +218,7 @@ class MedUSIS(Method):
         return segmentation_loss(class_logits, batch["label_map"], background, counts)
 
     def _real_segmentation(self, batch: Batch) -> Losses:
-        """What the segmenter learns from real images, if it does."""
+        """Compute the loss of the segmenter on real images, if it has a weight."""
         if self.config.loss_weights.real_segmentation == 0:
             return {}
         seen = batch["draws"].jitter(batch["image"], Purpose.REAL_JITTER)
@@ -239,7 +234,7 @@ class MedUSIS(Method):
         real_image = batch["draws"].translate(batch["image"], Purpose.REAL_TRANSLATION)
         losses = {"discriminator_synthetic": discriminator_synthetic_loss(synthetic_logits)}
         if regularize and self.config.training.r1.mode == "as_term":
-            real_logits, losses["r1"] = judge_with_r1_penalty(self.discriminator, real_image)
+            real_logits, losses["r1"] = logits_and_r1_penalty(self.discriminator, real_image)
         else:
             real_logits = self.discriminator(real_image)
         return losses | {"discriminator_real": discriminator_real_loss(real_logits)}
@@ -264,9 +259,9 @@ class MedUSIS(Method):
     def _descend(
         self, tape: tf.GradientTape, total: tf.Tensor, networks: dict[str, keras.Model]
     ) -> list[tf.Tensor]:
-        """Apply the gradient of a loss to the weights of one or more networks, and return it.
+        """Apply the gradient of a loss to the weights of networks, and return it.
 
-        Keras sums gradients over the replicas; the loss of the global batch is their mean.
+        Keras sums the gradients of the replicas; the loss of the global batch is their mean.
         """
         weights = {name: network.trainable_variables for name, network in networks.items()}
         scale = tf.constant(1.0 / self.num_replicas, total.dtype)
@@ -274,18 +269,18 @@ class MedUSIS(Method):
         applied = []
         for name, network in networks.items():
             pairs = zip(gradients[name], weights[name], strict=True)
-            # Zero where a loss cannot move a weight: the R1 penalty does not see the last bias.
+            # Zero if the loss does not depend on a weight, as R1 on the last bias.
             filled = [tf.zeros_like(weight) if g is None else g for g, weight in pairs]
             self._optimizers[name].apply(filled, network.trainable_variables)
             applied += filled
         return applied
 
     def _synthesize(self, batch: Batch, purpose: Purpose) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """Synthetic images and the noise they were painted with."""
+        """Return synthetic images and their noise."""
         noise = batch["draws"].noise(self.generator.noise_shape, purpose)
         return self.generator(batch["one_hot"], noise, training=True), noise
 
-    def _judge_synthetic(self, batch: Batch, synthetic_image: tf.Tensor) -> tf.Tensor:
+    def _synthetic_logits(self, batch: Batch, synthetic_image: tf.Tensor) -> tf.Tensor:
         shifted = batch["draws"].translate(synthetic_image, Purpose.SYNTHETIC_TRANSLATION)
         return self.discriminator(shifted)
 

@@ -1,4 +1,4 @@
-"""What the discriminators share: their settings, the check of images, features and logits."""
+"""Base classes of the discriminators: settings, validation of images, features and logits."""
 
 import math
 
@@ -7,18 +7,19 @@ import tensorflow as tf
 
 from medusis_tf.layers.discriminator_blocks import MinibatchStandardDeviation
 from medusis_tf.layers.equalized import EqualizedConv2D, EqualizedDense
+from medusis_tf.models.image_sizes import WHOLE_IMAGE_SIZES, is_whole_image_size
 
 
 class ImageDiscriminator(keras.Model):
-    """A discriminator of images of one size, without state.
+    """A stateless discriminator for images of one size.
 
-    A subclass has `build`, `_feature_maps` from checked images, and `judge`.
+    Subclasses implement `build`, `_feature_maps` and `classify`.
 
     Args:
         image_size: `(height, width)`.
         image_channels: Channels of the image.
         base_channels: Channels at the first scale.
-        max_channels: Channels at any scale at most.
+        max_channels: Upper limit of the channels at any scale.
     """
 
     def __init__(self, image_size, image_channels, base_channels, max_channels, **kwargs):
@@ -29,38 +30,41 @@ class ImageDiscriminator(keras.Model):
         self.max_channels = max_channels
 
     def features(self, images):
-        """See images as the discriminator does, for feature matching.
+        """Compute the feature maps of images, for example for feature matching.
 
         Args:
             images: `[batch, height, width, image_channels]` in [-1, 1].
 
         Returns:
-            List of the feature maps `[batch, rows, columns, channels]` of every scale, the
-            finest first, in the network's compute dtype; `judge` turns them into logits.
+            List of the feature maps `[batch, rows, columns, channels]` of all scales, the finest
+            first, in the compute dtype of the network. `classify` computes logits from them.
 
         Raises:
-            ValueError: The images have another size than `image_size`, or other channels.
+            ValueError: The size or the channels of the images do not fit the discriminator.
         """
         images = self._with_known_size(tf.cast(images, self.compute_dtype))
         if not self.built:
             self.build(images.shape)
         return self._feature_maps(images)
 
-    def judge(self, features):
-        """Turn what `features` returns into logits; only the last map is read."""
+    def classify(self, features):
+        """Compute logits from the result of `features`. Only the last map is used."""
         raise NotImplementedError
 
     def call(self, images, training=False):
-        """Judge images.
+        """Classify images as real or synthetic.
 
         Args:
             images: `[batch, height, width, image_channels]` in [-1, 1].
-            training: Without effect: this network keeps no state.
+            training: Ignored, since the network has no state.
 
         Returns:
-            The logits of `judge`, float32; high for real images.
+            The logits of `classify`, float32. High values mean real images.
+
+        Raises:
+            ValueError: The size or the channels of the images do not fit the discriminator.
         """
-        return self.judge(self.features(images))
+        return self.classify(self.features(images))
 
     def get_config(self):
         return {
@@ -78,25 +82,28 @@ class ImageDiscriminator(keras.Model):
         expected = (*self.image_size, self.image_channels)
         if not images.shape[1:].is_compatible_with(expected):
             raise ValueError(
-                f"The discriminator was made for images of height, width and channels {expected}. "
+                f"The discriminator expects images of height, width and channels {expected}. "
                 f"Received: images with shape {tuple(images.shape)}. "
-                "Make the discriminator with the image_size and image_channels of the data."
+                "Create the discriminator with the image_size and image_channels of the data."
             )
         return tf.ensure_shape(images, [None, *expected])
 
 
 class WholeImageDiscriminator(ImageDiscriminator):
-    """A discriminator that shrinks an image to 4 pixels on the short side, then judges it whole.
+    """A discriminator that halves an image until its short side is 4 pixels: one logit per image.
 
-    A subclass has `channel_plan`, makes its own layers and calls `_make_head` after them.
+    Subclasses implement `channel_plan`, create their own layers and call `_make_head` last.
 
     Args:
-        image_size: `(height, width)`; the short side a power of two from 8, the long side a
-            multiple of `short / 4`.
+        image_size: `(height, width)`. The short side is a power of two of at least 8; the long
+            side is divisible by a quarter of it.
         image_channels: Channels of the image.
         base_channels: Channels at the first scale.
-        max_channels: Channels at any scale at most.
-        group_size: Images per group of the minibatch standard deviation at most.
+        max_channels: Upper limit of the channels at any scale.
+        group_size: Largest group of images for the minibatch standard deviation.
+
+    Raises:
+        ValueError: Unsupported image size.
     """
 
     def __init__(
@@ -104,21 +111,26 @@ class WholeImageDiscriminator(ImageDiscriminator):
     ):
         super().__init__(image_size, image_channels, base_channels, max_channels, **kwargs)
         self.group_size = group_size
-        _check_image_size(self.image_size)
+        if not is_whole_image_size(self.image_size):
+            raise ValueError(
+                f"The discriminator needs images with {WHOLE_IMAGE_SIZES}. "
+                f"Received: image_size={self.image_size}. "
+                "Prepare the slices with such a size, for example 256 x 256."
+            )
 
     @property
     def num_halvings(self):
-        """How often an image is halved until its short side is 4 pixels."""
+        """Number of halvings until the short side of an image is 4 pixels."""
         return int(math.log2(min(self.image_size))) - 2
 
-    def judge(self, features):
-        """Turn feature maps into logits.
+    def classify(self, features):
+        """Compute one logit per image.
 
         Args:
-            features: What `features` returns; only the last map is read.
+            features: Result of `features`. Only the last map is used.
 
         Returns:
-            Logits `[batch]`, float32; high for real images.
+            Logits `[batch]`, float32. High values mean real images.
         """
         final = self.final_conv(self.deviation(features[-1]))
         flat = tf.reshape(final, [-1, math.prod(final.shape[1:])])
@@ -132,7 +144,7 @@ class WholeImageDiscriminator(ImageDiscriminator):
         self.deviation = MinibatchStandardDeviation(self.group_size, dtype=self.dtype_policy)
         self.final_conv = EqualizedConv2D(channels, name="final_conv", dtype=self.dtype_policy)
         self.hidden = EqualizedDense(channels, name="hidden", dtype=self.dtype_policy)
-        # In float32: the losses are differences of logits.
+        # In float32: the losses depend on small differences of logits.
         self.to_logit = EqualizedDense(1, activate=False, name="to_logit", dtype="float32")
 
     def _build_head(self):
@@ -141,13 +153,3 @@ class WholeImageDiscriminator(ImageDiscriminator):
         self.final_conv.build((None, None, None, channels + 1))
         self.hidden.build((None, final_pixels * channels))
         self.to_logit.build((None, channels))
-
-
-def _check_image_size(image_size):
-    short, long = sorted(image_size)
-    if short < 8 or short & (short - 1) or long % (short // 4):
-        raise ValueError(
-            "The short side of an image must be a power of two from 8, and the long side a "
-            f"multiple of a quarter of it. Received: image_size={image_size}. "
-            "Prepare the slices at such a size, for example 256 x 256."
-        )

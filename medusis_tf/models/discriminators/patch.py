@@ -1,31 +1,36 @@
-"""The patch discriminator: judges every patch of an image by itself."""
+"""The patch discriminator: one logit for each patch of an image."""
 
 import keras
 import tensorflow as tf
 
 from medusis_tf.layers.equalized import EqualizedConv2D
 from medusis_tf.models.discriminators.image import ImageDiscriminator
+from medusis_tf.models.image_sizes import are_divisible, patch_discriminator_stride
 
 
 @keras.saving.register_keras_serializable("medusis_tf")
 class PatchDiscriminator(ImageDiscriminator):
-    """Tells real from synthetic patches, one logit per patch.
+    """Classifies patches as real or synthetic, with one logit per patch.
 
-    Convolutions of 4x4 pixels: `num_strided` that halve the resolution, one more and the one that
-    makes the logits. The published three strided ones give every logit a receptive field of 70
-    pixels and a step of 8 from one patch to the next; two give 34 and 4, four 142 and 16.
-    No batch normalisation: equalised weights keep the scale, and a logit depends on its own
-    patch alone.
+    The network has 4x4 convolutions: `num_strided` that halve the resolution, one with stride 1
+    and one for the logits. With the published three strided convolutions, each logit has a
+    receptive field of 70 pixels and patches are 8 pixels apart; two give 34 and 4, four give 142
+    and 16. There is no batch normalisation: equalised weights preserve the scale, and a logit
+    depends only on its own patch.
 
     Args:
-        image_size: `(height, width)`, multiples of `stride`.
+        image_size: `(height, width)`, both divisible by `stride`.
         image_channels: Channels of the image.
-        base_channels: Channels of the first convolution, times 2 at each further one.
-        max_channels: Channels of any convolution at most.
-        num_strided: Convolutions that halve the resolution.
+        base_channels: Channels of the first convolution, doubled at each further one.
+        max_channels: Upper limit of the channels of any convolution.
+        num_strided: Number of convolutions that halve the resolution.
 
-    Image-to-image translation with conditional adversarial networks,
-    https://arxiv.org/abs/1611.07004, section 3.2.2 and appendix 6.1.2
+    Raises:
+        ValueError: Unsupported image size.
+
+    Reference:
+        Image-to-image translation with conditional adversarial networks,
+        https://arxiv.org/abs/1611.07004, section 3.2.2 and appendix 6.1.2
     """
 
     def __init__(
@@ -39,11 +44,11 @@ class PatchDiscriminator(ImageDiscriminator):
     ):
         super().__init__(image_size, image_channels, base_channels, max_channels, **kwargs)
         self.num_strided = num_strided
-        if any(length % self.stride for length in self.image_size):
+        if not are_divisible(self.image_size, self.stride):
             raise ValueError(
-                f"Height and width of an image must be multiples of {self.stride}. "
+                f"Height and width of an image must be divisible by {self.stride}. "
                 f"Received: image_size={self.image_size}. "
-                "Prepare the slices at such a size, or take fewer strided convolutions."
+                "Prepare the slices with such a size, or use fewer strided convolutions."
             )
         self.convs = [
             EqualizedConv2D(
@@ -55,17 +60,17 @@ class PatchDiscriminator(ImageDiscriminator):
             )
             for index, channels in enumerate(self.channel_plan)
         ]
-        # In float32: the losses are differences of logits.
+        # In float32: the losses depend on small differences of logits.
         self.to_logits = EqualizedConv2D(1, 4, activate=False, name="to_logits", dtype="float32")
 
     @property
     def stride(self):
-        """Pixels from one patch to the next; height and width must be multiples of it."""
-        return 2**self.num_strided
+        """Distance of adjacent patches in pixels. It must divide height and width."""
+        return patch_discriminator_stride(self.num_strided)
 
     @property
     def channel_plan(self):
-        """Channels of every convolution but the one that makes the logits."""
+        """Channels of all convolutions but the last."""
         return [
             min(self.max_channels, self.base_channels * 2**k) for k in range(self.num_strided + 1)
         ]
@@ -76,14 +81,14 @@ class PatchDiscriminator(ImageDiscriminator):
             conv.build((None, None, None, channels))
         self.to_logits.build((None, None, None, plan[-1]))
 
-    def judge(self, features):
-        """Turn feature maps into logits.
+    def classify(self, features):
+        """Compute one logit per patch.
 
         Args:
-            features: What `features` returns; only the last map is read.
+            features: Result of `features`. Only the last map is used.
 
         Returns:
-            Logits `[batch, height / stride, width / stride]`, float32; high for real patches.
+            Logits `[batch, height / stride, width / stride]`, float32. High values mean real.
         """
         return tf.squeeze(self.to_logits(features[-1]), axis=-1)
 

@@ -1,4 +1,4 @@
-"""The residual discriminator: the plain one, which judges an image by its pixels."""
+"""The residual discriminator: classifies an image by its pixels."""
 
 import keras
 
@@ -9,21 +9,25 @@ from medusis_tf.models.discriminators.image import WholeImageDiscriminator
 
 @keras.saving.register_keras_serializable("medusis_tf")
 class ResidualDiscriminator(WholeImageDiscriminator):
-    """Tells real from synthetic images, one logit per image.
+    """Classifies images as real or synthetic by their pixels, with one logit per image.
 
-    A 1x1 convolution makes features of the pixels; residual blocks halve them until they are 4
-    pixels high on the short side. It works at full resolution, where the wavelet discriminator
-    starts at half, and so costs more memory at the same number of channels.
+    A 1x1 convolution computes features of the pixels. Residual blocks halve their resolution
+    until the short side is 4 pixels. The network begins at full resolution, the wavelet
+    discriminator at half. It needs more memory with the same number of channels.
 
     Args:
-        image_size: `(height, width)`; the short side a power of two from 8, the long side a
-            multiple of `short / 4`.
+        image_size: `(height, width)`. The short side is a power of two of at least 8; the long
+            side is divisible by a quarter of it.
         image_channels: Channels of the image.
-        base_channels: Channels at full resolution, times 2 at each halving.
-        max_channels: Channels at any scale at most.
-        group_size: Images per group of the minibatch standard deviation at most.
+        base_channels: Channels at full resolution, doubled at each halving.
+        max_channels: Upper limit of the channels at any scale.
+        group_size: Largest group of images for the minibatch standard deviation.
 
-    StyleGAN2, https://arxiv.org/abs/1912.04958
+    Raises:
+        ValueError: Unsupported image size.
+
+    Reference:
+        StyleGAN2, https://arxiv.org/abs/1912.04958
     """
 
     def __init__(
@@ -48,7 +52,7 @@ class ResidualDiscriminator(WholeImageDiscriminator):
 
     @property
     def channel_plan(self):
-        """Channels at every scale, from the image's own size to 4 pixels on the short side."""
+        """Channels at each scale, from full resolution to a short side of 4 pixels."""
         scales = range(self.num_halvings + 1)
         return [min(self.max_channels, self.base_channels * 2**k) for k in scales]
 

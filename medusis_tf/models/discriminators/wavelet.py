@@ -1,4 +1,4 @@
-"""The wavelet discriminator: judges an image by its Haar bands at every scale."""
+"""The wavelet discriminator: classifies an image by its Haar bands at each scale."""
 
 import keras
 
@@ -11,20 +11,24 @@ from medusis_tf.ops.smoothing import blur_down
 
 @keras.saving.register_keras_serializable("medusis_tf")
 class WaveletDiscriminator(WholeImageDiscriminator):
-    """Tells real from synthetic images, one logit per image.
+    """Classifies images as real or synthetic by their Haar bands, with one logit per image.
 
-    At every scale the Haar bands of the blurred and halved image are added to the features, which
-    end 4 pixels high on the short side.
+    At each scale, the Haar bands of the blurred and halved image are added to the features. The
+    short side of the last features is 4 pixels.
 
     Args:
-        image_size: `(height, width)`; the short side a power of two from 8, the long side a
-            multiple of `short / 4`.
+        image_size: `(height, width)`. The short side is a power of two of at least 8; the long
+            side is divisible by a quarter of it.
         image_channels: Channels of the image.
-        base_channels: Channels at the first scale, times 4 at each further one.
-        max_channels: Channels at any scale at most.
-        group_size: Images per group of the minibatch standard deviation at most.
+        base_channels: Channels at the first scale, times 4 at each further scale.
+        max_channels: Upper limit of the channels at any scale.
+        group_size: Largest group of images for the minibatch standard deviation.
 
-    SWAGAN, https://arxiv.org/abs/2102.06108
+    Raises:
+        ValueError: Unsupported image size.
+
+    Reference:
+        SWAGAN, https://arxiv.org/abs/2102.06108
     """
 
     def __init__(
@@ -52,7 +56,7 @@ class WaveletDiscriminator(WholeImageDiscriminator):
 
     @property
     def channel_plan(self):
-        """Channels at every scale, from half the image's size to 4 pixels on the short side."""
+        """Channels at each scale, from half resolution to a short side of 4 pixels."""
         return [min(self.max_channels, self.base_channels * 4**k) for k in range(self.num_halvings)]
 
     def build(self, images_shape):

@@ -1,28 +1,33 @@
-"""What the two generators share: their settings, their channel plan and the checks of inputs."""
+"""Base class of the generators: settings, channel plan and validation of the inputs."""
 
 import keras
 import tensorflow as tf
 
 from medusis_tf.layers.label_conv import LabelConv2D
+from medusis_tf.models.image_sizes import are_divisible
 
 
 class ConditionalGenerator(keras.Model):
-    """A generator that paints an image from a label map and noise.
+    """A generator that synthesizes an image from a label map and noise.
 
-    A subclass has the property `stride`: what both sides of a label map must be multiples of.
+    Subclasses implement `stride`, `build` and `call`.
 
     Args:
         num_classes: Channels of the one-hot label map.
         image_channels: Channels of the image.
-        base_channels: Channels of the last block; earlier blocks have up to 16 times as many.
+        base_channels: Channels of the last block. Earlier blocks have up to 16 times as many.
         noise_dim: Length of the noise vector; 0 for a generator without noise.
-        num_blocks: Residual blocks, each but the last followed by a doubling.
-        spade_channels: Hidden channels of every SPADE.
-        synchronized: Whether batch statistics are taken over all replicas.
-        class_noise: Whether every class of an image has a noise vector of its own, which its
-            pixels get; else one vector serves all pixels.
-        sparse: Whether every SPADE works on the label map's distinct neighbourhoods instead of on
-            every pixel: the same, faster on CPU.
+        num_blocks: Number of residual blocks. Each but the last is followed by a doubling of the
+            resolution.
+        spade_channels: Hidden channels of each SPADE layer.
+        synchronized: Whether batch statistics are computed over all replicas.
+        class_noise: Whether each class of an image has its own noise vector, instead of one
+            vector for all pixels.
+        sparse: Whether SPADE computes each distinct neighbourhood of the label map once, instead
+            of each pixel. Equal up to rounding, and faster on a CPU.
+
+    Raises:
+        ValueError: Class noise with a `noise_dim` of 0.
     """
 
     def __init__(
@@ -50,21 +55,42 @@ class ConditionalGenerator(keras.Model):
         self.sparse = sparse
         if class_noise and noise_dim == 0:
             raise ValueError(
-                "class_noise needs noise. Received: noise_dim=0. Give a noise_dim of 1 or more."
+                "class_noise needs noise. Received: noise_dim=0. Set noise_dim to 1 or more."
             )
 
     @property
+    def stride(self):
+        """Number by which height and width of a label map must be divisible."""
+        raise NotImplementedError
+
+    @property
     def noise_shape(self):
-        """Shape of an image's noise: `(noise_dim,)`, `(num_classes, noise_dim)`, None for none."""
+        """Noise shape per image: `(noise_dim,)`, `(num_classes, noise_dim)`, or None."""
         if self.noise_dim == 0:
             return None
         return (self.num_classes, self.noise_dim) if self.class_noise else (self.noise_dim,)
 
     @property
     def channel_plan(self):
-        """Channels before the first block and after each one, in units of one feature map."""
+        """Channels before the first block and after each block, as a number of feature maps."""
         blocks = self.num_blocks
         return [self.base_channels * min(16, 2 ** (blocks - k)) for k in range(blocks + 1)]
+
+    def call(self, one_hot, noise=None, training=False):
+        """Synthesize images.
+
+        Args:
+            one_hot: `[batch, height, width, num_classes]`.
+            noise: `[batch, *noise_shape]`, standard normal; None if `noise_dim` is 0.
+            training: Whether to use batch statistics and update the spectral norms.
+
+        Returns:
+            `[batch, height, width, image_channels]`, float32 in [-1, 1].
+
+        Raises:
+            ValueError: The size, the number of classes or the noise does not fit the generator.
+        """
+        raise NotImplementedError
 
     def get_config(self):
         return {
@@ -98,23 +124,22 @@ class ConditionalGenerator(keras.Model):
         ]
 
     def _build_blocks(self, one_hot_shape, noise_shape, filters):
-        """Create the variables of the stem and of every block; no shape but channels matters."""
+        """Create the variables of the stem and the blocks. Only the channels matter."""
         one_hot_shape = (None, None, None, one_hot_shape[-1])
         self.stem.build(one_hot_shape, noise_shape)
         for block, channels in zip(self.blocks, filters, strict=True):
             block.build((None, None, None, channels), one_hot_shape, noise_shape)
 
     def _check_inputs(self, one_hot, noise):
-        _, height, width, classes = one_hot.shape
-        if classes != self.num_classes:
+        if one_hot.shape[-1] != self.num_classes:
             raise ValueError(
-                f"The generator was made for num_classes={self.num_classes}. "
+                f"The generator has num_classes={self.num_classes}. "
                 f"Received: one_hot with shape {tuple(one_hot.shape)}. "
-                "Make the one-hot label map with the generator's number of classes."
+                "Encode the label map with the number of classes of the generator."
             )
-        if any(length is not None and length % self.stride for length in (height, width)):
+        if not are_divisible(one_hot.shape[1:3], self.stride):
             raise ValueError(
-                f"Height and width of the label map must be multiples of {self.stride}. "
+                f"Height and width of the label map must be divisible by {self.stride}. "
                 f"Received: one_hot with shape {tuple(one_hot.shape)}. "
                 "Crop or pad the label map, or use fewer blocks."
             )
@@ -129,15 +154,15 @@ class ConditionalGenerator(keras.Model):
         if not fits:
             wanted = "None" if expected is None else f"of shape (batch, {str(expected)[1:]}"
             raise ValueError(
-                f"The generator was made for noise_dim={self.noise_dim}, "
+                f"The generator has noise_dim={self.noise_dim} and "
                 f"class_noise={self.class_noise}. Received: noise of shape {received}. "
                 f"Pass noise {wanted}."
             )
 
 
 def stride_labels(one_hot, stride):
-    """Shrink a one-hot label map to the top-left pixel of every `stride` by `stride` cell.
+    """Reduce a one-hot label map to the top-left pixel of each `stride` by `stride` cell.
 
-    Nearest resizing picks the pixel at the centre instead and would not match published weights.
+    Nearest-neighbour resizing takes the centre pixel and would not match the published weights.
     """
     return one_hot[:, ::stride, ::stride]

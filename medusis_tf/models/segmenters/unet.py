@@ -1,4 +1,4 @@
-"""The U-Net segmenter: reads the classes back from an image."""
+"""The U-Net segmenter: predicts the label map of an image."""
 
 import math
 
@@ -7,22 +7,33 @@ from keras import ops
 
 from medusis_tf.layers.initializers import xavier_normal
 from medusis_tf.layers.unet_blocks import DecoderBlock, EncoderBlock
+from medusis_tf.models.image_sizes import are_divisible, unet_stride
 
 
 @keras.saving.register_keras_serializable("medusis_tf")
 class UNetSegmenter(keras.Model):
-    """Gives every pixel a logit per class, from residual blocks without normalisation layers.
+    """Predicts one logit per class and pixel, with residual blocks without normalisation layers.
 
-    Class `c` has logit `c + 1`. Logit 0 is the "synthetic" class of OASIS, kept so that published
-    weights fit; it is never a target.
+    Class `c` has logit `c + 1`. Logit 0 is the "synthetic" class of OASIS. It is never a target,
+    and is kept for compatibility with published weights.
 
     Args:
-        num_classes: Classes of the label map, background included.
+        num_classes: Number of classes of the label map, including the background.
         image_channels: Channels of the image.
-        base_channels: Channels before the logits; inner blocks have up to 8 times as many.
-        num_levels: How often the resolution is halved.
+        base_channels: Channels before the logits. Inner blocks have up to 8 times as many.
+        num_levels: Number of halvings of the resolution.
 
-    You only need adversarial supervision (OASIS), https://arxiv.org/abs/2012.04781
+    Example:
+        >>> import tensorflow as tf
+        >>> segmenter = UNetSegmenter(num_classes=3, base_channels=2, num_levels=3)
+        >>> class_logits = segmenter(tf.zeros([1, 16, 24, 1]))
+        >>> class_logits.shape
+        TensorShape([1, 16, 24, 4])
+        >>> tf.argmax(class_logits[..., 1:], axis=-1).shape  # the predicted label map
+        TensorShape([1, 16, 24])
+
+    Reference:
+        You only need adversarial supervision (OASIS), https://arxiv.org/abs/2012.04781
     """
 
     def __init__(self, num_classes, image_channels=1, base_channels=64, num_levels=6, **kwargs):
@@ -45,7 +56,7 @@ class UNetSegmenter(keras.Model):
             DecoderBlock(channels, name=f"decoder_{index}", dtype=self.dtype_policy)
             for index, channels in enumerate(self.decoder_plan)
         ]
-        # In float32: the losses are differences of logits.
+        # In float32: the losses depend on small differences of logits.
         self.to_logits = keras.layers.Conv2D(
             num_classes + 1,
             1,
@@ -56,19 +67,19 @@ class UNetSegmenter(keras.Model):
 
     @property
     def encoder_plan(self):
-        """Channels after every encoder block."""
+        """Channels after each encoder block."""
         return [self.base_channels * min(8, 2 ** (k // 2 + 1)) for k in range(self.num_levels)]
 
     @property
     def decoder_plan(self):
-        """Channels after every decoder block."""
+        """Channels after each decoder block."""
         from_last = (math.ceil(i / 2) for i in range(self.num_levels))
         return [self.base_channels * min(8, 2**power) for power in from_last][::-1]
 
     @property
     def stride(self):
-        """What the height and width of an image must be multiples of."""
-        return 2**self.num_levels
+        """Number by which height and width of an image must be divisible."""
+        return unet_stride(self.num_levels)
 
     def build(self, images_shape):
         encoder, decoder = self.encoder_plan, self.decoder_plan
@@ -85,10 +96,13 @@ class UNetSegmenter(keras.Model):
 
         Args:
             images: `[batch, height, width, image_channels]` in [-1, 1].
-            training: Whether to iterate the spectral norms.
+            training: Whether to update the spectral norms.
 
         Returns:
             Class logits `[batch, height, width, num_classes + 1]`, float32.
+
+        Raises:
+            ValueError: The size or the channels of the images do not fit the segmenter.
         """
         self._check_images(images)
         features = images
@@ -113,12 +127,11 @@ class UNetSegmenter(keras.Model):
         }
 
     def _check_images(self, images):
-        _, height, width, channels = images.shape
-        sizes_fit = all(length is None or length % self.stride == 0 for length in (height, width))
-        if channels != self.image_channels or not sizes_fit:
+        has_channels = images.shape[-1] == self.image_channels
+        if not has_channels or not are_divisible(images.shape[1:3], self.stride):
             raise ValueError(
-                f"The segmenter was made for image_channels={self.image_channels} and for heights "
-                f"and widths that are multiples of {self.stride}. "
+                f"The segmenter expects image_channels={self.image_channels} and a height and "
+                f"width divisible by {self.stride}. "
                 f"Received: images with shape {tuple(images.shape)}. "
                 "Crop or pad the images, or use fewer levels."
             )

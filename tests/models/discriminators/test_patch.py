@@ -41,7 +41,7 @@ def test_features_are_those_of_every_convolution_and_make_the_logits():
     features = discriminator.features(draw_images())
     shapes = [tuple(each.shape) for each in features]
     assert shapes == [(4, 8, 16, 4), (4, 4, 8, 8), (4, 2, 4, 8), (4, 2, 4, 8)]
-    np.testing.assert_array_equal(discriminator.judge(features), discriminator(draw_images()))
+    np.testing.assert_array_equal(discriminator.classify(features), discriminator(draw_images()))
 
 
 @pytest.mark.parametrize("num_strided, field", [(2, 34), (3, 70), (4, 142)])
@@ -75,7 +75,7 @@ def test_r1_penalty_moves_every_kernel(policy):
 
 
 def test_unfit_sizes_are_refused():
-    with pytest.raises(ValueError, match="multiples of 8"):
+    with pytest.raises(ValueError, match="divisible by 8"):
         make_discriminator((36, 32))
     with pytest.raises(ValueError, match="image_size"):
         make_discriminator()(draw_images(32, 32))

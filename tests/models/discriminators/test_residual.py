@@ -44,7 +44,7 @@ def test_features_are_those_of_every_scale_and_make_the_logits():
     features = discriminator.features(draw_images())
     shapes = [tuple(each.shape) for each in features]
     assert shapes == [(4, 16, 32, 4), (4, 8, 16, 8), (4, 4, 8, 8)]
-    np.testing.assert_array_equal(discriminator.judge(features), discriminator(draw_images()))
+    np.testing.assert_array_equal(discriminator.classify(features), discriminator(draw_images()))
 
 
 def test_a_block_adds_a_blurred_skip_path_of_pixels():

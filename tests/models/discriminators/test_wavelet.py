@@ -64,7 +64,7 @@ def test_features_are_those_of_every_scale_and_make_the_logits():
     features = discriminator.features(draw_images())
     assert [tuple(each.shape) for each in features] == [(4, 8, 16, 4), (4, 4, 8, 8)]
     logits = discriminator(draw_images())
-    np.testing.assert_array_equal(discriminator.judge(features), logits)
+    np.testing.assert_array_equal(discriminator.classify(features), logits)
     assert len({id(weight) for weight in discriminator.weights}) == 2 * (2 + 2 + 3)
 
 
@@ -74,4 +74,4 @@ def test_features_are_seen_with_the_precision_of_a_call(policy):
     logits = discriminator(draw_images())
     features = discriminator.features(draw_images())
     assert {each.dtype.name for each in features} == {discriminator.compute_dtype}
-    np.testing.assert_array_equal(discriminator.judge(features), logits)
+    np.testing.assert_array_equal(discriminator.classify(features), logits)

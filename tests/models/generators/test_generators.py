@@ -144,7 +144,7 @@ def test_export_with_unknown_batch_and_size(generator_class):
 @pytest.mark.parametrize(
     "one_hot, noise, message",
     [
-        (draw_labels(12, 30), draw_noise(), "multiples of"),
+        (draw_labels(12, 30), draw_noise(), "divisible by"),
         (draw_labels()[..., :3], draw_noise(), "num_classes=4"),
         (draw_labels(), None, r"noise_dim=5.*Received: .* None. Pass noise of shape .batch, 5"),
         (draw_labels(), draw_noise()[:, :4], r"noise_dim=5.*Received: .*\(2, 4\)"),
