@@ -1,4 +1,4 @@
-"""One step on one or several devices."""
+"""Run a training step on one or several devices."""
 
 from collections.abc import Callable
 
@@ -8,15 +8,15 @@ from medusis_tf.errors import UserError
 
 
 def make_strategy(name: str, batch_size: int) -> tf.distribute.Strategy:
-    """The distribution strategy of a run.
+    """Make the distribution strategy of a run.
 
     Args:
-        name: `one_device`; `mirrored` (all GPUs, or all logical CPUs where there is no GPU); or
-            `auto`: mirrored where there are several GPUs, else one device.
-        batch_size: Global batch size, which the replicas share equally.
+        name: `one_device`; `mirrored` (all GPUs, or all logical CPUs without a GPU); or `auto`:
+            `mirrored` if there are several GPUs, else `one_device`.
+        batch_size: Global batch size, divided equally among the replicas.
 
     Raises:
-        UserError: The batch cannot be shared equally.
+        UserError: The batch cannot be divided equally.
     """
     gpus = tf.config.list_logical_devices("GPU")
     if name == "one_device" or (name == "auto" and len(gpus) < 2):
@@ -31,10 +31,14 @@ def make_strategy(name: str, batch_size: int) -> tf.distribute.Strategy:
 
 
 def mirrored(devices: list[str], on_gpu: bool) -> tf.distribute.MirroredStrategy:
-    """A mirrored strategy over the named devices.
+    """Make a mirrored strategy over devices.
 
-    On CPUs it reduces by plain copies: collective operations of logical CPUs lose their pairing
-    where a step has many (seen with TensorFlow 2.21: "Shape mismatch in the collective instance").
+    On CPUs it reduces by plain copies: with many collective operations per step, TensorFlow 2.21
+    mixes up those of logical CPUs ("Shape mismatch in the collective instance").
+
+    Args:
+        devices: Names of the devices.
+        on_gpu: Whether the devices are GPUs.
     """
     reduction = None if on_gpu else tf.distribute.ReductionToOneDevice()
     return tf.distribute.MirroredStrategy(devices, cross_device_ops=reduction)
@@ -43,17 +47,17 @@ def mirrored(devices: list[str], on_gpu: bool) -> tf.distribute.MirroredStrategy
 def share_batch(
     strategy: tf.distribute.Strategy, batch: dict[str, tf.Tensor]
 ) -> dict[str, tf.Tensor]:
-    """Deal the samples of a global batch to the replicas, and number them.
+    """Number the samples of a global batch and distribute them over the replicas.
 
-    Sample i goes to replica i modulo R: the groups of the minibatch standard deviation, which
-    interleave in the same way, then hold the same samples whatever R is.
+    Sample i goes to replica i modulo R. The groups of the minibatch standard deviation interleave
+    in the same way, so they contain the same samples for every R.
 
     Args:
-        strategy: R replicas.
+        strategy: Strategy with R replicas.
         batch: Tensors `[batch, ...]`.
 
     Returns:
-        The batch with `position` (`[batch]`, index in the global batch), per replica.
+        The samples of each replica, with `position`: `[batch]`, index in the global batch.
     """
     size = next(iter(batch.values())).shape[0]
     batch = {**batch, "position": tf.range(size)}
@@ -69,7 +73,7 @@ def share_batch(
 
 
 def replica_mean(value: tf.Tensor) -> tf.Tensor:
-    """The mean of `value` over the replicas, inside a step."""
+    """Average a value over the replicas, inside a step."""
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return value
@@ -79,7 +83,7 @@ def replica_mean(value: tf.Tensor) -> tf.Tensor:
 def distribute(
     strategy: tf.distribute.Strategy, step: Callable[..., dict[str, tf.Tensor]]
 ) -> Callable[..., dict[str, tf.Tensor]]:
-    """A function that runs `step` on every replica and averages the scalars it returns."""
+    """Return a function that runs `step` on every replica and averages the returned scalars."""
 
     def run(*args: object) -> dict[str, tf.Tensor]:
         scalars = strategy.run(step, args=args)

@@ -1,4 +1,4 @@
-"""What a way of learning offers to training, checkpoints, panels, validation and export."""
+"""The interface of a learning method: what training, evaluation and export know of it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ Losses = dict[str, tf.Tensor]
 
 
 class Method(keras.Model):
-    """Networks that learn to paint label maps, and one training step.
+    """Networks that learn to synthesize images from label maps, and their training step.
 
-    The training loop, checkpoints, panels, validation and export know a method only through this
-    class. A new method is a folder in `methods/` with a subclass and its configuration, and one
-    entry in the union of `methods/experiment.py`. Create it inside the scope of the distribution
-    strategy.
+    The training loop, checkpoints, panels, validation and export use only this class. A new method
+    is a folder in `methods/` with a subclass and its configuration, and one entry of `METHODS` in
+    `methods/experiment.py`. Create a method in the scope of the distribution strategy.
 
-    Called as a model, a method paints with its averaged network: `method(one_hot, noise)`. `fit`
-    trains on one device, from a dataset of `medusis_tf.data.batches.dataset.training_batches`;
-    `medusis_tf.training.loop` also logs, validates, saves and resumes.
+    A method is a Keras model that synthesizes with its painter: `method(one_hot, noise)`. `fit`
+    trains on one device, from the dataset of
+    `medusis_tf.data.batches.dataset.training_batches`. `medusis_tf.training.loop.TrainingLoop`
+    also logs, validates, saves and resumes.
 
     Args:
         config: The experiment.
@@ -34,54 +34,58 @@ class Method(keras.Model):
 
     Attributes:
         needs_body_mask: Whether batches must contain `body_mask`.
+        divergence_advice: What a user can change if a loss is no longer finite.
     """
 
     needs_body_mask = False
+    divergence_advice = "lower the learning rates, or use training.precision=float32"
 
     def __init__(self, config: ExperimentConfig, num_replicas: int = 1):
         super().__init__(name=type(self).__name__.lower())
         self.config = config
         self.num_replicas = num_replicas
         self._compiled_steps: dict[Hashable, Callable[..., Losses]] = {}
-        # `fit` asks for it; losses and optimizers are the method's own.
+        # `fit` requires it; losses and optimizers belong to the method.
         self.compile(optimizer=None, jit_compile=False)
 
     @property
     @abstractmethod
     def networks(self) -> Mapping[str, keras.Model]:
-        """All networks that a checkpoint must hold, by name."""
+        """All networks of a checkpoint, by name."""
 
     @property
     @abstractmethod
     def network_optimizers(self) -> Mapping[str, keras.optimizers.Optimizer]:
-        """The optimizers, by the name of the network that each updates."""
+        """The optimizers, by the name of the network that they update."""
 
     @property
     @abstractmethod
     def painter(self) -> keras.Model:
-        """The averaged network that paints: shown, validated and exported.
+        """The network that synthesizes images, usually a moving average.
 
-        `painter(one_hot, noise, training=False)` returns images `[batch, height, width, channels]`
-        in [-1, 1]. It has `stride`, which both sides of a label map must be divisible by, and
-        `noise_shape`, the shape of one image's noise, or None.
+        It is shown in panels, validated, evaluated and exported. `painter(one_hot, noise,
+        training=False)` maps `[batch, height, width, num_classes]` and `[batch, *noise_shape]` to
+        images `[batch, height, width, channels]` in [-1, 1]. It has two attributes: `noise_shape`,
+        the shape of the noise of one image, or None; and `stride`, which must divide the height
+        and width of label maps.
         """
 
     @property
     def evaluated_networks(self) -> Mapping[str, keras.Model]:
-        """The networks that evaluation and export read; `checkpoints/best` holds only these."""
+        """Networks that evaluation and export read; `checkpoints/best` contains only these."""
         return self.networks
 
     @property
     def shown_networks(self) -> Mapping[str, keras.Model]:
-        """Networks in the panel, by column title: the first with several noises, the rest with one.
+        """Networks in the panel, by column title. They are called like `painter`.
 
-        Each is called as `painter` is.
+        The first is shown with several noises, the others with one.
         """
         return {"EMA": self.painter}
 
     @property
     def step(self) -> tf.Tensor:
-        """Number of steps taken, int64; every random number of the next step derives from it."""
+        """Number of steps taken, int64. All random numbers of the next step derive from it."""
         first = next(iter(self.network_optimizers.values()))
         return tf.cast(first.iterations.value, tf.int64)
 
@@ -90,41 +94,50 @@ class Method(keras.Model):
         """Update every network once, on one replica.
 
         Args:
-            batch: `label_map` `[batch, height, width]` integers, `image`
-                `[batch, height, width, channels]` in [-1, 1], `position` `[batch]` in the global
-                batch; `body_mask` `[batch, height, width]` of 0 and 1 if `needs_body_mask`; and
-                `is_paired` `[batch]` where label maps and images may belong together.
-            kind: From `step_kind`.
+            batch: `label_map` `[batch, height, width]` integers; `image`
+                `[batch, height, width, channels]` in [-1, 1]; `position` `[batch]`, index in the
+                global batch; with `needs_body_mask` also `body_mask` `[batch, height, width]` of 0
+                and 1; with pairs also `is_paired` `[batch]`, whether the image belongs to the
+                label map.
+            kind: Kind of the step, from `step_kind`.
 
         Returns:
             Unweighted losses by name. Their mean over the replicas is the loss of the global batch.
         """
 
     def step_kind(self, step: int) -> Hashable:
-        """The kind of step number `step`, counted from 1; each kind is compiled once."""
+        """Return the kind of a step, counted from 1. Each kind is compiled once."""
         return None
 
     @abstractmethod
     def update_averages(self) -> None:
-        """Move the averaged networks; called after each step, outside `strategy.run`."""
+        """Update the moving averages, after each step and outside `strategy.run`."""
 
     def refresh_painter(self, batch: Batch, pass_number: tf.Tensor) -> None:
-        """Renew the painter's batch statistics by one forward pass in training mode, if it has any.
+        """Update the batch statistics of the painter, if it has any, by a pass in training mode.
 
         Args:
             batch: As for `train_step`.
-            pass_number: 0 for the first pass, scalar int64.
+            pass_number: Number of the pass, counted from 0; scalar int64.
         """
 
     def check_jit(self) -> None:
         """Check that XLA can compile the step.
 
         Raises:
-            UserError: It cannot; the message names the setting to change.
+            UserError: It cannot. The message names the setting to change.
         """
 
     def take_step(self, batch: dict[str, tf.Tensor], step: int) -> Losses:
-        """Take step number `step`, counted from 1, on a global batch, compiled, on all replicas."""
+        """Take one compiled step on all replicas.
+
+        Args:
+            batch: Global batch, as for `train_step`, without `position`.
+            step: Number of the step, counted from 1.
+
+        Returns:
+            Losses of the global batch by name.
+        """
         kind = self.step_kind(step)
         if kind not in self._compiled_steps:
             self._compiled_steps[kind] = self._compile_step(kind)
@@ -133,15 +146,14 @@ class Method(keras.Model):
     def call(
         self, one_hot: tf.Tensor, noise: tf.Tensor | None = None, training: bool = False
     ) -> tf.Tensor:
-        """Paint with the averaged network; see `painter`."""
+        """Synthesize images; see `painter`."""
         return self.painter(one_hot, noise, training=training)
 
     def make_train_function(self, force: bool = False) -> Callable[[Iterator[Batch]], Losses]:
-        """See Keras: `fit` takes the same compiled steps as the training loop.
+        """Make `fit` take the same compiled steps as the training loop; see Keras.
 
         Raises:
-            ValueError: There are several replicas; Keras shares a batch otherwise than a resumed
-                or one-device run would.
+            ValueError: There are several replicas. Keras would distribute a batch differently.
         """
         if self.num_replicas > 1:
             raise ValueError(

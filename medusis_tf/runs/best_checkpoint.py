@@ -1,4 +1,4 @@
-"""Keep the weights that did best on the validation patients."""
+"""Keep the weights with the best validation metric."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ _PARTIAL = "partial"
 
 
 class BestCheckpoint:
-    """What evaluation and export read of the best step so far, in `checkpoints/best/`.
+    """The networks that evaluation and export read, of the best step so far: `checkpoints/best/`.
 
-    For Med-USIS these are the EMA generator and the segmenter. The checkpoints that a run
-    resumes from hold everything, and are four to five times as large.
+    A checkpoint to resume from also holds all other networks and the optimizers; for Med-USIS it
+    is four to five times as large.
 
-    A run that is killed goes on from its newest checkpoint, which may be older than the best one
-    and even than the best before that. So a best checkpoint that was beaten is kept until the run
-    cannot go back behind that any more (`settle`), and one of a step that is to be taken again is
-    removed (`rewind`): whatever is interrupted, the run ends with the same best.
+    A killed run continues from its newest checkpoint, which may be older than the best checkpoint
+    and even than the previous best. Therefore a beaten checkpoint is kept until the run can no
+    longer go back to a step before it was beaten (`settle`), and the best checkpoints of steps that
+    will be repeated are removed (`rewind`). An interrupted run thus ends with the same best
+    checkpoint.
 
     Args:
-        method: Whose weights are saved.
-        run_dir: The run.
-        metric: What decides; None if nothing is measured.
+        method: Method whose networks are saved.
+        run_dir: Folder of the run.
+        metric: Metric that decides; None if nothing is measured.
     """
 
     def __init__(self, method: Method, run_dir: Path, metric: MetricName | None):
@@ -47,19 +48,19 @@ class BestCheckpoint:
         self._metric = metric
         self._value: float | None = None
 
-    def offer(self, step: int, figures: Mapping[str, float]) -> None:
-        """Save the weights if they are better than all before; the first of equals stays.
+    def offer(self, step: int, values: Mapping[str, float]) -> None:
+        """Save the weights if they are better than all previous ones; of equals, the first stays.
 
         Args:
-            step: That they are of.
-            figures: What was measured with them; without the metric they are not the best.
+            step: Current step.
+            values: Metric to value. Weights without a finite value of the metric are not saved.
 
         Raises:
-            UserError: They cannot be written. The best checkpoint so far is untouched.
+            UserError: They cannot be written. The previous best checkpoint is unchanged.
         """
         if self._metric is None:
             return
-        value = figures.get(self._metric, np.nan)
+        value = values.get(self._metric, np.nan)
         if not np.isfinite(value) or not self._is_better(value, self._metric):
             return
         path = self._save(step)
@@ -67,18 +68,18 @@ class BestCheckpoint:
         logger.info("saved %s: the best %s so far, %.4f", path, self._metric, value)
 
     def settle(self) -> None:
-        """Remove what was beaten: the run can go on from a checkpoint of this step."""
+        """Remove beaten checkpoints: the run can now resume from the current step."""
         self._keep(steps_in(self._folder)[-1:])
 
     def rewind(self, start: int, records: Records) -> None:
-        """Be as at the end of step `start`.
+        """Restore the state after step `start`.
 
         Args:
-            start: Of the checkpoint that the run goes on from; 0 for none.
-            records: What was measured until then.
+            start: Step of the checkpoint from which the run resumes; 0 for none.
+            records: Measurements up to this step.
 
         Raises:
-            UserError: Something in the folder cannot be removed.
+            UserError: A later best checkpoint cannot be removed.
         """
         try:
             shutil.rmtree(self._folder / _PARTIAL, ignore_errors=True)
@@ -86,8 +87,8 @@ class BestCheckpoint:
             self._keep(steps)
         except OSError as error:
             raise UserError(
-                f"cannot remove a best checkpoint that the run goes back behind: {error}. Allow "
-                f"that, or remove {self._folder}."
+                f"cannot remove a best checkpoint of a step that will be repeated: {error}. Make "
+                f"{self._folder} writable, or remove it."
             ) from None
         self._value = records.value(steps[-1], f"validation/{self._metric}") if steps else None
 
@@ -98,7 +99,7 @@ class BestCheckpoint:
         return value > self._value if higher_is_better else value < self._value
 
     def _save(self, step: int) -> Path:
-        """Write elsewhere, then move: a checkpoint exists with its index, which comes last."""
+        """Write to a temporary folder, then move the files; the index, moved last, completes it."""
         partial, path = self._folder / _PARTIAL, self._folder / f"step-{step}"
         try:
             partial.mkdir(parents=True, exist_ok=True)
@@ -108,16 +109,15 @@ class BestCheckpoint:
             partial.rmdir()
         except (OSError, tf.errors.OpError) as error:
             raise UserError(
-                f"the best checkpoint of step {step} could not be written to {self._folder}: "
-                f"{error}. Earlier checkpoints are untouched; free some space and go on with "
-                "--resume."
+                f"cannot write the best checkpoint of step {step} to {self._folder}: {error}. "
+                "Earlier checkpoints are unchanged. Free some space and continue with --resume."
             ) from None
         return path
 
     def _keep(self, steps: Sequence[int]) -> None:
-        """Remove the files of all other steps, those too that were left half written or removed."""
+        """Remove the files of all other steps, including those of incomplete checkpoints."""
         names = {f"step-{step}" for step in steps}
-        # Without its index, the first, a checkpoint does not exist.
+        # The index is removed first: without it, the checkpoint does not exist.
         for file in sorted(self._folder.glob("step-*.*"), key=_is_index, reverse=True):
             if file.name.partition(".")[0] not in names:
                 file.unlink()

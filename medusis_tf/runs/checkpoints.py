@@ -1,4 +1,4 @@
-"""Which checkpoint of a run is meant."""
+"""Save, choose and restore the checkpoints of a run."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -14,7 +14,7 @@ from medusis_tf.methods.method import Method
 
 
 class CheckpointChoice(StrEnum):
-    """The last one that was saved, or the one that did best on the validation patients."""
+    """A checkpoint of a run: the newest, or the best on the validation patients."""
 
     NEWEST = "newest"
     BEST = "best"
@@ -25,15 +25,15 @@ BEST = "best"
 
 
 class Checkpoints:
-    """The newest checkpoints of a run: networks, optimizers, EMA generator and step.
+    """The newest checkpoints of a run: all networks and optimizers.
 
-    The step number is all the random state and data position there is, and the generator's
-    optimizer counts it. A checkpoint becomes the newest only once it is complete.
+    The random state and the position in the data are functions of the step number, which an
+    optimizer counts. A checkpoint becomes the newest only when it is complete.
 
     Args:
-        method: The method whose state is saved.
-        run_dir: The run; checkpoints lie in its folder `checkpoints/`.
-        keep: How many checkpoints are kept.
+        method: Method whose state is saved and restored.
+        run_dir: Folder of the run; the checkpoints are in its folder `checkpoints/`.
+        keep: Number of checkpoints to keep.
     """
 
     def __init__(self, method: Method, run_dir: Path, keep: int):
@@ -49,22 +49,26 @@ class Checkpoints:
         )
 
     def save(self) -> Path:
-        """Save a checkpoint named after the step, and return its path."""
+        """Save a checkpoint with the step in its name, and return its path.
+
+        Raises:
+            UserError: It cannot be written.
+        """
         step = int(self._method.step)
         try:
             return Path(self._manager.save(checkpoint_number=step))
         except (OSError, tf.errors.OpError) as error:
             raise UserError(
-                f"the checkpoint of step {step} could not be written to "
-                f"{self._manager.directory}: {error}. Earlier checkpoints are untouched; free "
-                "some space and go on with --resume."
+                f"cannot write the checkpoint of step {step} to {self._manager.directory}: "
+                f"{error}. Earlier checkpoints are unchanged. Free some space and continue with "
+                "--resume."
             ) from None
 
     def restore(self) -> int:
         """Restore the newest checkpoint and return its step.
 
         Raises:
-            UserError: There is none, or it does not fit the model.
+            UserError: There is none, or it does not fit the method.
         """
         path = newest_checkpoint(Path(self._manager.directory))
         try:
@@ -76,33 +80,33 @@ class Checkpoints:
 
 
 def network_state(network: keras.Model) -> tf.train.Checkpoint:
-    """Every weight of a network, state included, by its place among them.
+    """All weights of a network, including its state, by their position.
 
-    `tf.train.Checkpoint` does not look into lists of layers of a Keras 3 model, and nothing says
-    so: the weights are therefore named one by one.
+    `tf.train.Checkpoint` silently ignores lists of layers in a Keras 3 model, so the weights are
+    listed one by one.
     """
     return tf.train.Checkpoint(weights=[weight.value for weight in network.weights])
 
 
 def optimizer_state(optimizer: keras.optimizers.Optimizer) -> tf.train.Checkpoint:
-    """Every variable of an optimizer, its step counter included."""
+    """All variables of an optimizer, including its step counter."""
     return tf.train.Checkpoint(variables=[variable.value for variable in optimizer.variables])
 
 
 def newest_checkpoint(folder: Path) -> Path:
-    """The newest complete checkpoint in a folder.
+    """Return the newest complete checkpoint in a folder.
 
     Raises:
         UserError: There is none.
     """
     path = tf.train.latest_checkpoint(str(folder))
     if path is None:
-        raise UserError(f"no checkpoint in {folder}. Train the run until it saves one.")
+        raise UserError(f"there is no checkpoint in {folder}. Train the run until it saves one.")
     return Path(path)
 
 
 def best_checkpoint(run_dir: Path) -> Path:
-    """The checkpoint of a run that did best on the validation patients.
+    """Return the best checkpoint of a run on the validation patients.
 
     Raises:
         UserError: There is none.
@@ -111,33 +115,33 @@ def best_checkpoint(run_dir: Path) -> Path:
     steps = steps_in(folder)
     if not steps:
         raise UserError(
-            f"no best checkpoint in {folder}: the run was not measured on validation patients "
-            "(training.validation), or not yet. Take --checkpoint newest."
+            f"there is no best checkpoint in {folder}: the run was not validated "
+            "(training.validation), or not yet. Use --checkpoint newest."
         )
     return folder / f"step-{steps[-1]}"
 
 
 def steps_in(folder: Path) -> list[int]:
-    """The steps of the checkpoints in a folder that are complete, in ascending order."""
+    """Return the steps of the complete checkpoints in a folder, in ascending order."""
     return sorted(int(path.stem.rpartition("-")[2]) for path in folder.glob("step-*.index"))
 
 
 def load_painter(
     run_dir: Path, choice: CheckpointChoice = CheckpointChoice.NEWEST
 ) -> tuple[ExperimentConfig, keras.Model, int]:
-    """The network to evaluate and export, from a checkpoint of a run.
+    """Load the network to evaluate and export from a checkpoint of a run.
 
-    Its batch statistics were refreshed before it was saved, so that no data are needed here.
+    No data are needed: its batch statistics were refreshed before it was saved.
 
     Args:
-        run_dir: A run written by `medusis_tf.train`.
-        choice: Which checkpoint.
+        run_dir: Folder of the run.
+        choice: Checkpoint of the run.
 
     Returns:
-        The run's configuration, the network, and the step it was saved at.
+        The configuration of the run, the network, and the step of the checkpoint.
 
     Raises:
-        UserError: The folder is no run, or holds no such checkpoint.
+        UserError: The folder is no run, or has no such checkpoint.
     """
     config = _config_of(run_dir)
     name, painter = config.build_painter()
@@ -148,17 +152,17 @@ def load_painter(
 def load_segmenter(
     run_dir: Path, choice: CheckpointChoice = CheckpointChoice.NEWEST
 ) -> tuple[ExperimentConfig, keras.Model] | None:
-    """The segmenter that was trained together with the generator, from a checkpoint of a run.
+    """Load the segmenter that a run's method trained, from a checkpoint of the run.
 
     Args:
-        run_dir: A run written by `medusis_tf.train`.
-        choice: Which checkpoint.
+        run_dir: Folder of the run.
+        choice: Checkpoint of the run.
 
     Returns:
-        None if the run's method trains no segmenter.
+        The configuration of the run and the segmenter; None if the method trains no segmenter.
 
     Raises:
-        UserError: The folder is no run, or holds no such checkpoint.
+        UserError: The folder is no run, or has no such checkpoint.
     """
     config = _config_of(run_dir)
     segmenter = config.build_segmenter()
@@ -171,17 +175,17 @@ def load_segmenter(
 def _config_of(run_dir: Path) -> ExperimentConfig:
     path = run_dir / "config.yaml"
     if not path.is_file():
-        raise UserError(f"{run_dir} is not a run: it has no config.yaml. Give a folder of runs/.")
+        raise UserError(f"{run_dir} is not a run: it has no config.yaml. Give a folder in runs/.")
     return load_config(path)
 
 
 def _restore(run_dir: Path, choice: CheckpointChoice, networks: Mapping[str, keras.Model]) -> Path:
-    """Restore networks from a checkpoint, and return its path."""
+    """Restore networks by name from a checkpoint, and return its path."""
     is_best = choice == CheckpointChoice.BEST
     path = best_checkpoint(run_dir) if is_best else newest_checkpoint(run_dir / FOLDER)
     states = {name: network_state(network) for name, network in networks.items()}
     try:
-        # Not `restore`, which asks for a counter of saves: a best checkpoint has none.
+        # Not `restore`, which expects a save counter: a best checkpoint has none.
         status = tf.train.Checkpoint(**states).read(str(path))
         status.assert_existing_objects_matched().expect_partial()
     except (AssertionError, ValueError, tf.errors.OpError) as error:

@@ -1,4 +1,4 @@
-"""Write down what a run measures: `metrics.jsonl` and the TensorBoard log."""
+"""Record the measurements of a run: `metrics.jsonl`, panels and the TensorBoard log."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from medusis_tf.files import replacing
 from medusis_tf.panels import write_png
 
 
@@ -13,9 +14,9 @@ class Records:
     """The measurements of a run, by step.
 
     Args:
-        run_dir: Gets `metrics.jsonl`, `tensorboard/` and `panels/`.
-        start: Step the run starts from; lines of later steps, left by a run that was killed after
-            its last checkpoint, are dropped.
+        run_dir: Folder of the run, for `metrics.jsonl`, `tensorboard/` and `panels/`.
+        start: Step from which the run starts. Lines of later steps are removed: a killed run
+            leaves them behind if its newest checkpoint is older.
     """
 
     def __init__(self, run_dir: Path, start: int):
@@ -27,7 +28,7 @@ class Records:
         self._writer = tf.summary.create_file_writer(str(self.tensorboard))
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Record scalars; a name like `losses/adversarial` groups them in TensorBoard."""
+        """Record scalars. TensorBoard groups names such as `losses/adversarial` by their prefix."""
         with self._metrics.open("a", encoding="utf-8") as lines:
             lines.write(json.dumps({"step": step, **values}) + "\n")
         with self._writer.as_default(step=step):
@@ -48,7 +49,7 @@ class Records:
             tf.summary.text(name, f"```\n{text}\n```")
 
     def value(self, step: int, name: str) -> float | None:
-        """What was recorded of a scalar at a step; None if nothing was."""
+        """Return the recorded value of a scalar at a step; None if there is none."""
         if not self._metrics.exists():
             return None
         for line in self._metrics.read_text(encoding="utf-8").splitlines():
@@ -58,7 +59,7 @@ class Records:
         return None
 
     def close(self) -> None:
-        """Write what is still in memory."""
+        """Write what is still in memory, and close the TensorBoard log."""
         self._writer.close()
 
     def _drop_after(self, start: int) -> None:
@@ -66,4 +67,5 @@ class Records:
             return
         lines = self._metrics.read_text(encoding="utf-8").splitlines(keepends=True)
         kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= start]
-        self._metrics.write_text("".join(kept), encoding="utf-8")
+        with replacing(self._metrics) as temporary:
+            temporary.write_text("".join(kept), encoding="utf-8")
