@@ -1,4 +1,4 @@
-"""A phantom data set, written and converted once."""
+"""A phantom data set, written and prepared once per session."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Small DICOM series for the tests, written with pydicom from an array and its affine."""
+"""Small DICOM series for the tests, written by pydicom from an array and its affine."""
 
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,16 @@ def write_series(
     series: str | None = None,
     prefix: str = "IM",
 ) -> list[Path]:
-    """Write one file per slice, named in no order of their positions, with no file ending.
+    """Write one file per slice, without suffix; the order of names is not that of positions.
 
     Args:
-        folder: Made if need be.
+        folder: Output folder, created if necessary.
         array: `[column, row, slice]`, uint8, int16 or uint16.
-        affine: From its indices to RAS+ millimetres; its axes at right angles but for the last.
-        slope: Of all slices, or one each.
-        intercept: Of all slices, or one each.
-        series: UID.
-        prefix: Of the names.
+        affine: From array indices to RAS+ millimetres; columns and rows must be orthogonal.
+        slope: Scale factor of all slices, or one per slice.
+        intercept: Offset of all slices, or one per slice.
+        series: Series UID.
+        prefix: Prefix of the file names.
     """
     folder.mkdir(parents=True, exist_ok=True)
     series = series or generate_uid()
@@ -72,7 +72,7 @@ def write_enhanced(path: Path, array: np.ndarray, affine: np.ndarray, slope: flo
 
 
 def change(path: Path, **fields: Any) -> None:
-    """Set elements of a file; None takes one out."""
+    """Set elements of a file; None removes an element."""
     from pydicom import dcmread
 
     data = dcmread(path)

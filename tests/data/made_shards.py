@@ -1,4 +1,4 @@
-"""Prepared slices made of arrays, for what only trains on them."""
+"""Prepared slices made from arrays, for tests that only train on them."""
 
 from pathlib import Path
 from typing import Any
@@ -9,16 +9,16 @@ import tensorflow as tf
 from medusis_tf.config.augmentation import AugmentationConfig
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.data.shards.manifest import (
-    FileRecord,
     Kind,
     Manifest,
     SubjectRecord,
 )
-from medusis_tf.data.shards.records import write_records
-from medusis_tf.data.shards.shards import IMAGE_LEVELS, Shards
+from medusis_tf.data.shards.shards import Shards
+from medusis_tf.data.shards.slice_files import IMAGE_LEVELS, SliceLayout, write_slices
+from tests.data.volume_files import changed_data as changed
 from tests.training.tiny_experiment import tiny_experiment
 
-# Of `numbered_shards`: slices of the training subjects, and the streams they feed.
+# Training subjects of `numbered_shards`: number of slices, and streams.
 SUBJECTS = {
     "a": (5, ("label_map",)),
     "b": (7, ("image",)),
@@ -28,12 +28,12 @@ SUBJECTS = {
     "e": (4, ("label_map", "image")),
 }
 NUM_LABEL_MAPS, NUM_IMAGES = 24, 17
-_UNUSED = 3  # records of another split, before those
-_STEP = 200  # levels from one number to the next
+_UNUSED = 3  # records of another split, before the training subjects
+_STEP = 200  # intensity levels between two numbers
 
 
 def subject_record(name, streams, num_slices, first_record, positions=None, split="train"):
-    """A subject whose records are there."""
+    """A subject with records at the given positions."""
     return SubjectRecord(
         subject=name,
         patient=name,
@@ -61,28 +61,27 @@ def made_shards(
     images: np.ndarray,
     folder: Path | None = None,
 ) -> Shards:
-    """Shards in memory, or in files of a folder.
+    """Make shards in memory, or in the files of a folder.
 
     Args:
-        subjects: Their records lie where `first_record` says.
+        subjects: Subjects; `first_record` gives the position of their records.
         label_maps: `[records, height, width]` uint8; the body masks are their foreground.
         images: `[records, height, width]` float in [-1, 1].
-        folder: Where to write, if at all.
+        folder: Output folder; None for shards in memory.
     """
     levels = np.rint((images + 1) * (IMAGE_LEVELS / 2)).astype("<u2")
     masks = np.packbits((label_maps > 0).reshape(len(label_maps), -1), axis=1)
     arrays: dict[Kind, np.ndarray] = {
-        "label_map": label_maps.reshape(len(label_maps), -1),
-        "image": levels.reshape(len(levels), -1).view(np.uint8),
+        "label_map": label_maps,
+        "image": levels,
         "body_mask": masks,
     }
     files = {}
     if folder is not None:
         folder.mkdir(parents=True)
-        for kind, records in arrays.items():
-            path = folder / f"{kind}.tfrecord"
-            write_records(path, (record.tobytes() for record in records))
-            files[kind] = FileRecord(path=Path(path.name), sha256="", bytes=path.stat().st_size)
+        for kind, slices in arrays.items():
+            layout = SliceLayout.of(kind, images.shape[1:])
+            files[kind] = write_slices(folder, layout, [slices], len(slices))
     manifest = Manifest(
         classes=(),
         axis="axial",
@@ -100,14 +99,14 @@ def made_shards(
 
 
 def numbered_slices(num_label_maps: int, num_images: int) -> tuple[np.ndarray, np.ndarray]:
-    """Slices that hold nothing but their number, so that flipping does not change them."""
+    """Uniform slices with their number as value, so that flipping does not change them."""
     whole = np.ones([1, 32, 32])
     label_maps, images = (np.arange(n)[:, None, None] for n in (num_label_maps, num_images))
     return (whole * label_maps).astype(np.uint8), whole * images * (2 * _STEP / IMAGE_LEVELS) - 1
 
 
 def numbers_in(batches: list[dict[str, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of the slices in batches."""
+    """Read the numbers of the slices in batches."""
     label_maps = np.concatenate([batch["label_map"].max(axis=(1, 2)) for batch in batches])
     values = np.concatenate([batch["image"].max(axis=(1, 2, 3)) for batch in batches])
     images = np.rint((values + 1) * (IMAGE_LEVELS / 2 / _STEP))
@@ -115,7 +114,7 @@ def numbers_in(batches: list[dict[str, np.ndarray]]) -> tuple[np.ndarray, np.nda
 
 
 def numbered_shards(subjects: dict[str, Any] = SUBJECTS, folder: Path | None = None) -> Shards:
-    """Numbered slices, those of another split first."""
+    """Shards of numbered slices, with another split first."""
     place = {"label_map": 0, "image": 0}
     records = [subject_record("other", tuple(place), _UNUSED, place, split="test")]
     counts = {"label_map": _UNUSED, "image": _UNUSED}
@@ -130,21 +129,16 @@ def numbered_shards(subjects: dict[str, Any] = SUBJECTS, folder: Path | None = N
 
 
 def training_numbers(batches: list[dict[str, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of slices of `numbered_shards`, 0 for the first of the training split."""
+    """Read the numbers of slices of `numbered_shards`; the training split starts at 0."""
     label_maps, images = numbers_in(batches)
     return label_maps - _UNUSED, images - _UNUSED
 
 
 def plain_experiment(**data: Any) -> ExperimentConfig:
-    """Batches of four 32x32 slices, nothing done to them."""
+    """Batches of four 32x32 slices, without augmentation."""
     return changed(tiny_experiment(), **{"augmentation": AugmentationConfig(flip=False), **data})
 
 
-def changed(config: ExperimentConfig, **data: Any) -> ExperimentConfig:
-    """With other settings of the data, which are not checked."""
-    return config.model_copy(update={"data": config.data.model_copy(update=data)})
-
-
 def taken(batches: tf.data.Dataset, count: int) -> list[dict[str, np.ndarray]]:
-    """The first batches as arrays."""
+    """Take the first batches as arrays."""
     return [{k: v.numpy() for k, v in batch.items()} for batch in batches.take(count)]

@@ -1,4 +1,4 @@
-"""Subjects of a few hundred voxels, and an experiment on them."""
+"""Subjects of about two thousand voxels, and an experiment on them."""
 
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ def small_label_map(seed: int) -> np.ndarray:
 
 
 def small_image(seed: int) -> np.ndarray:
-    """`[x, y, z]` int16: bright where `small_label_map` of the same seed has a class."""
+    """`[x, y, z]` int16: bright in the foreground of `small_label_map` of the same seed."""
     noise = np.random.default_rng([seed, 1]).normal(0, 15, SHAPE)
     means = np.array([20, 400, 250, 120, 330])[small_label_map(seed)]
     return np.rint(means + noise).clip(0).astype(np.int16)
@@ -39,7 +39,7 @@ def small_image(seed: int) -> np.ndarray:
 def write_subject(
     root: Path, name: str, split: str = "train", kinds: str = "label_map image", seed: int = 0
 ) -> dict[str, Any]:
-    """Write the volumes of a subject; its entry for `data.subjects`."""
+    """Write the volumes of a subject, and return its entry for `data.subjects`."""
     entry: dict[str, Any] = {"subject": name, "split": split}
     for kind, make in (("label_map", small_label_map), ("image", small_image)):
         if kind in kinds.split():
@@ -50,7 +50,7 @@ def write_subject(
 
 
 def write_cohort(root: Path) -> list[dict[str, Any]]:
-    """Two subjects with label maps, two with images, and one of each split but training."""
+    """Two subjects with label maps, two with images, one for validation, one for testing."""
     return [
         write_subject(root, "ct_1", kinds="label_map", seed=1),
         write_subject(root, "ct_2", kinds="label_map", seed=2),
@@ -64,7 +64,7 @@ def write_cohort(root: Path) -> list[dict[str, Any]]:
 def small_experiment(
     root: Path, cache_dir: Path, subjects: list[Any], **data: Any
 ) -> ExperimentConfig:
-    """The tiny experiment on such subjects."""
+    """The tiny experiment on these subjects."""
     from tests.training.tiny_experiment import tiny_experiment  # starts TensorFlow
 
     values = {
@@ -78,7 +78,7 @@ def small_experiment(
 
 
 def prepared(folder: Path, subjects: list[Any], **data: Any) -> Shards:
-    """Prepare subjects beside two that feed both streams; slices at the volumes' own pixels."""
+    """Prepare subjects between two with both streams; slices have native pixels."""
     values = {"field_of_view_mm": None, "cache": "memory", "minimum_foreground": 0.0, **data}
     both = write_subject(folder, "first", seed=1), write_subject(folder, "last", seed=2)
     config = small_experiment(folder, folder / "cache", [both[0], *subjects, both[1]], **values)
@@ -90,14 +90,14 @@ def record_of(shards: Shards, name: str) -> SubjectRecord:
 
 
 def on_slices(array: np.ndarray) -> np.ndarray:
-    """`[x, y, z]` as axial slices at the volume's own pixels, padded to 32x32."""
+    """`[x, y, z]` as axial slices of native pixels, padded to 32x32."""
     view = array.transpose(2, 1, 0)
     padding = [(0, 0)] + [((32 - side) // 2, (33 - side) // 2) for side in view.shape[1:]]
     return np.pad(view, padding)
 
 
 def count_conversions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the subjects that are converted from now on, in this process."""
+    """Record the names of subjects converted from now on, in this process."""
     names: list[str] = []
     convert = preparation.convert_to_store
 
@@ -110,6 +110,6 @@ def count_conversions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """What is in a folder: path to content."""
+    """Content of all files in a folder, by path."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}

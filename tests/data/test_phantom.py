@@ -30,7 +30,7 @@ def test_every_ct_yields_all_five_classes_and_no_table(data):
         assert (array[:, -3:] == 0).all()
 
 
-def test_tissues_of_the_test_subject_look_like_t1(data):
+def test_tissues_of_the_test_subject_have_t1_contrast(data):
     subject = data.subjects_of("test")[0]
     label_map, image = load_label_map(subject, data), load_image(subject, data)
     means = [image.intensities()[label_map.array == i].mean() for i in range(5)]

@@ -1,4 +1,4 @@
-"""Small NIfTI files and configurations for the tests of the data part."""
+"""Small NIfTI files, volumes and configurations for the tests."""
 
 import gzip
 from pathlib import Path
@@ -23,10 +23,17 @@ AXIS_ORDERS = [
 
 
 def lps_affine(spacing: tuple[float, float, float] = (1, 1, 1), origin: Any = (0, 0, 0)):
-    """Affine of an LPS array whose first voxel lies at `origin`, RAS+ millimetres."""
+    """Affine of an LPS array with its first voxel at `origin`, RAS+ millimetres."""
     affine = LPS @ np.diag([*spacing, 1.0])
     affine[:3, 3] = origin
     return affine
+
+
+def rotated(affine: np.ndarray, z: float = 0, y: float = 0, x: float = 0) -> np.ndarray:
+    """The affine rotated about the axes of the world; angles in radians."""
+    rotation = np.eye(4)
+    rotation[:3, :3] = nib.eulerangles.euler2mat(z, y, x)
+    return rotation @ affine
 
 
 def volume(array: Any, spacing=(1, 1, 1), origin=(0, 0, 0), name: str = "v.nii.gz") -> Volume:
@@ -36,7 +43,7 @@ def volume(array: Any, spacing=(1, 1, 1), origin=(0, 0, 0), name: str = "v.nii.g
 def write_nifti(
     path: Path, array: np.ndarray, affine: np.ndarray | None = None, axes: str = "LPS"
 ) -> Path:
-    """Write an array given in LPS order, stored in any axis order."""
+    """Write an LPS array in any axis order."""
     affine = lps_affine() if affine is None else affine
     transform = orientations.ornt_transform(
         orientations.axcodes2ornt("LPS"), orientations.axcodes2ornt(tuple(axes))
@@ -49,7 +56,7 @@ def write_nifti(
 
 
 def edit_nifti(path: Path, **fields: Any) -> Path:
-    """Write fields into the header of a valid NIfTI-1 file, however wrong they are."""
+    """Overwrite header fields of a valid NIfTI-1 file, also with invalid values."""
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rb") as file:
         content = file.read()
@@ -62,7 +69,7 @@ def edit_nifti(path: Path, **fields: Any) -> Path:
 
 
 def phantom_experiment(root: Path, cache: Path, subjects: Any, **data: Any) -> ExperimentConfig:
-    """The tiny experiment on subjects of a phantom."""
+    """The tiny experiment on the subjects of a phantom."""
     from tests.training.tiny_experiment import tiny_experiment  # starts TensorFlow
 
     values = {
@@ -76,5 +83,5 @@ def phantom_experiment(root: Path, cache: Path, subjects: Any, **data: Any) -> E
 
 
 def changed_data(config: ExperimentConfig, **data: Any) -> ExperimentConfig:
-    """The experiment with other values in its data section."""
+    """A copy with other settings in the data section, without validation."""
     return config.model_copy(update={"data": config.data.model_copy(update=data)})

@@ -1,4 +1,4 @@
-"""A label map that lies elsewhere than its header says is told on real volumes, and only that."""
+"""Misplaced label maps of real volumes are reported, correct ones are not."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from medusis_tf.data.volumes.reading import read_label_map, read_volume
 
 
 def warning_of(label_map, image):
-    """As a conversion judges them."""
+    """The warning that a conversion would give."""
     crop, other = crop_to_overlap(Grid.of(label_map), Grid.of(image))
     shift = other.start[2] - crop.start[2]
     slice_mm = image.spacing_mm[2]
@@ -29,7 +29,7 @@ def tool(shared_data):
 
 @pytest.fixture
 def converted(request, shared_data):
-    """The warnings of a conversion of a label map of TotalSegmentator and an image."""
+    """Convert a label map of TotalSegmentator and an image, and return the warnings."""
 
     def convert(label_map, image):
         table = request.config.rootpath / "configs" / "taxonomies" / "totalsegmentator_v2.yaml"
@@ -42,7 +42,7 @@ def converted(request, shared_data):
     return convert
 
 
-def test_the_trap_of_a_wrong_origin_is_named_with_its_shift(converted):
+def test_a_wrong_origin_is_reported_with_its_shift(converted):
     (warning,) = converted(
         "totalsegmentator/example_seg.nii.gz", "totalsegmentator/example_ct.nii.gz"
     )
@@ -58,7 +58,7 @@ def test_the_trap_of_a_wrong_origin_is_named_with_its_shift(converted):
         ("example_seg_fast_force_split", "example_ct"),
     ],
 )
-def test_what_belongs_together_gives_no_warning(label_map, image, converted):
+def test_matching_volumes_give_no_warning(label_map, image, converted):
     folder = "totalsegmentator"
     assert converted(f"{folder}/{label_map}.nii.gz", f"{folder}/{image}.nii.gz") == ()
 
@@ -82,7 +82,7 @@ def test_mr_of_the_abdomen_gives_no_warning(tool):
     assert warning_of(label_map, read_volume(tool / "example_mr_sm.nii.gz")) == ()
 
 
-def test_heads_give_no_warning_whole_or_in_part(shared_data):
+def test_heads_give_no_warning_with_all_or_some_structures(shared_data):
     images = sorted((shared_data / "ixi_t1_dlmuse" / "t1").glob("*.nii.gz"))
     assert len(images) == 7
     for path in images:
@@ -90,7 +90,7 @@ def test_heads_give_no_warning_whole_or_in_part(shared_data):
         label_map = read_label_map(shared_data / "ixi_t1_dlmuse" / "dlmuse" / name)
         image = read_volume(path)
         assert warning_of(label_map, image) == (), name
-        # A few structures would fit the skull or the neck by chance.
+        # A few structures might fit the skull or the neck by chance.
         ids = np.unique(label_map.array)[1:]
         for chosen in (ids[:2], ids[5:8], ids[20:30]):
             part = np.where(np.isin(label_map.array, chosen), label_map.array, 0)

@@ -1,4 +1,4 @@
-"""Every volume in the shared folder reads as nibabel reads it, or is refused for its reason."""
+"""Every shared volume is read as by nibabel, or raises the expected error."""
 
 import nibabel as nib
 import numpy as np
@@ -17,7 +17,7 @@ SOFT = "spinalcord_mr/mt/mt1_gmseg.nii.gz"
 
 @pytest.fixture(scope="module")
 def names(shared_data):
-    """Of images, and of label maps; of the 117 masks of one class each, only one."""
+    """Names of images and of label maps, with only one of the 117 one-class masks."""
     found = sorted(str(path.relative_to(shared_data)) for path in shared_data.rglob("*.nii.gz"))
     found = [name for name in found if "masks_fast" not in name or name.endswith("liver.nii.gz")]
     images = [name for name in found if not any(mark in name for mark in LABEL_MARKS)]
@@ -25,15 +25,15 @@ def names(shared_data):
 
 
 def in_lps(image: nib.Nifti1Image, array: np.ndarray) -> np.ndarray:
-    """The independent way: nibabel's own reorientation."""
-    turn = orientations.ornt_transform(
+    """Reorient with nibabel, as an independent reference."""
+    transform = orientations.ornt_transform(
         orientations.io_orientation(image.affine), orientations.axcodes2ornt("LPS")
     )
-    moved = nib.Nifti1Image(array, image.affine, dtype=array.dtype).as_reoriented(turn)
+    moved = nib.Nifti1Image(array, image.affine, dtype=array.dtype).as_reoriented(transform)
     return np.asarray(moved.dataobj), moved.affine
 
 
-def test_all_sources_are_there(names):
+def test_all_sources_are_present(names):
     images, label_maps = names
     assert len(images) >= 23 and len(label_maps) >= 35
     assert {name.split("/")[0] for name in images + label_maps} == {
@@ -42,19 +42,19 @@ def test_all_sources_are_there(names):
     }
 
 
-def test_intensities_and_places_are_those_of_nibabel(names, shared_data):
+def test_intensities_and_affines_equal_nibabel(names, shared_data):
     for name in set(names[0]) - {NOT_FINITE}:
         read, grid = read_volume(shared_data / name), read_grid(shared_data / name)
         image = nib.load(shared_data / name)
         expected, affine = in_lps(image, image.get_fdata())
-        # float32 holds 24 bits of what nibabel computes in 64.
+        # nibabel computes in float64; float32 keeps 24 bits.
         np.testing.assert_allclose(read.intensities(), expected, rtol=3e-7, atol=1e-4, err_msg=name)
         np.testing.assert_allclose(read.affine, affine, atol=1e-9, err_msg=name)
         assert (grid.shape, grid.axes) == (read.shape, "".join(nib.aff2axcodes(image.affine)))
         assert read.warnings == (), name
 
 
-def test_label_ids_are_those_in_the_file(names, shared_data):
+def test_label_ids_equal_the_stored_ids(names, shared_data):
     for name in set(names[1]) - {SOFT}:
         read = read_label_map(shared_data / name)
         image = nib.load(shared_data / name)
@@ -65,15 +65,15 @@ def test_label_ids_are_those_in_the_file(names, shared_data):
         assert read.warnings == (), name
 
 
-def test_one_class_masks_all_read(shared_data):
+def test_all_one_class_masks_are_read(shared_data):
     masks = sorted((shared_data / "totalsegmentator" / "masks_fast").glob("*.nii.gz"))
     assert len(masks) == 117
     for path in masks:
         assert set(np.unique(read_label_map(path).array)) <= {0, 1}
 
 
-def test_a_map_with_nan_is_refused_or_mended(shared_data):
-    with pytest.raises(UserError, match=r"mtr\.nii\.gz holds \d+ voxels that are NaN or infinite"):
+def test_a_map_with_nan_raises_an_error_or_is_replaced(shared_data):
+    with pytest.raises(UserError, match=r"mtr\.nii\.gz has \d+ voxels that are NaN or infinite"):
         read_volume(shared_data / NOT_FINITE)
     read = read_volume(shared_data / NOT_FINITE, ReadingConfig(not_finite="replace"))
     image = nib.load(shared_data / NOT_FINITE)
@@ -84,7 +84,7 @@ def test_a_map_with_nan_is_refused_or_mended(shared_data):
     assert read.warnings[0].startswith(f"{np.count_nonzero(~finite)} of its 8000 voxels are NaN")
 
 
-def test_a_soft_mask_is_no_label_map(shared_data):
+def test_a_soft_mask_is_not_a_label_map(shared_data):
     with pytest.raises(UserError, match=r"mt1_gmseg\.nii\.gz is not a label map: \d+ of 8000"):
         read_label_map(shared_data / SOFT)
 
@@ -92,7 +92,7 @@ def test_a_soft_mask_is_no_label_map(shared_data):
 @pytest.mark.parametrize(
     "name", ["totalsegmentator/example_ct_sm.nii.gz", "spinalcord_mr/t2/t2.nii.gz"]
 )
-def test_a_real_volume_comes_back_from_dicom(name, shared_data, tmp_path):
+def test_a_real_volume_returns_from_dicom(name, shared_data, tmp_path):
     image = nib.load(shared_data / name)
     write_series(tmp_path / "series", np.asarray(image.dataobj).astype(np.int16), image.affine)
     expected, read = read_volume(shared_data / name), read_volume(tmp_path / "series")

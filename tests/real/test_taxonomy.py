@@ -1,4 +1,4 @@
-"""Real label maps and masks, by name, against what their own numbers say."""
+"""Real label maps and masks mapped by name, compared with their own ids."""
 
 import json
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_merged_masks_equal_the_multi_label_map(folder, name):
         np.testing.assert_array_equal(by_id.array, whole.array)
 
 
-def test_tissues_lie_below_organs_and_above_them_in_the_thesis_order(folder):
+def test_organs_cover_tissues_except_in_the_thesis_order(folder):
     organs = remap(
         read_label_map(folder / "example_seg_fast.nii.gz"),
         source("totalsegmentator_v2"),
@@ -49,7 +49,7 @@ def test_tissues_lie_below_organs_and_above_them_in_the_thesis_order(folder):
                for name in ("subcutaneous_fat", "torso_fat", "skeletal_muscle")}  # fmt: skip
     tissue = np.where(tissues["skeletal_muscle"], 30, 0)
     tissue[tissues["subcutaneous_fat"] | tissues["torso_fat"]] = 29
-    # The gluteus muscles are skeletal muscle too, and so no organ.
+    # The gluteus muscles are skeletal muscle, not organs.
     expected = {
         "synthrad31": np.where((organs > 0) & (organs != 30), organs, np.maximum(tissue, organs)),
         "synthrad31_thesis_order": np.where(tissue > 0, np.maximum(tissue, organs), organs),
@@ -63,7 +63,7 @@ def test_tissues_lie_below_organs_and_above_them_in_the_thesis_order(folder):
     assert (expected["synthrad31"] != expected["synthrad31_thesis_order"]).any()
 
 
-def test_the_mr_task_means_the_same_by_name(folder):
+def test_the_mr_task_has_the_same_names(folder):
     ids = read_label_map(folder / "example_seg_mr.nii.gz").array
     names = json.loads((folder.parent / "totalsegmentator_classes.json").read_text())["tasks"]
     merged = remap(
@@ -81,7 +81,7 @@ def test_the_mr_task_means_the_same_by_name(folder):
         assert (published[int(found[0])] == "lung") == name.startswith("lung")
 
 
-def test_names_are_those_of_the_tool(shared_data):
+def test_names_equal_those_of_the_tool(shared_data):
     tasks = json.loads((shared_data / "totalsegmentator_classes.json").read_text())["tasks"]
     for task, name in [
         ("total", "v2"),
@@ -94,7 +94,7 @@ def test_names_are_those_of_the_tool(shared_data):
 
 
 @pytest.mark.parametrize("name", ["synthseg", "dlmuse"])
-def test_brain_tables_by_name_are_the_grouping_by_id(shared_data, name):
+def test_brain_tables_by_name_equal_the_grouping_by_id(shared_data, name):
     grouping = json.loads((shared_data / "brain_common_classes.json").read_text())["classes"]
     labels = json.loads((shared_data / f"{name}_labels.json").read_text())["labels"]
     assert set(source(name)) == {int(id_) for id_ in labels}

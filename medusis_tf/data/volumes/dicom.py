@@ -115,7 +115,9 @@ def _series(path: Path, config: ReadingConfig) -> tuple[list[Frame], np.ndarray,
     if lossy:
         warnings.append("It was compressed with loss.")
     if others := [file for file in listed if file not in set(files)]:
-        warnings.append(f"{len(others)} of its files are not DICOM and ignored: {others[0].name}.")
+        warnings.append(
+            f"Ignored files that are not DICOM: {len(others)}, such as {others[0].name}."
+        )
     _check_alike(path, frames)
     normal = np.cross(*frames[0].directions)
     frames.sort(key=lambda frame: float(frame.position @ normal))

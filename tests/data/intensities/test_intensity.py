@@ -50,7 +50,7 @@ def volume(array, slope=1.0, intercept=0.0, name="mr.nii") -> Volume:
 
 
 def head(seed=0, dtype=np.int16, slope=1.0, intercept=0.0) -> Volume:
-    """Half of it exactly 0, the rest two tissues and a bright tail."""
+    """A volume half exactly 0, half of two tissues with a bright tail."""
     rng = np.random.default_rng(seed)
     array = rng.normal(60, 8, [12, 14, 16])
     array[6:] = rng.normal(110, 10, [6, 14, 16])
@@ -69,7 +69,7 @@ def test_percentiles_become_minus_one_and_one():
 
 
 @pytest.mark.parametrize(("dtype", "slope", "intercept"), STORED)
-def test_percentiles_are_those_of_the_intensities_without_a_float_copy(dtype, slope, intercept):
+def test_percentiles_equal_numpy_for_stored_values(dtype, slope, intercept):
     array = np.random.default_rng(1).normal(100, 30, [9, 10, 11]).clip(0, 255).astype(dtype)
     stored = volume(array[::-1, :, ::2].transpose(2, 0, 1), slope, intercept)
     scale = volume_scale(stored, PercentileIntensity(lower=3.3, upper=97))
@@ -90,7 +90,7 @@ def test_min_max_and_z_score_agree_with_numpy(dtype, slope, intercept):
 
 
 @pytest.mark.parametrize("config", VOLUME_CONFIGS, ids=lambda config: config.name)
-def test_two_knots_are_the_rescaling_of_scikit_image(config):
+def test_two_knots_equal_the_rescaling_of_scikit_image(config):
     image = head()
     scale = volume_scale(image, config)
     values = image.intensities()
@@ -100,7 +100,7 @@ def test_two_knots_are_the_rescaling_of_scikit_image(config):
 
 @pytest.mark.parametrize(("dtype", "slope", "intercept"), STORED)
 @pytest.mark.parametrize("config", [*VOLUME_CONFIGS, NYUL], ids=lambda config: config.name)
-def test_every_scale_increases_and_is_undone(config, dtype, slope, intercept):
+def test_every_scale_increases_and_can_be_inverted(config, dtype, slope, intercept):
     image = head(dtype=dtype, slope=slope, intercept=intercept)
     standard = standard_landmarks([landmarks(image, NYUL)]) if config is NYUL else None
     scale = volume_scale(image, config, standard)
@@ -122,30 +122,30 @@ knots = st.lists(st.floats(-5000, 5000, width=32), min_size=2, max_size=8, uniqu
 
 @given(knots, st.integers(0, 2**32 - 1))
 @settings(max_examples=100, deadline=None)
-def test_any_scale_is_undone_within_its_ends(source, seed):
+def test_any_scale_can_be_inverted_within_its_ends(source, seed):
     rng = np.random.default_rng(seed)
     scaled = np.linspace(-1, 1, len(source))
     scaled[1:-1] += rng.uniform(-0.4, 0.4, len(source) - 2) * 2 / len(source)
     scale = IntensityScale(tuple(sorted(source)), tuple(scaled.tolist()))
     values = rng.uniform(min(source), max(source), [3, 4, 5]).astype(np.float32)
-    there = scale_intensity(values, scale)
+    scaled_values = scale_intensity(values, scale)
     np.testing.assert_allclose(
-        there, np.interp(values, scale.source, scale.scaled), atol=1e-6, rtol=0
+        scaled_values, np.interp(values, scale.source, scale.scaled), atol=1e-6, rtol=0
     )
-    # A float32 of size 1 cannot tell apart more than 2**24 levels of the steepest piece.
+    # float32 values near 1 resolve 2**24 levels of the steepest segment.
     steepest = np.max(np.diff(scale.source) / np.diff(scale.scaled))
-    error = np.abs(restore_intensity(there, scale) - values).max()
+    error = np.abs(restore_intensity(scaled_values, scale) - values).max()
     assert error <= 2.5e-7 * steepest + 1e-6 * np.abs(values).max()
 
 
 @pytest.mark.parametrize("config", [*VOLUME_CONFIGS, NYUL], ids=lambda config: config.name)
 @pytest.mark.parametrize("dtype", [np.int16, np.float32])
-def test_a_constant_volume_is_refused(config, dtype):
+def test_a_constant_volume_raises_an_error(config, dtype):
     with pytest.raises(UserError, match=r"mr\.nii is almost constant: .* both 7\. Check the file"):
         volume_scale(volume(np.full([5, 6, 7], 7, dtype)), config, (-1.0, 1.0))
 
 
-def test_a_single_bright_voxel_makes_no_contrast():
+def test_a_single_bright_voxel_is_almost_constant():
     array = np.zeros([10, 10, 10], np.float32)
     array[0, 0, 0] = 5
     with pytest.raises(UserError, match=r"percentiles 0\.5 and 99\.5 .* or widen data\.intensity"):
@@ -161,12 +161,12 @@ def test_a_volume_has_no_slice_scale():
     ("source", "scaled"),
     [((1.0,), (1.0,)), ((1.0, 1.0), (-1.0, 1.0)), ((1.0, 2.0), (-1.0, 1.5)), ((0.0, 1.0), (0.0,))],
 )
-def test_knots_that_make_no_scale_are_refused(source, scaled):
+def test_invalid_knots_raise_an_error(source, scaled):
     with pytest.raises(ValueError, match="must"):
         IntensityScale(source, scaled)
 
 
-def test_scales_live_in_manifests():
+def test_scales_are_stored_in_manifests():
     class Record(Section):
         intensity: tuple[IntensityScale, ...] | None
 
@@ -178,7 +178,7 @@ def test_scales_live_in_manifests():
         Record.model_validate_json('{"intensity": [{"source": [2, 1], "scaled": [-1, 1]}]}')
 
 
-def test_nyul_landmarks_are_percentiles_of_the_paper_s_foreground():
+def test_nyul_landmarks_are_percentiles_of_the_foreground():
     image = head(dtype=np.float32)
     values = image.array.astype(np.float64)
     foreground = values[values > values.mean()]
@@ -191,7 +191,7 @@ def test_nyul_landmarks_are_percentiles_of_the_paper_s_foreground():
 
 
 @pytest.mark.parametrize(("slope", "intercept"), [(3.0, 0.0), (0.25, 700.0)])
-def test_nyul_makes_volumes_equal_that_differ_by_an_affine_change(slope, intercept):
+def test_nyul_removes_affine_changes_of_the_intensities(slope, intercept):
     first, other = head(3), head(3, slope=slope, intercept=intercept)
     standard = standard_landmarks([landmarks(image, NYUL) for image in (first, other, head(4))])
     one, two = (
@@ -202,13 +202,13 @@ def test_nyul_makes_volumes_equal_that_differ_by_an_affine_change(slope, interce
     assert one.std() > 0.3
 
 
-def test_nyul_undoes_a_falling_slope():
+def test_nyul_inverts_a_negative_slope():
     image = head(5)
     negated = volume(-image.array.astype(np.int16), slope=-1.0)
     assert landmarks(negated, NYUL) == pytest.approx(landmarks(image, NYUL))
 
 
-def test_after_nyul_the_training_volumes_agree():
+def test_nyul_maps_all_landmarks_to_the_standard():
     images = [head(0), head(1, slope=3), head(2, slope=0.5, intercept=40)]
     images.append(volume(np.sqrt(head(6).array.astype(np.float32))))
     standard = standard_landmarks([landmarks(image, NYUL) for image in images])
@@ -220,7 +220,7 @@ def test_after_nyul_the_training_volumes_agree():
         np.testing.assert_allclose(scaled, standard, atol=1e-6)
 
 
-def test_landmarks_that_coincide_still_give_a_scale_with_an_inverse():
+def test_coinciding_landmarks_give_an_invertible_scale():
     array = np.zeros([10, 10, 10], np.uint8)
     array[5:] = 100  # many percentiles are this one value
     array[9] = np.arange(100).reshape(10, 10) + 101
@@ -241,7 +241,7 @@ def test_nyul_needs_the_landmarks_of_the_training_volumes():
         volume_scale(head(), NYUL)
 
 
-def test_every_slice_has_its_own_range_and_a_constant_one_is_dark():
+def test_every_slice_has_its_own_range_and_a_constant_slice_is_dark():
     slices = np.random.default_rng(0).uniform(-3, 9, [4, 5, 6]).astype(np.float32)
     slices[2] = 4.5
     scales = slice_scales(slices)
@@ -253,7 +253,7 @@ def test_every_slice_has_its_own_range_and_a_constant_one_is_dark():
     np.testing.assert_allclose(np.stack(restored), slices, atol=1e-5)
 
 
-def test_the_mean_scale_restores_to_the_mean_of_what_all_restore_to():
+def test_the_mean_scale_restores_the_mean_of_all_scales():
     scales = [
         IntensityScale((0.0, 100.0), (-1.0, 1.0)),
         IntensityScale((10.0, 40.0, 300.0), (-1.0, 0.5, 1.0)),

@@ -23,7 +23,7 @@ def finite(dtype):
 
 @given(st.sampled_from(DTYPES).flatmap(lambda dtype: arrays.arrays(dtype, shapes)))
 @settings(max_examples=150, deadline=None)
-def test_ranks_of_integers_are_those_of_a_sort(array):
+def test_ranks_of_integers_equal_sorting(array):
     expected = np.sort(array, axis=None).astype(np.float64)
     found = order_statistics(array, range(array.size))
     exact = int(array.max()) - int(array.min()) < 2**22
@@ -32,16 +32,16 @@ def test_ranks_of_integers_are_those_of_a_sort(array):
 
 @given(st.sampled_from([np.float16, np.float32]).flatmap(finite))
 @settings(max_examples=150, deadline=None)
-def test_ranks_of_floats_are_those_of_a_sort(array):
+def test_ranks_of_floats_equal_sorting(array):
     view, ranks = array.transpose(2, 0, 1)[::-1], range(array.size)
     expected = np.sort(array, axis=None)
     np.testing.assert_array_equal(order_statistics(view, ranks), expected)
-    with pytest.MonkeyPatch.context() as patch:  # as for a volume too large to be copied
-        patch.setattr("medusis_tf.data.intensities.order_statistics._MOST_COPIED", 0)
+    with pytest.MonkeyPatch.context() as patch:  # as for a volume too large for a copy
+        patch.setattr("medusis_tf.data.intensities.order_statistics._MAX_COPIED", 0)
         np.testing.assert_array_equal(order_statistics(view, ranks), expected)
 
 
-def test_counts_and_moments_agree_with_numpy_over_several_pieces():
+def test_counts_and_moments_equal_numpy_over_several_chunks():
     array = np.random.default_rng(0).normal(5, 2, [70, 80, 90]).astype(np.float32)
     ranks = [0, 1, 1000, array.size // 2, array.size - 1]
     np.testing.assert_array_equal(order_statistics(array, ranks), np.sort(array, axis=None)[ranks])
@@ -52,7 +52,7 @@ def test_counts_and_moments_agree_with_numpy_over_several_pieces():
 
 @pytest.mark.parametrize("dtype", [np.int16, np.float32])
 def test_large_volumes_are_not_copied(dtype, monkeypatch):
-    monkeypatch.setattr("medusis_tf.data.intensities.order_statistics._MOST_COPIED", 0)
+    monkeypatch.setattr("medusis_tf.data.intensities.order_statistics._MAX_COPIED", 0)
     array = np.zeros([200, 200, 200], dtype)
     array[100:] = 9
     tracemalloc.start()

@@ -12,14 +12,14 @@ MM = st.floats(0.3, 5)
 
 
 def positions(count, spacing_mm, source_count, source_spacing_mm):
-    """Where the points fall, centre on centre, in indices of the source."""
+    """Positions of the points with aligned centres, in source indices."""
     mm = spacing_mm * (np.arange(count) + 0.5) - spacing_mm * count / 2
     return (mm + source_spacing_mm * source_count / 2) / source_spacing_mm - 0.5
 
 
 @settings(max_examples=60, deadline=None)
 @given(sizes=st.tuples(SIDES, SIDES, SIDES, SIDES), mm=st.tuples(MM, MM, MM, MM))
-def test_linear_sampling_is_that_of_scipy(sizes, mm):
+def test_linear_sampling_equals_scipy(sizes, mm):
     source = RNG.normal(size=[2, *sizes[2:]]).astype(np.float32)
     axes = [(sizes[i], mm[i], sizes[2 + i], mm[2 + i]) for i in (0, 1)]
     sampled = sample_linear(source, *(AxisSampling(*axis) for axis in axes), fill=-7)
@@ -37,15 +37,15 @@ def test_linear_sampling_is_that_of_scipy(sizes, mm):
         )
     )
     grid = np.meshgrid(*places, indexing="ij")
-    for part, original in zip(sampled, source, strict=True):
+    for plane, original in zip(sampled, source, strict=True):
         expected = ndimage.map_coordinates(original, grid, order=1, mode="nearest")
-        np.testing.assert_allclose(part[inside], expected[inside], atol=2e-5)
-        assert np.all(part[outside] == -7)
+        np.testing.assert_allclose(plane[inside], expected[inside], atol=2e-5)
+        assert np.all(plane[outside] == -7)
 
 
 @settings(max_examples=60, deadline=None)
 @given(sizes=st.tuples(SIDES, SIDES), mm=st.tuples(MM, MM))
-def test_the_nearest_is_nearest(sizes, mm):
+def test_the_nearest_point_is_chosen(sizes, mm):
     sampling = AxisSampling(sizes[0], mm[0], sizes[1], mm[1])
     place = positions(sizes[0], mm[0], sizes[1], mm[1])
     distance = np.abs(place[:, None] - np.arange(sizes[1]))
@@ -53,7 +53,7 @@ def test_the_nearest_is_nearest(sizes, mm):
     np.testing.assert_allclose(chosen, distance.min(axis=1), atol=2e-6)
 
 
-def test_nearest_values_keep_their_type_and_are_copies():
+def test_nearest_values_keep_their_type_and_are_copied():
     source = RNG.integers(0, 200, [2, 3, 4]).astype(np.uint8)
     same = AxisSampling(3, 1.0, 3, 1.0), AxisSampling(4, 1.0, 4, 1.0)
     sampled = sample_nearest(source, *same, fill=0)
@@ -74,13 +74,13 @@ def test_equal_axes_match_exactly(count, spacing):
 
 
 @pytest.mark.parametrize("count", [2, 6, 7, 512])
-def test_halving_the_spacing_takes_every_voxel_twice(count):
+def test_half_the_spacing_samples_every_voxel_twice(count):
     nearest = AxisSampling(2 * count, 0.5, count, 1.0).nearest
     np.testing.assert_array_equal(nearest, np.arange(count).repeat(2))
 
 
-def test_points_between_two_voxels_fall_the_same_way_everywhere():
-    # 0.1 is no binary fraction: without rounding some halves would fall down, others up.
+def test_all_halves_are_rounded_in_one_direction():
+    # 0.1 is not a binary fraction: without rounding, some halves would go down, others up.
     sampling = AxisSampling(300, 0.1, 301, 0.1)
     np.testing.assert_array_equal(sampling.nearest, np.arange(1, 301))
 
@@ -92,7 +92,7 @@ def test_a_shift_moves_the_points_along_the_source():
     np.testing.assert_array_equal(far.nearest, 0)
 
 
-def test_weights_of_neighbours_never_reach_beyond_the_source():
+def test_neighbours_and_weights_stay_within_the_source():
     sampling = AxisSampling(50, 0.31, 4, 3.7)
     assert sampling.lower.min() >= 0
     assert sampling.upper.max() <= 3

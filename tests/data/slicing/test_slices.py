@@ -13,7 +13,7 @@ from tests.data.volume_files import lps_affine, volume
 
 RNG = np.random.default_rng(1)
 AXES = ("axial", "coronal", "sagittal")
-# The documented views: where slices, rows and columns lead to, as steps in LPS directions.
+# The documented views: directions of slices, rows and columns, in LPS.
 VIEWS = {
     "axial": {"slices": (0, 0, 1), "rows": (0, 1, 0), "columns": (1, 0, 0)},
     "coronal": {"slices": (0, 1, 0), "rows": (0, 0, -1), "columns": (1, 0, 0)},
@@ -26,11 +26,11 @@ def grid_on(array, spacing=(1, 1, 1), size=(8, 8), spacing_mm=(1, 1), axis="axia
     return SliceGrid(size, spacing_mm, array.shape, spacing, axis)
 
 
-def as_they_are(values):
+def identity(values):
     return values
 
 
-def image_slices(array, grid, scale=as_they_are):
+def image_slices(array, grid, scale=identity):
     return grid.image_slices(volume(array, grid.volume_spacing_mm), scale)
 
 
@@ -52,7 +52,7 @@ def voxel_of_pixels(grid):
 
 @pytest.mark.parametrize("axis", AXES)
 @pytest.mark.parametrize("size, spacing_mm", [((12, 9), (1.3, 0.7)), ((31, 40), (0.8, 0.83))])
-def test_pixels_are_what_scipy_finds_at_their_place(axis, size, spacing_mm):
+def test_pixels_equal_scipy_at_their_position(axis, size, spacing_mm):
     array = RNG.normal(size=[11, 14, 9]).astype(np.float32)
     grid = grid_on(array, SPACING, size, spacing_mm, axis)
     voxels = voxel_of_pixels(grid)
@@ -64,14 +64,16 @@ def test_pixels_are_what_scipy_finds_at_their_place(axis, size, spacing_mm):
     nearest = ndimage.map_coordinates(ids, voxels, order=0, mode="nearest")
     found = grid.label_slices(ids)
     np.testing.assert_array_equal(found == 0, ~inside)
-    clear = inside & np.all(np.abs(voxels % 1 - 0.5) > 1e-3, axis=0)  # halves fall either way
+    clear = inside & np.all(
+        np.abs(voxels % 1 - 0.5) > 1e-3, axis=0
+    )  # halves may be rounded either way
     np.testing.assert_array_equal(found[clear], nearest[clear])
     assert np.mean(clear) > 0.4 * np.mean(inside)
     assert found.dtype == np.uint8
 
 
 @pytest.mark.parametrize("axis", AXES)
-def test_slices_look_as_documented_in_millimetres_of_the_world(axis):
+def test_slices_have_the_documented_orientation_in_world_millimetres(axis):
     shape = (10, 12, 8)
     affine = lps_affine(SPACING, (40, -30, 55))
     indices = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1)
@@ -90,8 +92,8 @@ def test_slices_look_as_documented_in_millimetres_of_the_world(axis):
     np.testing.assert_allclose(shown.reshape(-1, 3).mean(axis=0), middle, atol=1e-3)
 
 
-def test_the_first_slice_is_the_lowest_foremost_or_rightmost():
-    array = np.arange(24).reshape(2, 3, 4)  # grows to the left, to posterior, to superior
+def test_the_first_slice_is_the_most_inferior_anterior_or_right():
+    array = np.arange(24).reshape(2, 3, 4)  # increases to the left, posterior and superior
     axial, coronal, sagittal = (grid_on(array, axis=axis).upright(array) for axis in AXES)
     np.testing.assert_array_equal(axial[0], array[:, :, 0].T)
     np.testing.assert_array_equal(coronal[0], array[:, 0, ::-1].T)
@@ -101,7 +103,7 @@ def test_the_first_slice_is_the_lowest_foremost_or_rightmost():
 @pytest.mark.parametrize("axis", AXES)
 @pytest.mark.parametrize("size", [(6, 7), (7, 6), (1, 20), (20, 1), (5, 5), (16, 16), (17, 17)])
 @pytest.mark.parametrize("shape", [(6, 7, 8), (7, 8, 7), (1, 1, 1), (5, 6, 16)])
-def test_native_pixels_are_padded_and_cropped_by_whole_ones(axis, size, shape):
+def test_native_pixels_are_padded_and_cropped_by_whole_pixels(axis, size, shape):
     array = RNG.integers(1, 30_000, shape).astype(np.int16)
     grid = grid_on(array, SPACING, size, None, axis)
     expected = grid.upright(array)
@@ -109,7 +111,7 @@ def test_native_pixels_are_padded_and_cropped_by_whole_ones(axis, size, shape):
         before = (target - expected.shape[side] + 1) // 2  # the odd pixel is added first
         pads = [(0, 0)] * 3
         pads[side] = max(0, before), max(0, target - expected.shape[side] - before)
-        cut = max(0, (expected.shape[side] - target) // 2)  # and taken away last
+        cut = max(0, (expected.shape[side] - target) // 2)  # and removed last
         kept = slice(cut, cut + target)
         index = tuple(kept if axis_ == side else slice(None) for axis_ in range(3))
         expected = np.pad(expected, pads)[index]
@@ -160,7 +162,7 @@ def test_images_are_linear_between_voxels_and_air_outside():
 
 
 @pytest.mark.parametrize("axis", AXES)
-def test_whole_slices_in_order_are_scaled_before_they_are_sampled(axis):
+def test_whole_slices_are_scaled_in_order_before_sampling(axis):
     array = RNG.integers(-500, 500, [40, 41, 42]).astype(np.int16)
     scaled_volume = Volume(array, lps_affine(), volume(array).path, -0.5, 7.0)
     grid = grid_on(array, size=(9, 9), spacing_mm=(1.1, 1.1), axis=axis)
@@ -188,7 +190,7 @@ def test_whole_slices_in_order_are_scaled_before_they_are_sampled(axis):
     axis=st.sampled_from(AXES),
     ids=st.lists(st.integers(1, 255), min_size=1, max_size=5),
 )
-def test_no_class_appears_that_was_not_there(shape, spacing, size, spacing_mm, axis, ids):
+def test_sampling_creates_no_new_class(shape, spacing, size, spacing_mm, axis, ids):
     array = RNG.choice(ids, shape).astype(np.uint8)
     grid = grid_on(array, spacing, size, spacing_mm, axis)
     slices = grid.label_slices(array)
@@ -196,7 +198,7 @@ def test_no_class_appears_that_was_not_there(shape, spacing, size, spacing_mm, a
     assert set(np.unique(slices)) <= {0, *ids}
 
 
-def test_arrays_of_another_shape_are_refused():
+def test_arrays_of_another_shape_raise_an_error():
     grid = SliceGrid((2, 2), (1, 1), (4, 4, 3), (1, 1, 1))
     with pytest.raises(ValueError, match=r"slices must have shape \(3, 2, 2\)"):
         grid.from_slices(np.zeros([2, 2, 2]))
@@ -208,7 +210,7 @@ def test_arrays_of_another_shape_are_refused():
     "corner, size",
     [((50, 50), (16, 16)), ((0, 50), (16, 104)), ((50, 99), (104, 16)), ((41, 58), (24, 24))],
 )
-def test_the_covering_grid_grows_by_strides_until_all_foreground_is_in(corner, size):
+def test_the_covering_grid_grows_by_strides_to_include_all_foreground(corner, size):
     array = np.zeros([100, 100, 2], np.uint8)
     array[corner[0], corner[1], 1] = 3
     grid = SliceGrid.covering(volume(array), (16, 16), (1.0, 1.0), stride=8)
@@ -224,9 +226,9 @@ def test_the_covering_grid_grows_by_strides_until_all_foreground_is_in(corner, s
     axis=st.sampled_from(AXES),
     stride=st.sampled_from([1, 4, 6]),
 )
-def test_the_covering_grid_reaches_any_voxel_across_any_axis(shape, voxel, pixel, axis, stride):
+def test_the_covering_grid_includes_any_voxel_for_any_axis(shape, voxel, pixel, axis, stride):
     array = np.zeros(shape, np.uint8)
-    place = tuple(int(part * side) for part, side in zip(voxel, shape, strict=True))
+    place = tuple(int(fraction * side) for fraction, side in zip(voxel, shape, strict=True))
     array[place] = 9
     grid = SliceGrid.covering(volume(array, SPACING), (8, 12), pixel, stride, axis)
     height, width = grid.size
@@ -239,19 +241,19 @@ def test_the_covering_grid_reaches_any_voxel_across_any_axis(shape, voxel, pixel
 
 
 @pytest.mark.parametrize("axis", ["axial", "coronal", "sagittal"])
-def test_values_are_restored_where_the_voxels_lie(axis):
+def test_values_are_restored_after_interpolation(axis):
     grid = SliceGrid((40, 40), (1.5, 1.5), (37, 18, 35), (2.0, 2.0, 2.0), axis)
     slices = np.random.default_rng(0).uniform(-1, 1, [grid.num_slices, 40, 40]).astype(np.float32)
     restored = grid.from_slices(slices, restore=lambda values: values**3)
     np.testing.assert_array_equal(restored, grid.from_slices(slices) ** 3)
 
 
-def test_the_covering_grid_of_an_empty_map_is_that_of_training():
+def test_the_covering_grid_of_an_empty_map_has_the_training_size():
     grid = SliceGrid.covering(volume(np.zeros([9, 9, 2])), (16, 24), (1.0, 2.0), stride=8)
     assert grid.size == (16, 24)
 
 
-def test_a_slice_needs_enough_foreground_in_both():
+def test_a_slice_needs_enough_foreground_in_label_map_and_image():
     label_slices = np.zeros([4, 10, 10], np.uint8)
     image_slices = np.full([4, 10, 10], -1.0)
     label_slices[[0, 1], :2] = 1
@@ -267,13 +269,13 @@ def test_a_slice_needs_enough_foreground_in_both():
 @pytest.mark.parametrize(
     "skip_ends, kept", [(0, [0, 1, 3, 4, 5, 6]), (1, [1, 3, 4, 5]), (3, [3]), (4, []), (99, [])]
 )
-def test_the_ends_of_the_volume_are_skipped(skip_ends, kept):
+def test_slices_at_both_ends_are_skipped(skip_ends, kept):
     label_slices = np.ones([7, 2, 2], np.uint8)
     label_slices[2] = 0
     assert choose_slices(label_slices, None, 0.5, skip_ends).tolist() == kept
 
 
-def test_positions_run_from_the_first_slice_of_the_body_to_the_last():
+def test_positions_range_from_the_first_to_the_last_slice_of_the_body():
     label_slices = np.zeros([7, 4, 4], np.uint8)
     label_slices[1, 0, 0] = label_slices[5, 3, 3] = 2
     positions = relative_positions(label_slices, None)

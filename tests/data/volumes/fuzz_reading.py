@@ -1,6 +1,6 @@
-"""Damage small volumes in any way: `python -m tests.data.volumes.fuzz_reading --seconds 60`.
+"""Read randomly damaged volumes: `python -m tests.data.volumes.fuzz_reading --seconds 60`.
 
-Reading must give a volume or a `UserError`, and no warning.
+Reading must return a volume or raise `UserError`, without warnings.
 """
 
 import argparse
@@ -24,7 +24,7 @@ HEADER_BYTES = 352
 
 
 def seed_file(folder: Path, name: str, nifti_2: bool, dtype: str) -> bytes:
-    """A valid small file, not compressed."""
+    """A small valid file, not compressed."""
     array = np.arange(60).reshape(3, 4, 5).astype(dtype)
     kind = nib.Nifti2Image if nifti_2 else nib.Nifti1Image
     nib.save(kind(array, lps_affine(), dtype=array.dtype), folder / name)
@@ -32,7 +32,7 @@ def seed_file(folder: Path, name: str, nifti_2: bool, dtype: str) -> bytes:
 
 
 def check(path: Path) -> int:
-    """Read a file in every way; how many ways succeed."""
+    """Read a file with all functions and configurations; return the number of successes."""
     good = 0
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -52,7 +52,7 @@ def check(path: Path) -> int:
 
 
 def mutate(content: bytes, random: np.random.Generator) -> bytes:
-    """Overwrite some bytes, most of them in the header, and at times cut or lengthen the file."""
+    """Overwrite some bytes, mostly in the header; sometimes truncate or extend the file."""
     changed = bytearray(content)
     for _ in range(random.integers(1, 6)):
         limit = min(len(changed), HEADER_BYTES) if random.random() < 0.9 else len(changed)
@@ -76,7 +76,7 @@ def mutate(content: bytes, random: np.random.Generator) -> bytes:
 
 
 def main(seconds: float, seed: int) -> None:
-    """Damage files until the time is over; the first failure ends the program."""
+    """Test damaged files for some seconds; stop at the first failure."""
     random = np.random.default_rng(seed)
     start, tried, good = time.monotonic(), 0, 0
     with tempfile.TemporaryDirectory() as folder:

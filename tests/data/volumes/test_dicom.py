@@ -12,28 +12,17 @@ from medusis_tf.config.reading import ReadingConfig
 from medusis_tf.data.volumes.reading import read_grid, read_label_map, read_volume
 from medusis_tf.errors import UserError
 from tests.data.dicom_files import change, write_enhanced, write_series
-from tests.data.volume_files import AXIS_ORDERS, lps_affine, write_nifti
+from tests.data.volume_files import AXIS_ORDERS, lps_affine, rotated, write_nifti
 
 RNG = np.random.default_rng(0)
 ARRAY = RNG.integers(-1000, 2000, [4, 5, 6]).astype(np.int16)
 AFFINE = lps_affine((0.75, 1.5, 3.0), (10, -20, 30))
-
-
-def turned(affine, angles=(0.2, -0.1, 0.3)):
-    """An oblique grid."""
-    turn = np.eye(4)
-    for axis, angle in enumerate(angles):
-        rotation = np.eye(4)
-        a, b = [i for i in range(3) if i != axis]
-        rotation[a, a] = rotation[b, b] = np.cos(angle)
-        rotation[a, b], rotation[b, a] = -np.sin(angle), np.sin(angle)
-        turn = turn @ rotation
-    return turn @ affine
+OBLIQUE = rotated(AFFINE, 0.3, -0.1, 0.2)
 
 
 @pytest.mark.parametrize("axes", AXIS_ORDERS)
-def test_a_nifti_written_as_dicom_comes_back(axes, tmp_path):
-    path = write_nifti(tmp_path / "a.nii", ARRAY, turned(AFFINE), axes)
+def test_a_dicom_series_equals_the_nifti_file_it_was_made_from(axes, tmp_path):
+    path = write_nifti(tmp_path / "a.nii", ARRAY, OBLIQUE, axes)
     stored = nib.load(path)
     write_series(tmp_path / "series", np.asarray(stored.dataobj), stored.affine)
     expected, read = read_volume(path), read_volume(tmp_path / "series")
@@ -55,7 +44,7 @@ def test_types_and_scale_are_kept(dtype, tmp_path):
     assert read.warnings == ()
 
 
-def test_slices_scaled_each_in_its_own_way_become_intensities(tmp_path):
+def test_slices_with_different_scales_become_intensities(tmp_path):
     slopes = np.array([1, 0.5, 2, 3, 1, 0.25])
     write_series(tmp_path / "s", ARRAY, AFFINE, slope=slopes, intercept=np.arange(6))
     read = read_volume(tmp_path / "s")
@@ -76,15 +65,15 @@ def test_label_maps_are_whole_numbers(tmp_path):
 
 
 def test_an_enhanced_file_is_a_series(tmp_path):
-    write_enhanced(tmp_path / "s" / "all.dcm", ARRAY, turned(AFFINE), slope=2)
+    write_enhanced(tmp_path / "s" / "all.dcm", ARRAY, OBLIQUE, slope=2)
     for path in (tmp_path / "s", tmp_path / "s" / "all.dcm"):
         read = read_volume(path)
         np.testing.assert_array_equal(read.array, ARRAY)
-        np.testing.assert_allclose(read.affine, turned(AFFINE), atol=1e-5)
+        np.testing.assert_allclose(read.affine, OBLIQUE, atol=1e-5)
         assert read.slope == 2
 
 
-def test_tilted_slices_keep_their_places_and_are_a_warning(tmp_path):
+def test_tilted_slices_keep_their_positions_with_a_warning(tmp_path):
     affine = AFFINE.copy()
     affine[1, 2] = 0.5
     write_series(tmp_path / "s", ARRAY, affine)
@@ -99,13 +88,13 @@ def test_other_files_are_ignored_with_a_warning(tmp_path):
     (tmp_path / "s" / "README.txt").write_text("hello")
     read = read_volume(tmp_path / "s")
     np.testing.assert_array_equal(read.array, ARRAY)
-    assert read.warnings == ("1 files in it are not DICOM and ignored: README.txt.",)
+    assert read.warnings == ("Ignored files that are not DICOM: 1, such as README.txt.",)
 
 
 def test_one_slice_is_a_volume_with_a_warning(tmp_path):
     write_series(tmp_path / "s", ARRAY[:, :, :1], AFFINE)
     read = read_volume(tmp_path / "s")
-    assert read.warnings == ("It holds one slice.",)
+    assert read.warnings == ("It has only one slice.",)
     np.testing.assert_allclose(read.affine, AFFINE, atol=1e-5)
 
 
@@ -148,40 +137,40 @@ def setting_all(**fields):
 
 
 REFUSED = [
-    (missing, r"unequal steps: 6 mm between IM07919 and IM\d+, mostly 3 mm. A slice is missing"),
+    (missing, r"unequal steps: 6 mm between IM07919 and IM\d+, median 3 mm. A slice is missing"),
     (duplicate, r"two slices at one position: \w+ and \w+. Put each echo"),
-    (two_series, r"one DICOM series. Received 2: CT series 3, \d files; .* own"),
+    (two_series, r"one DICOM series. Received 2: CT series 3, \d files; .* separate folder"),
     (truncated, r"IM07919 cannot be read as DICOM: .* Copy or export it again"),
     (compressed, r"IM07919 is compressed as JPEG Lossless.* no decoder is installed. Install"),
     (deflated, r"IM07919 is a deflated DICOM file.* Convert"),
     (setting(PixelSpacing=[1, 1]), r"IM00000 and IM07919 differ in pixel spacing: \[1.5, 0.75\]"),
     (setting(ImageOrientationPatient=[0, 1, 0, 1, 0, 0]), r"differ in orientation"),
-    (setting(ImageOrientationPatient=[1, 0, 0, 1, 0, 0]), r"not at right angles"),
-    (setting(ImagePositionPatient=[0, 0, 33]), r"do not lie on one line"),
+    (setting(ImageOrientationPatient=[1, 0, 0, 1, 0, 0]), r"not orthogonal"),
+    (setting(ImagePositionPatient=[0, 0, 33]), r"not on one line"),
     (setting(ImagePositionPatient=None), r"IM07919.* ImagePositionPatient is None, not 3 numbers"),
-    (setting(ImageOrientationPatient=None), r"does not say where it lies"),
+    (setting(ImageOrientationPatient=None), r"has no known position"),
     (setting(PixelSpacing=[0, 1]), r"PixelSpacing 0, 1. Export"),
     (setting(RescaleSlope=0), r"RescaleSlope 0"),
     (setting(PhotometricInterpretation="MONOCHROME1"), r"Received: 1 of MONOCHROME1"),
     (setting(PhotometricInterpretation="RGB", SamplesPerPixel=3), r"Received: 3 of RGB"),
     (setting(BitsAllocated=1), r"8, 16 or 32 bits per pixel. Received: 1"),
-    (setting(NumberOfFrames=3), r"holds 3 frames, but does not say where each lies"),
+    (setting(NumberOfFrames=3), r"has 3 frames without positions"),
     (setting(Rows=None), r"DICOM file without an image"),
     (setting(Rows=4, Columns=5), r"differ in rows and columns"),
-    (setting(PixelRepresentation=0), r"pixels of uint16 where the series has .* of int16"),
-    (setting_all(Rows=60000, Columns=60000), r"claims more than 536870912 voxels"),
+    (setting(PixelRepresentation=0), r"pixels of uint16, but the series has .* of int16"),
+    (setting_all(Rows=60000, Columns=60000), r"claims more voxels than the limit of 536870912"),
 ]
 
 
-@pytest.mark.parametrize("spoil, message", REFUSED)
-def test_series_that_are_not_one_volume_are_refused_by_name(spoil, message, tmp_path):
-    spoil(write_series(tmp_path / "s", ARRAY, AFFINE))
+@pytest.mark.parametrize("damage, message", REFUSED)
+def test_series_that_are_not_one_volume_raise_a_message_with_the_path(damage, message, tmp_path):
+    damage(write_series(tmp_path / "s", ARRAY, AFFINE))
     with pytest.raises(UserError, match=message) as caught:
         read_volume(tmp_path / "s")
     assert str(tmp_path / "s") in str(caught.value) and "Jane" not in str(caught.value)
 
 
-def test_without_pydicom_the_message_says_what_to_install(tmp_path, monkeypatch):
+def test_without_pydicom_the_message_states_what_to_install(tmp_path, monkeypatch):
     write_series(tmp_path / "s", ARRAY, AFFINE)
     monkeypatch.setitem(sys.modules, "pydicom", None)
     with pytest.raises(UserError, match=r"pip install 'medusis_tf\[dicom\]'"):
@@ -190,7 +179,7 @@ def test_without_pydicom_the_message_says_what_to_install(tmp_path, monkeypatch)
 
 @pytest.fixture
 def real_files():
-    """What the library brings along; nothing is downloaded."""
+    """Test files included in pydicom; nothing is downloaded."""
     return Path(pydicom.__file__).parent / "data" / "test_files"
 
 
@@ -215,7 +204,7 @@ def test_a_real_ct_slice(real_files, tmp_path):
 
 def test_a_real_ct_series_and_its_gap(real_files, tmp_path):
     source = real_files / "dicomdirtests" / "77654033" / "CT2"
-    with pytest.raises(UserError, match=r"202\.5 mm between 17106 and 17136, mostly 1\.25 mm"):
+    with pytest.raises(UserError, match=r"202\.5 mm between 17106 and 17136, median 1\.25 mm"):
         read_volume(source)
     for name in ("17136", "17166", "17196"):
         shutil.copy(source / name, tmp_path / name)
@@ -230,15 +219,15 @@ def test_a_real_ct_series_and_its_gap(real_files, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["MR_small_bigendian.dcm", "MR_small_RLE.dcm"])
-def test_encodings_of_one_real_mr_slice_agree(name, real_files):
+def test_all_encodings_of_a_real_mr_slice_are_equal(name, real_files):
     expected, read = read_volume(real_files / "MR_small.dcm"), read_volume(real_files / name)
     np.testing.assert_array_equal(read.array, expected.array)
     np.testing.assert_array_equal(read.affine, expected.affine)
     assert read.array.dtype.isnative
 
 
-def test_a_cap_on_voxels_counts_the_series(tmp_path):
+def test_the_limit_of_voxels_applies_to_the_series(tmp_path):
     write_series(tmp_path / "s", ARRAY, AFFINE)
     read_volume(tmp_path / "s", ReadingConfig(maximum_voxels=120))
-    with pytest.raises(UserError, match="more than 119 voxels"):
+    with pytest.raises(UserError, match="more voxels than the limit of 119"):
         read_volume(tmp_path / "s", ReadingConfig(maximum_voxels=119))

@@ -1,6 +1,6 @@
-"""Whatever is on disk, reading gives a volume or a `UserError`; what is sound comes back exactly.
+"""Reading damaged files returns a volume or raises `UserError`; valid files are read exactly.
 
-`python -m tests.data.volumes.fuzz_reading` does the same for as long as one likes.
+`python -m tests.data.volumes.fuzz_reading` runs longer tests.
 """
 
 import gzip
@@ -42,7 +42,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def series(tmp_path_factory):
-    """A series whose first file, and an enhanced file, are to be damaged."""
+    """Path and content of one file of a series, and of an enhanced file."""
     array = np.arange(60).reshape(3, 4, 5).astype(np.int16)
     single, enhanced = tmp_path_factory.mktemp("single"), tmp_path_factory.mktemp("enhanced")
     files = write_series(single, array, lps_affine())
@@ -82,7 +82,7 @@ def test_damaged_bytes(folder, number, name, nifti_2, dtype):
         max_size=4,
     ),
 )
-def test_header_fields_of_any_value(folder, name, nifti_2, dtype, fields):
+def test_arbitrary_header_fields(folder, name, nifti_2, dtype, fields):
     content = seed(nifti_2, dtype)
     kind, size = (nib.Nifti2Header, 540) if nifti_2 else (nib.Nifti1Header, 348)
     header = kind(content[:size], check=False)
@@ -91,8 +91,8 @@ def test_header_fields_of_any_value(folder, name, nifti_2, dtype, fields):
             if field == "magic":
                 header[field] = str(value).encode()[:4]
             elif header[field].ndim:
-                part = header[field]
-                part[index % len(part)] = as_type(value, part.dtype)
+                values = header[field]
+                values[index % len(values)] = as_type(value, values.dtype)
             else:
                 header[field] = as_type(value, header[field].dtype)
     check(put(folder / name, header.binaryblock + content[size:]))
@@ -150,7 +150,7 @@ def test_damaged_png_files(tmp_path_factory, number):
     spacing=st.tuples(*[st.floats(0.05, 20)] * 3),
     name=NAMES,
 )
-def test_sound_files_come_back_exactly(folder, shape, dtype, order, kind, axes, spacing, name):
+def test_valid_files_are_read_exactly(folder, shape, dtype, order, kind, axes, spacing, name):
     array = np.random.default_rng(len(axes)).integers(0, 128, shape).astype(dtype)
     affine = lps_affine(spacing, (5, -6, 7))
     plain = nib.load(write_nifti(folder / "plain.nii", array.astype(np.float32), affine, axes))

@@ -17,7 +17,7 @@ from medusis_tf.data.volumes.nifti import (
     write_volume,
 )
 from medusis_tf.errors import UserError
-from tests.data.volume_files import AXIS_ORDERS, lps_affine, write_nifti
+from tests.data.volume_files import AXIS_ORDERS, lps_affine, rotated, write_nifti
 
 RNG = np.random.default_rng(0)
 ARRAY = RNG.integers(0, 200, [3, 4, 5]).astype(np.int16)
@@ -54,18 +54,16 @@ def test_any_axis_order_reads_as_lps_and_is_written_back_exactly(axes, tmp_path)
     spacing=st.tuples(*[st.floats(0.1, 10)] * 3),
     angle=st.floats(-0.5, 0.5),
 )
-def test_oblique_grids_come_back_exactly(axes, shape, spacing, angle, tmp_path):
+def test_oblique_grids_are_written_back_exactly(axes, shape, spacing, angle, tmp_path):
     array = RNG.normal(size=shape).astype(np.float32)
-    turn = np.eye(4)
-    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-    source = write_nifti(tmp_path / "a.nii", array, turn @ lps_affine(spacing), axes)
+    source = write_nifti(tmp_path / "a.nii", array, rotated(lps_affine(spacing), angle), axes)
     write_volume(tmp_path / "b.nii", read_volume(source).array, source)
     original, written = nib.load(source), nib.load(tmp_path / "b.nii")
     np.testing.assert_array_equal(written.get_fdata(), original.get_fdata())
     np.testing.assert_array_equal(written.affine, original.affine)
 
 
-def test_written_files_say_they_are_synthetic_and_keep_no_text(tmp_path):
+def test_written_files_are_marked_synthetic_and_keep_no_text(tmp_path):
     image = nib.Nifti1Image(ARRAY, AFFINE)
     image.header["descrip"] = b"Jane Doe"
     image.header["aux_file"] = b"jane.dcm"
@@ -99,7 +97,7 @@ def test_integers_are_stored_as_the_smallest_type(array, dtype, tmp_path):
     np.testing.assert_array_equal(np.asarray(written.dataobj), array)
 
 
-def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
+def test_a_failed_write_leaves_no_file(tmp_path, monkeypatch):
     source = write_nifti(tmp_path / "a.nii", ARRAY)
 
     def full(image, path):
@@ -113,7 +111,7 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("axes", AXIS_ORDERS)
-def test_a_grid_stands_for_the_file(axes, tmp_path):
+def test_a_grid_is_a_reference_like_its_file(axes, tmp_path):
     source = write_nifti(tmp_path / "a.nii", ARRAY, AFFINE, axes)
     write_volume(tmp_path / "b.nii", ARRAY, read_grid(source))
     original, written = nib.load(source), nib.load(tmp_path / "b.nii")
@@ -122,7 +120,7 @@ def test_a_grid_stands_for_the_file(axes, tmp_path):
     assert written.header.get_xyzt_units()[0] == "mm"
 
 
-def test_write_refuses_another_shape(tmp_path):
+def test_writing_another_shape_raises_an_error(tmp_path):
     source = write_nifti(tmp_path / "a.nii", ARRAY, AFFINE, "SLP")
     for reference in (source, read_grid(source)):
         with pytest.raises(ValueError, match="shape"):
@@ -142,7 +140,7 @@ def test_nifti_2_is_read_and_written(tmp_path):
     assert isinstance(nib.load(tmp_path / "b.nii"), nib.Nifti2Image)
 
 
-def test_images_are_scaled_as_the_header_says(tmp_path):
+def test_images_have_the_scale_of_the_header(tmp_path):
     image = nib.Nifti1Image(ARRAY, AFFINE)
     image.header.set_slope_inter(0.5, -10)
     nib.save(image, tmp_path / "a.nii")
@@ -154,7 +152,7 @@ def test_images_are_scaled_as_the_header_says(tmp_path):
 
 @pytest.mark.parametrize("dtype", ["i4", "f4", "f8", "i8"])
 @pytest.mark.parametrize("largest", [530, 32767, 32768, 2**23 + 1])
-def test_large_ids_widen_the_map_wherever_they_come(largest, dtype, tmp_path):
+def test_large_ids_in_any_chunk_widen_the_map(largest, dtype, tmp_path):
     labels = np.zeros([600, 600, 2], dtype)  # several chunks
     labels[0, 0, 0], labels[-1, -1, -1] = -5, largest
     nib.save(nib.Nifti1Image(labels, AFFINE, dtype=labels.dtype), tmp_path / "a.nii")
@@ -173,7 +171,7 @@ def test_labels_stored_as_floats_are_read(tmp_path):
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
 @pytest.mark.parametrize("dtype", ["u1", "i1", "i2", "u2", "i4", "u4", "f4"])
-def test_numbers_are_kept_as_stored_in_the_byte_order_of_this_machine(
+def test_stored_values_are_kept_in_the_byte_order_of_this_machine(
     kind, order, name, dtype, tmp_path
 ):
     header = kind.header_class(endianness=order)
@@ -200,15 +198,15 @@ def test_images_of_64_bits_become_float32(dtype, tmp_path):
     np.testing.assert_array_equal(labels.array, ARRAY)
 
 
-def test_members_of_a_gzip_file_follow_each_other(tmp_path):
+def test_all_members_of_a_gzip_file_are_read(tmp_path):
     content = write_nifti(tmp_path / "a.nii", ARRAY, AFFINE).read_bytes()
-    parts = gzip.compress(content[:400]) + gzip.compress(content[400:])
-    (tmp_path / "b.nii.gz").write_bytes(parts)
+    members = gzip.compress(content[:400]) + gzip.compress(content[400:])
+    (tmp_path / "b.nii.gz").write_bytes(members)
     np.testing.assert_array_equal(read_volume(tmp_path / "b.nii.gz").array, ARRAY)
 
 
 @pytest.mark.parametrize("axes", AXIS_ORDERS)
-def test_the_grid_is_that_of_the_volume(axes, tmp_path):
+def test_reading_the_grid_equals_reading_the_volume(axes, tmp_path):
     path = write_nifti(tmp_path / "a.nii.gz", ARRAY, AFFINE, axes)
     grid, read = read_grid(path), read_volume(path)
     assert (grid.shape, grid.axes, grid.path) == (read.shape, axes, path) == (
@@ -228,8 +226,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, volume.array.
 """
 
 
-@pytest.mark.parametrize("read", ["read_volume", "read_label_map"])
-@pytest.mark.parametrize("dtype", [">i2", "f4", "f8"])
+@pytest.mark.parametrize(
+    "dtype, read", [(">i2", "read_volume"), ("f8", "read_volume"), ("f8", "read_label_map")]
+)
 def test_memory_holds_one_copy_of_the_volume(dtype, read, tmp_path):
     array = np.zeros([200, 200, 400], dtype)
     array[::7] = 3

@@ -10,7 +10,7 @@ RNG = np.random.default_rng(0)
 
 
 def write_stack(folder, array, name="slice_{}.png"):
-    """Write `[x, y, z]` as the published preprocessing does: one file per z, rows are y."""
+    """Write `[x, y, z]` like the published preprocessing: one file per z, rows are y."""
     folder.mkdir(parents=True, exist_ok=True)
     for z in range(array.shape[2]):
         Image.fromarray(np.ascontiguousarray(array[:, :, z].T)).save(folder / name.format(z))
@@ -33,7 +33,7 @@ def test_slices_are_stacked_in_numeric_order(dtype, most, tmp_path):
     np.testing.assert_array_equal(grid.affine, read.affine)
 
 
-def test_colour_with_equal_channels_is_grey(tmp_path):
+def test_rgb_with_equal_channels_is_grey(tmp_path):
     array = RNG.integers(0, 256, [4, 5], np.uint8)
     Image.fromarray(np.stack([array.T] * 3, axis=-1)).save(tmp_path / "1.png")
     Image.fromarray(array.T.copy()).save(tmp_path / "2.png")
@@ -46,7 +46,7 @@ def test_gaps_in_the_numbers_are_a_warning(tmp_path):
     assert "have 1 gaps" in read_volume(tmp_path).warnings[1]
 
 
-def test_slices_of_two_volumes_in_a_folder_are_a_warning(tmp_path):
+def test_slices_of_two_volumes_in_one_folder_are_a_warning(tmp_path):
     for patient in ("p1", "p2"):
         write_stack(tmp_path, np.zeros([4, 5, 6], np.uint8), patient + "_slice_{}.png")
     read = read_volume(tmp_path)
@@ -106,16 +106,16 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize("spoil, message", REFUSED)
-def test_folders_that_are_not_one_volume_are_refused_by_name(spoil, message, tmp_path):
+@pytest.mark.parametrize("damage, message", REFUSED)
+def test_folders_that_are_not_one_volume_raise_a_message_with_the_path(damage, message, tmp_path):
     write_stack(tmp_path, RNG.integers(0, 256, [4, 5, 3]).astype(np.uint8))
-    spoil(tmp_path)
+    damage(tmp_path)
     with pytest.raises(UserError, match=message) as caught:
         read_volume(tmp_path)
     assert str(tmp_path) in str(caught.value)
 
 
-def test_a_cap_on_voxels_counts_the_stack(tmp_path):
+def test_the_limit_of_voxels_applies_to_the_stack(tmp_path):
     write_stack(tmp_path, np.zeros([4, 5, 6], np.uint8))
-    with pytest.raises(UserError, match=r"claims 120 voxels; at most 119 are read"):
+    with pytest.raises(UserError, match=r"claims 120 voxels; the limit is 119"):
         read_volume(tmp_path, ReadingConfig(maximum_voxels=119))

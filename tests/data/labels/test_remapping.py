@@ -1,5 +1,3 @@
-"""Label maps of files become label maps of the experiment's classes, by name."""
-
 import tracemalloc
 
 import numpy as np
@@ -43,7 +41,7 @@ def masks(folder, affine=None, **arrays):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.uint16, np.int32, np.uint32])
-def test_ids_go_by_name_many_to_one(dtype):
+def test_ids_are_mapped_by_name_many_to_one(dtype):
     ids = {3: "kidney_left", 7: "kidney_right", 100: "liver"}
     result = remap(label_map(0, 3, 7, 100, 3, dtype=dtype), ids, taxonomy())
     assert result.array.dtype == np.uint8
@@ -63,7 +61,7 @@ def test_the_largest_id():
 
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("flip", [1, -1])
-def test_any_layout_in_memory_gives_what_indexing_gives(order, flip):
+def test_remapping_equals_indexing_for_any_memory_layout(order, flip):
     ids = np.random.default_rng(0).integers(0, 4, (70, 60, 90)).astype(np.int16, order=order)
     source = volume(ids[::flip, :, ::flip])
     table = np.array([0, 2, 2, 3])
@@ -71,47 +69,47 @@ def test_any_layout_in_memory_gives_what_indexing_gives(order, flip):
     np.testing.assert_array_equal(result.array, table[source.array])
 
 
-def test_id_0_is_background_unless_the_source_says_else():
+def test_id_0_is_background_unless_the_source_names_it():
     assert remap(label_map(0), {530: "liver"}, taxonomy()).array.item() == 0
     assert remap(label_map(0), {0: "liver"}, taxonomy()).array.item() == 3
 
 
-def test_own_ids_stay():
+def test_own_ids_are_kept():
     assert remap(label_map(3, 0, 1), None, taxonomy()).array.ravel().tolist() == [3, 0, 1]
 
 
-def test_own_ids_that_are_unknown_are_told():
+def test_unknown_own_ids_are_reported():
     array = np.zeros((2, 2, 5), np.uint8)
     array[1, 0, 3:] = [99, 117]
     with pytest.raises(UserError) as caught:
         remap(volume(array, name="seg.nii.gz"), None, taxonomy())
     assert str(caught.value).startswith(
-        "seg.nii.gz holds class ids that data.classes does not know: 99, 117; "
+        "seg.nii.gz has class ids that are not in data.classes: 99, 117; "
         "first in axial slice 3 (0 is the lowest). Known: 0 to 3."
     )
 
 
-def test_names_without_a_class_are_told_with_their_ids():
+def test_names_without_a_class_are_reported_with_their_ids():
     with pytest.raises(UserError) as caught:
         remap(label_map(0, 7, 9, 12), IDS, taxonomy())
     assert str(caught.value).startswith(
-        "heads/seg.nii.gz holds ids that become no class: 9 (tail), 12; "
+        "heads/seg.nii.gz has ids without a class: 9 (tail), 12; "
         "first in axial slice 2 (0 is the lowest)."
     )
     assert "unlisted" in str(caught.value)
 
 
 def test_a_name_that_does_not_occur_needs_no_class():
-    remap(label_map(0, 7), IDS, taxonomy())  # 9, the tail, is in the source only
+    remap(label_map(0, 7), IDS, taxonomy())  # 9, the tail, is only in the source
 
 
-def test_unlisted_takes_names_without_a_class():
+def test_names_without_a_class_become_unlisted():
     result = remap(label_map(0, 7, 9), IDS, taxonomy(unlisted="fat"))
     assert result.array.ravel().tolist() == [0, 2, 1]
     assert result.warnings == ()
 
 
-def test_unlisted_takes_ids_without_a_name_and_warns():
+def test_ids_without_a_name_become_unlisted_with_a_warning():
     result = remap(label_map(0, 12, 11), IDS, taxonomy(unlisted="fat"))
     assert result.array.ravel().tolist() == [0, 1, 1]
     assert "ids 11, 12 have no name in its label source; they became fat" in result.warnings[0]
@@ -119,24 +117,24 @@ def test_unlisted_takes_ids_without_a_name_and_warns():
 
 
 @pytest.mark.parametrize(("id_", "dtype"), [(-1, np.int16), (-1, np.int8), (65536, np.int32)])
-def test_ids_out_of_range_are_told(id_, dtype):
-    with pytest.raises(UserError, match=f"seg.nii.gz holds id {id_}; .* not a label map"):
+def test_ids_out_of_range_are_reported(id_, dtype):
+    with pytest.raises(UserError, match=f"seg.nii.gz has id {id_}; .* not a label map"):
         remap(label_map(0, id_, dtype=dtype), IDS, taxonomy(unlisted="background"))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16])
-def test_memory_is_that_of_the_result(dtype):
+def test_memory_is_limited_to_the_result(dtype):
     source = volume(np.zeros((200, 200, 200), dtype))
     tracemalloc.start()
     remap(source, None, taxonomy())
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 8e6 + 16e6  # the result, and what the lookup needs at any size
+    assert peak < 8e6 + 16e6  # the result, and a constant amount for the lookup
 
 
 def test_masks_are_merged_by_name(tmp_path):
     masks(tmp_path, kidney_left=[0, 1, 0, 0], kidney_right=[0, 0, 255, 0], liver=[1, 0, 0, 0])
-    result = read_masks(tmp_path, taxonomy(), READING)
+    result = read_masks(str(tmp_path), taxonomy(), READING)
     assert result.array.dtype == np.uint8
     assert result.array.ravel().tolist() == [3, 2, 2, 0]
     assert result.warnings == ()
@@ -146,19 +144,19 @@ def test_masks_are_merged_by_name(tmp_path):
 @pytest.mark.parametrize(
     ("order", "merged"), [((), [1, 3, 3, 0]), (("liver", "fat"), [1, 1, 3, 0])]
 )
-def test_the_order_says_which_mask_lies_on_top(tmp_path, order, merged):
+def test_the_order_decides_which_mask_is_on_top(tmp_path, order, merged):
     masks(tmp_path, fat=[1, 1, 0, 0], liver=[0, 1, 1, 0])
     result = read_masks(tmp_path, taxonomy(order=order), READING)
     assert result.array.ravel().tolist() == merged
 
 
-def test_a_mask_of_a_background_source_erases_nothing(tmp_path):
+def test_a_mask_of_background_erases_nothing(tmp_path):
     masks(tmp_path, fat=[1, 1], prostate=[0, 1])
     result = read_masks(tmp_path, taxonomy(unlisted="background"), READING)
     assert result.array.ravel().tolist() == [1, 1]
 
 
-def test_masks_in_other_axis_orders_are_merged_in_place(tmp_path):
+def test_masks_in_different_axis_orders_are_merged(tmp_path):
     array = np.random.default_rng(0).integers(0, 2, (3, 4, 5)).astype(np.uint8)
     write_nifti(tmp_path / "fat.nii", array, axes="PSR")
     write_nifti(tmp_path / "liver.nii.gz", 1 - array, axes="RAS")
@@ -166,13 +164,13 @@ def test_masks_in_other_axis_orders_are_merged_in_place(tmp_path):
     np.testing.assert_array_equal(result.array, np.where(array, 1, 3))
 
 
-def test_filled_masks_without_a_class_are_told(tmp_path):
+def test_masks_without_a_class_are_reported(tmp_path):
     masks(tmp_path, liver=[1, 0], tail=[0, 1], wing=[1, 0], horn=[0, 0])
-    with pytest.raises(UserError, match=r"become no class: tail.nii.gz, wing.nii.gz\. Add each"):
+    with pytest.raises(UserError, match=r"without a class: tail.nii.gz, wing.nii.gz\. Add each"):
         read_masks(tmp_path, taxonomy(), READING)
 
 
-def test_unlisted_takes_masks_without_a_class(tmp_path):
+def test_masks_without_a_class_become_unlisted(tmp_path):
     masks(tmp_path, liver=[1, 0], tail=[0, 1])
     result = read_masks(tmp_path, taxonomy(unlisted="fat"), READING)
     assert result.array.ravel().tolist() == [3, 1]
@@ -183,10 +181,10 @@ def test_empty_masks_without_a_class_are_left_out_with_a_warning(tmp_path):
     result = read_masks(tmp_path, taxonomy(), READING)
     assert result.array.ravel().tolist() == [3, 0]
     assert len(result.warnings) == 1
-    assert "empty masks that become no class, left out: tail.nii.gz" in result.warnings[0]
+    assert "empty masks without a class, left out: tail.nii.gz" in result.warnings[0]
 
 
-def test_masks_on_different_grids_are_told(tmp_path):
+def test_masks_on_different_grids_are_reported(tmp_path):
     masks(tmp_path, fat=[1, 0])
     masks(tmp_path, lps_affine(origin=(0, 0, 3)), liver=[0, 1])
     with pytest.raises(UserError, match=r"liver.nii.gz must lie on the voxel grid of .*fat.nii.gz"):
@@ -199,35 +197,37 @@ def test_empty_masks_must_lie_on_the_grid_too(tmp_path):
         read_masks(tmp_path, taxonomy(), READING)
 
 
-def test_a_mask_holds_0_and_one_other_value(tmp_path):
+def test_a_mask_must_have_0_and_one_other_value(tmp_path):
     masks(tmp_path, liver=[0, 1, 2])
-    with pytest.raises(UserError, match=r"liver.nii.gz must hold 0 and one .* Received: 0, 1, 2"):
+    with pytest.raises(
+        UserError, match=r"liver.nii.gz must contain 0 and one .* Received: 0, 1, 2"
+    ):
         read_masks(tmp_path, taxonomy(), READING)
 
 
-def test_folders_without_masks_are_told(tmp_path):
+def test_folders_without_masks_are_reported(tmp_path):
     with pytest.raises(UserError, match="there is no folder"):
         read_masks(tmp_path / "none", taxonomy(), READING)
     (tmp_path / "notes.txt").touch()
     (tmp_path / ".hidden.nii.gz").touch()
-    with pytest.raises(UserError, match="holds no masks"):
+    with pytest.raises(UserError, match="has no masks"):
         read_masks(tmp_path, taxonomy(), READING)
     masks(tmp_path, tail=[0, 0])
-    with pytest.raises(UserError, match="holds no mask of any class"):
+    with pytest.raises(UserError, match="has no mask of any class"):
         read_masks(tmp_path, taxonomy(), READING)
 
 
-def test_two_masks_of_one_name_are_told(tmp_path):
+def test_two_masks_of_the_same_name_are_reported(tmp_path):
     masks(tmp_path, liver=[1])
     write_nifti(tmp_path / "liver.nii", np.ones((1, 1, 1), np.uint8))
     with pytest.raises(UserError, match=r"two masks liver: liver.nii and liver.nii.gz"):
         read_masks(tmp_path, taxonomy(), READING)
 
 
-def test_what_a_folder_of_masks_is(tmp_path):
+def test_a_folder_with_nifti_files_has_masks(tmp_path):
     assert not holds_masks(tmp_path)
     masks(tmp_path, liver=[1], fat=[1])
-    assert holds_masks(tmp_path)
+    assert holds_masks(tmp_path) and holds_masks(str(tmp_path))
     assert not holds_masks(tmp_path / "liver.nii.gz")
     assert mask_files(tmp_path) == {
         "fat": tmp_path / "fat.nii.gz",
@@ -235,7 +235,7 @@ def test_what_a_folder_of_masks_is(tmp_path):
     }
 
 
-def test_layers_are_merged_in_the_order_of_the_table():
+def test_layers_are_merged_in_the_order_of_the_taxonomy():
     below = [0, 1, 1, 3]
     above = [2, 0, 3, 1]
     table = taxonomy(order=("fat", "kidney", "liver"))
@@ -245,6 +245,6 @@ def test_layers_are_merged_in_the_order_of_the_table():
     assert merge(layers, table).array.ravel().tolist() == [2, 1, 3, 3]
 
 
-def test_layers_lie_on_one_grid():
+def test_layers_must_lie_on_one_grid():
     with pytest.raises(UserError, match="must lie on the voxel grid"):
         merge([label_map(0, 1), label_map(0, 1, 2)], taxonomy())

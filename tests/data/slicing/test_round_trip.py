@@ -1,4 +1,4 @@
-"""Every volume can go back: geometry to the file's own voxels, intensities to its own units."""
+"""Round trips: slices return to the voxels of the file, intensities to its units."""
 
 import nibabel as nib
 import numpy as np
@@ -20,7 +20,7 @@ from medusis_tf.data.shards.shards import IMAGE_LEVELS
 from medusis_tf.data.slicing.slices import SliceGrid
 from medusis_tf.data.volumes.grid import Grid
 from medusis_tf.data.volumes.nifti import read_volume, write_volume
-from tests.data.volume_files import AXIS_ORDERS, lps_affine, write_nifti
+from tests.data.volume_files import AXIS_ORDERS, lps_affine, rotated, write_nifti
 
 SPACING = (0.9, 1.4, 3.1)
 SHAPE = (14, 11, 9)
@@ -38,21 +38,20 @@ ROUGH = RNG.integers(0, 1200, SHAPE).astype(np.int16)
 
 
 def smooth(shape, seed=0):
-    """Waves longer than many voxels."""
+    """Noise with wavelengths of many voxels."""
     noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=shape), 4, mode="wrap")
     return (600 + 150 * noise / noise.std()).astype(np.float32)
 
 
 def oblique(spacing=SPACING):
-    """Turned about all axes by a few degrees, far from the origin."""
-    turn = np.eye(4)
-    turn[:3, :3] = nib.eulerangles.euler2mat(0.12, -0.2, 0.15)
-    turn[:3, 3] = (-123.4, 88.1, 1017.3)
-    return turn @ lps_affine(spacing)
+    """Rotated about all axes by a few degrees, far from the origin."""
+    affine = rotated(lps_affine(spacing), 0.12, -0.2, 0.15)
+    affine[:3, 3] = (-123.4, 88.1, 1017.3)
+    return affine
 
 
-def there_and_back(source, target, size, spacing_mm, axis, scale, fill=-1.0):
-    """Read, slice, lay back, restore and write; the written file and what read gave."""
+def round_trip(source, target, size, spacing_mm, axis, scale, fill=-1.0):
+    """Read, slice, map back, restore and write; return the written image."""
     read = read_volume(source)
     grid = SliceGrid(size, spacing_mm, read.shape, read.spacing_mm, axis)
     slices = grid.image_slices(read, lambda values: scale_intensity(values, scale))
@@ -61,7 +60,7 @@ def there_and_back(source, target, size, spacing_mm, axis, scale, fill=-1.0):
     return nib.load(target)
 
 
-def assert_same_place(written, source):
+def assert_same_grid(written, source):
     original = nib.load(source)
     assert written.shape == original.shape
     np.testing.assert_array_equal(written.affine, original.affine)
@@ -72,25 +71,25 @@ def assert_same_place(written, source):
 
 
 @pytest.mark.parametrize("axes", AXIS_ORDERS)
-def test_native_pixels_return_exactly_from_any_axis_order(axes, tmp_path):
+def test_native_pixels_return_exactly_in_any_axis_order(axes, tmp_path):
     source = write_nifti(tmp_path / "a.nii", ROUGH, oblique(), axes)
-    exact = IntensityScale((0.0, 2048.0), (-1.0, 1.0))  # floats hold it without rounding
+    exact = IntensityScale((0.0, 2048.0), (-1.0, 1.0))  # exact in float32
     for axis in AXES:
-        written = there_and_back(source, tmp_path / "b.nii", (16, 15), None, axis, exact)
-        assert_same_place(written, source)
+        written = round_trip(source, tmp_path / "b.nii", (16, 15), None, axis, exact)
+        assert_same_grid(written, source)
         np.testing.assert_array_equal(
             np.asarray(written.dataobj), np.asarray(nib.load(source).dataobj), err_msg=axis
         )
 
 
 @pytest.mark.parametrize("axes", AXIS_ORDERS)
-def test_finer_pixels_return_within_interpolation_from_any_axis_order(axes, tmp_path):
+def test_finer_pixels_return_within_the_interpolation_error(axes, tmp_path):
     array = smooth(SHAPE)
     source = write_nifti(tmp_path / "a.nii.gz", array, oblique(), axes)
     scale = IntensityScale((float(array.min()), float(array.max())), (-1.0, 1.0))
     for axis in AXES:
-        written = there_and_back(source, tmp_path / "b.nii.gz", (64, 60), (0.7, 0.6), axis, scale)
-        assert_same_place(written, source)
+        written = round_trip(source, tmp_path / "b.nii.gz", (64, 60), (0.7, 0.6), axis, scale)
+        assert_same_grid(written, source)
         error = np.asarray(written.dataobj) - np.asarray(nib.load(source).dataobj)
         assert np.abs(error).max() < 0.04 * np.ptp(array), axis
         assert np.sqrt(np.mean(error**2)) < 0.01 * np.ptp(array), axis
@@ -98,10 +97,10 @@ def test_finer_pixels_return_within_interpolation_from_any_axis_order(axes, tmp_
 
 @pytest.mark.parametrize("axis", AXES)
 @pytest.mark.parametrize("size", [(8, 8), (9, 7), (6, 16), (1, 1)])
-def test_a_small_grid_gives_back_what_it_covers_and_no_more(axis, size, tmp_path):
+def test_a_small_grid_returns_only_the_voxels_it_covers(axis, size, tmp_path):
     source = write_nifti(tmp_path / "a.nii", ROUGH, lps_affine(SPACING), "RAS")
     exact = IntensityScale((0.0, 2048.0), (-1.0, 1.0))
-    written = there_and_back(source, tmp_path / "b.nii", size, None, axis, exact, fill=1.0)
+    written = round_trip(source, tmp_path / "b.nii", size, None, axis, exact, fill=1.0)
     array, original = np.asarray(written.dataobj), np.asarray(nib.load(source).dataobj)
     covered = array != 2048
     np.testing.assert_array_equal(array[covered], original[covered])
@@ -117,9 +116,9 @@ def test_coarse_pixels_keep_linear_ramps(axis, tmp_path):
     array = 3 * x - 7 * y + 11 * z
     source = write_nifti(tmp_path / "a.nii", array, lps_affine(SPACING), "PIR")
     scale = IntensityScale((-100.0, 300.0), (-1.0, 1.0))
-    written = there_and_back(source, tmp_path / "b.nii", (20, 20), (2.3, 1.9), axis, scale)
+    written = round_trip(source, tmp_path / "b.nii", (20, 20), (2.3, 1.9), axis, scale)
     back = read_volume(tmp_path / "b.nii").array
-    assert_same_place(written, source)
+    assert_same_grid(written, source)
     inner = (slice(3, -3), slice(3, -3), slice(3, -3))
     np.testing.assert_allclose(back[inner], array[inner], atol=1e-3)
 
@@ -139,8 +138,8 @@ def data_of(root, method, axis, image_size, field_of_view_mm):
     )
 
 
-def laid_back(converted, data, grid):
-    """The volume that the records of a conversion stand for, in units of the source."""
+def restored_volume(converted, data, grid):
+    """The volume restored from the records of a conversion, in units of the source."""
     record = converted.record
     assert record.slice_indices == tuple(range(record.depth))
     levels = converted.slices["image"].view("<u2").reshape(record.depth, *data.image_size)
@@ -148,7 +147,9 @@ def laid_back(converted, data, grid):
     scales = record.intensity
     if len(scales) == 1:
         return restore_intensity(grid.from_slices(slices), scales[0])
-    restored = [restore_intensity(part, scale) for part, scale in zip(slices, scales, strict=True)]
+    restored = [
+        restore_intensity(plane, scale) for plane, scale in zip(slices, scales, strict=True)
+    ]
     return grid.from_slices(np.stack(restored))
 
 
@@ -158,8 +159,8 @@ def standard_of(volume, data):
     return standard_landmarks([landmarks(volume, data.intensity)])
 
 
-def kept_by(volume, data, standard):
-    """Intensities within what is not clipped, `[x, y, z]`."""
+def clipped(volume, data, standard):
+    """Intensities clipped to the range of the scale, `[x, y, z]`."""
     values = volume.intensities()
     if data.intensity.name == "slice_min_max":
         return values
@@ -169,29 +170,29 @@ def kept_by(volume, data, standard):
 
 @pytest.mark.parametrize("axis", AXES)
 @pytest.mark.parametrize("method", METHODS)
-def test_prepared_images_return_to_their_units_by_their_record(method, axis, tmp_path):
+def test_prepared_images_return_to_their_units(method, axis, tmp_path):
     source = write_nifti(tmp_path / "a.nii", ROUGH, oblique(), "SPL")
     data = data_of(tmp_path, method, axis, (16, 15), None)
     volume = read_volume(source)
     standard = standard_of(volume, data)
     converted = convert_subject(data.subjects[0], data, {}, "", standard)
-    back = laid_back(converted, data, SliceGrid.of(Grid.of(volume), data))
-    # A level of 16 bits, times the steepest part of the scale.
+    back = restored_volume(converted, data, SliceGrid.of(Grid.of(volume), data))
+    # One level of 16 bits, times the steepest segment of the scale.
     steepest = max(
         np.max(np.diff(scale.source) / np.diff(scale.scaled))
         for scale in converted.record.intensity
     )
-    expected = kept_by(volume, data, standard)
+    expected = clipped(volume, data, standard)
     np.testing.assert_allclose(back, expected, atol=1.02 * steepest / IMAGE_LEVELS + 2e-3)
     write_volume(tmp_path / "b.nii", back, source)
     written = nib.load(tmp_path / "b.nii")
-    assert_same_place(written, source)
+    assert_same_grid(written, source)
     values = read_volume(tmp_path / "b.nii").array
     np.testing.assert_array_equal(np.rint(values), np.rint(back))
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_whole_numbers_that_are_not_clipped_return_exactly(method, tmp_path):
+def test_integers_return_exactly_unless_clipped(method, tmp_path):
     source = write_nifti(tmp_path / "a.nii", ROUGH, lps_affine(SPACING), "LAS")
     data = data_of(tmp_path, method, "coronal", (16, 15), None)
     volume = read_volume(source)
@@ -220,7 +221,7 @@ def test_finer_pixels_return_in_units_of_the_source(method, tmp_path):
     volume = read_volume(source)
     standard = standard_of(volume, data)
     converted = convert_subject(data.subjects[0], data, {}, "", standard)
-    back = laid_back(converted, data, SliceGrid.of(Grid.of(volume), data))
-    error = np.abs(back - kept_by(volume, data, standard))
+    back = restored_volume(converted, data, SliceGrid.of(Grid.of(volume), data))
+    error = np.abs(back - clipped(volume, data, standard))
     assert error.max() < 0.03 * np.ptp(array)
     assert error.mean() < 0.005 * np.ptp(array)

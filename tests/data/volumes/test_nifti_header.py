@@ -1,4 +1,4 @@
-"""What broken or doubtful volumes get: one message that names the file, or a warning."""
+"""Broken headers raise one message with the file; suspicious headers give a warning."""
 
 import gzip
 import re
@@ -78,7 +78,7 @@ def written(data):
     return lambda path: path.write_bytes(data)
 
 
-def no_place(path):
+def no_orientation(path):
     header(sform_code=0, qform_code=0)(path)
 
 
@@ -93,8 +93,8 @@ REFUSED = [
     ("checksum.nii.gz", wrong_checksum, r"cannot be read as NIfTI: .*truncated or damaged; copy"),
     ("truncated.nii", cut(0.5), r"too short: shape \(20, 20, 20\) of float64 .* Copy or download"),
     ("only_start.nii.gz", cut(0.01), r"cannot be read as NIfTI: .*truncated or damaged; copy"),
-    ("huge.nii.gz", dim(32767, 32767, 32767), r"claims 35181150961663 voxels.* at most 536870912"),
-    ("huge.nii", dim(32767, 32767, 32767), r"claims 35181150961663 voxels.* at most 536870912"),
+    ("huge.nii.gz", dim(32767, 32767, 32767), r"claims 35181150961663 .* limit is 536870912"),
+    ("huge.nii", dim(32767, 32767, 32767), r"claims 35181150961663 .* limit is 536870912"),
     ("large.nii.gz", dim(500, 500, 500), r"too short: shape \(500, 500, 500\) of int16"),
     ("longer.nii.gz", dim(3, 4, 6), r"too short: it ends 24 bytes before its last voxel"),
     ("zero.nii", dim(3, 0, 5), r"axis without voxels: shape \(3, 0, 5\)"),
@@ -103,10 +103,10 @@ REFUSED = [
     ("many_axes.nii", header(dim=[99] + [1] * 7), r"one 3-D volume. Received: 99 axes"),
     ("two_axes.nii", content(ARRAY[0]), r"one 3-D volume. Received: 2 axes, shape \(4, 5\)"),
     ("frames.nii", content(np.zeros([2, 2, 2, 3], np.int16)), r"one 3-D volume.*\(2, 2, 2, 3\)"),
-    ("rgb.nii", colour, r"one plain number per voxel.*Convert colour"),
+    ("rgb.nii", colour, r"one real number per voxel.*Convert colour"),
     ("complex.nii", content(np.zeros([2, 2, 2], np.complex64)), r"Received: complex64"),
-    ("bits.nii", header(datatype=1), r"one plain number per voxel. Received: \|V0"),
-    ("type.nii", header(datatype=77), r"broken: NIfTI knows no datatype 77. Export"),
+    ("bits.nii", header(datatype=1), r"one real number per voxel. Received: \|V0"),
+    ("type.nii", header(datatype=77), r"broken: datatype 77 is not defined in NIfTI. Export"),
     ("text.nii", written(b"hello" * 100), r"does not start with a NIfTI header. Convert"),
     ("zeros.nii", written(bytes(1000)), r"does not start with a NIfTI header. Convert"),
     ("magic.nii", header(magic=b"\0\0\0\0"), r"magic b'' instead of b'n\+1'.*Analyze"),
@@ -117,15 +117,15 @@ REFUSED = [
     ("scan.mgz", written(b"x" * 400), r"not named .nii or .nii.gz, and is not DICOM.*Convert"),
     ("missing.nii", nothing, r"there is no file"),
     ("missing.dcm", nothing, r"there is no file"),
-    ("folder", lambda path: path.mkdir(), r"folder without volumes. Can be read: a .nii"),
+    ("folder", lambda path: path.mkdir(), r"folder without volumes. Supported are a .nii"),
     ("bomb.nii.gz", bomb, r"unpacks to far more than the 120 bytes"),
     ("offset.nii.gz", header(vox_offset=1e9), r"voxels start at byte 1e\+09"),
     ("inside.nii", header(vox_offset=100), r"voxels start at byte 100"),
     ("nan_offset.nii", header(vox_offset=np.nan), r"voxels start at byte nan"),
-    ("nowhere.nii", no_place, r"sform_code and qform_code are both 0.*assume_axes"),
-    ("singular.nii", header(srow_x=[0, 0, 0, 0]), r"affine that does not span space"),
-    ("flat.nii", header(srow_y=[-1.5, 0, 0, 0]), r"affine that does not span space"),
-    ("nan_affine.nii", header(srow_y=[0, np.nan, 0, 0]), r"affine that does not span space"),
+    ("unknown.nii", no_orientation, r"sform_code and qform_code are both 0.*assume_axes"),
+    ("singular.nii", header(srow_x=[0, 0, 0, 0]), r"affine that is not invertible"),
+    ("flat.nii", header(srow_y=[-1.5, 0, 0, 0]), r"affine that is not invertible"),
+    ("nan_affine.nii", header(srow_y=[0, np.nan, 0, 0]), r"affine that is not invertible"),
     ("no_size.nii", header(sform_code=0, qform_code=1, pixdim=[1, 1, 0, 1, 1, 1, 1, 1]),
      r"voxels of zero or negative size: pixdim \[1.0, 0.0, 1.0\]"),
     ("negative_size.nii", header(sform_code=0, qform_code=1, pixdim=[1, 1, -2, 1, 1, 1, 1, 1]),
@@ -137,7 +137,7 @@ REFUSED = [
 
 @pytest.mark.parametrize("name, make, message", REFUSED, ids=[entry[0] for entry in REFUSED])
 @pytest.mark.parametrize("read", [read_volume, read_label_map])
-def test_broken_files_are_refused_by_name(read, name, make, message, tmp_path):
+def test_broken_files_raise_a_message_with_the_path(read, name, make, message, tmp_path):
     path = tmp_path / name
     make(path)
     with pytest.raises(UserError, match=message) as caught:
@@ -145,78 +145,18 @@ def test_broken_files_are_refused_by_name(read, name, make, message, tmp_path):
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
-GRID = ("huge.nii", "zero.nii", "nowhere.nii", "singular.nii", "text.nii", "missing.nii")
+GRID = ("huge.nii", "zero.nii", "unknown.nii", "singular.nii", "text.nii", "missing.nii")
 
 
 @pytest.mark.parametrize("name, make, message", [row for row in REFUSED if row[0] in GRID])
-def test_grids_are_refused_for_the_same_reasons(name, make, message, tmp_path):
+def test_reading_a_grid_raises_the_same_messages(name, make, message, tmp_path):
     make(tmp_path / name)
     with pytest.raises(UserError, match=message):
         read_grid(tmp_path / name)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
-@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
-def test_images_that_are_not_finite_are_refused_with_their_number(bad, name, tmp_path):
-    array = np.zeros([3, 4, 5])
-    array[0, 0, :2] = bad
-    with pytest.raises(UserError, match=r"2 voxels that are NaN or infinite, of 60.*not_finite"):
-        read_volume(write_nifti(tmp_path / name, array))
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("slope, least", [(2.0, -10.0), (-2.0, 6.0)])
-def test_what_is_not_finite_becomes_the_least_intensity_if_wanted(dtype, slope, least, tmp_path):
-    array = np.full([3, 4, 5], 6.0, dtype)
-    array[0, 0] = -10
-    array[1, 0, :3] = [np.nan, np.inf, -np.inf]
-    path = write_nifti(tmp_path / "a.nii", array)
-    edit_nifti(path, scl_slope=slope, scl_inter=1)
-    read = read_volume(path, ReadingConfig(not_finite="replace"))
-    assert read.warnings == (
-        f"3 of its 60 voxels are NaN or infinite: replaced by the least intensity, "
-        f"{least * slope + 1:g}.",
-    )
-    expected = np.nan_to_num(array, nan=least, posinf=least, neginf=least) * slope + 1
-    np.testing.assert_allclose(read.intensities(), expected)
-
-
-def test_a_volume_of_nothing_finite_cannot_be_mended(tmp_path):
-    path = write_nifti(tmp_path / "a.nii", np.full([2, 2, 2], np.nan))
-    with pytest.raises(UserError, match=r"a\.nii holds no voxel that is a finite number"):
-        read_volume(path, ReadingConfig(not_finite="replace"))
-
-
-@pytest.mark.parametrize("policy", ["error", "replace"])
-@pytest.mark.parametrize("bad", [0.5, 2.01, np.nan, np.inf])
-def test_soft_masks_are_no_label_maps(bad, policy, tmp_path):
-    array = np.zeros([3, 4, 5])
-    array[1, 1, 1] = bad
-    path = write_nifti(tmp_path / "a.nii", array)
-    with pytest.raises(UserError, match=r"not a label map: 1 of 60 voxels.*Threshold"):
-        read_label_map(path, ReadingConfig(not_finite=policy))
-
-
-@pytest.mark.parametrize("array", [np.full([2, 2, 2], 2.0**40), np.full([2, 2, 2], 2**40)])
-def test_ids_beyond_32_bits_are_refused(array, tmp_path):
-    nib.save(nib.Nifti1Image(array, AFFINE, dtype=array.dtype), tmp_path / "a.nii")
-    with pytest.raises(UserError, match="beyond 32 bits, such as 1099511627776"):
-        read_label_map(tmp_path / "a.nii")
-
-
-def test_label_117_stored_through_a_scale_factor_is_117(tmp_path):
-    labels = np.arange(118.0).reshape(2, 59, 1)
-    image = nib.Nifti1Image(labels, AFFINE)
-    image.set_data_dtype(np.int16)  # nibabel stores slope 117/65535
-    nib.save(image, tmp_path / "a.nii")
-    assert 1e-7 < np.abs(nib.load(tmp_path / "a.nii").get_fdata() - labels).max() < 1e-3
-    read = read_label_map(tmp_path / "a.nii")
-    assert read.array.dtype == np.int16
-    np.testing.assert_array_equal(np.sort(read.array, axis=None), np.arange(118))
-
-
 @pytest.mark.parametrize("slope", [np.nan, np.inf])
-def test_a_broken_scale_is_a_warning_and_the_stored_values(slope, tmp_path):
+def test_an_invalid_scale_is_ignored_with_a_warning(slope, tmp_path):
     path = write_nifti(tmp_path / "a.nii", ARRAY, AFFINE)
     edit_nifti(path, scl_slope=slope, scl_inter=5)
     for read in (read_volume(path), read_label_map(path)):
@@ -226,25 +166,23 @@ def test_a_broken_scale_is_a_warning_and_the_stored_values(slope, tmp_path):
 
 
 @pytest.mark.parametrize("axes", ["LPS", "RAS", "PSR"])
-def test_assumed_axes_place_a_volume_that_says_nothing(axes, tmp_path):
+def test_assume_axes_orients_a_volume_without_orientation(axes, tmp_path):
     path = write_nifti(tmp_path / "a.nii", ARRAY, lps_affine((1.5, 2.0, 3.0)), axes)
     edit_nifti(path, sform_code=0, qform_code=0)
     read = read_volume(path, ReadingConfig(assume_axes=axes))
     np.testing.assert_array_equal(read.array, ARRAY)
     np.testing.assert_allclose(read.spacing_mm, (1.5, 2.0, 3.0))
     assert read.axes == axes
-    assert read.warnings == (
-        f"Its header does not say where it lies: the axes {axes} are assumed.",
-    )
+    assert read.warnings == (f"Its header has no orientation: the axes {axes} are assumed.",)
 
 
-def test_axes_are_not_assumed_where_the_header_knows(tmp_path):
+def test_assume_axes_does_not_override_the_header(tmp_path):
     path = write_nifti(tmp_path / "a.nii", ARRAY, AFFINE, "RAS")
     read = read_volume(path, ReadingConfig(assume_axes="SLP"))
     assert (read.axes, read.warnings) == ("RAS", ())
 
 
-def test_two_contradicting_places_are_a_warning(tmp_path):
+def test_contradicting_sform_and_qform_are_a_warning(tmp_path):
     path = write_nifti(tmp_path / "a.nii", ARRAY, AFFINE, "RAS")
     edit_nifti(path, qform_code=1, quatern_b=0, quatern_c=0, quatern_d=1)
     assert nib.load(path).get_qform(coded=True)[1] == 1
@@ -263,14 +201,14 @@ def test_unusual_sizes_and_units_are_warnings(tmp_path):
     assert "lengths in metres" in metres and "0.002" in sizes
 
 
-def test_the_largest_number_of_voxels_is_configured(tmp_path):
+def test_the_limit_of_voxels_is_configurable(tmp_path):
     path = write_nifti(tmp_path / "a.nii", ARRAY)
     read_volume(path, ReadingConfig(maximum_voxels=60))
-    with pytest.raises(UserError, match=r"claims 60 voxels.* at most 59 are read"):
+    with pytest.raises(UserError, match=r"claims 60 voxels.* the limit is 59"):
         read_volume(path, ReadingConfig(maximum_voxels=59))
 
 
-def test_hostile_extensions_are_not_looked_at(tmp_path):
+def test_invalid_extensions_are_ignored(tmp_path):
     path = tmp_path / "a.nii"
     content = bytearray(write_nifti(path, ARRAY, AFFINE).read_bytes())
     extension = (2**31 - 16).to_bytes(4, "little") + bytes(12)
@@ -278,9 +216,3 @@ def test_hostile_extensions_are_not_looked_at(tmp_path):
     path.write_bytes(content[:352] + extension + content[352:])
     edit_nifti(path, vox_offset=368)
     np.testing.assert_array_equal(read_volume(path).array, ARRAY)
-
-
-def test_a_folder_of_nifti_files_is_explained(tmp_path):
-    write_nifti(tmp_path / "masks" / "liver.nii.gz", ARRAY)
-    with pytest.raises(UserError, match=r"masks is a folder of NIfTI files.*one-class masks"):
-        read_volume(tmp_path / "masks")

@@ -1,0 +1,18 @@
+from pathlib import Path
+
+import pytest
+
+from medusis_tf.data.volumes.suffixes import has_nifti_name, split_nifti_name
+
+
+@pytest.mark.parametrize("name", ["a.b.nii", "a.b.nii.gz"])
+def test_nifti_names_have_a_stem_and_a_suffix(name):
+    assert has_nifti_name(Path("folder", name))
+    assert split_nifti_name(Path("folder", name)) == ("a.b", name.removeprefix("a.b"))
+
+
+@pytest.mark.parametrize("name", ["a.gz", "a.nii.bz2", "nii", "a.NII"])
+def test_other_names_are_not_nifti(name):
+    assert not has_nifti_name(Path(name))
+    with pytest.raises(ValueError, match="expected a NIfTI file name"):
+        split_nifti_name(Path(name))
