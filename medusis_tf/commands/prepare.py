@@ -1,16 +1,19 @@
 """Check and convert the data of an experiment: `python -m medusis_tf.prepare --config FILE`."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
+from medusis_tf.config.data import Split
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.errors import UserError
 from medusis_tf.methods.experiment import load_config
 
 if TYPE_CHECKING:
+    from medusis_tf.data.shards.manifest import SubjectRecord
     from medusis_tf.data.shards.shards import Shards
 
 logger = logging.getLogger("medusis_tf.prepare")
@@ -22,16 +25,16 @@ def prepare(
     config: Annotated[Path, typer.Option(help="YAML file of the experiment, as in configs/.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[key=value]...", help="Changes, as in data.root=DIR."),
+        typer.Argument(metavar="[key=value]...", help="Other settings, such as data.root=DIR."),
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Read and check every volume, and write nothing.")
     ] = False,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Processes; one per processor if not given.")
+        int | None, typer.Option(min=1, help="Number of processes; by default one per processor.")
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Where to write the report, if not beside the slices.")
+        Path | None, typer.Option(help="File of the report; by default beside the slices.")
     ] = None,
     export_png: Annotated[
         Path | None, typer.Option(help="Also write all slices as PNG files to this new folder.")
@@ -40,18 +43,14 @@ def prepare(
 ) -> None:
     """Check every volume, convert it to slices once, and write report.html.
 
-    Slices go to data.cache_dir, where training finds them; what is there already is not converted
-    again. With --check the exit status is 0, or 2 after one line for each problem.
+    Slices are written to data.cache_dir, where training finds them. Slices that are already there
+    are not converted again. With --check, the exit status is 0, or 2 after one line for each
+    problem.
     """
     experiment = load_config(config, overrides or [])
     _check_options(experiment, check, report, export_png, png_bits)
     if check:
-        from medusis_tf.data.preparing.preparation import check_subjects
-
-        records = check_subjects(experiment, jobs)
-        slices = sum(record.num_slices for record in records)
-        warnings = sum(len(record.warnings) for record in records)
-        logger.info("%d subjects, %d slices, %d warnings", len(records), slices, warnings)
+        _check_only(experiment, jobs)
         return
     from medusis_tf.data.preparing.preparation import prepare_shards
     from medusis_tf.reports.data.report import write_data_report
@@ -59,7 +58,7 @@ def prepare(
     shards = prepare_shards(experiment, jobs)
     path = _report_path(shards, report)
     write_data_report(experiment.data, shards, path, experiment.name)
-    logger.info("report: %s (it shows patients' images)", path)
+    logger.info("report: %s (it shows images of patients)", path)
     if export_png is not None:
         from medusis_tf.data.preparing import png_export
 
@@ -67,6 +66,38 @@ def prepare(
             shards, experiment.data, export_png, 8 if png_bits == 8 else 16
         )
         logger.info("wrote %d PNG files to %s", count, export_png)
+    _log_splits(shards.records.subjects)
+
+
+def _check_only(experiment: ExperimentConfig, jobs: int | None) -> None:
+    from medusis_tf.data.preparing.data_warnings import data_warnings
+    from medusis_tf.data.preparing.preparation import check_subjects, mask_weight
+
+    records = check_subjects(experiment, jobs)
+    _log_splits(records)
+    slices = sum(record.num_slices for record in records)
+    warnings = sum(len(record.warnings) for record in records)
+    warnings += len(data_warnings(records, experiment.data, mask_weight(experiment)))
+    logger.info("%d subjects, %d slices, %d warnings", len(records), slices, warnings)
+
+
+def _log_splits(records: "Sequence[SubjectRecord]") -> None:
+    """Log the size of each split; slices count where they are used."""
+    from medusis_tf.reports.data.summary import split_summaries
+
+    columns = ("subjects", "patients", "label-map slices", "image slices")
+    logger.info("%-10s  %s", "split", "  ".join(columns))
+    sizes = {each.split: each for each in split_summaries(records)}
+    for split in get_args(Split):
+        size = sizes.get(split)
+        values = (0, 0, 0, 0)
+        if size is not None:
+            slices = size.num_slices
+            values = (
+                size.num_subjects, size.num_patients, slices["label_map"], slices["image"],
+            )  # fmt: skip
+        cells = (f"{value:>{len(name)}}" for name, value in zip(columns, values, strict=True))
+        logger.info("%-10s  %s", split, "  ".join(cells))
 
 
 def _check_options(
@@ -79,11 +110,11 @@ def _check_options(
     if png_bits not in (8, 16):
         raise UserError(f"--png-bits must be 8 or 16. Received: {png_bits}")
     if check and (report or export_png):
-        raise UserError("--check writes nothing: leave out --report and --export-png.")
+        raise UserError("--check writes nothing: remove --report and --export-png.")
     if experiment.data.cache == "memory" and not check and report is None:
         raise UserError(
             "with data.cache=memory no slices are written, so there is nothing to prepare. "
-            "Use --check, name a --report, or set data.cache=shards."
+            "Use --check or --report, or set data.cache=shards."
         )
 
 

@@ -53,9 +53,9 @@ def test_volumes_become_slices_and_a_report(folder, config):
     assert (status, err) == (0, "")
     written = data_set(folder)
     assert sorted(path.name for path in written.iterdir()) == [
-        "body_mask.tfrecord",
-        "image.tfrecord",
-        "label_map.tfrecord",
+        "body_mask.npy",
+        "image.npy",
+        "label_map.npy",
         "manifest.json",
         "report.html",
     ]
@@ -66,7 +66,7 @@ def test_volumes_become_slices_and_a_report(folder, config):
         f"{name}: kept 6 of 6 slices" for name in ("ct_1", "ct_2", "mr_1", "mr_2", "valid", "test")
     ]
     assert lines[6] == f"prepared slices of 6 subjects in {written}"
-    assert lines[7:] == [f"report: {written / 'report.html'} (it shows patients' images)"]
+    assert lines[7:8] == [f"report: {written / 'report.html'} (it shows images of patients)"]
 
 
 def test_a_second_time_only_the_report_is_written(folder, config):

@@ -253,7 +253,7 @@ def test_two_runs_give_the_same_bytes(heads, tmp_path):
     first, second = (
         prepared(tmp_path, cache_dir=str(tmp_path / name), **heads)[1] for name in "ab"
     )
-    names = [*sorted(path.name for path in first.folder.glob("*.tfrecord")), "manifest.json"]
+    names = [*sorted(path.name for path in first.folder.glob("*.npy")), "manifest.json"]
     assert len(names) == 4
     assert filecmp.cmpfiles(first.folder, second.folder, names, False) == (names, [], [])
     out, _ = prepared(tmp_path, cache_dir=str(tmp_path / "a"), **heads)

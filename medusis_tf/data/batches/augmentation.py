@@ -1,12 +1,12 @@
-"""Random changes of training slices, in TensorFlow operations only.
+"""Random augmentation of training slices, in TensorFlow operations only.
 
-All randomness is stateless: what a seed draws does not depend on what was drawn before. Slices
-that belong together (a label map, its body mask, in paired training its image) are moved with one
-seed; unpaired images get their own.
+All randomness is stateless: what a seed draws does not depend on earlier draws. Slices that belong
+together (a label map, its body mask, in paired training its image) are moved with the same seed.
+Unpaired images have their own.
 
-XLA makes one loop of all that is done to a pixel. At 256x256 a label map takes 0.1 ms and an image
-with all changes 0.35 ms of one core. `ImageProjectiveTransformV3` takes 0.6 and 1.1 ms for moving
-alone, gathering without XLA 0.7 and 2.6 ms.
+XLA fuses all changes of a pixel into one loop. At 256x256, a label map takes 0.1 ms and an image
+with all changes 0.35 ms on one core. `ImageProjectiveTransformV3` takes 0.6 and 1.1 ms for the
+geometric changes alone, gathering without XLA 0.7 and 2.6 ms.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import tensorflow as tf
 
 from medusis_tf.config.augmentation import AugmentationConfig
 
-# Stands for 0 under the logarithm: its powers vanish beside 1 in float32.
+# Replaces 0 in the logarithm: its powers vanish beside 1 in float32.
 _NO_LIGHT = 1e-30
-# Waves of the bias field along each axis: constant, half and one period.
+# Cosines of the bias field along each axis: constant, half a period, one period.
 _WAVES = 3
 
 
 class _Purpose(IntEnum):
-    """What random numbers are for."""
+    """Purpose of random numbers."""
 
     MOVE = 0
     GAMMA = 1
@@ -33,15 +33,15 @@ class _Purpose(IntEnum):
 
 
 def move_label_map(label_map: tf.Tensor, seed: tf.Tensor, config: AugmentationConfig) -> tf.Tensor:
-    """Flip, turn, scale and shift label maps or masks; nearest neighbour, 0 outside.
+    """Flip, rotate, scale and shift label maps or masks: nearest neighbour, 0 outside.
 
     Args:
         label_map: `[batch, height, width]` uint8.
-        seed: `[2]` integers. Images moved with the same one stay aligned.
-        config: What to do.
+        seed: `[2]` integers. Images moved with the same seed stay aligned.
+        config: Configuration of the augmentation.
 
     Returns:
-        Same shape and type, no ids that were not there but 0.
+        Same shape and type, with no new ids except 0.
     """
     if config.moves:
         return _resample_nearest(label_map, draw_moves(label_map.shape, seed, config))
@@ -51,17 +51,17 @@ def move_label_map(label_map: tf.Tensor, seed: tf.Tensor, config: AugmentationCo
 
 
 def augment_image(levels: tf.Tensor, seed: tf.Tensor, config: AugmentationConfig) -> tf.Tensor:
-    """Decode images; flip, turn, scale and shift them; bend their contrast and shade them.
+    """Decode images; flip, rotate, scale and shift them; change their contrast and shading.
 
-    Moving is linear, with air outside. With u from 0 (air) to 1 the brightness becomes
-    `min(1, u**g * field)`: g is `(1 + gamma)**r`, r uniform in [-1, 1], and the field, as of a
-    receive coil, is a random sum of cosines within `1 - bias_field` and `1 + bias_field`. Air
-    stays air.
+    Interpolation is linear, with air outside. A brightness u from 0 (air) to 1 becomes
+    `min(1, u**g * field)`. The exponent g is `(1 + gamma)**r` with r uniform in [-1, 1]. The
+    field, similar to that of a receive coil, is a random sum of cosines between `1 - bias_field`
+    and `1 + bias_field`. Air stays air.
 
     Args:
         levels: `[batch, height, width]` uint16, as stored: 0 for -1, 65535 for 1.
-        seed: `[2]` integers. Label maps moved with the same one stay aligned.
-        config: What to do.
+        seed: `[2]` integers. Label maps moved with the same seed stay aligned.
+        config: Configuration of the augmentation.
 
     Returns:
         Same shape, float32 in [-1, 1].
@@ -76,7 +76,7 @@ def augment_image(levels: tf.Tensor, seed: tf.Tensor, config: AugmentationConfig
         exponent = tf.pow(1.0 + config.gamma, _uniform([batch], seed, _Purpose.GAMMA))
     if config.bias_field > 0:
         draw = _uniform([batch, _WAVES, _WAVES], seed, _Purpose.BIAS_FIELD)
-        # The cosines reach 1, so the sum reaches that of the weights.
+        # The cosines reach 1, so their sum reaches the sum of the weights.
         total = tf.reduce_sum(tf.abs(draw), axis=[1, 2], keepdims=True)
         waves = config.bias_field * tf.math.divide_no_nan(draw, total)
     return _change_image(levels, moves, mirrored, exponent, waves)
@@ -85,19 +85,19 @@ def augment_image(levels: tf.Tensor, seed: tf.Tensor, config: AugmentationConfig
 def draw_moves(
     shape: tf.TensorShape | tuple[int, int, int], seed: tf.Tensor, config: AugmentationConfig
 ) -> tf.Tensor:
-    """Where every pixel comes from.
+    """Draw the source location of every pixel.
 
-    Uniform within the limits of the configuration, each slice its own: an angle, a scale, a shift
-    as a fraction of the slice's rows and columns, and left and right swapped in half of them.
-    Pixels count as square.
+    Each slice has its own angle, scale and shift (a fraction of its rows and columns), uniform
+    within the limits of the configuration. Left and right are swapped in half of the slices.
+    Pixels are treated as square.
 
     Args:
-        shape: Of the slices, `[batch, height, width]`.
+        shape: Shape of the slices, `[batch, height, width]`.
         seed: `[2]` integers.
-        config: What to do.
+        config: Configuration of the augmentation.
 
     Returns:
-        `[batch, 2, 3]` float32; the output's pixel (row, column) takes what lies in the source at
+        `[batch, 2, 3]` float32. The output pixel (row, column) takes the value of the source at
         `[row, column] = move @ [row, column, 1]`.
     """
     batch, height, width = shape
@@ -120,11 +120,11 @@ def draw_moves(
 
 @tf.function(jit_compile=True, autograph=False)
 def _resample_nearest(slices: tf.Tensor, moves: tf.Tensor) -> tf.Tensor:
-    """Move slices, nearest neighbour; 0 outside.
+    """Move slices: nearest neighbour, 0 outside.
 
     Args:
         slices: `[batch, height, width]`, static shape.
-        moves: From `draw_moves`.
+        moves: Moves from `draw_moves`.
     """
     _, height, width = slices.shape
     row, column = _sources(slices, moves, 0.5)
@@ -141,14 +141,14 @@ def _change_image(
     exponent: tf.Tensor | None,
     waves: tf.Tensor | None,
 ) -> tf.Tensor:
-    """All changes in one loop; None leaves one out."""
+    """All changes in one loop; None omits a change."""
     if moves is not None:
         values = _resample_linear(levels, moves)
     else:
         values = tf.cast(levels if mirrored is None else _mirror(levels, mirrored), tf.float32)
     unit = values * (1 / levels.dtype.max)
     if exponent is not None:
-        # Not tf.pow: XLA makes exp and log of several pixels at once, and is 4 times as fast.
+        # Not tf.pow: XLA vectorizes exp and log, which is 4 times as fast.
         power = exponent[:, tf.newaxis, tf.newaxis]
         unit = tf.exp(power * tf.math.log(tf.maximum(unit, _NO_LIGHT)))
     if waves is not None:
@@ -157,11 +157,11 @@ def _change_image(
 
 
 def _resample_linear(slices: tf.Tensor, moves: tf.Tensor) -> tf.Tensor:
-    """Move slices, linear; they are continued with 0 outside. Float32."""
+    """Move slices: linear, 0 outside, float32."""
     _, height, width = slices.shape
     row, column = _sources(slices, moves, 0.0)
-    # Two neighbours that exist, and for each how near it is: 0 from a distance of 1 on. Padding
-    # would be done anew by XLA for every pixel that is taken.
+    # Two existing neighbours, each weighted by its nearness, which is 0 from a distance of 1 on.
+    # XLA would repeat a padding for every pixel that is taken.
     top, left = _index(tf.floor(row), height - 1), _index(tf.floor(column), width - 1)
     down, right = row - tf.cast(top, tf.float32), column - tf.cast(left, tf.float32)
 
@@ -191,7 +191,7 @@ def _cosines(count: int) -> tf.Tensor:
 
 
 def _sources(slices: tf.Tensor, moves: tf.Tensor, offset: float) -> tuple[tf.Tensor, tf.Tensor]:
-    """Rows and columns to take each pixel from, plus `offset`, `[batch, height, width]` each."""
+    """Source row and column of each pixel, plus `offset`: `[batch, height, width]` each."""
     _, height, width = slices.shape
     rows = tf.range(height, dtype=tf.float32)[:, tf.newaxis]
     columns = tf.range(width, dtype=tf.float32)
@@ -214,7 +214,7 @@ def _take(slices: tf.Tensor, row: tf.Tensor, column: tf.Tensor) -> tf.Tensor:
 
 
 def _mirrored(batch: int, seed: tf.Tensor) -> tf.Tensor:
-    """Which slices to swap left and right: those that `draw_moves` would mirror."""
+    """The slices whose left and right are swapped: the same ones as in `draw_moves`."""
     return _uniform([batch, 5], seed, _Purpose.MOVE)[:, 4] < 0
 
 

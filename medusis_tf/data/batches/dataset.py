@@ -1,12 +1,12 @@
 """The endless stream of training batches, in TensorFlow operations only.
 
 The batch of a step is a pure function of the experiment's seed and the step: all randomness is
-stateless and keyed by the stream, the epoch and the step, and none depends on TensorFlow's global
-seed. Records are gathered by number from files that are mapped into memory: any order costs the
-same, no shuffle buffer is held, and no more files are open than there are kinds of slices.
+stateless, keyed by the stream, the epoch and the step, and independent of TensorFlow's global
+seed. Slices are gathered by number from files that are mapped into memory. Any order costs the
+same, there is no shuffle buffer, and no more files are open than there are kinds of slices.
 
-The files are variables of TensorFlow. As `ImmutableConst` they would be read whole and copied when
-the pipeline starts, by the folding of constants; as captured tensors, by the optimizer of tf.data.
+The files are variables of TensorFlow. As `ImmutableConst`, they would be read and copied as a whole
+when the pipeline starts, by constant folding; as captured tensors, by the optimizer of tf.data.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from medusis_tf.data.batches.augmentation import augment_image, move_label_map
 from medusis_tf.data.batches.record_order import Numbers, Purpose, random_key, record_order
 from medusis_tf.data.preparing.processes import processors
 from medusis_tf.data.shards.manifest import Kind
-from medusis_tf.data.shards.records import FOOTER_BYTES, HEADER_BYTES, map_framed
-from medusis_tf.data.shards.shards import Shards, record_bytes
+from medusis_tf.data.shards.shards import Shards
+from medusis_tf.data.shards.slice_files import map_shared
 
-# Batches begun beyond one for each processor. They come in order: while one is late, the others
-# must not wait. Three per cent faster on two cores than what tf.data tunes itself to.
+# Batches in preparation beyond one per processor. They are delivered in order: while one is late,
+# the others must not wait. On two cores 3% faster than the automatic choice of tf.data.
 _BATCHES_AHEAD = 2
 
 
@@ -31,29 +31,30 @@ def training_batches(
 ) -> tf.data.Dataset:
     """Endless batches of label maps and images of the training split.
 
-    How they are matched is `data.pairing`:
+    `data.pairing` determines how they are matched:
 
-    - `unpaired` and `disjoint` shuffle both streams independently of each other;
-    - `nearest_position` draws images near the label map's relative position in the body;
-    - `paired_sampling` and `paired` take both from one slice, moved alike;
-    - `semi_supervised` does so for the label maps of `paired_subjects`; every other one comes with
-      an image drawn from all, moved as the label map is.
+    - `unpaired` and `disjoint` shuffle both streams independently.
+    - `nearest_position` draws images near the relative position of the label map in the body.
+    - `paired_sampling` and `paired` take both from one slice, with the same geometric changes.
+    - `semi_supervised` does so for the label maps of `paired_subjects`. All others come with an
+      image drawn from all images, with the same geometric changes.
 
     Args:
         config: The experiment.
         shards: Its prepared slices.
-        start_step: Number of batches already used; passing them over reads nothing.
-        body_mask: Whether the body masks of the label maps come too.
+        start_step: Number of batches already used. Skipping them reads nothing.
+        body_mask: Whether batches contain the body masks of the label maps.
 
     Returns:
         Dataset of `{"label_map": [batch, height, width] uint8, "image": [batch, height, width,
-        channels] float32 in [-1, 1]}`; if asked, `"body_mask": [batch, height, width] uint8` of 0
-        and 1; with `paired` and `semi_supervised` `"is_paired": [batch] bool`, whether the image
-        is the label map's own and may be compared with it. The batch is that of all replicas
-        together.
+        channels] float32 in [-1, 1]}`; on request `"body_mask": [batch, height, width] uint8` of 0
+        and 1; with `paired` and `semi_supervised` `"is_paired": [batch] bool`, true where the
+        image belongs to the label map and may be compared with it. The batch is that of all
+        replicas together.
 
     Raises:
-        UserError: Pairs are asked for, and none has slices.
+        UserError: The pairing needs pairs, but none has slices; or an earlier version wrote the
+            slices.
     """
     batch = _Batch(config, shards, body_mask)
     options = tf.data.Options()
@@ -70,58 +71,54 @@ def training_batches(
 
 
 class _Batch:
-    """Makes the batch of a step from the numbers of its records."""
+    """Makes the batch of a step from the numbers of its slices."""
 
     def __init__(self, config: ExperimentConfig, shards: Shards, body_mask: bool):
         self._config = config
-        self._shards = shards
         self._body_mask = body_mask
         kinds: tuple[Kind, ...] = ("label_map", "image")
         if body_mask:
             kinds += ("body_mask",)
-        self._records = {kind: _as_variable(shards, kind) for kind in kinds}
+        self._slices = {kind: _as_variable(shards, kind) for kind in kinds}
 
     def __call__(self, step: tf.Tensor, numbers: Numbers) -> dict[str, tf.Tensor]:
         config, augmentation = self._config, self._config.data.augmentation
-        shape = [config.training.batch_size, *config.data.image_size]
         label_seed = random_key(config, Purpose.LABEL_MAP, step)
-        # Pairs must be moved alike, and an image of another slice may be.
+        # Pairs must be moved alike; images of other slices may be.
         alike = config.data.draws_pairs
         image_seed = label_seed if alike else random_key(config, Purpose.IMAGE, step)
-        label_map = tf.reshape(self._gather("label_map", numbers["label_map"]), shape)
-        levels = tf.reshape(self._gather("image", numbers["image"]), [*shape, 2])
-        image = augment_image(tf.bitcast(levels, tf.uint16), image_seed, augmentation)
+        label_map = self._gather("label_map", numbers["label_map"])
+        levels = self._gather("image", numbers["image"])
+        image = augment_image(levels, image_seed, augmentation)
         batch = {
             "label_map": move_label_map(label_map, label_seed, augmentation),
             "image": tf.repeat(image[..., tf.newaxis], config.data.image_channels, axis=-1),
         }
         if self._body_mask:
-            mask = _unpacked(self._gather("body_mask", numbers["label_map"]), shape)
+            mask = _unpacked(self._gather("body_mask", numbers["label_map"]), label_map.shape)
             batch["body_mask"] = move_label_map(mask, label_seed, augmentation)
         if "is_paired" in numbers:
             batch["is_paired"] = numbers["is_paired"]
         return batch
 
     def _gather(self, kind: Kind, numbers: tf.Tensor) -> tf.Tensor:
-        """`[batch, record bytes]` uint8."""
-        # Read first: a variable that is gathered from by itself is copied.
-        records = tf.gather(self._records[kind].read_value(), numbers)
-        return records if self._shards.folder is None else records[:, HEADER_BYTES:-FOOTER_BYTES]
+        """The stored slices, `[batch, ...]`."""
+        # Read first: gathering from the variable itself copies it.
+        return tf.gather(self._slices[kind].read_value(), numbers)
 
 
 def _as_variable(shards: Shards, kind: Kind) -> tf.Variable:
-    """All records of a kind, framed if they lie in a file: then it is mapped, and not read."""
+    """All slices of a kind. A file is mapped into memory, not read."""
     with tf.device("CPU:0"):
         if shards.folder is None:
             return tf.Variable(tf.constant(shards.arrays[kind]), trainable=False)
-        path = shards.folder / shards.records.files[kind].path
-        file = map_framed(path, record_bytes(kind, shards.records.image_size))
-        shared = tf.experimental.dlpack.from_dlpack(file.__dlpack__())
+        slices = map_shared(shards.folder / shards.records.files[kind].path)
+        shared = tf.experimental.dlpack.from_dlpack(slices.__dlpack__())
         return tf.Variable(shared, trainable=False)
 
 
-def _unpacked(packed: tf.Tensor, shape: list[int]) -> tf.Tensor:
-    """Eight pixels of each byte, the first in the highest bit."""
+def _unpacked(packed: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:
+    """Body masks of 0 and 1: eight pixels of each byte, the first in the highest bit."""
     shifts = tf.constant([7, 6, 5, 4, 3, 2, 1, 0], tf.uint8)
     bits = tf.bitwise.right_shift(packed[..., tf.newaxis], shifts) & 1
     batch, height, width = shape

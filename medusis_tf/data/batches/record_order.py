@@ -1,4 +1,4 @@
-"""Which records are shown in which order: `data.pairing`, in TensorFlow operations only."""
+"""The order of the training slices, by `data.pairing`, in TensorFlow operations only."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from medusis_tf.data.shards.manifest import Kind, SubjectRecord
 from medusis_tf.data.shards.shards import Shards
 from medusis_tf.errors import UserError
 
-# `nearest_position`: how far from the nearest image, as a fraction of all images in the order of
-# their positions, one is drawn.
+# `nearest_position` draws images at most this far from the nearest one, as a fraction of all images
+# sorted by position.
 POSITION_WINDOW = 0.025
 
 Numbers = dict[str, tf.Tensor]
 
 
 class Purpose(IntEnum):
-    """What random numbers are for."""
+    """Purpose of random numbers."""
 
     LABEL_MAP_ORDER = 0
     IMAGE_ORDER = 1
@@ -39,19 +39,19 @@ _ORDER: dict[Stream, Purpose] = {
 
 
 def record_order(config: ExperimentConfig, shards: Shards, start_step: int = 0) -> tf.data.Dataset:
-    """Numbers of the records of one sample after the other, endlessly.
+    """Numbers of the slices of one sample after the other, endlessly.
 
     Args:
         config: The experiment.
         shards: Its prepared slices.
-        start_step: Number of batches already used; passing them over reads nothing.
+        start_step: Number of batches already used. Skipping them reads nothing.
 
     Returns:
-        Dataset of `{"label_map": [] int64, "image": [] int64}`, places of records in the file of
-        each kind; with `paired` and `semi_supervised` `"is_paired": [] bool` too.
+        Dataset of `{"label_map": [] int64, "image": [] int64}`, the positions of slices in the
+        file of each kind; with `paired` and `semi_supervised` also `"is_paired": [] bool`.
 
     Raises:
-        UserError: Pairs are asked for, and none has slices.
+        UserError: The pairing needs pairs, but none has slices.
     """
     used = start_step * config.training.batch_size
     pairs = paired_subjects(config, shards)
@@ -72,7 +72,7 @@ def record_order(config: ExperimentConfig, shards: Shards, start_step: int = 0) 
 def _pairs(
     config: ExperimentConfig, subjects: Sequence[SubjectRecord], used: int
 ) -> tf.data.Dataset:
-    """Label map and image of one slice."""
+    """Label map and image of the same slice."""
     label_maps, images = (tf.constant(_numbers(subjects, k)) for k in ("label_map", "image"))
     order = _shuffled(config, Purpose.LABEL_MAP_ORDER, len(images), used)
 
@@ -88,15 +88,15 @@ def _pairs(
 def _semi_supervised(
     config: ExperimentConfig, shards: Shards, pairs: Sequence[SubjectRecord], used: int
 ) -> tf.data.Dataset:
-    """Every label map once in an epoch, with its own image or with one drawn from all.
+    """Every label map once per epoch, with its own image or with one drawn from all images.
 
-    Both streams are shuffled as without pairs; what is drawn for a label map that has its own
-    image is passed over.
+    Both streams are shuffled as without pairs. An image drawn for a label map that has its own
+    image is skipped.
     """
     entries = shards.subjects("train", "label_map")
     label_maps = tf.constant(_numbers(entries, "label_map"))
     paired = {entry.subject for entry in pairs}
-    # Where a label map has no image of its own, -1.
+    # -1 where a label map has no image of its own.
     own = tf.constant(
         np.concatenate(
             [
@@ -121,7 +121,7 @@ def _semi_supervised(
 
 
 def _near_each_other(config: ExperimentConfig, shards: Shards, used: int) -> tf.data.Dataset:
-    """Every label map once in an epoch, with an image near its position."""
+    """Every label map once per epoch, with an image near its position."""
     entries = shards.subjects("train", "label_map")
     label_maps = tf.constant(_numbers(entries, "label_map"))
     positions = tf.constant([p for entry in entries for p in entry.positions])
@@ -136,7 +136,7 @@ def _near_each_other(config: ExperimentConfig, shards: Shards, used: int) -> tf.
 
 
 def _numbers(entries: Sequence[SubjectRecord], kind: Kind) -> np.ndarray:
-    """Numbers of the records of subjects, in the file of one kind."""
+    """Numbers of the slices of subjects, in the file of one kind."""
     parts = [e.first_record[kind] + np.arange(e.num_slices, dtype=np.int64) for e in entries]
     return np.concatenate(parts)
 
@@ -144,14 +144,14 @@ def _numbers(entries: Sequence[SubjectRecord], kind: Kind) -> np.ndarray:
 def _shuffled_numbers(
     config: ExperimentConfig, shards: Shards, stream: Stream, used: int
 ) -> tf.data.Dataset:
-    """Numbers of all training records of a stream, in a new order every epoch."""
+    """Numbers of all training slices of a stream, in a new order every epoch."""
     numbers = tf.constant(_numbers(shards.subjects("train", stream), stream))
     order = _shuffled(config, _ORDER[stream], len(numbers), used)
     return order.map(lambda index: tf.gather(numbers, index))
 
 
 def _shuffled(config: ExperimentConfig, purpose: Purpose, count: int, used: int) -> tf.data.Dataset:
-    """0 to `count - 1` endlessly, in a new order every epoch, the first `used` left out."""
+    """0 to `count - 1` endlessly, in a new order every epoch, without the first `used`."""
 
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(
@@ -159,16 +159,16 @@ def _shuffled(config: ExperimentConfig, purpose: Purpose, count: int, used: int)
         )
         return tf.data.Dataset.from_tensor_slices(order)
 
-    first, left_out = divmod(used, count)
-    return tf.data.Dataset.range(first, tf.int64.max).flat_map(epoch).skip(left_out)
+    first, skipped = divmod(used, count)
+    return tf.data.Dataset.range(first, tf.int64.max).flat_map(epoch).skip(skipped)
 
 
 def _near_images(
     config: ExperimentConfig, shards: Shards
 ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """A function that draws the number of an image near a position, for a numbered sample.
+    """Return a function that draws the number of an image near a position, for a sample number.
 
-    Images that no label map is near are never drawn.
+    Images that are near no label map are never drawn.
     """
     entries = shards.subjects("train", "image")
     positions = np.concatenate([np.array(entry.positions, np.float32) for entry in entries])
@@ -179,8 +179,8 @@ def _near_images(
     reach = max(1, round(POSITION_WINDOW * count))
 
     def draw(sample: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
-        # All images at the very position, and `reach` before and behind them; at the ends the
-        # window is moved, not cut.
+        # All images at the same position, and `reach` before and after them; at the ends, the
+        # window is moved, not cropped.
         first, behind = (
             tf.searchsorted(sorted_positions, position[tf.newaxis], side)[0]
             for side in ("left", "right")
@@ -195,29 +195,28 @@ def _near_images(
 
 
 def paired_subjects(config: ExperimentConfig, shards: Shards) -> tuple[SubjectRecord, ...]:
-    """The training subjects whose label maps come with their own images, as ordered in the config.
+    """The training subjects whose label maps come with their own images, in the configured order.
 
-    With `semi_supervised` they are `data.paired_fraction`, rounded, of those that feed both
-    streams, and one at least. The choice is that of the seed and the subjects' names: a larger
-    fraction holds the subjects of a smaller one, and the place of a subject among the others does
-    not depend on them.
+    With `semi_supervised`, they are the fraction `data.paired_fraction` of the subjects that
+    provide both streams, rounded, and at least one. The choice depends only on the seed and the
+    names of the subjects. A larger fraction contains the subjects of a smaller one.
 
     Args:
         config: The experiment.
         shards: Its prepared slices.
 
     Returns:
-        None for pairings that draw label maps and images apart.
+        The subjects; empty for pairings that draw label maps and images separately.
 
     Raises:
-        UserError: Pairs are asked for, and none has slices.
+        UserError: The pairing needs pairs, but none has slices.
     """
     if not config.data.draws_pairs:
         return ()
     both = [entry for entry in shards.subjects("train", "image") if len(entry.streams) == 2]
     if not both:
         raise UserError(
-            f"data.pairing={config.data.pairing}: no training subject that feeds both streams has "
+            f"data.pairing={config.data.pairing}: no training subject with label map and image has "
             "a slice left. Lower data.minimum_foreground, or check that its volumes are not empty."
         )
     fraction = config.data.paired_fraction
@@ -233,12 +232,12 @@ def _rank(seed: int, subject: str) -> bytes:
 
 
 def random_key(config: ExperimentConfig, purpose: Purpose, number: tf.Tensor) -> tf.Tensor:
-    """A key for stateless random numbers, of the experiment's seed and of no other state.
+    """Key for stateless random numbers, which depends on the experiment's seed and no other state.
 
     Args:
         config: The experiment.
-        purpose: Keys of different purposes are independent.
-        number: Integer scalar: of the epoch, the sample or the step.
+        purpose: Purpose of the numbers. Keys of different purposes are independent.
+        number: Integer scalar: the number of the epoch, the sample or the step.
 
     Returns:
         `[2]` int64.

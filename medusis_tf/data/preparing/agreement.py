@@ -1,29 +1,30 @@
-"""Whether a label map and an image seem to lie where their headers say.
+"""Check whether a label map and an image are where their headers say.
 
-A header with a wrong origin gives two files that are fine and do not fit: classes of the chest over
-an image of the pelvis. How much the classes say about the image does not show it, since bone is
-bright and air dark everywhere; but then they say far more about it some slices further.
+A wrong origin in a header gives two valid files that do not fit: classes of the chest over an image
+of the pelvis. How well the classes explain the image does not reveal it, because bone is bright and
+air is dark everywhere. But the classes then explain the image far better at another position.
 
-That holds for label maps of most of what an image shows. A few small classes fit somewhere else by
-chance: on real volumes, a quarter of the label maps with less than a twentieth of foreground would
-be warned of, and none with more than a tenth.
+This works for label maps of most of what an image shows. A few small classes fit elsewhere by
+chance: on real volumes, a quarter of the label maps with less than 5% of foreground would cause a
+false warning, and none with more than 10%.
 """
 
 import numpy as np
 
+from medusis_tf.data.shards.spread import step_within
 from medusis_tf.data.volumes.grid import Crop
 from medusis_tf.data.volumes.volume import Volume
 
-_LARGEST_SIDE = 48
-_LEAST_OVERLAP = 0.8
+_MAX_SIDE = 48
+_MIN_OVERLAP = 0.8
 _NEAR_SLICES = 3
-# With less foreground than this part of the volume, or in fewer slices, nothing is said.
-_LEAST_FOREGROUND = 0.1
-_LEAST_SLICES = 8
-# Of a longer label map every second slice, or third, and so on, is compared first.
-_SLICES_COMPARED = 100
-# Neighbouring slices look alike, other regions do not: on real volumes the right place explains at
-# least 1.7 times as much variance as a wrong one (tests/real/test_agreement.py).
+# Label maps with a smaller fraction of foreground, or with fewer slices of it, are not checked.
+_MIN_FOREGROUND = 0.1
+_MIN_SLICES = 8
+# Of a longer label map, every second or third slice, and so on, is compared first.
+_MAX_SLICES_COMPARED = 100
+# Neighbouring slices look alike, other regions do not: on real volumes, the right position explains
+# at least 1.7 times as much variance as a wrong one (tests/real/test_agreement.py).
 _CLEARLY_BETTER = 1.5
 
 
@@ -32,10 +33,10 @@ def explained_variance(label_map: np.ndarray, image: np.ndarray) -> float | None
 
     Args:
         label_map: Class ids of any shape, 0 for background.
-        image: Same shape, intensities.
+        image: Intensities of the same shape.
 
     Returns:
-        0 to 1; None where fewer than two classes or no varying intensities are there to judge.
+        0 to 1; None with fewer than two classes or with constant intensities.
     """
     inside = label_map > 0
     ids, values = label_map[inside], image[inside].astype(np.float64)
@@ -52,31 +53,31 @@ def explained_variance(label_map: np.ndarray, image: np.ndarray) -> float | None
 
 
 def thinned(volume: Volume, crop: Crop) -> np.ndarray:
-    """A coarse copy of a volume, cropped in x and y only."""
+    """Copy a volume with fewer voxels along x and y, cropped along x and y only."""
     x, y, _ = crop.slices
     part = volume.array[x, y]
-    step = max(1, -(-max(part.shape[:2]) // _LARGEST_SIDE))
+    step = step_within(_MAX_SIDE, max(part.shape[:2]))
     return part[::step, ::step].copy()
 
 
 def misplacement_warning(
     label_map: np.ndarray, image: np.ndarray, shift: int, slice_mm: float
 ) -> tuple[str, ...]:
-    """One sentence if the label map fits the image far better some axial slices further, else none.
+    """One sentence if the label map fits the image far better at another height, else none.
 
     Args:
-        label_map: `[x, y, z]` class ids, from `thinned`.
-        image: `[x, y, other z]` numbers at the same x and y.
-        shift: Axial slice of the image that the label map's lowest lies on, by their headers.
-        slice_mm: Between axial slices.
+        label_map: `[x, y, z]` class ids from `thinned`.
+        image: `[x, y, other z]` intensities at the same x and y.
+        shift: Axial slice of the image at the lowest slice of the label map, by their headers.
+        slice_mm: Spacing of the axial slices.
     """
     foreground = label_map > 0
-    if np.count_nonzero(foreground.any(axis=(0, 1))) < _LEAST_SLICES:
+    if np.count_nonzero(foreground.any(axis=(0, 1))) < _MIN_SLICES:
         return ()
-    if foreground.mean() < _LEAST_FOREGROUND:
+    if foreground.mean() < _MIN_FOREGROUND:
         return ()
     image = np.clip(image, *np.percentile(image, [0.5, 99.5])).astype(np.float32)
-    # Slices first: what is compared lies together in memory.
+    # Slices first: what is compared is contiguous in memory.
     label_map, image = (np.ascontiguousarray(np.moveaxis(a, 2, 0)) for a in (label_map, image))
     here = _at(label_map, image, shift)
     best = _best_shift(label_map, image)
@@ -94,10 +95,10 @@ def misplacement_warning(
 
 
 def _best_shift(label_map: np.ndarray, image: np.ndarray) -> int:
-    """Where the classes say most about the image, of all places where most of both overlap."""
-    least = int(_LEAST_OVERLAP * min(len(label_map), len(image)))
+    """The shift at which the classes explain the image best, among those with most overlap."""
+    least = int(_MIN_OVERLAP * min(len(label_map), len(image)))
     lowest, highest = least - len(label_map), len(image) - least
-    step = -(-len(label_map) // _SLICES_COMPARED)
+    step = step_within(_MAX_SLICES_COMPARED, len(label_map))
 
     def best_of(shifts: range, step: int) -> int:
         return max(shifts, key=lambda shift: _at(label_map, image, shift, step) or 0.0)
@@ -108,7 +109,7 @@ def _best_shift(label_map: np.ndarray, image: np.ndarray) -> int:
 
 
 def _at(label_map: np.ndarray, image: np.ndarray, shift: int, step: int = 1) -> float | None:
-    """Explained variance of every `step`-th slice, the label map moved by `shift`."""
+    """Explained variance of every `step`-th slice, with the label map moved by `shift`."""
     start, stop = max(0, shift), min(len(image), shift + len(label_map))
     if stop <= start:
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -99,28 +100,14 @@ def convert_subject(
     found = _read(subject, data, grids, standard)
     kept = choose_slices(found.label_map, found.image, data.minimum_foreground, data.skip_ends)
     slices, body = _stored(found, kept)
-    scales = found.scales
-    if scales is not None and len(scales) > 1:
-        scales = tuple(scales[index] for index in kept)
-    positions = relative_positions(found.label_map, found.image)
-    record = SubjectRecord(
-        subject=subject.subject,
-        patient=subject.patient_name,
-        split=subject.split,
-        streams=subject.used_streams,
+    record = _record(
+        subject,
+        data,
+        found,
+        kept,
         content=content,
         kinds=tuple(slices),
-        first_record={},
-        volume_shape=found.grid.volume_shape,
-        volume_spacing_mm=found.grid.volume_spacing_mm,
-        depth=found.grid.num_slices,
-        slice_indices=tuple(kept.tolist()),
-        positions=tuple(positions[kept].round(6).tolist()),
-        class_pixels=_class_pixels(found.label_map, kept, data),
-        intensity=scales,
-        histogram=found.histogram,
         sources={role: _source_record(sources[role], grids[role]) for role in sources},
-        warnings=found.warnings,
         body=body,
     )
     return ConvertedSubject(record, slices)
@@ -129,7 +116,7 @@ def convert_subject(
 def image_landmarks(
     subject: Subject, data: DataConfig, intensity: NyulIntensity
 ) -> tuple[float, ...]:
-    """Landmarks of the histogram of a subject's image.
+    """Measure the landmarks of the histogram of a subject's image.
 
     Raises:
         UserError: The image cannot be used.
@@ -172,7 +159,7 @@ def _slice_label_map(volume: Volume, found: _Slices) -> None:
 def _slice_image(volume: Volume, data: DataConfig, standard: Standard, found: _Slices) -> None:
     scale, scales = _scaling(volume, data, standard)
     slices = found.grid.image_slices(volume, scale)
-    found.scales = tuple(scales)  # complete only now
+    found.scales = tuple(scales)  # complete now, and a copy: `scale` is used again below
     if data.remove_background == "image_body":
         slices = remove_background(slices, image_body(slices))
     elif data.remove_background == "label_map":
@@ -224,9 +211,9 @@ def _stored(found: _Slices, kept: np.ndarray) -> tuple[dict[Kind, np.ndarray], B
         pixels = mask.reshape(len(kept), math.prod(mask.shape[1:]))
         slices["body_mask"] = np.packbits(pixels, axis=1)
     if found.image is not None:
-        image = found.image[kept]
-        image_mm2 = image_area_mm2(image, found.grid.pixel_mm)
-        slices["image"] = np.rint((image + 1) * (IMAGE_LEVELS / 2)).astype("<u2")
+        image_mm2 = image_area_mm2(found.image[kept], found.grid.pixel_mm)
+        levels = np.rint((found.image[kept] + 1) * (IMAGE_LEVELS / 2))
+        slices["image"] = levels.astype("<u2")
     if found.coverage is None:
         return slices, None
     body = BodyRecord(
@@ -236,6 +223,32 @@ def _stored(found: _Slices, kept: np.ndarray) -> tuple[dict[Kind, np.ndarray], B
         image_mm2=image_mm2,
     )
     return slices, body
+
+
+def _record(
+    subject: Subject, data: DataConfig, found: _Slices, kept: np.ndarray, **other: Any
+) -> SubjectRecord:
+    scales = found.scales
+    if scales is not None and len(scales) > 1:
+        scales = tuple(scales[index] for index in kept)
+    positions = relative_positions(found.label_map, found.image)
+    return SubjectRecord(
+        subject=subject.subject,
+        patient=subject.patient_name,
+        split=subject.split,
+        streams=subject.used_streams,
+        first_record={},
+        volume_shape=found.grid.volume_shape,
+        volume_spacing_mm=found.grid.volume_spacing_mm,
+        depth=found.grid.num_slices,
+        slice_indices=tuple(kept.tolist()),
+        positions=tuple(positions[kept].round(6).tolist()),
+        class_pixels=_class_pixels(found.label_map, kept, data),
+        intensity=scales,
+        histogram=found.histogram,
+        warnings=found.warnings,
+        **other,
+    )
 
 
 def _class_pixels(

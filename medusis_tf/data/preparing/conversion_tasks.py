@@ -1,4 +1,4 @@
-"""What worker processes are asked to do: convert, check or measure one subject each."""
+"""The tasks of worker processes: convert, check or measure one subject each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from medusis_tf.data.preparing.conversion import (
 from medusis_tf.data.preparing.store import Store, Stored
 from medusis_tf.data.shards.manifest import FORMAT_VERSION, FileRecord, SubjectRecord
 
-# All a subject's slices depend on besides its files and classes.
+# Settings that determine the slices of a subject, besides its files and classes.
 _HASHED_SETTINGS = {
     *("order", "unlisted", "pair_by", "reading", "axis", "image_size", "field_of_view_mm"),
     *("minimum_foreground", "skip_ends", "intensity", "remove_background", "tissue"),
@@ -31,12 +31,12 @@ class ConversionTask:
     """One subject to convert.
 
     Attributes:
-        subject: As configured.
-        data: The configuration of the data, with this subject alone: it travels to a process.
+        subject: Entry of the configuration.
+        data: Configuration of the data with this subject alone, as it is sent to a process.
         sources: Role to file.
-        content: Hash of everything the subject's slices depend on.
+        content: Hash of everything that determines the slices of the subject.
         standard: Landmarks of the training images, for `intensity: {name: nyul}`.
-        folder: Of the store, to write to.
+        folder: Folder of the store to write to.
     """
 
     subject: Subject
@@ -47,7 +47,7 @@ class ConversionTask:
     folder: Path | None = None
 
     def described(self, record: SubjectRecord) -> SubjectRecord:
-        """A record of the same content under this subject's own name, split and files."""
+        """Return a record of the same content with the name, split and files of this subject."""
         sources = {
             role: old.model_copy(update={"path": self.sources[role].path})
             for role, old in record.sources.items()
@@ -68,7 +68,7 @@ def conversion_tasks(
     standard: Standard = None,
     folder: Path | None = None,
 ) -> list[ConversionTask]:
-    """A task for every configured subject, in order."""
+    """Return one task for each configured subject, in order."""
     settings = data.model_dump(mode="json", include=_HASHED_SETTINGS)
     classes = [[entry.id, entry.name, entry.sources] for entry in data.classes]
     tasks = []
@@ -85,7 +85,7 @@ def conversion_tasks(
 
 
 def data_set_hash(tasks: Sequence[ConversionTask]) -> str:
-    """Hash of everything a data set of these subjects holds."""
+    """Hash of everything that a data set of these subjects contains."""
     return _hash(
         [
             [task.content, entry.subject, entry.patient_name, entry.split, entry.used_streams]
@@ -96,7 +96,7 @@ def data_set_hash(tasks: Sequence[ConversionTask]) -> str:
 
 
 def convert_in_memory(task: ConversionTask) -> ConvertedSubject:
-    """Convert a subject and hand its slices over.
+    """Convert a subject and return its slices.
 
     Raises:
         UserError: A volume cannot be used.
@@ -112,12 +112,12 @@ def convert_to_store(task: ConversionTask) -> Stored:
         OSError: The disk refuses.
     """
     if task.folder is None:
-        raise ValueError("the task names no folder")
+        raise ValueError("the task has no folder")
     return Store(task.folder, task.data.image_size).add(convert_in_memory(task))
 
 
 def check(task: ConversionTask) -> SubjectRecord:
-    """Convert a subject and keep nothing but what is to be said of it.
+    """Convert a subject and return only its record.
 
     Raises:
         UserError: A volume cannot be used.
@@ -126,7 +126,7 @@ def check(task: ConversionTask) -> SubjectRecord:
 
 
 def measure_landmarks(task: ConversionTask) -> tuple[float, ...]:
-    """Landmarks of the histogram of a subject's image.
+    """Measure the landmarks of the histogram of a subject's image.
 
     Raises:
         UserError: The image cannot be used.

@@ -1,8 +1,8 @@
-"""Write prepared slices as PNG files, for tools that read folders of pictures.
+"""Write prepared slices as PNG files, for tools that read folders of images.
 
-The layout is that of the published preprocessing, with two differences: files are named after
-their subject and their slice of its volume, and each split has one folder, so that neither
-subjects nor splits can get mixed up:
+The layout is that of the published preprocessing, with two differences. Files are named after
+their subject and their slice, and each split has one folder, so that neither subjects nor splits
+are mixed up:
 
     <folder>/
         train/
@@ -11,17 +11,16 @@ subjects nor splits can get mixed up:
         validation/ ...
         test/ ...
         classes.csv                         id, name and colour of every class
-        slices.csv                          subject, patient, split, slice and spacing of every file
+        slices.csv                          subject, patient, split, slice and spacing of each file
 
-An image and a label map of one name in one split are of the same slice. In the training split only
-what feeds a stream is written: an MR that is kept to measure against must not be trained on. Of
-other splits everything is written.
+An image and a label map with the same name in the same split show the same slice. The training
+split contains only what is used for training: an MR that is kept for evaluation must not be
+learned from. Other splits contain everything.
 """
 
 from __future__ import annotations
 
 import csv
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,8 +29,8 @@ import numpy as np
 
 from medusis_tf.config.data import Axis, DataConfig, Stream
 from medusis_tf.data.shards.manifest import SubjectRecord
-from medusis_tf.data.slicing.slices import SliceGrid
 from medusis_tf.errors import UserError
+from medusis_tf.files import replacing_folder
 
 if TYPE_CHECKING:
     from medusis_tf.data.shards.shards import Shards
@@ -46,16 +45,16 @@ _BODY_AXES: dict[Axis, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
 
 
 def export_png(shards: Shards, data: DataConfig, folder: Path, bits: Literal[8, 16] = 16) -> int:
-    """Write all slices as PNG files, in the layout above; the folder appears whole or not at all.
+    """Write all slices as PNG files, in the layout above. The folder is written completely or not.
 
-    With 16 bits images keep every level of the shards; with 8 bits they are rounded to the nearest
-    of 256.
+    With 16 bits, images keep every level of the prepared slices. With 8 bits, they are rounded to
+    the nearest of 256 levels.
 
     Args:
-        shards: The prepared data.
-        data: The configuration they were made from, for the colours and the spacing.
-        folder: Must be empty, or not there.
-        bits: Of the images; label maps have 8.
+        shards: Prepared data.
+        data: Their configuration, for the colours and the spacing.
+        folder: Folder to write, which must be empty or missing.
+        bits: Bits of the images; label maps have 8.
 
     Returns:
         Number of PNG files.
@@ -66,21 +65,16 @@ def export_png(shards: Shards, data: DataConfig, folder: Path, bits: Literal[8, 
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UserError(
-                f"{folder} is not an empty folder: exported slices do not mix with other files. "
-                "Name another folder, or empty this one."
+                f"{folder} is not an empty folder: exported slices are not mixed with other "
+                "files. Choose another folder, or empty this one."
             )
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder.parent) as partial:
-            written = Path(partial) / "slices"
-            written.mkdir()
-            count = _write_all(shards, data, written, bits)
-            written.replace(folder)
+        with replacing_folder(folder) as written:
+            return _write_all(shards, data, written, bits)
     except OSError as error:
         raise UserError(
             f"cannot write PNG files to {folder}: {error.strerror or error}. "
-            "Name a folder that is yours, on a disk with room."
+            "Choose a writable folder on a disk with enough space."
         ) from None
-    return count
 
 
 def _write_all(shards: Shards, data: DataConfig, folder: Path, bits: Literal[8, 16]) -> int:
@@ -103,36 +97,35 @@ def _write_all(shards: Shards, data: DataConfig, folder: Path, bits: Literal[8, 
 def _write_subject(
     shards: Shards, data: DataConfig, entry: SubjectRecord, folder: Path, bits: Literal[8, 16]
 ) -> Iterator[tuple[Any, ...]]:
-    """Write the slices of a subject; yields their rows of `slices.csv`."""
+    """Write the slices of a subject, and yield their rows of `slices.csv`."""
     from PIL import Image
 
     slices = shards.read(entry.subject)
-    pixels: dict[Stream, np.ndarray | None] = {
+    stacks: dict[Stream, np.ndarray | None] = {
         "label_map": slices.label_map,
         "image": None if slices.image is None else _levels(slices.image, bits),
     }
     spacing = [f"{value:.6g}" for value in _spacing_mm(entry, data)]
     digits = max(3, len(str(entry.depth - 1)))
-    for stream, stack in pixels.items():
+    for stream, stack in stacks.items():
         if stack is None or (entry.split == "train" and stream not in entry.streams):
             continue
         place = Path(entry.split, FOLDERS[stream])
         (folder / place).mkdir(parents=True, exist_ok=True)
-        for index, picture in zip(entry.slice_indices, stack, strict=True):
+        for index, pixels in zip(entry.slice_indices, stack, strict=True):
             path = place / f"{entry.subject}_slice_{index:0{digits}d}.png"
-            Image.fromarray(picture).save(folder / path)
+            Image.fromarray(pixels).save(folder / path)
             yield path.as_posix(), entry.subject, entry.patient, entry.split, index, *spacing
 
 
 def _levels(image: np.ndarray, bits: Literal[8, 16]) -> np.ndarray:
     dtype = np.uint8 if bits == 8 else np.uint16
     largest = np.iinfo(dtype).max
-    # In place: the slices of a subject may take most of the memory there is.
+    # In place: the slices of a subject may take most of the memory.
     scaled = (image + np.float32(1)) * np.float32(largest / 2)
     return np.rint(scaled, out=scaled).clip(0, largest).astype(dtype)
 
 
 def _spacing_mm(entry: SubjectRecord, data: DataConfig) -> tuple[float, float, float]:
-    size, pixels = data.image_size, data.pixel_spacing_mm
-    grid = SliceGrid(size, pixels, entry.volume_shape, entry.volume_spacing_mm, data.axis)
-    return (*grid.pixel_mm, entry.volume_spacing_mm[_BODY_AXES[data.axis]])
+    slice_mm = entry.volume_spacing_mm[_BODY_AXES[data.axis]]
+    return (*entry.grid(data).pixel_mm, slice_mm)

@@ -1,4 +1,4 @@
-"""From the configured volumes to slices ready for training."""
+"""From the configured volumes to slices that are ready for training."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from medusis_tf.data.preparing.conversion_tasks import (
     data_set_hash,
     measure_landmarks,
 )
+from medusis_tf.data.preparing.data_warnings import data_warnings
 from medusis_tf.data.preparing.processes import in_processes
 from medusis_tf.data.preparing.store import Store, Stored
 from medusis_tf.data.preparing.subjects import check_files, source_files
@@ -44,60 +45,104 @@ Result = TypeVar("Result")
 
 
 def prepare_shards(config: ExperimentConfig, jobs: int | None = 1) -> Shards:
-    """Convert the configured subjects to slices, or find those of an earlier run.
+    """Convert the configured subjects to slices, or find the slices of an earlier call.
 
-    A subject is converted once: what its slices depend on (files, settings, class names) is
-    hashed, and what was converted before a failure is kept. With `data.cache: memory` nothing is
-    written and all is converted at every call.
+    A subject is converted once: everything that determines its slices (files, settings, class
+    names) is hashed, and subjects converted before a failure are kept. With `data.cache: memory`
+    nothing is written, and every call converts all subjects.
 
     Args:
         config: The experiment.
-        jobs: Processes that convert; None for one per processor. More than one need a main module
-            that may be imported, as commands are.
+        jobs: Number of processes that convert; None for one per processor. More than one requires
+            a main module that can be imported, as in commands.
 
     Raises:
-        UserError: Lists the problems of all subjects; or a training stream is left without slices.
+        UserError: Lists the problems of all subjects; or a training stream has no slices.
     """
-    data = config.data
-    check_files(data)
-    if data.cache == "memory":
-        return _held_in_memory(data, jobs)
-    store = Store(data.cache_dir, data.image_size)
-    try:
-        with store.locked():
-            return _stored(data, store, jobs)
-    except OSError as error:
-        raise UserError(
-            f"cannot write prepared slices to data.cache_dir={data.cache_dir}: "
-            f"{error.strerror or error}."
-        ) from None
+    check_files(config.data)
+    shards = _held_in_memory(config.data, jobs)
+    if shards is None:
+        store = Store(config.data.cache_dir, config.data.image_size)
+        try:
+            with store.locked():
+                shards = _stored(config.data, store, jobs)
+        except OSError as error:
+            raise UserError(
+                f"cannot write prepared slices to data.cache_dir={store.folder}: "
+                f"{error.strerror or error}."
+            ) from None
+    _log_warnings(shards.records.subjects, config)
+    return shards
 
 
 def check_subjects(config: ExperimentConfig, jobs: int | None = 1) -> list[SubjectRecord]:
     """Read and slice every volume, and write nothing.
 
     Returns:
-        What a manifest would say of each subject.
+        The entries of the manifest.
 
     Raises:
-        UserError: As for `prepare_shards`, after all subjects were looked at.
+        UserError: As in `prepare_shards`, after all subjects have been checked.
     """
     data = config.data
     check_files(data)
     tasks = conversion_tasks(data, _checksums(data), _standard(data, jobs))
     records = _run(check, tasks, "checked", jobs, lambda record: record)
     _check_streams(records, data)
+    _log_warnings(records, config)
     return records
+
+
+def slice_in_memory(data: DataConfig, jobs: int | None = 1) -> Shards:
+    """Convert subjects and hold their slices in memory. Nothing is written.
+
+    Args:
+        data: Configuration of any subjects, which need not suffice for training.
+        jobs: Number of processes, as in `prepare_shards`.
+
+    Raises:
+        UserError: Lists the problems of all subjects.
+    """
+    tasks = conversion_tasks(data, _checksums(data), _standard(data, jobs))
+    converted = _run(convert_in_memory, tasks, "converted", jobs, _record_of_converted)
+    records, arrays = [], {kind: list[np.ndarray]() for kind in get_args(Kind)}
+    counts: dict[Kind, int] = dict.fromkeys(get_args(Kind), 0)
+    for subject in converted:
+        first = {kind: counts[kind] for kind in subject.slices}
+        for kind, slices in subject.slices.items():
+            arrays[kind].append(slices)
+            counts[kind] += len(slices)
+        records.append(subject.record.model_copy(update={"first_record": first}))
+    whole = {kind: np.concatenate(parts) for kind, parts in arrays.items() if parts}
+    return Shards(_manifest(data, records), whole)
+
+
+def mask_weight(config: ExperimentConfig) -> float | None:
+    """Weight of the mask loss; None if the method has none."""
+    return getattr(getattr(config, "loss_weights", None), "mask", None)
+
+
+def _held_in_memory(data: DataConfig, jobs: int | None) -> Shards | None:
+    if data.cache != "memory":
+        return None
+    shards = slice_in_memory(data, jobs)
+    _check_streams(shards.records.subjects, data)
+    logger.info("holding the slices of %d subjects in memory", len(shards.records.subjects))
+    return shards
 
 
 def _stored(data: DataConfig, store: Store, jobs: int | None) -> Shards:
     sources = _checksums(data, store.folder / checksums.FILE_NAME)
-    # The standard of all images follows from them: it is measured only where it is used.
+    # The landmarks of the training images follow from the files: they are measured only if needed.
     name = data_set_hash(conversion_tasks(data, sources))
     shards = Shards.open(store.folder / name)
-    if shards is not None:
+    if shards is not None and not shards.is_of_earlier_version:
         logger.info("using the slices prepared in %s", shards.folder)
         return shards
+    if shards is not None:
+        logger.info("rewriting the slices of an earlier version in %s", shards.folder)
+    elif (store.folder / name).exists():
+        logger.warning("replacing the damaged slices in %s", store.folder / name)
     tasks = conversion_tasks(data, sources, _standard(data, jobs), store.folder)
     stored = store.stored()
     new = {task.content: task for task in tasks if task.content not in stored}
@@ -113,37 +158,6 @@ def _stored(data: DataConfig, store: Store, jobs: int | None) -> Shards:
     return shards
 
 
-def slice_in_memory(data: DataConfig, jobs: int | None = 1) -> Shards:
-    """Convert subjects and hold their slices in memory; nothing is written.
-
-    Args:
-        data: The configuration, of any subjects, whether or not one could train on them.
-        jobs: As for `prepare_shards`.
-
-    Raises:
-        UserError: Lists the problems of all subjects.
-    """
-    tasks = conversion_tasks(data, _checksums(data), _standard(data, jobs))
-    converted = _run(convert_in_memory, tasks, "converted", jobs, _record_of_converted)
-    records, arrays = [], {kind: list[np.ndarray]() for kind in get_args(Kind)}
-    counts: dict[Kind, int] = dict.fromkeys(get_args(Kind), 0)
-    for subject in converted:
-        place = {kind: counts[kind] for kind in subject.slices}
-        for kind, slices in subject.slices.items():
-            arrays[kind].append(slices)
-            counts[kind] += len(slices)
-        records.append(subject.record.model_copy(update={"first_record": place}))
-    whole = {kind: np.concatenate(parts) for kind, parts in arrays.items() if parts}
-    return Shards(_manifest(data, records), whole)
-
-
-def _held_in_memory(data: DataConfig, jobs: int | None) -> Shards:
-    shards = slice_in_memory(data, jobs)
-    _check_streams(shards.records.subjects, data)
-    logger.info("holding the slices of %d subjects in memory", len(shards.records.subjects))
-    return shards
-
-
 def _checksums(data: DataConfig, remembered: Path | None = None) -> checksums.Records:
     sources = {entry.subject: source_files(entry, data.root) for entry in data.subjects}
     records = checksums.all_checksums(sources, remembered)
@@ -152,7 +166,7 @@ def _checksums(data: DataConfig, remembered: Path | None = None) -> checksums.Re
 
 
 def _standard(data: DataConfig, jobs: int | None) -> Standard:
-    """Where the landmarks of histograms go: learned from the images that are trained on."""
+    """Landmarks that histograms are mapped to: the mean of the training images."""
     if not isinstance(data.intensity, NyulIntensity):
         return None
     used = [entry for entry in data.subjects_of("train") if "image" in entry.used_streams]
@@ -168,7 +182,7 @@ def _run(
     jobs: int | None,
     record_of: Callable[[Result], SubjectRecord] | None = None,
 ) -> list[Result]:
-    """Results in the order of the tasks; the problems of all of them together."""
+    """Run all tasks and return the results in their order; raise the problems of all together."""
     results: dict[int, Result] = {}
     problems: dict[int, str] = {}
     with PreparationProgress(len(tasks), done) as progress:
@@ -179,7 +193,8 @@ def _run(
                 progress.advance(f"{name}: cannot be used")
                 continue
             results[number] = result
-            progress.advance(f"{name}: {done}" if record_of is None else _told(record_of(result)))
+            line = f"{name}: {done}" if record_of is None else _summary(record_of(result))
+            progress.advance(line)
     if problems:
         lines = [problems[number] for number in sorted(problems)]
         if len(problems) < len(tasks):
@@ -194,11 +209,16 @@ def _run(
     return [results[number] for number in sorted(results)]
 
 
-def _told(record: SubjectRecord) -> str:
+def _summary(record: SubjectRecord) -> str:
     kept = f"{record.subject}: kept {record.num_slices} of {record.depth} slices"
     if record.num_slices == 0:
-        kept += ", none shows as much as data.minimum_foreground asks for"
+        kept += ", none has as much foreground as data.minimum_foreground"
     return "\n".join([kept, *(f"  warning: {warning}" for warning in record.warnings)])
+
+
+def _log_warnings(records: Sequence[SubjectRecord], config: ExperimentConfig) -> None:
+    for warning in data_warnings(records, config.data, mask_weight(config)):
+        logger.warning("warning: %s", warning)
 
 
 def _record_of_stored(stored: Stored) -> SubjectRecord:
@@ -225,31 +245,31 @@ def _check_streams(records: Iterable[SubjectRecord], data: DataConfig) -> None:
     for stream in get_args(Stream):
         if not sum(entry.num_slices for entry in training if stream in entry.streams):
             raise UserError(
-                f"the training split is left without a single {stream} slice: none shows "
+                f"the training split has no {stream} slice left: none has "
                 f"data.minimum_foreground={data.minimum_foreground:g} of foreground, in the image "
                 "too where a subject has one. Lower it, or check that the volumes are not empty "
                 "and that data.intensity does not make them black."
             )
     if data.draws_pairs and not any(e.num_slices for e in training if len(e.streams) == 2):
         raise UserError(
-            f"data.pairing={data.pairing}: no training subject with label map and image is left "
-            "with a slice. Lower data.minimum_foreground, or check that the volumes are not empty."
+            f"data.pairing={data.pairing}: no training subject with label map and image has a "
+            "slice left. Lower data.minimum_foreground, or check that the volumes are not empty."
         )
 
 
-# Masks painted on top may be empty, and empty masks of two patients alike.
-_TELLING_ROLES = ("label_map", "ct", "image")
-_MOST_LISTED = 10
+# Masks that are painted on top may be empty, and empty masks of two patients are equal.
+_IDENTIFYING_ROLES = ("label_map", "ct", "image")
+_MAX_LISTED = 10
 
 
 def check_leaks(data: DataConfig, records: Mapping[str, Mapping[str, FileRecord]]) -> None:
-    """Check that no file of one split has the content of a file of another.
+    """Check that no file in one split has the same content as a file in another.
 
-    The configuration keeps patients in one split by their names; a copy under another name would
-    let a test judge what was trained on.
+    The configuration keeps patients in one split by their names. A copy under another name would
+    let a test evaluate on training data.
 
     Args:
-        data: The configuration of the data.
+        data: Configuration of the data.
         records: Subject to role to file.
 
     Raises:
@@ -258,14 +278,14 @@ def check_leaks(data: DataConfig, records: Mapping[str, Mapping[str, FileRecord]
     first: dict[str, tuple[str, str]] = {}
     leaks = []
     for subject in data.subjects:
-        for role in _TELLING_ROLES:
+        for role in _IDENTIFYING_ROLES:
             if (file := records[subject.subject].get(role)) is None:
                 continue
-            told = f"{file.path} of {subject.subject} ({subject.split})"
-            split, other = first.setdefault(file.sha256, (subject.split, told))
+            named = f"{file.path} of {subject.subject} ({subject.split})"
+            split, other = first.setdefault(file.sha256, (subject.split, named))
             if split != subject.split:
-                leaks.append(f"{other} and {told} are the same volume.")
+                leaks.append(f"{other} and {named} are the same volume.")
     if leaks:
-        more = [f"... and {len(leaks) - _MOST_LISTED} more."] * (len(leaks) > _MOST_LISTED)
-        remedy = "A patient may stand in one split only: move or remove one of each."
-        raise UserError("\n".join([*leaks[:_MOST_LISTED], *more, remedy]))
+        more = [f"... and {len(leaks) - _MAX_LISTED} more."] * (len(leaks) > _MAX_LISTED)
+        remedy = "A patient may be in one split only: move or remove one of each."
+        raise UserError("\n".join([*leaks[:_MAX_LISTED], *more, remedy]))

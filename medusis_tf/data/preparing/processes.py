@@ -16,29 +16,31 @@ from medusis_tf.errors import UserError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Starting a process and importing NumPy and SciPy takes about a second: not worth it for less.
-_FEWEST_ITEMS = 4
+# Starting a process and importing NumPy and SciPy takes about a second: not worth it for fewer.
+_MIN_ITEMS = 4
 
 
 def in_processes(
     function: Callable[[Item], Result], items: Sequence[Item], jobs: int | None = None
 ) -> Iterator[tuple[int, Result | UserError]]:
-    """Results as they come, each with the number of its item; a `UserError` is a result too.
+    """Yield results as they are completed, each with the number of its item.
+
+    A `UserError` is a result too.
 
     Args:
-        function: Importable, its arguments and results picklable.
-        items: One for each call.
-        jobs: Processes; None for one per processor, and 1 for this process alone.
+        function: Importable function with picklable arguments and results.
+        items: Argument of each call.
+        jobs: Number of processes; None for one per processor, 1 for this process alone.
 
     Raises:
         UserError: A process died.
     """
     jobs = min(jobs or processors(), len(items))
-    if jobs <= 1 or len(items) < _FEWEST_ITEMS:
+    if jobs <= 1 or len(items) < _MIN_ITEMS:
         for number, item in enumerate(items):
             yield number, _caught(function, item)
         return
-    # Not forked: TensorFlow's threads, if it runs here, would not survive that.
+    # Not forked: the threads of TensorFlow, if it runs here, do not survive a fork.
     context = multiprocessing.get_context("spawn")
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(jobs, context, initializer=_end_with_parent)
@@ -49,11 +51,11 @@ def in_processes(
             yield calls[call], call.result()
     except BrokenProcessPool:
         raise UserError(
-            f"a process that was reading volumes died, perhaps for want of memory with {jobs} at "
-            "once. Try fewer: --jobs 1. What was converted so far is kept."
+            f"a process that was reading volumes died, perhaps because {jobs} at once need too "
+            "much memory. Use fewer, for example --jobs 1. The subjects converted so far are kept."
         ) from None
     except BaseException:
-        # Whoever presses Ctrl-C does not want to wait for volumes that are being read.
+        # After Ctrl-C, nobody wants to wait for volumes that are being read.
         for worker in set(multiprocessing.active_children()) - others:
             worker.terminate()
         raise
@@ -63,9 +65,9 @@ def in_processes(
 
 @contextlib.contextmanager
 def _interrupts_held_back() -> Iterator[None]:
-    """Processes started meanwhile never see Ctrl-C, which the terminal sends to all; this one does.
+    """Processes that are started in this context ignore Ctrl-C, which the terminal sends to all.
 
-    They would each answer with a traceback.
+    Each would print a traceback. This process still receives it, afterwards.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -75,13 +77,13 @@ def _interrupts_held_back() -> Iterator[None]:
 
 
 def _end_with_parent() -> None:
-    """In a worker: end when the process that started it does, even if that was killed.
+    """In a worker: end when the parent process ends, even if it is killed.
 
-    Left alone it would work off what is queued, beside the next run, and then wait for ever.
+    Otherwise the worker would work on what is queued, beside the next run, and then wait forever.
     """
     parent = multiprocessing.parent_process()
     if parent is None:
-        raise ValueError("this is no worker process")
+        raise ValueError("this is not a worker process")
 
     def watch() -> None:
         multiprocessing.connection.wait([parent.sentinel])
@@ -98,6 +100,6 @@ def _caught(function: Callable[[Item], Result], item: Item) -> Result | UserErro
 
 
 def processors() -> int:
-    """How many processors this process may use, where the system tells."""
+    """Number of processors that this process may use, as far as the system reports it."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -1,45 +1,45 @@
-"""The folder of prepared slices: subjects converted one by one, and data sets put together of them.
+"""The folder of prepared slices: single converted subjects, and data sets assembled from them.
 
-    checksums.json              of source files
-    subjects/<content>/         subjects converted but not yet in a data set
-    <hash>/                     a data set: manifest.json, <kind>.tfrecord, report.html
+    checksums.json              checksums of source files
+    subjects/<content>/         subjects that are converted but not yet in a data set
+    <hash>/                     a data set: manifest.json, <kind>.npy, report.html
 
-A subject that stands in one data set with the same content is copied from there, not converted
-again; `content` is the hash of everything its slices depend on.
+A subject with the same content in another data set is copied from there, not converted again.
+`content` is the hash of everything that determines its slices.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
+import json
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
-from medusis_tf.data.preparing.conversion import ConvertedSubject, read_converted, write_converted
-from medusis_tf.data.shards.manifest import (
-    FILE_NAME,
-    FileRecord,
-    Kind,
-    Manifest,
-    SubjectRecord,
-)
-from medusis_tf.data.shards.records import read_chunks
-from medusis_tf.data.shards.shards import Shards, framed_bytes
+import filelock
+import numpy as np
+
+from medusis_tf.data.preparing.conversion import ConvertedSubject
+from medusis_tf.data.shards.manifest import FILE_NAME, FileRecord, Kind, Manifest, SubjectRecord
+from medusis_tf.data.shards.shards import Shards
+from medusis_tf.data.shards.slice_files import SliceLayout, map_slices, slice_file, write_slices
+from medusis_tf.files import replacing_folder
 
 logger = logging.getLogger(__name__)
+
+RECORD_FILE = "record.json"
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Where the records of a converted subject lie.
+    """Location of the slices of a converted subject.
 
     Attributes:
-        record: What is known of it; its place in the files is that in `folder`.
-        folder: Holds `<kind>.tfrecord`.
+        record: Entry of the manifest; `first_record` refers to the files in `folder`.
+        folder: Folder with one file for each kind.
     """
 
     record: SubjectRecord
@@ -56,29 +56,31 @@ class Store:
 
     def __init__(self, folder: Path, image_size: tuple[int, int]):
         self.folder = folder
-        self.image_size = image_size
+        self._layouts = {kind: SliceLayout.of(kind, image_size) for kind in get_args(Kind)}
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from preparing here; wait if one does. It ends with the process.
+        """Keep other processes from preparing here, and wait if one does.
 
-        What a killed process left half written is taken away.
+        The lock ends with the process. Incomplete files of a killed process are removed.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                logger.info("waiting for another process that prepares slices in %s", self.folder)
-                fcntl.flock(file, fcntl.LOCK_EX)
+        lock = filelock.FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(blocking=False)
+        except filelock.Timeout:
+            logger.info("waiting for another process that prepares slices in %s", self.folder)
+            lock.acquire()
+        try:
             self._clear_partial()
             yield
+        finally:
+            lock.release()
 
     def stored(self) -> dict[str, Stored]:
-        """All converted subjects that are whole, by content.
+        """Find all complete converted subjects, by content.
 
-        A subject that a data set holds needs no folder of its own: what a killed process left of
-        such is taken away.
+        Single subjects that are also part of a data set are removed: a killed process left them.
         """
         found = {}
         for manifest in sorted(self.folder.glob(f"*/{FILE_NAME}")):
@@ -87,11 +89,11 @@ class Store:
                 for record in shards.records.subjects:
                     found[record.content] = Stored(record, manifest.parent)
         for folder in sorted((self.folder / "subjects").glob("[!.]*")):
-            whole = self._whole(folder)
+            single = self._read_subject(folder)
             if folder.name in found:
                 shutil.rmtree(folder)
-            elif whole is not None:
-                found[whole.content] = Stored(whole, folder)
+            elif single is not None:
+                found[single.content] = Stored(single, folder)
         return found
 
     def add(self, converted: ConvertedSubject) -> Stored:
@@ -101,36 +103,39 @@ class Store:
             OSError: The disk refuses.
         """
         folder = self.folder / "subjects" / converted.record.content
-        write_converted(converted, folder)
+        with replacing_folder(folder) as partial:
+            for kind, slices in converted.slices.items():
+                write_slices(partial, self._layouts[kind], [slices], len(slices))
+            text = converted.record.model_dump_json()
+            (partial / RECORD_FILE).write_text(text, encoding="utf-8")
         return Stored(converted.record, folder)
 
     def assemble(self, name: str, manifest: Manifest, parts: Sequence[Stored]) -> Shards:
-        """Put a data set together; it appears whole or not at all.
+        """Assemble a data set. It appears complete or not at all.
 
         Args:
-            name: Of its folder.
-            manifest: Its subjects are those of `parts`, in order; their place is filled in.
-            parts: Where the records come from.
+            name: Name of its folder.
+            manifest: Manifest with the subjects of `parts`, in order. The position of their
+                slices is filled in.
+            parts: Sources of the slices.
 
         Raises:
             OSError: The disk refuses.
         """
-        partial, folder = self.folder / f".partial-{name}", self.folder / name
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        files, places = {}, [dict[Kind, int]() for _ in parts]
-        for kind in ("label_map", "image", "body_mask"):
-            if any(kind in part.record.kinds for part in parts):
-                files[kind] = self._concatenate(kind, partial, parts, places)
-        placed = zip(manifest.subjects, places, strict=True)
-        subjects = tuple(entry.model_copy(update={"first_record": at}) for entry, at in placed)
-        whole = manifest.model_copy(update={"files": files, "subjects": subjects})
-        (partial / FILE_NAME).write_text(whole.model_dump_json(indent=1), encoding="utf-8")
-        if folder.exists():
-            logger.warning("replacing the damaged slices in %s", folder)
-            shutil.rmtree(folder)
-        partial.replace(folder)
-        # A set: subjects whose files are alike share one folder.
+        folder = self.folder / name
+        files, firsts = {}, [dict[Kind, int]() for _ in parts]
+        with replacing_folder(folder) as partial:
+            for kind in get_args(Kind):
+                if any(kind in part.record.kinds for part in parts):
+                    files[kind] = self._concatenate(kind, partial, parts, firsts)
+            placed = zip(manifest.subjects, firsts, strict=True)
+            subjects = tuple(entry.model_copy(update={"first_record": at}) for entry, at in placed)
+            complete = manifest.model_copy(update={"files": files, "subjects": subjects})
+            text = complete.model_dump_json(indent=1)
+            (partial / FILE_NAME).write_text(text, encoding="utf-8")
+            for report in folder.glob("*.html"):
+                shutil.copy2(report, partial)
+        # A set: subjects with the same files share one folder.
         for used in {part.folder for part in parts}:
             if used.parent.name == "subjects":
                 shutil.rmtree(used)
@@ -140,36 +145,46 @@ class Store:
         return shards
 
     def _concatenate(
-        self, kind: Kind, folder: Path, parts: Sequence[Stored], places: list[dict[Kind, int]]
+        self, kind: Kind, folder: Path, parts: Sequence[Stored], firsts: list[dict[Kind, int]]
     ) -> FileRecord:
-        path, framed = folder / f"{kind}.tfrecord", framed_bytes(kind, self.image_size)
-        digest, count = hashlib.sha256(), 0
-        with path.open("wb") as file:
-            for part, place in zip(parts, places, strict=True):
-                if kind not in part.record.kinds:
-                    continue
-                place[kind] = count
-                start = part.record.first_record.get(kind, 0) * framed
-                length = part.record.num_slices * framed
-                source = part.folder / f"{kind}.tfrecord"
-                for chunk in read_chunks(source, start, length):
-                    file.write(chunk)
-                    digest.update(chunk)
+        """Write the slices of one kind to one file, and note where each part starts."""
+        having, count = [], 0
+        for part, first in zip(parts, firsts, strict=True):
+            if kind in part.record.kinds:
+                having.append(part)
+                first[kind] = count
                 count += part.record.num_slices
-        return FileRecord(path=Path(path.name), sha256=digest.hexdigest(), bytes=count * framed)
+        slices = (self._slices(part, kind) for part in having)
+        return write_slices(folder, self._layouts[kind], slices, count)
+
+    def _slices(self, part: Stored, kind: Kind) -> np.ndarray:
+        path = slice_file(part.folder, kind)
+        first = part.record.first_record.get(kind, 0)
+        try:
+            slices = map_slices(path, self._layouts[kind])[first : first + part.record.num_slices]
+        except ValueError:
+            slices = np.empty(0)
+        if len(slices) < part.record.num_slices:
+            raise OSError(f"{path} ends before its last slice")
+        return slices
 
     def _clear_partial(self) -> None:
         for folder in (self.folder, self.folder / "subjects"):
             for left in folder.glob(".partial-*"):
-                shutil.rmtree(left)
+                if left.is_dir():
+                    shutil.rmtree(left)
+                else:
+                    left.unlink()
 
-    def _whole(self, folder: Path) -> SubjectRecord | None:
+    def _read_subject(self, folder: Path) -> SubjectRecord | None:
+        """The record of a single subject; None if another version wrote it or it is damaged."""
         try:
-            record = read_converted(folder)
+            text = (folder / RECORD_FILE).read_text(encoding="utf-8")
+            record = SubjectRecord.model_validate(json.loads(text))
             for kind in record.kinds:
-                size = (folder / f"{kind}.tfrecord").stat().st_size
-                if size != record.num_slices * framed_bytes(kind, self.image_size):
+                slices = map_slices(slice_file(folder, kind), self._layouts[kind])
+                if len(slices) != record.num_slices:
                     return None
         except (OSError, ValueError):
-            return None  # written by another version, or broken: it is converted again
+            return None
         return record

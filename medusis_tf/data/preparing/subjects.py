@@ -26,10 +26,10 @@ from medusis_tf.errors import UserError
 
 
 def check_files(data: DataConfig) -> None:
-    """Check that every configured file or folder is there, without reading any.
+    """Check that every configured file or folder exists, without reading any.
 
     Raises:
-        UserError: Names every path that is missing or outside `data.root`, or `data.root` itself.
+        UserError: Lists every path that is missing or outside `data.root`, or `data.root` itself.
     """
     _data_root(data.root)
     problems = []
@@ -44,24 +44,24 @@ def check_files(data: DataConfig) -> None:
 
 
 def source_files(subject: Subject, root: Path | None) -> dict[str, tuple[Path, Path]]:
-    """Role (such as `ct` or `overlay:tumour`) to configured and actual path of each source."""
+    """Map roles, such as `ct` or `overlay:tumour`, to the configured and the actual path."""
     return {role: (path, resolve_path(root, path)) for role, path in _listed(subject)}
 
 
 def resolve_path(root: Path | None, path: Path) -> Path:
-    """Where a configured path lies on this machine.
+    """Find the location of a configured path on this machine.
 
     Raises:
         UserError: The root is not given or missing, or the path is missing or leads out of it.
     """
     folder = _data_root(root)
     # Resolved, so that neither `..` nor a link can reach the rest of the machine: configurations
-    # are passed around and should read nothing but the data they name.
+    # are shared, and may read only the data that they name.
     try:
         resolved = (folder / path).resolve()
         is_folder = resolved.is_dir()
         found = is_folder or resolved.is_file()
-    except (OSError, RuntimeError, ValueError) as error:  # too long, links in a ring, a null byte
+    except (OSError, RuntimeError, ValueError) as error:  # too long, cyclic links, a null byte
         raise UserError(f"{path} cannot be the path of a volume: {error}.") from None
     _check_inside(resolved, path, folder)
     if is_folder:
@@ -73,15 +73,15 @@ def resolve_path(root: Path | None, path: Path) -> Path:
 
 
 def load_label_map(subject: Subject, data: DataConfig) -> Volume:
-    """Read the label map of a subject, or make it from its CT, on the grid of that file.
+    """Read the label map of a subject, or make it from its CT, on the grid of the file.
 
     Returns:
         uint8 class ids of the experiment.
 
     Raises:
         ValueError: The subject has neither.
-        UserError: A file is missing or broken, its grid does not fit, or it holds class ids that
-            the configuration does not know.
+        UserError: A file is missing or damaged, its grid does not fit, or it contains class ids
+            that the configuration does not define.
     """
     if subject.label_map is not None:
         path = resolve_path(data.root, subject.label_map)
@@ -101,7 +101,7 @@ def load_label_map(subject: Subject, data: DataConfig) -> Volume:
         array = tissue_label_map(stored, thresholds, data.classes, overlays)
     except UserError as error:
         raise UserError(f"{ct.path}: {error}") from None
-    warnings = (*ct.warnings, *_doubts_of_ct(stored.min() < thresholds.body_hu, data))
+    warnings = (*ct.warnings, *_ct_warnings(stored.min() < thresholds.body_hu, data))
     return Volume(array, ct.affine, ct.path, axes=ct.axes, warnings=warnings)
 
 
@@ -110,7 +110,7 @@ def load_image(subject: Subject, data: DataConfig) -> Volume:
 
     Raises:
         ValueError: The subject has none.
-        UserError: The file is missing or broken.
+        UserError: The file is missing or damaged.
     """
     if subject.image is None:
         raise ValueError(f"subject {subject.subject} has no image")
@@ -118,21 +118,24 @@ def load_image(subject: Subject, data: DataConfig) -> Volume:
 
 
 def source_grids(subject: Subject, data: DataConfig) -> dict[str, Grid]:
-    """The voxel grid of each source of a subject, by role, from the headers alone.
+    """Read the voxel grid of each source of a subject, by role, from the headers alone.
 
     Raises:
-        UserError: A header is missing or broken.
+        UserError: A file is missing, or its header is damaged.
     """
     sources = source_files(subject, data.root)
     return {role: _grid(path, data) for role, (_, path) in sources.items()}
 
 
 def overlap(grids: dict[str, Grid], data: DataConfig) -> tuple[Crop, Crop]:
-    """What to crop the label map and the image of a subject to: all there is, or what both have.
+    """Find the overlap of the label map and the image of a subject.
 
     Args:
-        grids: From `source_grids`.
-        data: Whether volumes are matched by their place in the world or voxel by voxel.
+        grids: Grids from `source_grids`.
+        data: Configuration, with the way in which volumes are matched: in space or by voxel.
+
+    Returns:
+        A crop of the label map and one of the image. A single volume is not cropped.
 
     Raises:
         UserError: The grids do not fit each other.
@@ -146,7 +149,7 @@ def overlap(grids: dict[str, Grid], data: DataConfig) -> tuple[Crop, Crop]:
         return crop_to_overlap(label_map, image)
     if label_map.shape != image.shape:
         raise UserError(
-            f"data.pair_by=voxel needs volumes of one shape. Received: {label_map.path}: "
+            f"data.pair_by=voxel needs volumes of the same shape. Received: {label_map.path}: "
             f"{label_map.shape}; {image.path}: {image.shape}."
         )
     return Crop.whole(label_map.shape), Crop.whole(image.shape)
@@ -171,18 +174,18 @@ def _overlay(ct: Volume, path: Path, data: DataConfig) -> np.ndarray:
 
 
 def _stored_thresholds(ct: Volume, thresholds: TissueConfig) -> tuple[np.ndarray, TissueConfig]:
-    """Numbers as they are stored, and the thresholds in their units: a CT of floats is large."""
+    """The stored numbers and the thresholds in their units: a CT as floats takes much memory."""
     if ct.slope <= 0:
         return ct.intensities(), thresholds
     values = {name: (hu - ct.intercept) / ct.slope for name, hu in thresholds}
     return ct.array, TissueConfig(**values)
 
 
-def _doubts_of_ct(has_air: bool, data: DataConfig) -> tuple[str, ...]:
+def _ct_warnings(has_air: bool, data: DataConfig) -> tuple[str, ...]:
     if has_air:
         return ()
     return (
-        f"It holds nothing below data.tissue.body_hu={data.tissue.body_hu:g}, so no air. "
+        f"It contains nothing below data.tissue.body_hu={data.tissue.body_hu:g}, so no air. "
         "Check that it is a CT in Hounsfield units.",
     )
 
@@ -200,14 +203,14 @@ def _check_inside(resolved: Path, path: Path, root: Path) -> None:
     if not resolved.is_relative_to(root):
         raise UserError(
             f"{path} leads out of data.root={root}, to {resolved}. "
-            "Name a root that holds all volumes."
+            "Set data.root to a folder that contains all volumes."
         )
 
 
 def _data_root(root: Path | None) -> Path:
     remedy = f"Set data.root=FOLDER or the environment variable {DATA_ROOT_VARIABLE}."
     if root is None:
-        raise UserError(f"data.root=null: it is not known where the volumes lie. {remedy}")
+        raise UserError(f"data.root=null: the folder of the volumes is unknown. {remedy}")
     if not root.is_dir():
         raise UserError(f"data.root={root} is not a folder. {remedy}")
     return root.resolve()

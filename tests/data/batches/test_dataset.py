@@ -1,4 +1,3 @@
-import os
 import resource
 
 import numpy as np
@@ -8,9 +7,8 @@ import tensorflow as tf
 from medusis_tf.config.augmentation import AugmentationConfig
 from medusis_tf.data.batches.dataset import training_batches
 from medusis_tf.data.preparing.preparation import prepare_shards
-from medusis_tf.data.shards.manifest import FileRecord
-from medusis_tf.data.shards.records import map_records, write_records
-from medusis_tf.data.shards.shards import IMAGE_LEVELS, Shards, framed_bytes, record_bytes
+from medusis_tf.data.shards.shards import Shards
+from medusis_tf.data.shards.slice_files import IMAGE_LEVELS, SliceLayout, map_slices
 from tests.data.made_shards import (
     NUM_IMAGES,
     NUM_LABEL_MAPS,
@@ -191,10 +189,10 @@ def test_replicas_share_the_global_batch(prepared):
     np.testing.assert_array_equal(np.concatenate([part.numpy() for part in parts]), whole)
 
 
-def test_records_beyond_two_gigabytes_are_gathered_and_nothing_else_read(config, tmp_path):
+def test_slices_beyond_two_gigabytes_are_gathered_and_nothing_else_is_read(config, tmp_path):
     size = (256, 256)
-    framed = framed_bytes("image", size)
-    last = 2**31 // framed + 2
+    layout = SliceLayout.of("image", size)
+    last = 2**31 // layout.slice_bytes + 2
     made = made_shards(
         [
             subject_record("l", ("label_map",), 4, {"label_map": 0}),
@@ -205,24 +203,16 @@ def test_records_beyond_two_gigabytes_are_gathered_and_nothing_else_read(config,
         tmp_path / "shards",
     )
     levels = np.random.default_rng(0).integers(0, 2**16, [4, *size]).astype("<u2")
-    path, part = made.folder / "image.tfrecord", tmp_path / "part"
-    write_records(part, (level.tobytes() for level in levels))
-    os.truncate(path, last * framed)  # sparse: takes no room on the disk
-    with path.open("ab") as file:
-        file.write(part.read_bytes())
-    records = made.records.model_copy(
-        update={
-            "files": {
-                **made.records.files,
-                "image": FileRecord(path="image.tfrecord", sha256="", bytes=path.stat().st_size),
-            }
-        }
-    )
-    arrays = {**made.arrays, "image": map_records(path, record_bytes("image", size))}
+    path = made.folder / "image.npy"
+    # Sparse: it takes no space on the disk.
+    sparse = np.lib.format.open_memmap(path, "w+", levels.dtype, (last + 4, *size))
+    sparse[last:] = levels
+    sparse.flush()
+    arrays = {**made.arrays, "image": map_slices(path, layout)}
     assert path.stat().st_size > 2**31 > path.stat().st_blocks * 512
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     large = changed(config, image_size=size)
-    batch = taken(training_batches(large, Shards(records, arrays, made.folder)), 1)[0]
+    batch = taken(training_batches(large, Shards(made.records, arrays, made.folder)), 1)[0]
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20  # kilobytes
     found = np.rint((batch["image"][..., 0] + 1) * (IMAGE_LEVELS / 2)).astype("<u2")
     assert {part.tobytes() for part in found} == {part.tobytes() for part in levels}

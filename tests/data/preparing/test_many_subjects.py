@@ -77,7 +77,7 @@ def test_they_are_prepared_with_few_open_files(many):
     # Itself and its libraries are 100 MB, a subject 25 kB.
     assert found["kilobytes"] < 250_000
     names = sorted(entry.name for entry in Path(found["folder"]).iterdir())
-    assert names == ["body_mask.tfrecord", "image.tfrecord", "label_map.tfrecord", "manifest.json"]
+    assert names == ["body_mask.npy", "image.npy", "label_map.npy", "manifest.json"]
     assert list((config.data.cache_dir / "subjects").iterdir()) == []
 
 

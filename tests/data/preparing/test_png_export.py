@@ -154,7 +154,7 @@ def test_a_folder_with_files_is_refused(tmp_path):
     target.mkdir()
     export_png(shards, data, target)
     before = names(target)
-    with pytest.raises(UserError, match=r"png is not an empty folder.*Name another"):
+    with pytest.raises(UserError, match=r"png is not an empty folder.*Choose another"):
         export_png(shards, data, target)
     assert names(target) == before
     with pytest.raises(UserError, match=r"slices\.csv is not an empty folder"):

@@ -154,9 +154,9 @@ def test_a_damaged_data_set_is_made_again(config, converted, damage):
     folder = prepare_shards(config).folder
     whole = tree(folder)
     if damage == "cut":
-        (folder / "image.tfrecord").write_bytes(whole["image.tfrecord"][:-100])
+        (folder / "image.npy").write_bytes(whole["image.npy"][:-100])
     elif damage == "gone":
-        (folder / "body_mask.tfrecord").unlink()
+        (folder / "body_mask.npy").unlink()
     elif damage == "manifest":
         (folder / "manifest.json").write_text("{")
     else:
@@ -272,7 +272,7 @@ def test_a_standard_is_not_measured_again_for_slices_that_are_there(config, coho
 
 def test_training_without_slices_is_refused(config, cohort):
     write_nifti(config.data.root / "ct_1/label_map.nii.gz", np.zeros([9, 9, 9], np.uint8))
-    with pytest.raises(UserError, match=r"without a single label_map slice.*foreground=0\.01"):
+    with pytest.raises(UserError, match=r"no label_map slice left.*foreground=0\.01"):
         prepare_shards(with_subjects(config, [cohort[0], *cohort[2:]]))
 
 

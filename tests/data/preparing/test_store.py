@@ -1,7 +1,6 @@
 """The cache folder: what a killed process leaves, and two processes at once."""
 
 import errno
-import fcntl
 import logging
 import os
 import signal
@@ -10,11 +9,13 @@ import sys
 import threading
 from pathlib import Path
 
+import filelock
 import pytest
 
-from medusis_tf.data.preparing import conversion
+from medusis_tf.data.preparing import store
 from medusis_tf.data.preparing.preparation import prepare_shards
 from medusis_tf.data.preparing.store import Store
+from medusis_tf.data.shards.slice_files import write_slices
 from medusis_tf.errors import UserError
 from medusis_tf.methods.experiment import save_config
 from tests.data.small_subjects import count_conversions, small_experiment, tree, write_cohort
@@ -28,11 +29,10 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from medusis_tf.methods.experiment import load_config
-from medusis_tf.data.preparing import conversion, preparation, store
+from medusis_tf.data.preparing import preparation, store
 
-module, name, allowed = sys.argv[2:5]
-module = {"conversion": conversion, "store": store, "shutil": store.shutil}[module]
-function, calls = getattr(module, name), []
+name, allowed = sys.argv[2:4]
+function, calls = getattr(store, name), []
 
 def fatal(*arguments, **options):
     calls.append(name)
@@ -40,7 +40,7 @@ def fatal(*arguments, **options):
         os.kill(os.getpid(), signal.SIGKILL)
     return function(*arguments, **options)
 
-setattr(module, name, fatal)
+setattr(store, name, fatal)
 preparation.prepare_shards(load_config(Path(sys.argv[1])))
 """
 
@@ -53,8 +53,8 @@ def config(tmp_path):
 @pytest.mark.parametrize(
     ("where", "kept"),
     [
-        (("conversion", "write_records", 5), 3),  # half of the fourth subject is written
-        (("store", "read_chunks", 4), NUM_SUBJECTS),  # while the data set is put together
+        (("write_slices", 5), 3),  # half of the fourth subject is written
+        (("map_slices", 4), NUM_SUBJECTS),  # while the data set is assembled
     ],
     ids=["converting", "assembling"],
 )
@@ -89,7 +89,7 @@ def test_half_written_folders_of_other_settings_do_not_stay(config):
     cache = config.data.cache_dir
     for folder in (".partial-0123", "subjects/.partial-4567"):
         (cache / folder).mkdir(parents=True)
-        (cache / folder / "image.tfrecord").write_bytes(b"half")
+        (cache / folder / "image.npy").write_bytes(b"half")
     prepare_shards(config)
     assert list(cache.rglob(".partial-*")) == []
 
@@ -105,10 +105,10 @@ def test_a_damaged_piece_is_converted_again(config, tmp_path, monkeypatch, damag
     assert len(pieces) == NUM_SUBJECTS
     record = pieces[2] / "record.json"
     if damage == "cut":
-        file = next(pieces[2].glob("*.tfrecord"))
+        file = next(pieces[2].glob("*.npy"))
         file.write_bytes(file.read_bytes()[:-1])
     elif damage == "gone":
-        next(pieces[2].glob("*.tfrecord")).unlink()
+        next(pieces[2].glob("*.npy")).unlink()
     elif damage == "record":
         record.write_text(record.read_text()[:50])
     else:
@@ -123,12 +123,12 @@ def interrupt(*_):
 
 
 def test_a_second_process_waits_and_finds_the_result(config, monkeypatch, caplog):
-    """A lock of another open file is one of another process."""
+    """A lock of another thread works like one of another process."""
     cache = config.data.cache_dir
     cache.mkdir()
     found = []
-    with (cache / ".lock").open("w") as lock, caplog.at_level(logging.INFO, "medusis_tf"):
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    lock = filelock.FileLock(cache / ".lock")
+    with lock, caplog.at_level(logging.INFO, "medusis_tf"):
         second = threading.Thread(target=lambda: found.append(prepare_shards(config)))
         waits = threading.Event()
         monkeypatch.setattr(
@@ -140,23 +140,23 @@ def test_a_second_process_waits_and_finds_the_result(config, monkeypatch, caplog
         # The first one is done: its folder is there when the lock is let go.
         first = prepare_shards(changed_data(config, cache_dir=cache.with_name("first")))
         first.folder.rename(cache / first.folder.name)
-        fcntl.flock(lock, fcntl.LOCK_UN)
+        lock.release()
         second.join(60)
     assert found[0].folder == cache / first.folder.name
     assert caplog.messages[-1] == f"using the slices prepared in {found[0].folder}"
 
 
 def test_a_full_disk_is_told_and_what_was_written_before_is_kept(config, monkeypatch):
-    write, written = conversion.write_records, []
+    written = []
 
-    def fill_up(path, records):
+    def fill_up(*arguments):
         if len(written) == 4:  # label maps and body masks of two subjects
             raise OSError(errno.ENOSPC, "No space left on device")
-        written.append(path)
-        write(path, records)
+        written.append(arguments)
+        return write_slices(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(conversion, "write_records", fill_up)
+        patch.setattr(store, "write_slices", fill_up)
         with pytest.raises(UserError, match=r"data\.cache_dir=.*cache: No space left on device"):
             prepare_shards(config)
     converted = count_conversions(monkeypatch)
@@ -174,11 +174,11 @@ def test_a_folder_of_another_kind_in_the_cache_is_left_alone(config):
 
 def test_records_are_not_copied_past_the_end_of_a_file(config, monkeypatch):
     first = prepare_shards(config)
-    file = first.folder / "image.tfrecord"
+    file = first.folder / "image.npy"
     # The manifest was read, then the file is cut: no data set is made of what is left.
     stored = Store(config.data.cache_dir, config.data.image_size).stored()
     os.truncate(file, 100)
     monkeypatch.setattr(Store, "stored", lambda self: stored)
     fewer = changed_data(config, subjects=config.data.subjects[:-1])
-    with pytest.raises(UserError, match=r"cannot write prepared slices .*image\.tfrecord ends"):
+    with pytest.raises(UserError, match=r"cannot write prepared slices .*image\.npy ends"):
         prepare_shards(fewer)

@@ -1,12 +1,12 @@
-"""Reading prepared slices: splits, streams, pairs, and what is in the files."""
+"""Prepared slices: splits, streams, pairs, and the content of the files."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from medusis_tf.data.shards.shards import Shards, framed_bytes, record_bytes
+from medusis_tf.data.shards.shards import Shards
 
 
 def test_slices_are_read_back_as_configured(prepared):
@@ -23,7 +23,7 @@ def test_slices_are_read_back_as_configured(prepared):
     assert slices.image[slices.label_map == 0].mean() < -0.8
 
 
-def test_what_a_subject_has_not_is_none(prepared):
+def test_missing_kinds_are_none(prepared):
     _, shards = prepared
     label_map, image = shards.read("ct_0"), shards.read("mr_0")
     assert label_map.image is None and label_map.body_mask is not None
@@ -32,7 +32,7 @@ def test_what_a_subject_has_not_is_none(prepared):
         shards.read("nobody")
 
 
-def test_a_record_and_its_name_are_read_alike_and_may_be_changed(prepared):
+def test_slices_read_by_record_or_name_are_copies(prepared):
     _, shards = prepared
     first, second = shards.read(shards.records.subjects[0]), shards.read("ct_0")
     np.testing.assert_array_equal(first.label_map, second.label_map)
@@ -40,7 +40,7 @@ def test_a_record_and_its_name_are_read_alike_and_may_be_changed(prepared):
     assert shards.read("ct_0").label_map.max() < 9
 
 
-def test_quantising_costs_less_than_a_level(prepared):
+def test_images_lie_on_the_stored_levels(prepared):
     _, shards = prepared
     image = shards.read("mr_0").image
     levels = (image + 1) * 65535 / 2
@@ -63,45 +63,38 @@ def test_streams_and_splits(prepared):
     assert shards.num_slices("train", "label_map") == 24
 
 
-def test_the_manifest_is_that_of_the_folder(prepared):
+def test_the_manifest_is_read_from_the_folder(prepared):
     _, shards = prepared
     assert json.loads((shards.folder / "manifest.json").read_text()) == shards.manifest
     assert shards.manifest["image_size"] == [32, 32]
     assert [entry["name"] for entry in shards.manifest["classes"]][:2] == ["background", "fat"]
 
 
-@pytest.mark.parametrize("kind", ["label_map", "image", "body_mask"])
-def test_tensorflow_reads_the_files_as_records(prepared, kind):
+def test_numpy_reads_the_files(prepared):
     _, shards = prepared
-    records = [
-        record.numpy()
-        for record in tf.data.TFRecordDataset(str(shards.folder / f"{kind}.tfrecord"))
-    ]
-    assert [np.frombuffer(record, np.uint8).tolist() for record in records[:3]] == [
-        row.tolist() for row in shards.arrays[kind][:3]
-    ]
-    assert len(records) == len(shards.arrays[kind])
-    assert {len(record) for record in records} == {record_bytes(kind, (32, 32))}
+    label_maps, images, masks = (
+        np.load(shards.folder / f"{kind}.npy") for kind in ("label_map", "image", "body_mask")
+    )
+    entry = next(e for e in shards.records.subjects if e.subject == "test_0")
+    slices = shards.read(entry)
+    first = entry.first_record
+    label_map = label_maps[first["label_map"] :][: entry.num_slices]
+    np.testing.assert_array_equal(label_map, slices.label_map)
+    image = images[first["image"] :][: entry.num_slices]
+    np.testing.assert_allclose(image * (2 / 65535) - 1, slices.image, atol=1e-6)
+    mask = np.unpackbits(masks[first["body_mask"]]).reshape(32, 32)
+    np.testing.assert_array_equal(mask, slices.body_mask[0])
 
 
-def test_lengths_of_records():
-    size = (3, 5)
-    kinds = ("label_map", "image", "body_mask")
-    assert [record_bytes(kind, size) for kind in kinds] == [15, 30, 2]
-    assert [framed_bytes(kind, size) for kind in kinds] == [31, 46, 18]
-
-
-def test_what_is_no_folder_of_slices_is_not_opened(prepared, tmp_path):
+def test_other_folders_are_not_opened(prepared, tmp_path):
     _, shards = prepared
     assert Shards.open(tmp_path) is None
     assert Shards.open(tmp_path / "absent") is None
     text = (shards.folder / "manifest.json").read_text()
     for name in ("label_map", "image", "body_mask"):
-        (tmp_path / f"{name}.tfrecord").write_bytes(
-            (shards.folder / f"{name}.tfrecord").read_bytes()
-        )
+        shutil.copy(shards.folder / f"{name}.npy", tmp_path)
     (tmp_path / "manifest.json").write_text(text)
     assert Shards.open(tmp_path) is not None
-    # A size of slices that the files do not have.
+    # Another size than the slices in the files have.
     (tmp_path / "manifest.json").write_text(text.replace("  32", "  31"))
     assert Shards.open(tmp_path) is None
