@@ -35,7 +35,10 @@ def converted(request, shared_data):
         table = request.config.rootpath / "configs" / "taxonomies" / "totalsegmentator_v2.yaml"
         subject = Subject(subject="a", split="train", label_map=label_map, image=image)
         data = DataConfig(
-            root=shared_data, classes=load_taxonomy(table).classes, subjects=(subject,)
+            root=shared_data,
+            classes=load_taxonomy(table).classes,
+            subjects=(subject,),
+            field_of_view_mm=(400, 400),
         )
         return convert_subject(subject, data, {}, "").record.warnings
 
