@@ -15,7 +15,7 @@ from medusis_tf.evaluation.command_options import (
     ModelOption,
     RunOption,
 )
-from medusis_tf.runs.checkpoints import CheckpointChoice
+from medusis_tf.runs.run_dir import CheckpointChoice
 
 if TYPE_CHECKING:
     from medusis_tf.config.data import Split

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from medusis_tf.runs.checkpoints import CheckpointChoice
+from medusis_tf.runs.run_dir import CheckpointChoice
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,6 @@ from typing import Annotated
 import typer
 
 from medusis_tf.commands.options import OverridesArgument
-from medusis_tf.data.phantom import write_phantom_dataset
 from medusis_tf.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -33,6 +32,8 @@ def quickstart(
     folder = out or Path("demo") / f"{datetime.now():%Y%m%d-%H%M%S}"
     if folder.exists():
         raise UserError(f"{folder} exists already. Give a new folder with --out.")
+    from medusis_tf.data.phantom import write_phantom_dataset
+
     data, run, model = folder / "data", folder / "runs" / NAME, folder / "saved_models" / NAME
     logger.info("writing phantom volumes to %s", data)
     write_phantom_dataset(data, num_label_subjects=4, num_image_subjects=4)

@@ -1,7 +1,6 @@
 """Save, choose and restore the checkpoints of a run."""
 
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
 
 import keras
@@ -11,14 +10,7 @@ from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.errors import UserError
 from medusis_tf.methods.experiment import load_config
 from medusis_tf.methods.method import Method
-
-
-class CheckpointChoice(StrEnum):
-    """A checkpoint of a run: the newest, or the best on the validation patients."""
-
-    NEWEST = "newest"
-    BEST = "best"
-
+from medusis_tf.runs.run_dir import CheckpointChoice
 
 FOLDER = "checkpoints"
 BEST = "best"

@@ -3,6 +3,7 @@
 import json
 import subprocess
 from datetime import UTC, datetime
+from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,13 @@ FREE_TO_CHANGE = {
     "training.checkpoints_to_keep",
     "training.profile_steps",
 }
+
+
+class CheckpointChoice(StrEnum):
+    """A checkpoint of a run: the newest, or the best on the validation patients."""
+
+    NEWEST = "newest"
+    BEST = "best"
 
 
 def check_run_dir(config: ExperimentConfig, resume: bool) -> None:
