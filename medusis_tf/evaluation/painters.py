@@ -58,7 +58,7 @@ def model_method(painter: SlicePainter, title: str, batch_size: int | None = Non
         title,
         "model",
         lambda subject, seed: painter.paint(subject.label_map, noise(seed), batch_size),
-        is_random=painter.metadata.noise_dim > 0,
+        is_random=painter.metadata.has_noise,
     )
 
 

@@ -90,7 +90,7 @@ class Method(keras.Model):
         return tf.cast(first.iterations.value, tf.int64)
 
     @abstractmethod
-    def train_step(self, batch: Batch, kind: Hashable = None) -> Losses:
+    def train_step(self, batch: Batch, kind: Any = None) -> Losses:
         """Update every network once, on one replica.
 
         Args:

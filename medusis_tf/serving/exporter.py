@@ -1,4 +1,4 @@
-"""Turn a run into a SavedModel that says all a client must know."""
+"""Export a run as a SavedModel with all metadata that a client needs."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def export_run(
     version: int | None = None,
     choice: CheckpointChoice = CheckpointChoice.NEWEST,
 ) -> Path:
-    """Export the EMA generator of a run's checkpoint.
+    """Export the painter of a run.
 
     Args:
-        run_dir: A run that `medusis_tf.train` wrote.
+        run_dir: Folder of the run.
         out: Folder of all exported models.
-        version: A positive integer, or None for the next free one.
-        choice: Which checkpoint.
+        version: Positive version number; by default the next free one.
+        choice: Checkpoint of the run.
 
     Returns:
         The new folder `out/<name>/<version>`.
@@ -44,17 +44,17 @@ def export_run(
         UserError: The folder is no run or has no such checkpoint, the version exists, or the
             model cannot be written.
     """
-    endpoints, generator, metadata = _open_run(run_dir, choice)
+    endpoints, painter, metadata = _open_run(run_dir, choice)
     try:
         with new_version(out / metadata.name, version) as (folder, target):
-            write_saved_model(endpoints, generator, folder)
+            write_saved_model(endpoints, painter, folder)
             write_metadata(metadata, folder)
             write_warmup_requests(folder, metadata.name, metadata.image_size, metadata.noise_shape)
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or getattr(error, "message", error)
         raise UserError(
             f"cannot write the model to {out / metadata.name}: {reason}. "
-            "Choose another place with --out."
+            "Choose another folder with --out."
         ) from None
     return target
 
@@ -62,11 +62,11 @@ def export_run(
 def painter_of_run(
     run_dir: Path, choice: CheckpointChoice = CheckpointChoice.NEWEST
 ) -> SlicePainter:
-    """The painter of a run's checkpoint, as it would be exported.
+    """Open the painter of a run as it would be exported.
 
     Args:
-        run_dir: A run that `medusis_tf.train` wrote.
-        choice: Which checkpoint.
+        run_dir: Folder of the run.
+        choice: Checkpoint of the run.
 
     Raises:
         UserError: The folder is no run or has no such checkpoint.
@@ -76,7 +76,7 @@ def painter_of_run(
 
 
 def mean_intensity(manifest: Manifest) -> IntensityScale:
-    """What -1 to 1 mean, on average over the training images, in the units of their files."""
+    """Return the mean intensity scale of the training images: -1 to 1 in units of the files."""
     scales = [
         mean_scale(entry.intensity)
         for entry in manifest.subjects
@@ -99,7 +99,7 @@ def _metadata(
     run_dir: Path, config: ExperimentConfig, painter: keras.Model, step: int
 ) -> ModelMetadata:
     manifest, trained = _read_manifest(run_dir / "manifest.json")
-    # Who was trained on, and where their files lie, is not for every user of the model to know.
+    # The training subjects and their files are nothing that users of the model should know.
     private: dict[str, Any] = {"runs_dir": True, "data": {"root", "cache_dir", "subjects"}}
     return ModelMetadata(
         name=config.name,
@@ -109,8 +109,7 @@ def _metadata(
         spacing_mm=config.data.pixel_spacing_mm,
         axis=config.data.axis,
         stride=painter.stride,
-        noise_dim=painter.noise_dim,
-        class_noise=painter.class_noise,
+        noise_shape=painter.noise_shape or (0,),
         image_channels=config.data.image_channels,
         intensity=mean_intensity(manifest),
         config=config.model_dump(mode="json", exclude=private),
@@ -120,14 +119,14 @@ def _metadata(
 
 
 def _read_manifest(path: Path) -> tuple[Manifest, dict[str, Any]]:
-    # A run's manifest is that of its shards, and where the run came from.
+    # The manifest of a run is the manifest of its shards, and the provenance of the run.
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         trained = values.pop("provenance", {})
         return Manifest.model_validate(values), trained
     except (OSError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"cannot read {path}: {reason}. Give a run of medusis_tf.train.") from None
+        raise UserError(f"cannot read {path}: {reason}. Give a run of `medusis train`.") from None
 
 
 WARMUP_PATH = Path("assets.extra") / "tf_serving_warmup_requests"
@@ -139,13 +138,13 @@ def write_warmup_requests(
     image_size: tuple[int, int],
     noise_shape: tuple[int, ...],
 ) -> None:
-    """Write one request of each endpoint into a SavedModel's folder.
+    """Write one request for each endpoint, which TensorFlow Serving sends when it loads the model.
 
     Args:
-        model_folder: Gets `assets.extra/tf_serving_warmup_requests`.
-        model_name: Name the server offers the model under.
+        model_folder: Folder of the SavedModel, for `assets.extra/tf_serving_warmup_requests`.
+        model_name: Name of the model on the server.
         image_size: `(height, width)` of the label map in the requests.
-        noise_shape: Shape of one image's noise.
+        noise_shape: Shape of the noise of one image.
     """
     label_map = np.zeros((1, *image_size), np.int32)
     seed, truncation = np.zeros((1, 2), np.int32), np.ones(1, np.float32)
@@ -173,7 +172,7 @@ def _prediction_log(model_name: str, endpoint: str, inputs: Mapping[str, np.ndar
 
 
 def _field(number: int, payload: bytes) -> bytes:
-    # 2 is the wire type of bytes, strings and messages: a length, then so many bytes.
+    # 2 is the wire type of bytes, strings and messages: their length, then their content.
     return bytes([number << 3 | 2]) + _varint(len(payload)) + payload
 
 

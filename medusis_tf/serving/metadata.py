@@ -1,4 +1,4 @@
-"""What an exported model says of itself: `assets.extra/medusis.json` beside its graph."""
+"""The metadata of an exported model, `assets.extra/medusis.json`, and the folders of models."""
 
 import json
 import os
@@ -20,25 +20,25 @@ METADATA_PATH = Path("assets.extra") / "medusis.json"
 
 
 class ModelMetadata(Section):
-    """Everything that a client must know besides the graph.
+    """What a client must know besides the graph.
 
     Attributes:
-        format_version: Of this file.
+        format_version: Version of the file format.
         name: Name of the experiment.
         step: Training step of the weights.
-        classes: The class table; the model's label maps hold these ids.
-        image_size: `(height, width)` of the training slices; others work too.
-        spacing_mm: `(row, column)` pixel spacing that the slices must have; None if they were
-            taken as they are.
-        axis: Slices lie across it.
-        stride: What height and width must be divisible by.
-        noise_dim: Length of a noise vector; 0 for a model without noise.
-        class_noise: Whether every class has a noise vector of its own; else the image has one.
-        image_channels: Channels of an image.
-        intensity: What -1 to 1 mean, on average, in the units of the training images.
-        config: The experiment's configuration.
-        trained: When, with which versions and from which revision the run was started.
-        exported: The same, of the export.
+        classes: Class table of the label maps.
+        image_size: `(height, width)` of the training slices; other sizes work too.
+        spacing_mm: `(row, column)` pixel spacing that slices must have; None if the training
+            slices kept the pixels of their volumes.
+        axis: Orientation of the slices.
+        stride: Divisor of the height and width of label maps.
+        noise_shape: Shape of the noise of one image at the endpoints; `(0,)` for a model without
+            noise. Files written before November 2026 have `noise_dim` and `class_noise` instead.
+        image_channels: Number of channels of an image.
+        intensity: Mean intensity scale of the training images: what -1 to 1 are in their units.
+        config: Configuration of the experiment.
+        trained: Date, versions and git revision of the start of the run.
+        exported: Date, versions and git revision of the export.
     """
 
     format_version: Literal[1] = 1
@@ -49,8 +49,7 @@ class ModelMetadata(Section):
     spacing_mm: tuple[float, float] | None
     axis: Axis = "axial"
     stride: int
-    noise_dim: int
-    class_noise: bool = False
+    noise_shape: tuple[int, ...]
     image_channels: int
     intensity: IntensityScale
     config: dict[str, Any]
@@ -59,7 +58,7 @@ class ModelMetadata(Section):
 
     @property
     def title(self) -> str:
-        """Name and step, for people."""
+        """Name and step as text."""
         return f"{self.name}, step {self.step}"
 
     @property
@@ -68,39 +67,50 @@ class ModelMetadata(Section):
         return len(self.classes)
 
     @property
-    def noise_shape(self) -> tuple[int, ...]:
-        """Shape of one image's noise at the endpoints; `(0,)` for a model without noise."""
-        return (self.num_classes, self.noise_dim) if self.class_noise else (self.noise_dim,)
+    def has_noise(self) -> bool:
+        """Whether images depend on noise."""
+        return 0 not in self.noise_shape
 
     @property
     def taxonomy(self) -> Taxonomy:
         """The class table."""
         return Taxonomy(name=self.name, classes=self.classes)
 
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _read_older(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or "noise_dim" not in values:
+            return values
+        values = dict(values)
+        shape = [values.pop("noise_dim")]
+        if values.pop("class_noise", False):
+            shape = [len(values.get("classes", ())), *shape]
+        return {**values, "noise_shape": shape}
+
 
 def write_metadata(metadata: ModelMetadata, model_folder: Path) -> None:
-    """Write `assets.extra/medusis.json` into a SavedModel's folder."""
+    """Write `assets.extra/medusis.json` to the folder of a SavedModel."""
     path = model_folder / METADATA_PATH
     path.parent.mkdir(exist_ok=True)
     path.write_text(metadata.model_dump_json(indent=2), encoding="utf-8")
 
 
 def read_metadata(model_folder: Path) -> ModelMetadata:
-    """Read `assets.extra/medusis.json` of a SavedModel's folder.
+    """Read `assets.extra/medusis.json` from the folder of a SavedModel.
 
     Raises:
-        UserError: The file is missing or is not ours.
+        UserError: The file is missing or invalid.
     """
     path = model_folder / METADATA_PATH
     try:
         return ModelMetadata.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise UserError(
-            f"cannot read {path}: {error.strerror}. Give a model that medusis_tf.export wrote."
+            f"cannot read {path}: {error.strerror}. Give a model exported by `medusis export`."
         ) from None
     except (ValueError, pydantic.ValidationError):
         raise UserError(
-            f"{path} is not the metadata of a medusis_tf model of format 1. Export it again."
+            f"{path} is not the metadata of a medusis_tf model of format 1. Export the model again."
         ) from None
 
 
@@ -108,10 +118,10 @@ _GRAPH = "saved_model.pb"
 
 
 def find_model(folder: Path) -> Path:
-    """The folder of a SavedModel, given it or the folder of its versions.
+    """Return the folder of a SavedModel.
 
     Args:
-        folder: `saved_models/NAME`, whose newest version is taken, or `saved_models/NAME/3`.
+        folder: `saved_models/NAME`, for its newest version, or a version: `saved_models/NAME/3`.
 
     Raises:
         UserError: There is no exported model.
@@ -121,7 +131,7 @@ def find_model(folder: Path) -> Path:
     if (folder / "config.yaml").is_file():
         raise UserError(
             f"{folder} is a run, not an exported model. Export it first: "
-            f"python -m medusis_tf.export --run {folder}"
+            f"medusis export --run {folder}"
         )
     if not folder.is_dir():
         raise UserError(f"there is no model folder {folder}. Check the path.")
@@ -129,23 +139,23 @@ def find_model(folder: Path) -> Path:
     if not exported:
         raise UserError(
             f"{folder} holds no exported model: neither {_GRAPH} nor versions 1, 2, ... with one. "
-            "Give a folder that medusis_tf.export wrote, such as saved_models/NAME."
+            "Give a folder written by `medusis export`, such as saved_models/NAME."
         )
     return exported[-1]
 
 
 @contextmanager
 def new_version(folder: Path, version: int | None = None) -> Iterator[tuple[Path, Path]]:
-    """Fill a new version of a model; it appears whole, or not at all.
+    """Write a new version of a model, which appears only when it is complete.
 
-    A server that watches the folder never sees half a model, and no version is overwritten.
+    A server that watches the folder never sees an incomplete model. No version is overwritten.
 
     Args:
-        folder: `saved_models/NAME`; made with its parents.
-        version: A positive integer, or None for the next free one.
+        folder: `saved_models/NAME`; created with its parents.
+        version: Positive version number; by default the next free one.
 
     Yields:
-        The empty folder to fill, and the path that it will have in the end.
+        An empty folder to write to, and its final path.
 
     Raises:
         UserError: The version exists.
@@ -156,12 +166,14 @@ def new_version(folder: Path, version: int | None = None) -> Iterator[tuple[Path
         version = max((int(path.name) for path in _versions(folder)), default=0) + 1
     target = folder / str(version)
     if target.exists():
-        raise UserError(f"{target} exists already. Give another --version, or none for the next.")
+        raise UserError(
+            f"{target} exists already. Give another --version, or none for the next free one."
+        )
     temporary = folder / f".exporting-{version}-{os.getpid()}"
     temporary.mkdir()
     try:
         yield temporary, target
-        _reach_the_disk(temporary)
+        _flush_to_disk(temporary)
         temporary.rename(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -172,7 +184,7 @@ def _versions(folder: Path) -> list[Path]:
     return sorted(numbered, key=lambda path: int(path.name))
 
 
-def _reach_the_disk(folder: Path) -> None:
+def _flush_to_disk(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:

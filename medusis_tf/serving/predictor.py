@@ -1,14 +1,16 @@
-"""Paint slices with a model's endpoints, loaded from a SavedModel or of a generator at hand."""
+"""Synthesize slices and volumes with the endpoints of an exported model or of a run."""
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from medusis_tf.data.batches.inference import INFERENCE_BATCH_SIZE, batches_of
 from medusis_tf.data.intensities.intensity import restore_intensity
 from medusis_tf.data.labels.remapping import remap
 from medusis_tf.data.slicing.slices import OUTSIDE_IMAGE, SliceGrid
@@ -23,11 +25,11 @@ _SEED_LIMIT = 2**31
 
 
 class SlicePainter:
-    """Paints label maps slice by slice, with the same noise for all of them.
+    """Synthesizes images from label maps, with one noise for all slices.
 
     Args:
-        endpoints: The endpoints of `medusis_tf.serving.signatures.Endpoints`, by name.
-        metadata: What the model says of itself.
+        endpoints: Endpoints of `medusis_tf.serving.signatures.Endpoints`, by name.
+        metadata: Metadata of the model.
     """
 
     def __init__(self, endpoints: Mapping[str, Endpoint], metadata: ModelMetadata):
@@ -35,14 +37,14 @@ class SlicePainter:
         self._endpoints = endpoints
 
     def draw_noise(self, seed: int, truncation: float = math.inf) -> np.ndarray:
-        """The noise of a seed.
+        """Draw the noise of a seed.
 
         Args:
-            seed: 0 to 2**62 - 1.
-            truncation: a >= 0; noise is drawn from N(0, 1) conditioned on [-a, a].
+            seed: Integer from 0 to 2**62 - 1.
+            truncation: Bound a >= 0 of the noise, drawn from N(0, 1) conditioned on [-a, a].
 
         Returns:
-            `[noise_dim]` float32, or `[num_classes, noise_dim]` where classes have their own.
+            `metadata.noise_shape` float32.
         """
         words = [seed % _SEED_LIMIT, seed // _SEED_LIMIT]
         drawn = self._endpoints["draw_noise"](
@@ -57,30 +59,29 @@ class SlicePainter:
         batch_size: int | None = None,
         progress: Progress | None = None,
     ) -> np.ndarray:
-        """Paint slices.
+        """Synthesize slices.
 
         Args:
-            label_maps: `[slices, height, width]` class ids; sides divisible by the model's
-                stride, pixels of the model's spacing.
-            noise: From `draw_noise`, for all slices.
-            batch_size: Slices painted at once. Not given, 8 on a GPU and 1 on a CPU, where a batch
-                of 8 saves a tenth of the time and takes 0.9 GB more at 256x256.
-            progress: Called with the number of slices done and of all slices.
+            label_maps: `[slices, height, width]` class ids, with the pixel spacing of the model;
+                height and width divisible by its stride.
+            noise: Noise for all slices, from `draw_noise`.
+            batch_size: Slices per batch; by default 8 on a GPU and 1 on a CPU. On a CPU, 8 saves a
+                tenth of the time and needs 0.9 GB more at 256x256.
+            progress: Function that is called with the number of finished slices and of all slices.
 
         Returns:
-            `[slices, height, width]` float32 in [-1, 1]; the mean of the channels if several.
+            `[slices, height, width]` float32 in [-1, 1], the mean over the channels.
         """
-        batch_size = batch_size or default_batch_size()
         images = np.empty(label_maps.shape, np.float32)
-        for start in range(0, len(label_maps), batch_size):
-            batch = label_maps[start : start + batch_size]
+        for part in batches_of(len(label_maps), batch_size or default_batch_size()):
+            batch = label_maps[part]
             painted = self._endpoints["from_noise"](
                 label_map=tf.constant(batch, tf.int32),
                 noise=tf.constant(np.broadcast_to(noise, (len(batch), *noise.shape)), tf.float32),
             )
-            images[start : start + len(batch)] = painted["image"].numpy().mean(axis=-1)
+            images[part] = painted["image"].numpy().mean(axis=-1)
             if progress is not None:
-                progress(start + len(batch), len(label_maps))
+                progress(part.stop, len(label_maps))
         return images
 
     def synthesize_volume(
@@ -91,25 +92,25 @@ class SlicePainter:
         progress: Progress | None = None,
         batch_size: int | None = None,
     ) -> np.ndarray:
-        """Synthesize an image volume with the noise of one seed.
+        """Synthesize a volume with the noise of one seed.
 
-        Slices are resampled to the pixels of the training, painted, and resampled back.
-        Slices without foreground, which no training ever showed, are left at the lower end of
-        the intensities, and so is what lies far outside all foreground.
+        Slices are resampled to the pixel spacing of the training, synthesized, and resampled back.
+        Slices without foreground, which training never contains, get the lowest intensity. So do
+        regions far outside the foreground.
 
         Args:
             label_map: `[x, y, z]` class ids in LPS order.
-            seed: Of the noise.
-            truncation: a >= 0; noise is drawn from N(0, 1) conditioned on [-a, a].
-            progress: Called with the number of slices done and of all slices to paint.
-            batch_size: Slices painted at once; see `SlicePainter.paint`.
+            seed: Seed of the noise.
+            truncation: Bound a >= 0 of the noise, drawn from N(0, 1) conditioned on [-a, a].
+            progress: Function that is called with the number of finished slices and of all slices.
+            batch_size: Slices per batch; see `paint`.
 
         Returns:
-            `[x, y, z]` float32 on the label map's own grid, in the mean units of the training
+            `[x, y, z]` float32 on the grid of the label map, in the mean units of the training
             images.
 
         Raises:
-            UserError: The label map holds ids that the model does not know.
+            UserError: The label map contains ids that the model does not know.
         """
         metadata = self.metadata
         label_map = remap(label_map, None, metadata.taxonomy)
@@ -129,29 +130,33 @@ class SlicePainter:
 
 
 def default_batch_size() -> int:
-    """Slices to paint at once on this machine."""
-    return 8 if tf.config.list_physical_devices("GPU") else 1
+    """Return the number of slices per batch for this machine."""
+    return INFERENCE_BATCH_SIZE if tf.config.list_physical_devices("GPU") else 1
 
 
 class Predictor(SlicePainter):
-    """An exported model, loaded.
+    """An exported model.
 
-    A SavedModel is a program: load only those whose origin you trust.
+    A SavedModel is a program: load only models that you trust.
 
     Args:
-        model_dir: `saved_models/NAME`, whose newest version is taken, or `saved_models/NAME/3`.
+        model_dir: `saved_models/NAME`, for its newest version, or a version:
+            `saved_models/NAME/3`.
+
+    Attributes:
+        folder: Folder of the version.
 
     Raises:
         UserError: There is no exported model, or it cannot be loaded.
     """
 
-    def __init__(self, model_dir: Path):
-        self.folder = find_model(model_dir)
+    def __init__(self, model_dir: str | os.PathLike[str]):
+        self.folder = find_model(Path(model_dir))
         metadata = read_metadata(self.folder)
         try:
             self._model = tf.saved_model.load(str(self.folder))
         except (OSError, ValueError, tf.errors.OpError) as error:
             raise UserError(
-                f"{self.folder} cannot be loaded as a SavedModel: {error}. Export it again."
+                f"cannot load {self.folder} as a SavedModel: {error}. Export the model again."
             ) from None
         super().__init__(self._model.signatures, metadata)

@@ -1,7 +1,6 @@
-"""The endpoints of an exported generator, and the SavedModel that holds them.
+"""The endpoints of an exported painter, and its SavedModel.
 
-Everything that a client could get wrong is checked inside the graph, because a served model
-has no Python around it.
+The graph itself checks all inputs, because a served model runs without Python.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _TRUNCATION = tf.TensorSpec([None], tf.float32, name="truncation")
 
 
 class Endpoints:
-    """What a client may ask of a generator; every input has the batch as its first axis.
+    """The endpoints of a painter. The first axis of every input is the batch.
 
     Attributes:
         serving_default: `label_map [B, H, W]`, `seed [B, 2]`, `truncation [B]` to
@@ -31,18 +30,19 @@ class Endpoints:
 
     def __init__(
         self,
-        generator: keras.Model,
+        painter: keras.Model,
         num_classes: int,
         noise_shape: tuple[int, ...],
         stride: int,
     ) -> None:
-        """Trace nothing yet.
+        """Define the endpoints; they are traced later.
 
         Args:
-            generator: Called with `one_hot [B, H, W, K]`, `noise [B, *noise_shape]` or None.
+            painter: Network that is called with `one_hot [B, H, W, K]`, and with
+                `noise [B, *noise_shape]` or None.
             num_classes: K, background included.
-            noise_shape: `(Z,)`; `(K, Z)` for noise of every class; `(0,)`, empty, without noise.
-            stride: What H and W must be divisible by.
+            noise_shape: Shape of the noise of one image; `(0,)` for a painter without noise.
+            stride: Divisor of H and W.
         """
         noise = tf.TensorSpec([None, *noise_shape], tf.float32, name="noise")
         has_noise = 0 not in noise_shape
@@ -52,7 +52,7 @@ class Endpoints:
             label_map = check_label_map(label_map, num_classes, stride)
             same_batch(label_map=label_map, noise=noise)
             one_hot = tf.one_hot(label_map, num_classes)
-            image = generator(one_hot, noise if has_noise else None, training=False)
+            image = painter(one_hot, noise if has_noise else None, training=False)
             return {"image": tf.cast(image, tf.float32)}
 
         @tf.function(input_signature=[_SEED, _TRUNCATION])
@@ -62,7 +62,7 @@ class Endpoints:
 
         @tf.function(input_signature=[_LABEL_MAP, _SEED, _TRUNCATION])
         def serving_default(label_map, seed, truncation):
-            # A call, not a second copy of the network: the file is half as large.
+            # Call the function instead of tracing the network again: the file is half as large.
             return from_noise(label_map, draw_noise(seed, truncation)["noise"])
 
         self.from_noise = from_noise
@@ -70,18 +70,18 @@ class Endpoints:
         self.serving_default = serving_default
 
 
-def write_saved_model(endpoints: Endpoints, generator: keras.Model, folder: Path) -> None:
+def write_saved_model(endpoints: Endpoints, painter: keras.Model, folder: Path) -> None:
     """Write a SavedModel whose named endpoints need neither Keras nor this package.
 
     Args:
-        endpoints: Those of `generator`.
-        generator: Holds the weights.
-        folder: Made, with its parents.
+        endpoints: Endpoints of the painter.
+        painter: Network with the weights.
+        folder: Folder to write; created with its parents.
     """
-    # A plain module: `keras.export.ExportArchive` writes the same graphs, but prints as it does,
-    # and tracing a Keras model as an attribute would save its training graphs too.
+    # A plain module: `keras.export.ExportArchive` writes the same graphs, but prints messages. A
+    # Keras model as an attribute would also save its training graphs.
     module = tf.Module()
-    module.weights = [weight.value for weight in generator.weights]
+    module.weights = [weight.value for weight in painter.weights]
     signatures = {
         name: endpoint.get_concrete_function() for name, endpoint in vars(endpoints).items()
     }
@@ -91,16 +91,15 @@ def write_saved_model(endpoints: Endpoints, generator: keras.Model, folder: Path
 def truncated_noise(
     seed: tf.Tensor, truncation: tf.Tensor, noise_shape: tuple[int, ...]
 ) -> tf.Tensor:
-    """Draw `z ~ N(0, 1)` conditioned on `-a <= z <= a`, by the inverse of its distribution.
+    """Draw `z ~ N(0, 1)` conditioned on `-a <= z <= a`, with the inverse distribution function.
 
-    The same seed gives the same noise, in whichever batch it stands, on every device. As a
-    grows the values of one seed spread continuously: a = 0 is the mean image, a = inf no
-    truncation.
+    A seed gives the same noise in every batch and on every device. The values of one seed depend
+    continuously on a: a = 0 gives zero noise, a = inf noise without truncation.
 
     Args:
         seed: `[batch, 2]` int32.
-        truncation: `[batch]` float32, a, at least 0.
-        noise_shape: Shape of one example's noise.
+        truncation: `[batch]` float32, the bound a >= 0.
+        noise_shape: Shape of the noise of one image.
 
     Returns:
         `[batch, *noise_shape]` float32.
@@ -112,31 +111,31 @@ def truncated_noise(
     ]
     with tf.control_dependencies(checks):
         bound = tf.reshape(tf.cast(truncation, tf.float64), [-1] + [1] * len(noise_shape))
-    # float64, so that neither tail is cut by rounding; the generator's algorithm is named,
-    # because the automatic choice differs between devices.
+    # In float64, so that rounding does not cut off a tail. The algorithm is fixed, because the
+    # automatic choice differs between devices.
     uniform = tf.map_fn(
         lambda one: tf.random.stateless_uniform(noise_shape, one, dtype=tf.float64, alg="philox"),
         seed,
         fn_output_signature=tf.TensorSpec(noise_shape, tf.float64),
     )
     lowest = 0.5 * tf.math.erfc(bound / 2.0**0.5)
-    # Half a step up: multiples of 2 ** -52 from 0 on would reach an infinite noise at 0.
+    # Shifted by half a step: uniform numbers are multiples of 2 ** -52, and 0 gives infinite noise.
     probability = lowest + (uniform + 2.0**-53) * (1.0 - 2.0 * lowest)
     return tf.cast(tf.clip_by_value(tf.math.ndtri(probability), -bound, bound), tf.float32)
 
 
 def check_label_map(label_map: tf.Tensor, num_classes: int, stride: int) -> tf.Tensor:
-    """Pass a label map on, or fail when run: unknown ids would become zeros in silence.
+    """Check a label map inside the graph; unknown ids would silently become zeros.
 
     Args:
         label_map: `[batch, height, width]` int32.
-        num_classes: Ids must be 0 to num_classes - 1.
-        stride: Height and width must be divisible by it.
+        num_classes: Number of classes; ids must be less.
+        stride: Divisor of height and width.
 
     Returns:
-        `label_map`.
+        The label map.
     """
-    known = f"label_map must hold class ids from 0 to {num_classes - 1} only."
+    known = f"label_map must contain class ids from 0 to {num_classes - 1} only."
     divisible = f"the height and width of label_map must be divisible by {stride}."
     sides = tf.shape(label_map)[1:]
     checks = [
@@ -150,8 +149,8 @@ def check_label_map(label_map: tf.Tensor, num_classes: int, stride: int) -> tf.T
 
 
 def same_batch(**inputs: tf.Tensor) -> None:
-    """Fail when run if the inputs differ in their first axis."""
-    message = f"{', '.join(inputs)} must have one batch size."
+    """Check inside the graph that the first axes of the inputs have the same length."""
+    message = f"{', '.join(inputs)} must have the same batch size."
     first, *others = (tf.shape(tensor)[0] for tensor in inputs.values())
     for other in others:
         tf.debugging.assert_equal(first, other, message, name="check_batch")

@@ -1,4 +1,4 @@
-"""From a label map file to synthetic image files, each with a record of how it was made."""
+"""Write synthetic volumes for a label map file, each with a record of its origin."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -17,10 +17,12 @@ import numpy as np
 
 from medusis_tf.data.intensities.intensity import scale_intensity
 from medusis_tf.data.labels.remapping import remap
+from medusis_tf.data.shards.spread import spread_centres
 from medusis_tf.data.volumes.nifti import read_label_map, write_volume
 from medusis_tf.data.volumes.suffixes import has_nifti_name, split_nifti_name
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
+from medusis_tf.files import replacing
 from medusis_tf.panels import PanelRow, panel
 from medusis_tf.serving.metadata import ModelMetadata, find_model, read_metadata
 
@@ -33,12 +35,12 @@ class SynthesisRequest:
 
     Attributes:
         model_dir: `saved_models/NAME` or `saved_models/NAME/VERSION`.
-        label_map: NIfTI file of class ids.
-        out: NIfTI file to write; with several samples its name gets `_1`, `_2`, ...
-        seed: Of the first sample; each further one takes the next.
-        truncation: a >= 0; noise is drawn from N(0, 1) conditioned on [-a, a].
+        label_map: NIfTI file with class ids.
+        out: NIfTI file to write; with several samples, `_1`, `_2`, ... is added to its name.
+        seed: Seed of the first sample; the next samples have the next seeds.
+        truncation: Bound a >= 0 of the noise, drawn from N(0, 1) conditioned on [-a, a].
         samples: Number of volumes.
-        batch_size: Slices painted at once; None for what suits the machine.
+        batch_size: Slices per batch; None for the default of the machine.
     """
 
     model_dir: Path
@@ -59,7 +61,7 @@ class SynthesisRequest:
 
     @property
     def outputs(self) -> list[Path]:
-        """The volumes to write, one for each sample."""
+        """Paths of the volumes, one for each sample."""
         if self.samples == 1:
             return [self.out]
         stem, suffix = split_nifti_name(self.out)
@@ -73,19 +75,20 @@ SampleProgress = Callable[[int, int, int], None]
 def synthesize_files(
     request: SynthesisRequest, progress: SampleProgress | None = None
 ) -> np.ndarray:
-    """Write synthetic volumes on the label map's own grid, and a JSON file beside each.
+    """Write synthetic volumes on the grid of the label map, and a JSON file beside each.
 
     Args:
         request: What to synthesize.
-        progress: Called with the sample's number from 0, its slices done, and all its slices.
+        progress: Function that is called with the number of the sample, counted from 0, the number
+            of its finished slices, and the number of all its slices.
 
     Returns:
-        A panel of some slices with every sample, `[height, width, 3]` uint8.
+        Panel of a few slices of all samples, `[height, width, 3]` uint8.
 
     Raises:
         UserError: The model or the label map cannot be used, or a file cannot be written.
     """
-    # What may be wrong with the files is found before TensorFlow is started.
+    # Errors in the files are reported before TensorFlow starts.
     label_map = read_label_map(request.label_map)
     folder = find_model(request.model_dir)
     remap(label_map, None, read_metadata(folder).taxonomy)
@@ -97,12 +100,12 @@ def synthesize_files(
     for number, path in enumerate(request.outputs):
         seed = request.seed + number
 
-        def tell(done: int, total: int, number: int = number) -> None:
+        def report(done: int, total: int, number: int = number) -> None:
             if progress is not None:
                 progress(number, done, total)
 
         array = predictor.synthesize_volume(
-            label_map, seed, request.truncation, tell, request.batch_size
+            label_map, seed, request.truncation, report, request.batch_size
         )
         write_volume(path, array, label_map.path)
         _write_record(path, request, seed, folder, predictor.metadata)
@@ -129,25 +132,25 @@ def _write_record(
     }
     stem, _ = split_nifti_name(path)
     target = path.with_name(f"{stem}.json")
-    temporary = target.with_name(f".{target.name}.partial")
     try:
-        temporary.write_text(json.dumps(record, indent=2))
-        temporary.replace(target)
+        with replacing(target) as temporary:
+            temporary.write_text(json.dumps(record, indent=2))
     except OSError as error:
         raise UserError(f"cannot write {target}: {error.strerror}.") from None
 
 
 def _preview_slices(label_map: Volume) -> np.ndarray:
-    # Spread evenly over the slices with foreground, the outermost left out.
     occupied = np.flatnonzero(label_map.array.any(axis=(0, 1)))
     if len(occupied) == 0:
         return np.array([label_map.shape[2] // 2])
-    count = min(NUM_PREVIEW_ROWS, len(occupied))
-    return occupied[(2 * np.arange(count) + 1) * len(occupied) // (2 * count)]
+    return occupied[spread_centres(NUM_PREVIEW_ROWS, len(occupied))]
 
 
 def _preview(
-    label_map: Volume, shown: np.ndarray, previews: dict[str, np.ndarray], metadata: ModelMetadata
+    label_map: Volume,
+    shown: np.ndarray,
+    previews: Mapping[str, np.ndarray],
+    metadata: ModelMetadata,
 ) -> np.ndarray:
     rows = [
         PanelRow(
@@ -169,4 +172,4 @@ def _check_writable(path: Path) -> None:
     while not folder.exists():
         folder = folder.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK) or path.is_dir():
-        raise UserError(f"cannot write {path}. Give a file in a folder that is yours.")
+        raise UserError(f"cannot write {path}. Choose a file in a writable folder.")

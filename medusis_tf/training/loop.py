@@ -1,4 +1,4 @@
-"""The training loop: one loop for one device, several devices, and a resumed run."""
+"""The training loop, for every method, on one or several devices."""
 
 import logging
 import time
@@ -20,6 +20,7 @@ from medusis_tf.progress import TrainingProgress
 from medusis_tf.runs.best_checkpoint import BestCheckpoint
 from medusis_tf.runs.checkpoints import Checkpoints
 from medusis_tf.runs.records import Records
+from medusis_tf.runs.run_dir import check_run_dir, write_run_dir
 from medusis_tf.training.panel import TrainingPanel
 from medusis_tf.training.session import Interruption, StepProfile
 from medusis_tf.training.validation import Validation, open_validation
@@ -32,8 +33,8 @@ class TrainingLoop:
 
     Args:
         config: The experiment.
-        shards: Its prepared slices.
-        strategy: Devices to train on; made from the configuration if not given.
+        shards: Prepared slices of the experiment.
+        strategy: Distribution strategy; by default the one of the configuration.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class TrainingLoop:
         self.shards = shards
         training = config.training
         self.strategy = strategy or make_strategy(training.strategy, training.batch_size)
-        # Grappler's remapper fails on this graph with a loud message, and gains nothing.
+        # Grappler's remapper fails on this graph with an error message, and would gain nothing.
         tf.config.optimizer.set_experimental_options({"remapping": False})
         keras.utils.set_random_seed(config.seed)
         with self.strategy.scope():
@@ -58,27 +59,38 @@ class TrainingLoop:
         metric = self.validation.metric if self.validation else None
         self.best = BestCheckpoint(self.method, config.run_dir, metric)
         self._refresh = self._compile_refresh()
+        self._last_step = training.steps
 
-    def run(self, resume: bool = False) -> int | None:
-        """Train until `config.training.steps`, or until SIGINT or SIGTERM.
+    def run(self, resume: bool = False, until: int | None = None) -> int | None:
+        """Train until a step, or until SIGINT or SIGTERM.
+
+        A new run first writes its folder with `config.yaml` and `manifest.json`.
+
+        Args:
+            resume: Whether to continue from the newest checkpoint of the run.
+            until: Last step; by default `config.training.steps`.
 
         Returns:
-            The signal that ended the training early, or None.
+            The signal that stopped the training early, or None.
 
         Raises:
-            UserError: A loss is no longer finite, or nothing can be resumed or written.
+            UserError: The folder already holds a run, or no run that can be resumed; a file cannot
+                be written; or a loss is no longer finite.
         """
+        self._last_step = until or self.config.training.steps
+        check_run_dir(self.config, resume)
+        if not resume:
+            write_run_dir(self.config, self.shards.manifest)
         start = self.checkpoints.restore() if resume else 0
         records = Records(self.config.run_dir, start)
         self.best.rewind(start, records)
         if start == 0:
             records.text("config", yaml.safe_dump(self.config.model_dump(mode="json")))
-        steps = self.config.training.steps
         try:
             with (
                 Interruption() as interruption,
                 StepProfile(self.config.training, records.tensorboard, start) as profile,
-                TrainingProgress(start, steps) as progress,
+                TrainingProgress(start, self._last_step) as progress,
             ):
                 self._train(start, records, profile, progress, interruption)
         finally:
@@ -106,21 +118,21 @@ class TrainingLoop:
         batches = iter(self._batches(start))
         panel = TrainingPanel(self.config, self.shards)
         interval = _Interval(training.batch_size)
-        for step in range(start + 1, training.steps + 1):
+        for step in range(start + 1, self._last_step + 1):
             with profile.step(step):
                 losses = self.train_on(next(batches), step)
             interval.add(losses)
             progress.advance()
             is_interrupted = interruption.signal is not None
-            is_last = step == training.steps or is_interrupted
+            is_last = step == self._last_step or is_interrupted
             if is_last or step % training.log_interval == 0:
                 self._log(step, interval, records, progress)
-            self._look(step, is_last, losses, records, panel)
+            self._validate_and_save(step, is_last, losses, records, panel)
             if is_interrupted:
                 break
             interval.resume()
 
-    def _look(
+    def _validate_and_save(
         self,
         step: int,
         is_last: bool,
@@ -128,18 +140,18 @@ class TrainingLoop:
         records: Records,
         panel: TrainingPanel,
     ) -> None:
-        """Measure, save and show what is there after a step, if it is time to."""
+        """Validate, save a checkpoint and draw the panel after a step, each at its interval."""
         training = self.config.training
-        shows = step == training.steps or step % training.panel_interval == 0
+        shows = step == self._last_step or step % training.panel_interval == 0
         saves = is_last or step % training.checkpoint_interval == 0
         due = self.validation
-        if due is not None and not due.is_due(step, training.steps):
+        if due is not None and not due.is_due(step, self._last_step):
             due = None
         if saves or due:
             self._check_finite(step, {name: float(value) for name, value in losses.items()})
         if shows or saves or due:
             self.refresh_painter(step)
-        # Before the checkpoint: a run that goes on from it knows what was best until then.
+        # Before the checkpoint, so that a run that resumes from it knows the best value.
         if due:
             self._validate(due, step, records)
         if saves:
@@ -154,9 +166,9 @@ class TrainingLoop:
         )
 
     def refresh_painter(self, step: int) -> None:
-        """Renew the painter's batch statistics on the batches that follow `step`.
+        """Recompute the painter's batch statistics on the batches after `step`.
 
-        It is saved and shown ready for use; the next step overwrites its statistics.
+        It can then be used without data. The next training step overwrites its statistics.
         """
         passes = self.config.training.ema.refresh_batches
         batches = self._batches(step).take(passes)
@@ -164,17 +176,15 @@ class TrainingLoop:
             self._refresh(share_batch(self.strategy, batch), tf.constant(number, tf.int64))
 
     def _validate(self, validation: Validation, step: int, records: Records) -> None:
-        """Measure the EMA generator, and keep its weights if they are the best so far."""
-        figures = validation.measure(self.method.painter)
-        if not figures:
-            logger.info(
-                "step %d: the EMA generator's pictures are not finite, nothing to measure", step
-            )
+        """Validate the painter, and keep the weights if they are the best so far."""
+        values = validation.measure(self.method.painter)
+        if not values:
+            logger.info("step %d: not validated, the synthetic images are not finite", step)
             return
-        told = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
-        logger.info("step %d  validation  %s", step, told)
-        self.best.offer(step, figures)
-        records.scalars(step, {f"validation/{name}": value for name, value in figures.items()})
+        text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        logger.info("step %d  validation  %s", step, text)
+        self.best.offer(step, values)
+        records.scalars(step, {f"validation/{name}": value for name, value in values.items()})
 
     def _log(
         self, step: int, interval: "_Interval", records: Records, progress: TrainingProgress
@@ -183,26 +193,25 @@ class TrainingLoop:
         progress.report(step, losses, images_per_second)
         scalars = {f"losses/{name}": value for name, value in losses.items()}
         for name, optimizer in self.method.network_optimizers.items():
-            # Mirrored variables hold one value for each replica; `float` does not accept them.
-            rate = tf.convert_to_tensor(optimizer.learning_rate.value)
-            scalars[f"learning_rate/{name}"] = float(rate)
+            scalars[f"learning_rate/{name}"] = _learning_rate(optimizer)
         records.scalars(step, {**scalars, "images_per_second": images_per_second})
         self._check_finite(step, losses)
 
     def _check_finite(self, step: int, losses: dict[str, float]) -> None:
-        """Stop a training that cannot recover, before its weights replace a good checkpoint."""
+        """Stop diverged training before its weights replace a good checkpoint."""
         if diverged := [name for name, value in losses.items() if not np.isfinite(value)]:
+            advice = self.method.divergence_advice
             raise UserError(
-                f"the training diverged by step {step}: {', '.join(diverged)} is not finite. "
-                f"The newest checkpoint in {self.config.run_dir} is from before; lower the "
-                "learning rates, raise training.r1.gamma, or use training.precision=float32."
+                f"training diverged by step {step}: {', '.join(diverged)} is not finite. "
+                f"The newest checkpoint in {self.config.run_dir} is older. "
+                f"{advice[0].upper()}{advice[1:]}."
             )
 
     def _check_jit(self) -> None:
         if (replicas := self.strategy.num_replicas_in_sync) > 1:
             raise UserError(
-                f"training.jit compiles the step of one device; this training has {replicas}. Set "
-                "training.jit=false, or training.strategy=one_device."
+                f"training.jit needs a single device. Received: {replicas} devices. Set "
+                "training.jit=false or training.strategy=one_device."
             )
         self.method.check_jit()
 
@@ -214,8 +223,14 @@ class TrainingLoop:
         return refresh
 
 
+def _learning_rate(optimizer: keras.optimizers.Optimizer) -> float:
+    rate = optimizer.learning_rate
+    # A mirrored variable has one value for each replica, and `float` does not accept it.
+    return float(tf.convert_to_tensor(getattr(rate, "value", rate)))
+
+
 class _Interval:
-    """Losses and time of the steps since the last log line, without saving and drawing."""
+    """Losses and time of the training steps since the last log entry."""
 
     def __init__(self, batch_size: int):
         self._batch_size = batch_size

@@ -1,4 +1,4 @@
-"""The panel that shows how a training gets on: the same slices and noises every time."""
+"""The panel of a run: the same slices and noises at every step."""
 
 import keras
 import numpy as np
@@ -16,14 +16,14 @@ NUM_NOISES = 3
 
 
 class TrainingPanel:
-    """Label maps, unpaired real images, and synthetic images with three noises and of the EMA.
+    """Label maps, unpaired real images, and synthetic images of `Method.shown_networks`.
 
-    The slices are of the validation split where it has label maps, else of the training split;
-    test subjects are never shown.
+    Label maps and real images come from the validation split if it has any, else from the training
+    split. Test subjects are never shown.
 
     Args:
         config: The experiment.
-        shards: Its prepared slices.
+        shards: Prepared slices of the experiment.
     """
 
     def __init__(self, config: ExperimentConfig, shards: Shards):
@@ -50,7 +50,7 @@ class TrainingPanel:
         return panel(rows, self._config.data.classes, title)
 
     def _noises(self, shape: tuple[int, ...] | None) -> list[tf.Tensor | None]:
-        """One for each column, `[1, *shape]`; None for a generator without noise."""
+        """Return the noise of each column, `[1, *shape]`; `[None]` for networks without noise."""
         if shape is None:
             return [None]
         noises = tf.random.stateless_normal([NUM_NOISES, 1, *shape], self._seed)
@@ -63,7 +63,7 @@ class TrainingPanel:
         return network(one_hot, noises, training=False).numpy()
 
     def _choose(self, shards: Shards, stream: Stream) -> np.ndarray:
-        """`NUM_ROWS` slices spread evenly over the subjects of a stream."""
+        """Return `NUM_ROWS` slices, spread evenly over the subjects of a stream."""
         validation = shards.subjects("validation", stream)
         subjects = validation or shards.subjects("train", stream)
         chosen = []

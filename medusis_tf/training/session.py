@@ -1,4 +1,4 @@
-"""Finish the step in hand when the run is told to stop."""
+"""What surrounds the training steps: signals that stop a run, and the profiler."""
 
 import logging
 import signal
@@ -15,9 +15,12 @@ logger = logging.getLogger(__name__)
 
 
 class Interruption:
-    """Within the context, SIGINT and SIGTERM are noted and do not stop the process.
+    """Context in which SIGINT and SIGTERM are only recorded, so that a step can finish.
 
-    A second SIGINT stops it at once.
+    A second SIGINT interrupts at once.
+
+    Attributes:
+        signal: Number of the signal; None if there was none.
     """
 
     def __init__(self) -> None:
@@ -26,26 +29,26 @@ class Interruption:
 
     def __enter__(self) -> "Interruption":
         for number in (signal.SIGINT, signal.SIGTERM):
-            self._handlers[number] = signal.signal(number, self._note)
+            self._handlers[number] = signal.signal(number, self._record)
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
-    def _note(self, number: int, _: FrameType | None) -> None:
+    def _record(self, number: int, _: FrameType | None) -> None:
         if self.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = number
 
 
 class StepProfile:
-    """A context that is told of every step, and profiles those of `training.profile_steps`.
+    """Context that profiles the steps of `training.profile_steps`.
 
     Args:
-        training: Says which steps, if any.
-        folder: The run's TensorBoard log; the profile goes to its `plugins/profile/`.
-        start: Steps already taken; those among the chosen ones are missing from the profile.
+        training: Settings of the training, with the steps to profile.
+        folder: TensorBoard log of the run; the profile is written to its `plugins/profile/`.
+        start: Number of steps already taken, which are not profiled.
     """
 
     def __init__(self, training: TrainingConfig, folder: Path, start: int):
@@ -54,9 +57,9 @@ class StepProfile:
         self._first, self._last = training.profile_range or (0, 0)
         if 0 < self._first <= start:
             logger.info(
-                "training.profile_steps=%s: %s already taken before step %d, where the run goes on",
+                "training.profile_steps=%s: %s already taken, the run resumes at step %d",
                 training.profile_steps,
-                "these were" if self._last <= start else "some of these were",
+                "these steps are" if self._last <= start else "some of these steps are",
                 start + 1,
             )
 
@@ -68,7 +71,7 @@ class StepProfile:
 
     @contextmanager
     def step(self, number: int) -> Iterator[None]:
-        """The step of this number, counted from 1, is taken inside."""
+        """Context of one step, counted from 1."""
         if not self._first <= number <= self._last:
             yield
             return
@@ -77,7 +80,7 @@ class StepProfile:
             self._is_running = True
         with tf.profiler.experimental.Trace("train", step_num=number, _r=1):
             yield
-            # A GPU works on after the call has returned.
+            # A GPU still computes after the call has returned.
             tf.test.experimental.sync_devices()
         if number == self._last:
             self._stop()
@@ -88,7 +91,7 @@ class StepProfile:
         self._is_running = False
         tf.profiler.experimental.stop()
         logger.info(
-            "wrote the profile of steps %d to %d to %s. To see it: pip install xprof, then "
+            "wrote the profile of steps %d to %d to %s. View it with: pip install xprof, then "
             "tensorboard --logdir %s",
             self._first,
             self._last,

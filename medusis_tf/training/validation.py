@@ -1,4 +1,4 @@
-"""Judge the generator on validation patients while it trains."""
+"""Measure the synthetic images of validation patients during training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import tensorflow as tf
 
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.config.training import VALIDATION_METRICS, MetricName
+from medusis_tf.data.batches.inference import INFERENCE_BATCH_SIZE, batches_of
 from medusis_tf.data.shards.labelled_subjects import LabelledSubject, LabelledSubjects
+from medusis_tf.data.shards.spread import spread_centres
 from medusis_tf.errors import UserError
 from medusis_tf.methods.random_numbers import Purpose, step_seed
 from medusis_tf.metrics.distribution import FeatureSet, compare
@@ -29,19 +31,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Painting needs less memory than a training step of as many.
-_MOST_AT_ONCE = 8
-
 
 def open_validation(config: ExperimentConfig, shards: Shards) -> Validation | None:
-    """What is measured while a run trains; None if nothing is.
+    """Open the validation of a run; None if the run is not validated.
 
     Args:
         config: The experiment.
-        shards: Its prepared slices.
+        shards: Prepared slices of the experiment.
 
     Raises:
-        UserError: It is asked for, and the validation split has no slices that it needs.
+        UserError: The configuration requires validation, and the validation split lacks slices.
     """
     settings = config.training.validation
     if settings.interval == 0:
@@ -55,27 +54,29 @@ def open_validation(config: ExperimentConfig, shards: Shards) -> Validation | No
     if settings.interval is not None:
         raise UserError(
             "training.validation.interval needs slices of label maps in the validation split, and "
-            "none shows enough foreground. Lower data.minimum_foreground, or leave interval out."
+            "none has enough foreground. Lower data.minimum_foreground, or remove the interval."
         )
-    logger.info("no validation: the validation split has no label map; checkpoints/best stays out")
+    logger.info(
+        "no validation: the validation split has no label map; there will be no checkpoints/best"
+    )
     return None
 
 
 class Validation:
-    """Figures of the same slices with the same noises every time.
+    """Metrics of the same slices with the same noises at every step.
 
-    One noise serves all slices of a subject, and each subject has its own. Means are those of
-    patients' means, as in an evaluation; slices are few, so that figures compare with each other
-    in a run and with no others. Nothing here draws from a random state that training knows.
+    All slices of a subject share one noise. Means are taken over patients' means, as in an
+    evaluation. There are few slices: compare the values only with each other, within a run.
+    Validation does not change any random state of the training.
 
     Args:
         config: The experiment.
-        shards: Its prepared slices: real images of the validation split are compared with, and
-            what is air and what tissue is learnt from training images.
+        shards: Prepared slices of the experiment. The real images of the validation split are the
+            reference; the grey levels of air and tissue are learned from the training images.
         subjects: Chosen slices of the validation split.
 
     Attributes:
-        metric: The figure that decides which weights are the best.
+        metric: Metric that decides which weights are the best.
 
     Raises:
         UserError: The split has no slices for the chosen metric.
@@ -96,7 +97,7 @@ class Validation:
         self.metric = self._choose_metric()
         slices = sum(len(subject.label_map) for subject in subjects)
         logger.info(
-            "validation: %d slices of %s; %s %s is the best",
+            "validation: %d slices of %s; the %s %s is the best",
             slices,
             "1 subject" if len(subjects) == 1 else f"{len(subjects)} subjects",
             "highest" if VALIDATION_METRICS[self.metric].higher_is_better else "lowest",
@@ -104,64 +105,65 @@ class Validation:
         )
 
     def is_due(self, step: int, last_step: int) -> bool:
-        """Whether to measure after a step."""
+        """Whether to validate after a step."""
         training = self._config.training
         interval = training.validation.interval or training.panel_interval
         return step == last_step or step % interval == 0
 
-    def measure(self, generator: keras.Model) -> dict[str, float]:
-        """Paint and judge.
+    def measure(self, painter: keras.Model) -> dict[str, float]:
+        """Synthesize images and measure them.
 
         Args:
-            generator: The EMA generator, its batch statistics refreshed.
+            painter: Painter of a method, with up-to-date batch statistics.
 
         Returns:
-            Figure to value, in the order of `config.validation.VALIDATION_METRICS`; one that does not exist,
-            or is not finite, is left out. Nothing if pictures are not finite.
+            Metric to value, in the order of `config.training.VALIDATION_METRICS`. Metrics that do
+            not exist or are not finite are left out; all of them if an image is not finite.
         """
         values = PatientValues()
         features, patches = FeatureSet(self._extractor.dimension), PyramidPatches()
-        noises = self._noises(generator.noise_shape)
+        noises = self._noises(painter.noise_shape)
         for subject, noise in zip(self._subjects, noises, strict=True):
-            pictures = self._paint(generator, subject.label_map, noise)
-            if not np.isfinite(pictures).all():
+            images = self._paint(painter, subject.label_map, noise)
+            if not np.isfinite(images).all():
                 return {}
-            _judge(values, subject, pictures)
-            outline = outline_agreement(pictures, subject.label_map, self._levels)
+            _add_similarity(values, subject, images)
+            outline = outline_agreement(images, subject.label_map, self._levels)
             values.add(subject.patient, "outline_dice", [outline.dice])
-            features.update(self._extractor(pictures))
-            patches.update(pictures)
+            features.update(self._extractor(images))
+            patches.update(images)
         found = self._distances(features, patches)
         found |= {name: summary["mean"] for name, summary in values.summaries().items()}
-        return {name: found[name] for name in VALIDATION_METRICS if np.isfinite(found.get(name, np.nan))}
+        return {
+            name: found[name] for name in VALIDATION_METRICS if np.isfinite(found.get(name, np.nan))
+        }
 
     def _distances(self, features: FeatureSet, patches: PyramidPatches) -> dict[str, float]:
-        """To the real images, if there are any."""
+        """Compute the distances to the real images, if there are any."""
         if not self._has_images:
             return {}
         levels = sliced_wasserstein(patches, self._real_patches)
         distances = compare(features, self._real, self._extractor.has_units)
         return {
             "sliced_wasserstein": float(np.mean(levels)),
-            # There is none while bodies can be seen in less than two pictures.
+            # Undefined if fewer than two images show a body.
             "frechet_radiomics": distances.get("frechet_distance", np.nan),
         }
 
     def _paint(
-        self, generator: keras.Model, label_map: np.ndarray, noise: tf.Tensor | None
+        self, painter: keras.Model, label_map: np.ndarray, noise: tf.Tensor | None
     ) -> np.ndarray:
-        """`[slices, height, width]`, the mean of the channels if several."""
-        pictures = np.empty(label_map.shape, np.float32)
-        at_once = min(self._config.training.batch_size, _MOST_AT_ONCE)
-        for start in range(0, len(label_map), at_once):
-            part = slice(start, start + at_once)
-            one_hot = tf.one_hot(label_map[part], self._config.data.num_classes)
+        """Return images `[slices, height, width]`, the mean over the channels."""
+        images = np.empty(label_map.shape, np.float32)
+        batch_size = min(self._config.training.batch_size, INFERENCE_BATCH_SIZE)
+        for batch in batches_of(len(label_map), batch_size):
+            one_hot = tf.one_hot(label_map[batch], self._config.data.num_classes)
             noises = None if noise is None else tf.repeat(noise[None], len(one_hot), axis=0)
-            pictures[part] = generator(one_hot, noises, training=False).numpy().mean(axis=-1)
-        return pictures
+            images[batch] = painter(one_hot, noises, training=False).numpy().mean(axis=-1)
+        return images
 
     def _noises(self, shape: tuple[int, ...] | None) -> list[tf.Tensor | None]:
-        """One for each subject; None for a generator without noise."""
+        """Return the noise of each subject; None for a painter without noise."""
         if shape is None:
             return [None] * len(self._subjects)
         noises = tf.random.stateless_normal([len(self._subjects), *shape], self._seed)
@@ -179,34 +181,33 @@ class Validation:
         there = {"label map": True, "image": self._has_images, "label map and image": has_pairs}
         if not there[needs := VALIDATION_METRICS[metric].needs]:
             raise UserError(
-                f"training.validation.best_metric needs slices with {needs} in the validation "
-                f"split, and there are none among those chosen. Received: {metric}. Raise "
+                f"training.validation.best_metric={metric} needs slices with {needs} in the "
+                "validation split, and none of the chosen slices has them. Raise "
                 "training.validation.slices, or use auto."
             )
         return metric
 
 
 def spread(records: Sequence[SubjectRecord], count: int) -> list[tuple[SubjectRecord, np.ndarray]]:
-    """Choose slices as evenly as can be, over the subjects and over the height of each.
+    """Choose slices that are spread evenly over subjects, and over the slices of each subject.
 
     Args:
         records: Subjects.
-        count: Slices to choose; fewer where a subject has not as many as its share.
+        count: Number of slices; fewer are chosen if subjects have fewer slices than their share.
 
     Returns:
-        Those subjects that have a share, with the places of their slices.
+        Subjects with at least one chosen slice, and the places of their chosen slices.
     """
     chosen = []
     for number, record in enumerate(records):
         share = (number + 1) * count // len(records) - number * count // len(records)
         if (taken := min(share, record.num_slices)) > 0:
-            places = record.num_slices * (2 * np.arange(taken) + 1) // (2 * taken)
-            chosen.append((record, places))
+            chosen.append((record, spread_centres(taken, record.num_slices)))
     return chosen
 
 
 def _real_images(shards: Shards, count: int) -> list[np.ndarray]:
-    """Chosen real images of the validation split: `[slices, height, width]` of each subject."""
+    """Read chosen real images of the validation split: `[slices, height, width]` per subject."""
     records = [
         record
         for record in shards.records.subjects
@@ -215,15 +216,15 @@ def _real_images(shards: Shards, count: int) -> list[np.ndarray]:
     return [shards.read_image(record)[places] for record, places in spread(records, count)]
 
 
-def _judge(values: PatientValues, subject: LabelledSubject, pictures: np.ndarray) -> None:
-    """Compare with the true images, where there are such."""
+def _add_similarity(values: PatientValues, subject: LabelledSubject, images: np.ndarray) -> None:
+    """Add the similarity to the true images, if the subject has any."""
     if subject.image is None:
         return
-    units = to_unit_range(pictures), to_unit_range(subject.image)
-    for picture, true_image, label_map in zip(*units, subject.label_map, strict=True):
-        comparison = Comparison(picture, true_image)
+    units = to_unit_range(images), to_unit_range(subject.image)
+    for image, true_image, label_map in zip(*units, subject.label_map, strict=True):
+        comparison = Comparison(image, true_image)
         for region, mask in (("slice", None), ("body", label_map != 0)):
             for name, value in comparison.inside(mask).figures().items():
-                # The PSNR of equal images is infinite, and no mean of anything.
+                # The PSNR of equal images is infinite, and would make the mean infinite.
                 finite = value if np.isfinite(value) else np.nan
                 values.add(subject.patient, f"{name}_{region}", [finite])

@@ -40,7 +40,7 @@ def test_metadata_say_what_a_client_must_know(run_dir, version):
     assert (metadata.name, metadata.step, metadata.stride) == ("small", STEP, 4)
     assert [entry.name for entry in metadata.classes] == ["background", "fat", "muscle"]
     assert (metadata.image_size, metadata.spacing_mm) == ((32, 32), (2.5, 2.5))
-    assert (metadata.noise_dim, metadata.image_channels) == (4, 1)
+    assert (metadata.noise_shape, metadata.image_channels) == ((4,), 1)
     # Subject b alone is trained on: background 10 and fat 400, noise of 5 on both.
     subjects = json.loads((run_dir / "manifest.json").read_text())["subjects"]
     (scale,) = next(entry["intensity"] for entry in subjects if entry["subject"] == "b")

@@ -83,7 +83,7 @@ def test_what_is_wrong_is_said_before_anything_is_written(
 
     before = sorted(tmp_path.rglob("*"))
     run_dir = make_run(tmp_path_factory)
-    assert f"medusis_tf.export --run {run_dir}" in message(model=run_dir)
+    assert f"medusis export --run {run_dir}" in message(model=run_dir)
     assert "there is no model folder" in message(model=tmp_path / "missing")
     assert "holds no exported model" in message(model=tmp_path)
     assert "there is no file" in message(labels=tmp_path / "missing.nii.gz")

@@ -19,12 +19,12 @@ def test_a_run_is_never_overwritten(experiment):
         check_run_dir(experiment, resume=False)
 
 
-def test_there_must_be_something_to_resume(experiment):
+def test_a_missing_run_cannot_be_resumed(experiment):
     with pytest.raises(UserError, match=r"nothing to resume: .*config.yaml does not exist"):
         check_run_dir(experiment, resume=True)
 
 
-def test_a_resumed_run_may_go_further_but_not_be_another_experiment(experiment):
+def test_a_resumed_run_may_be_longer_but_not_another_experiment(experiment):
     write_run_dir(experiment, {})
     runs_dir = str(experiment.runs_dir)
     free = {"steps": 50, "validation": {"interval": 0}}
@@ -38,7 +38,7 @@ def test_a_resumed_run_may_go_further_but_not_be_another_experiment(experiment):
     ]
 
 
-def test_the_manifest_says_where_a_run_comes_from(experiment):
+def test_the_manifest_contains_the_provenance(experiment):
     write_run_dir(experiment, {"subjects": ["a"]})
     manifest = json.loads((experiment.run_dir / "manifest.json").read_text())
     assert manifest["subjects"] == ["a"]

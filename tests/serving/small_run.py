@@ -1,4 +1,4 @@
-"""A run as training leaves it, small and made in seconds: data, configuration, one checkpoint."""
+"""A small run, made in seconds without training: data, configuration and one checkpoint."""
 
 import functools
 from pathlib import Path
@@ -27,8 +27,7 @@ INTENSITIES = np.array([10.0, 400.0, 150.0])
 SHAPE = (24, 20, 6)
 SPACING_MM = (2.5, 2.5, 5.0)
 
-
-# Noise of the whole image, of each of its classes, and none.
+# Noise of the image, noise of each class, and no noise.
 NOISES = {
     "image": {"noise_dim": 4},
     "classes": {"noise_dim": 4, "class_noise": True},
@@ -56,13 +55,13 @@ def _make(folder: Path, noise: str) -> Path:
 
 
 def make_run(factory: pytest.TempPathFactory, noise: str = "image") -> Path:
-    """The folder of the run, made once for all tests of a session, for one of `NOISES`."""
+    """Return the folder of the run for one of `NOISES`, made once per session."""
     folder = "small_run" if noise == "image" else f"small_run_noise_{noise}"
     return _make(factory.getbasetemp() / folder, noise)
 
 
 def make_model(factory: pytest.TempPathFactory, noise: str = "image") -> Path:
-    """The run exported, `saved_models/small`, once for all tests of a session."""
+    """Return the exported run, `saved_models/small`, made once per session."""
     return _export(make_run(factory, noise))
 
 
@@ -72,7 +71,7 @@ def _export(run_dir: Path) -> Path:
 
 
 def experiment(folder: Path, noise: dict[str, Any]) -> ExperimentConfig:
-    """Two unpaired training subjects, one training pair that is not trained on, one test pair."""
+    """Two unpaired training subjects, a training pair whose image is not used, and a test pair."""
     subjects = [
         {"subject": "a", "split": "train", "label_map": "a_labels.nii.gz"},
         {"subject": "b", "split": "train", "image": "b_mr.nii.gz"},
@@ -110,18 +109,18 @@ def experiment(folder: Path, noise: dict[str, Any]) -> ExperimentConfig:
 
 
 def ellipses(number: int = 0) -> np.ndarray:
-    """A label map in LPS order: muscle within fat; the first slice is empty."""
+    """Make a label map in LPS order: muscle within fat; the first slice is empty."""
     x, y, _ = np.meshgrid(*(np.arange(side) for side in SHAPE), indexing="ij")
     radius = np.hypot((x - 11 - number % 2) / 10, (y - 9) / 8)
     label_map = np.select([radius < 0.6, radius < 1], [2, 1], 0)
     label_map[:, :, 0] = 0
-    # Something that tells left from right and front from back.
+    # Asymmetric, so that left and right, and front and back differ.
     label_map[2:5, 3:6, 1:] = 1
     return label_map
 
 
 def write_nifti(path: Path, array: np.ndarray, axes: str = "LPS") -> None:
-    """Write an array that is in LPS order, its axes stored in another order."""
+    """Write an array in LPS order, with its axes stored in another order."""
     affine = np.diag([-SPACING_MM[0], -SPACING_MM[1], SPACING_MM[2], 1.0])
     affine[:3, 3] = (30, 20, -100)
     change = orientations.ornt_transform(

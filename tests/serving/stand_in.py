@@ -1,4 +1,4 @@
-"""A small generator that follows the contract of ours, and SavedModels made from it."""
+"""A small generator with the interface of a painter."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 class StandInGenerator(keras.Model):
-    """Paints class i with `i / K`, shifted by the mean of the noise."""
+    """Paints class i with `tanh(i / K)`, shifted by the mean of the noise."""
 
     def __init__(self, num_classes=3, image_channels=1):
         super().__init__(name="generator")

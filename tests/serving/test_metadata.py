@@ -21,7 +21,7 @@ def metadata(**changes):
         "image_size": (128, 128),
         "spacing_mm": (1.25, 1.25),
         "stride": 32,
-        "noise_dim": 64,
+        "noise_shape": (64,),
         "image_channels": 1,
         "intensity": IntensityScale((3.5, 812.0), (-1.0, 1.0)),
         "config": {"seed": 0},
@@ -32,27 +32,32 @@ def metadata(**changes):
     return ModelMetadata(**values)
 
 
-def test_what_was_written_is_read(tmp_path):
+def test_metadata_can_be_written_and_read(tmp_path):
     write_metadata(metadata(), tmp_path)
     assert read_metadata(tmp_path) == metadata()
 
 
-def test_noise_shape_is_that_of_the_endpoints():
-    assert metadata().noise_shape == (64,)
-    assert metadata(noise_dim=0).noise_shape == (0,)
-    assert metadata(class_noise=True).noise_shape == (1, 64)
-
-
-def test_a_model_exported_before_there_was_class_noise_is_read(tmp_path):
+@pytest.mark.parametrize(
+    ("older", "noise_shape"),
+    [
+        ({"noise_dim": 64}, (64,)),
+        ({"noise_dim": 64, "class_noise": False}, (64,)),
+        ({"noise_dim": 64, "class_noise": True}, (1, 64)),
+        ({"noise_dim": 0, "class_noise": False}, (0,)),
+    ],
+)
+def test_metadata_of_older_models_can_be_read(tmp_path, older, noise_shape):
     write_metadata(metadata(), tmp_path)
     path = tmp_path / METADATA_PATH
     values = json.loads(path.read_text())
-    del values["class_noise"]
-    path.write_text(json.dumps(values))
-    assert read_metadata(tmp_path) == metadata()
+    del values["noise_shape"]
+    path.write_text(json.dumps(values | older))
+    found = read_metadata(tmp_path)
+    assert found == metadata(noise_shape=noise_shape)
+    assert found.has_noise == (noise_shape != (0,))
 
 
-def test_foreign_metadata_are_refused(tmp_path):
+def test_invalid_metadata_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"cannot read .*medusis.json: No such file"):
         read_metadata(tmp_path)
     write_metadata(metadata(), tmp_path)

@@ -18,17 +18,17 @@ def test_the_newest_version_is_the_highest_number(tmp_path):
     assert find_model(tmp_path / "9") == tmp_path / "9"
 
 
-def test_what_is_no_model_is_said(tmp_path):
+def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(UserError, match="there is no model folder"):
         find_model(tmp_path / "missing")
     with pytest.raises(UserError, match="holds no exported model"):
         find_model(tmp_path)
     (tmp_path / "config.yaml").write_text("")
-    with pytest.raises(UserError, match=r"is a run.*medusis_tf.export --run"):
+    with pytest.raises(UserError, match=r"is a run.*medusis export --run"):
         find_model(tmp_path)
 
 
-def test_a_version_appears_whole(tmp_path):
+def test_a_version_appears_when_it_is_complete(tmp_path):
     with new_version(tmp_path / "model") as (folder, target):
         (folder / "saved_model.pb").write_bytes(b"")
         assert not target.exists()

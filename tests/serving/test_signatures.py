@@ -93,25 +93,25 @@ def test_drawing_then_painting_is_the_same_as_both_at_once(signatures):
         ({"label_map": np.full((2, 8, 12), -1, np.int32)}, "class ids from 0 to 2 only"),
         ({"label_map": np.zeros((2, 8, 10), np.int32)}, "must be divisible by 4"),
         ({"label_map": np.zeros((2, 0, 4), np.int32)}, "label_map is empty"),
-        ({"seed": np.zeros((1, 2), np.int32)}, "must have one batch size"),
-        ({"truncation": np.ones(3, np.float32)}, "must have one batch size"),
+        ({"seed": np.zeros((1, 2), np.int32)}, "must have the same batch size"),
+        ({"truncation": np.ones(3, np.float32)}, "must have the same batch size"),
         ({"truncation": np.array([1, -1], np.float32)}, "truncation must be 0 or more"),
         ({"truncation": np.array([1, np.nan], np.float32)}, "truncation must be 0 or more"),
     ],
 )
-def test_wrong_requests_fail_readably_inside_the_graph(signatures, changes, message):
+def test_invalid_requests_fail_with_a_message(signatures, changes, message):
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         signatures["serving_default"](**request(**changes))
 
 
-def test_a_generator_without_noise_is_given_none():
+def test_a_generator_without_noise_gets_none():
     endpoints = Endpoints(StandInGenerator(NUM_CLASSES), NUM_CLASSES, noise_shape=(0,), stride=1)
     image = endpoints.serving_default(**request())["image"]
     assert endpoints.draw_noise(seed=[[1, 2]], truncation=[1.0])["noise"].shape == (1, 0)
     np.testing.assert_array_equal(image[0, 0, :3, 0], np.tanh(np.float32([0, 1 / 3, 2 / 3])))
 
 
-def test_noise_of_the_classes_has_a_row_for_each():
+def test_class_noise_has_a_row_for_each_class():
     generator = OASISGenerator(
         NUM_CLASSES, base_channels=2, noise_dim=NOISE_DIM, num_blocks=3, spade_channels=4,
         class_noise=True,
@@ -126,25 +126,25 @@ def test_noise_of_the_classes_has_a_row_for_each():
     np.testing.assert_allclose(image, expected, atol=1e-6)
 
 
-def test_each_example_has_its_own_truncation_of_the_noise_of_its_classes():
+def test_each_example_has_its_own_truncation_of_class_noise():
     seed, truncation = tf.constant([[1, 1]] * 3), tf.constant([0.0, 1e-3, np.inf], tf.float32)
     noise = truncated_noise(seed, truncation, (NUM_CLASSES, 1000)).numpy()
     bounds = np.abs(noise).max(axis=2)
     assert np.all(bounds[0] == 0)
     assert np.all((bounds[1] > 9e-4) & (bounds[1] <= np.float32(1e-3)))
     assert np.all(bounds[2] > 2)
-    # Rows are independent: the correlation of 1,000 pairs is below 0.1 but once in 600 times.
+    # Rows are independent: the correlation of 1,000 pairs exceeds 0.1 once in 600 times.
     assert np.abs(np.corrcoef(noise[2])[np.triu_indices(NUM_CLASSES, 1)]).max() < 0.1
 
 
-def test_a_seed_gives_its_noise_in_whichever_batch_it_stands():
+def test_a_seed_gives_the_same_noise_in_every_batch():
     alone = noise_of([[3, 4]], [1.5])
     np.testing.assert_array_equal(noise_of([[1, 2], [3, 4]], [0.5, 1.5])[1:], alone)
     assert not np.array_equal(noise_of([[4, 3]], [1.5]), alone)
 
 
-def test_the_noise_of_a_seed_stays_what_it_is():
-    # Written down in November 2026: published images must come out again from their seeds.
+def test_the_noise_of_a_seed_never_changes():
+    # Recorded in November 2026: published images must remain reproducible from their seeds.
     expected = [-1.9125003, 0.84997642, -1.9506893]
     np.testing.assert_allclose(noise_of([[1, 0]], [np.inf], 3)[0], expected, rtol=1e-6)
 
@@ -169,5 +169,5 @@ def test_each_example_has_its_own_truncation():
     assert np.all(noise[0] == 0)
     assert np.abs(noise[1]).max() <= np.float32(1e-3)
     assert np.abs(noise[2]).max() > 2
-    # One seed, so the order of the values stays.
+    # The seed is the same, so the order of the values is too.
     np.testing.assert_array_equal(np.argsort(noise[1][:20]), np.argsort(noise[2][:20]))

@@ -30,9 +30,9 @@ def fields(message):
 def test_every_request_can_be_answered(noise, tmp_path_factory):
     folder = find_model(make_model(tmp_path_factory, noise))
     signatures = tf.saved_model.load(str(folder)).signatures
-    asked = []
+    endpoints = []
     for record in tf.data.TFRecordDataset(str(folder / WARMUP_PATH)).as_numpy_iterator():
-        # Read with the official classes of tensorflow-serving-api 2.21.0 too, in November 2026.
+        # The classes of tensorflow-serving-api 2.21.0 read the same (November 2026).
         ((predict_log, content),) = fields(record)
         ((request, content),) = fields(content)
         (spec, model_spec), *inputs = fields(content)
@@ -45,6 +45,6 @@ def test_every_request_can_be_answered(noise, tmp_path_factory):
             proto = tensor_pb2.TensorProto.FromString(tensor)
             tensors[name.decode()] = tf.constant(tf.make_ndarray(proto))
         assert model == b"small"
-        asked.append(endpoint.decode())
+        endpoints.append(endpoint.decode())
         signatures[endpoint.decode()](**tensors)
-    assert sorted(asked) == sorted(signatures)
+    assert sorted(endpoints) == sorted(signatures)
