@@ -14,14 +14,14 @@ def second_order(function, features):
     return outputs, first, outer.gradient(first, features)
 
 
-def test_equals_tensorflow_with_both_derivatives():
+def test_equals_tensorflow_including_both_derivatives():
     features = tf.constant(np.random.default_rng(0).standard_normal((3, 4, 5)), tf.float32)
     expected = second_order(lambda x: tf.nn.leaky_relu(x, 0.2), features)
     for ours, plain in zip(second_order(leaky_relu, features), expected, strict=True):
         np.testing.assert_allclose(ours, plain, rtol=1e-6)
 
 
-def test_gradient_reads_the_output():
+def test_gradient_uses_the_output():
     def gradient(features):
         with tf.GradientTape() as tape:
             tape.watch(features)

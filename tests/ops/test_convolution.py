@@ -1,11 +1,19 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import ndimage
 
 from medusis_tf.ops import convolution as module
-from medusis_tf.ops.convolution import convolve
+from medusis_tf.ops.convolution import (
+    conv_then_halve,
+    convolve,
+    double_then_conv,
+    fold_for_doubling,
+    fold_for_halving,
+    neighbours,
+)
 
-# One product of matrices; slices of filters; neither, because of the batch; a pointwise kernel.
+# One matrix product (twice); slices of filters; neither, because of the batch; a pointwise kernel.
 CASES = [
     ((1, 4, 4, 5), (3, 3, 5, 6)),
     ((2, 3, 7, 5), (3, 3, 5, 6)),
@@ -15,20 +23,20 @@ CASES = [
 ]
 
 
-def draw(shape, seed):
+def draw(shape, seed=0):
     return tf.constant(np.random.default_rng(seed).standard_normal(shape), tf.float32)
 
 
 @pytest.mark.parametrize("shape, kernel_shape", CASES)
 @pytest.mark.parametrize("strides, padding", [(1, "same"), (2, "valid")])
 def test_equals_plain_convolution_and_its_gradients(shape, kernel_shape, strides, padding):
-    features, kernel = draw(shape, 0), draw(kernel_shape, 1) / np.sqrt(np.prod(kernel_shape[:3]))
+    features, kernel = draw(shape), draw(kernel_shape, 1) / np.sqrt(np.prod(kernel_shape[:3]))
 
-    def plainly(features, kernel, strides, padding):
+    def plain(features, kernel, strides, padding):
         return tf.nn.conv2d(features, kernel, strides, padding.upper())
 
     results = []
-    for function in (convolve, plainly):
+    for function in (convolve, plain):
         with tf.GradientTape() as outer:
             outer.watch([features, kernel])
             with tf.GradientTape() as inner:
@@ -44,18 +52,78 @@ def test_equals_plain_convolution_and_its_gradients(shape, kernel_shape, strides
 
 
 @pytest.mark.parametrize("batch", [1, 2])
-def test_batch_may_be_known_at_run_time_only(batch):
+def test_batch_size_may_be_unknown(batch):
     kernel = draw((3, 3, 512, 128), 1) / 68
     signature = [tf.TensorSpec([None, None, None, 512], tf.float32)]
     traced = tf.function(lambda x: convolve(x, kernel), input_signature=signature)
-    features = draw((batch, 5, 6, 512), 0)
+    features = draw((batch, 5, 6, 512))
     expected = tf.nn.conv2d(features, kernel, 1, "SAME")
     np.testing.assert_allclose(traced(features), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape, kernel_shape", CASES[:3])
-def test_a_gpu_gets_one_convolution(shape, kernel_shape, monkeypatch):
+def test_a_gpu_runs_one_convolution(shape, kernel_shape, monkeypatch):
     monkeypatch.setattr(module, "has_gpu", lambda: True)
-    traced = tf.function(convolve).get_concrete_function(draw(shape, 0), draw(kernel_shape, 1))
+    traced = tf.function(convolve).get_concrete_function(draw(shape), draw(kernel_shape, 1))
     types = [operation.type for operation in traced.graph.get_operations()]
     assert types.count("Conv2D") == 1 and "MatMul" not in types
+
+
+def plain_halve(features, kernel):
+    return tf.nn.avg_pool2d(tf.nn.conv2d(features, kernel, 1, "SAME"), 2, 2, "VALID")
+
+
+def plain_double(features, kernel):
+    doubled = tf.repeat(tf.repeat(features, 2, axis=1), 2, axis=2)
+    return tf.nn.conv2d(doubled, kernel, 1, "SAME")
+
+
+FOLDED = {
+    "halve": (lambda x, k: conv_then_halve(x, fold_for_halving(k)), plain_halve),
+    "double": (lambda x, k: double_then_conv(x, fold_for_doubling(k)), plain_double),
+}
+
+
+@pytest.mark.parametrize("form", FOLDED)
+@pytest.mark.parametrize("size", [(2, 2), (4, 6), (16, 10)])
+def test_folded_kernel_equals_the_two_steps_and_their_gradients(form, size):
+    features, kernel = draw((2, *size, 3)), draw((3, 3, 3, 5))
+    results = []
+    for function in FOLDED[form]:
+        with tf.GradientTape() as tape:
+            tape.watch([features, kernel])
+            outputs = function(features, kernel)
+            total = tf.reduce_sum(outputs * draw(outputs.shape))
+        results.append((outputs, *tape.gradient(total, [features, kernel])))
+    for ours, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("form", FOLDED)
+def test_folded_kernel_accepts_an_unknown_size(form):
+    folded, plain = FOLDED[form]
+    kernel = draw((3, 3, 3, 5))
+    signature = [tf.TensorSpec([None, None, None, 3], tf.float32)]
+    traced = tf.function(lambda x: folded(x, kernel), input_signature=signature)
+    features = draw((1, 6, 4, 3))
+    np.testing.assert_allclose(traced(features), plain(features, kernel), atol=1e-5)
+
+
+@pytest.mark.parametrize("outside", [0, 7])
+def test_neighbours_equal_those_of_scipy(outside):
+    values = np.random.default_rng(0).integers(0, 9, (2, 4, 5))
+    found = np.stack(neighbours(tf.constant(values), outside), axis=-1)
+    for image, around in zip(values, found, strict=True):
+        for place in range(9):
+            weights = np.arange(9).reshape(3, 3) == place
+            expected = ndimage.correlate(image, weights.astype(int), mode="constant", cval=outside)
+            np.testing.assert_array_equal(around[..., place], expected)
+
+
+def test_neighbours_of_channels_with_an_unknown_size():
+    values = draw((1, 3, 4, 2))
+    spec = tf.TensorSpec([None, None, None, 2])
+    found = tf.function(neighbours, input_signature=[spec])(values)
+    np.testing.assert_array_equal(found[4], values)
+    np.testing.assert_array_equal(found[5][:, :, :-1], values[:, :, 1:])
+    np.testing.assert_array_equal(found[5][:, :, -1], 0)

@@ -16,8 +16,8 @@ def test_bands_of_one_cell():
     np.testing.assert_array_equal(haar_analysis(cell)[0, 0, 0], [5.5, -2.5, -1.5, 0.5])
 
 
-def test_bands_agree_with_pywavelets(image):
-    # PyWavelets names a band after the direction it is filtered in, we after what it shows.
+def test_bands_equal_those_of_pywavelets(image):
+    # PyWavelets names a band after the filter direction, this package after the visible detail.
     approximation, (vertical, horizontal, diagonal) = pywt.dwt2(image, "haar", axes=(1, 2))
     expected = np.concatenate([approximation, vertical, horizontal, diagonal], axis=-1)
     np.testing.assert_allclose(haar_analysis(image), expected, atol=1e-6)
@@ -32,7 +32,7 @@ def test_analysis_inverts_synthesis():
     np.testing.assert_allclose(haar_analysis(haar_synthesis(bands)), bands, atol=1e-6)
 
 
-def test_transform_keeps_the_energy(image):
+def test_transform_preserves_the_energy(image):
     np.testing.assert_allclose(np.sum(haar_analysis(image) ** 2), np.sum(image**2), rtol=1e-5)
 
 

@@ -19,7 +19,7 @@ grey_masks = arrays(np.float32, (2, 9, 12), elements=st.sampled_from([0, 0.25, 0
 
 
 def footprint(element, radius):
-    """The element by its definition: offsets from the middle."""
+    """The element by its definition: offsets from the centre."""
     row, column = np.mgrid[-radius : radius + 1, -radius : radius + 1]
     if element == "square":
         return np.ones_like(row, bool)
@@ -27,7 +27,7 @@ def footprint(element, radius):
 
 
 def expected(operation, mask, element, radius):
-    """The same of one mask by SciPy, which sees 1 outside when it erodes and 0 when it dilates."""
+    """The same operation on one mask in SciPy, with 1 outside for erosion and 0 for dilation."""
     shape = footprint(element, radius)
     if operation is erode:
         return ndimage.grey_erosion(mask, footprint=shape, mode="constant", cval=1)
@@ -38,7 +38,7 @@ def expected(operation, mask, element, radius):
 
 
 def real_masks():
-    """A horse's outline, cut off by the picture, and a grey photograph."""
+    """The outline of a horse, cut off by the border, and a greyscale photograph."""
     horse = ~data.horse()[:150, 20:200]
     return np.stack([horse.astype(np.float32), data.camera()[:150, 150:330] / np.float32(255)])
 
@@ -46,7 +46,7 @@ def real_masks():
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("element", ELEMENTS)
 @pytest.mark.parametrize("radius", RADII)
-def test_agrees_with_scipy_up_to_the_border(operation, element, radius):
+def test_equals_scipy_including_the_border(operation, element, radius):
     random = np.random.default_rng(radius)
     small = np.stack([random.random((17, 13)), random.random((17, 13)) < 0.7]).astype(np.float32)
     for masks in (small, real_masks()):
@@ -55,14 +55,14 @@ def test_agrees_with_scipy_up_to_the_border(operation, element, radius):
 
 
 @pytest.mark.parametrize("radius", RADII)
-def test_disk_is_that_of_scikit_image(radius):
+def test_disk_equals_that_of_scikit_image(radius):
     masks = real_masks()
     target = [morphology.erosion(m, morphology.disk(radius), mode="ignore") for m in masks]
     np.testing.assert_array_equal(erode(masks, "disk", radius), target)
 
 
 @given(mask=grey_masks, element=elements, radius=radii)
-def test_opening_is_idempotent_and_takes_away_only(mask, element, radius):
+def test_opening_is_idempotent_and_only_removes(mask, element, radius):
     opened = open_mask(mask, element, radius)
     assert np.all(opened <= mask)
     np.testing.assert_array_equal(open_mask(opened, element, radius), opened)
@@ -81,7 +81,7 @@ def test_closing_is_the_dual_of_opening(mask, element, radius):
 
 
 @pytest.mark.parametrize("element", ELEMENTS)
-def test_a_half_plane_that_the_picture_cuts_off_stays(element):
+def test_a_half_plane_cut_off_by_the_border_is_unchanged(element):
     mask = np.zeros((1, 10, 10), np.float32)
     mask[:, :, :6] = 1
     np.testing.assert_array_equal(open_mask(mask, element, 2), mask)
@@ -89,27 +89,27 @@ def test_a_half_plane_that_the_picture_cuts_off_stays(element):
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("value", [0.0, 1.0])
-def test_empty_and_full_masks_stay(operation, value):
+def test_empty_and_full_masks_are_unchanged(operation, value):
     masks = tf.fill([2, 5, 6], value)
     np.testing.assert_array_equal(operation(masks, "disk", 4), masks)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("element", ELEMENTS)
-def test_gradient_of_every_pixel_goes_to_one_pixel_of_the_same_value(operation, element):
+def test_gradient_of_each_pixel_goes_to_one_pixel_of_the_same_value(operation, element):
     mask = tf.random.stateless_uniform([2, 16, 12], [0, 0])
     with tf.GradientTape() as tape:
         tape.watch(mask)
         result = operation(mask, element, 2)
         total = tf.reduce_sum(result)
     gradient = tape.gradient(total, mask).numpy()
-    # All values differ, so each counts the results that are a copy of it.
+    # All values differ, so the gradient of each counts its copies in the result.
     copies = (mask.numpy().ravel() == result.numpy().ravel()[:, None]).sum(axis=0)
     np.testing.assert_array_equal(gradient.ravel(), copies)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
-def test_gradient_of_a_flat_mask_is_finite_and_not_lost(value):
+def test_gradient_of_a_constant_mask_is_finite_and_complete(value):
     mask = tf.fill([1, 8, 8], value)
     with tf.GradientTape() as tape:
         tape.watch(mask)
@@ -119,12 +119,11 @@ def test_gradient_of_a_flat_mask_is_finite_and_not_lost(value):
     assert tf.reduce_sum(gradient) == 64
 
 
-@pytest.mark.parametrize("element", ELEMENTS)
-def test_compiled_equals_eager(element):
+def test_compiled_equals_eager():
     def values(mask):
         with tf.GradientTape() as tape:
             tape.watch(mask)
-            opened = open_mask(mask, element, 2)
+            opened = open_mask(mask, "disk", 2)
         return opened, tape.gradient(opened, mask)
 
     mask = tf.random.stateless_uniform([2, 16, 12], [0, 0])
@@ -140,7 +139,7 @@ def test_unknown_batch_and_size():
 
 
 @pytest.mark.parametrize("dtype", [tf.bfloat16, tf.float16, tf.bool, tf.uint8])
-def test_any_type_is_computed_in_float32(dtype):
+def test_any_dtype_is_computed_in_float32(dtype):
     mask = tf.cast(real_masks()[:1] > 0.5, dtype)
     opened = open_mask(mask)
     assert opened.dtype == tf.float32
@@ -148,7 +147,7 @@ def test_any_type_is_computed_in_float32(dtype):
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_wrong_arguments_are_refused(operation):
+def test_invalid_arguments_are_rejected(operation):
     mask = tf.zeros([1, 4, 4])
     with pytest.raises(ValueError, match=r"\[batch, height, width\].*\(1, 4, 4, 1\)"):
         operation(mask[..., None])

@@ -1,22 +1,23 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import ndimage
 
-from medusis_tf.ops.smoothing import blur, blur_down
+from medusis_tf.ops.smoothing import blur, blur_down, smooth
 
 
 def ones(height, width, dtype="float32"):
     return tf.ones([1, height, width, 1], dtype)
 
 
-def test_blur_down_of_ones_loses_what_the_zero_padding_takes():
+def test_zero_padding_darkens_the_border_of_blur_down():
     blurred = blur_down(ones(8, 8))[0, :, :, 0]
     assert blurred[1, 1] == 1.0
     assert blurred[0, 1] == 0.875
     assert blurred[0, 0] == 0.875**2
 
 
-def test_blur_down_halves_a_size_that_is_not_square():
+def test_blur_down_halves_a_rectangular_image():
     assert blur_down(ones(8, 12)).shape == (1, 4, 6, 1)
 
 
@@ -27,7 +28,7 @@ def test_blur_spreads_one_pixel_over_four():
     np.testing.assert_allclose(blur(pixel)[0, :, :, 0], np.outer(taps, taps), atol=1e-5)
 
 
-def test_blur_agrees_with_depthwise_convolution():
+def test_blur_equals_depthwise_convolution():
     image = np.random.default_rng(0).standard_normal((2, 6, 9, 3)).astype("float32")
     taps = np.array([1, 3, 3, 1], dtype="float32") / 8
     kernel = np.tile(np.outer(taps, taps)[:, :, None, None], [1, 1, 3, 1])
@@ -52,7 +53,19 @@ def test_bfloat16_stays_bfloat16():
     assert blur(ones(4, 4, "bfloat16")).dtype == tf.bfloat16
 
 
-def test_unknown_size_is_refused():
+def test_unknown_size_is_rejected():
     traced = tf.function(blur, [tf.TensorSpec([None, None, None, 1])])
     with pytest.raises(ValueError, match="height and width"):
         traced.get_concrete_function()
+
+
+def test_smooth_equals_scipy_with_repeated_borders():
+    images = np.random.default_rng(0).normal(size=(3, 7, 5, 2)).astype("float32")
+    taps = np.array([1, 2, 1]) / 4
+    expected = ndimage.correlate1d(images, taps, axis=1, mode="nearest")
+    expected = ndimage.correlate1d(expected, taps, axis=2, mode="nearest")
+    np.testing.assert_allclose(smooth(tf.constant(images)), expected, atol=1e-6)
+
+
+def test_smooth_leaves_a_constant_image_unchanged():
+    np.testing.assert_allclose(smooth(tf.fill([1, 4, 6, 1], -0.7)), np.full((1, 4, 6, 1), -0.7))

@@ -11,19 +11,19 @@ def bands():
     return np.random.default_rng(0).standard_normal((2, 3, 4, 8)).astype("float32")
 
 
-def test_nearest_repeats_every_pixel():
+def test_nearest_repeats_each_pixel():
     image = np.array([[1.0, 2.0], [3.0, 4.0]], dtype="float32")[None, :, :, None]
     expected = [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4]]
     np.testing.assert_array_equal(upsample_nearest(image)[0, :, :, 0], expected)
 
 
-def test_bands_double_as_synthesis_bilinear_analysis(bands):
+def test_bands_equal_synthesis_bilinear_doubling_and_analysis(bands):
     image = haar_synthesis(bands)
     doubled = tf.image.resize(image, [12, 16], method="bilinear")
     np.testing.assert_allclose(upsample_bands(bands), haar_analysis(doubled), atol=1e-5)
 
 
-def test_bands_of_a_constant_image_have_no_detail():
+def test_doubled_bands_of_a_constant_image_have_no_detail():
     constant = haar_analysis(np.ones((1, 4, 4, 1), dtype="float32"))
     expected = np.broadcast_to([2.0, 0, 0, 0], (1, 4, 4, 4))
     np.testing.assert_allclose(upsample_bands(constant), expected, atol=1e-6)
