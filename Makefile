@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 REFERENCE_PYTHON ?= python3.11
 REFERENCE_VENV ?= .venv-reference
 
-.PHONY: demo test lint format reference clean
+.PHONY: demo test lint format docs reference clean
 
 demo: $(VENV)/.installed ## Phantom volumes, training, evaluation, export, one synthesized volume
 	$(BIN)/python -m pipelines.quickstart
@@ -22,6 +22,9 @@ lint: $(VENV)/.installed-dev
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.installed-dev ## The documentation site, in site/; broken links are errors
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs site
 
 reference: $(REFERENCE_VENV)/.installed ## Rewrite the arrays of tensorflow-addons and tensorflow-gan that tests compare with
 	TF_CPP_MIN_LOG_LEVEL=3 TF_ENABLE_ONEDNN_OPTS=0 CUDA_VISIBLE_DEVICES= $(REFERENCE_VENV)/bin/python tests/reference/write_reference.py
