@@ -94,7 +94,7 @@ def test_an_unknown_class_is_named_with_its_file_slice_and_ids(config_file):
     write_volume(config_file.parent / "a.nii.gz", label_map)
     message = user_error(train, "--config", config_file)
     assert "a.nii.gz" in message
-    assert "does not know: 9" in message
+    assert "not in data.classes: 9" in message
     assert "axial slice 3" in message
 
 

@@ -188,7 +188,7 @@ def test_every_problem_is_told_and_the_good_subject_is_kept(native, tmp_path):
     assert "is not a label map" in lines[0] and "Threshold" in lines[0]
     assert "NaN or infinite" in lines[1] and "data.reading.not_finite=replace" in lines[1]
     assert "one voxel grid" in lines[2] and "mm" in lines[2]
-    assert "does not know: 2, 3, 4, 5" in lines[3] and "label_source" in lines[3]
+    assert "not in data.classes: 2, 3, 4, 5" in lines[3] and "label_source" in lines[3]
     assert lines[4].startswith("4 of 5 subjects cannot be used")
     assert user_error(prepare, "--config", config, "--jobs", 1).splitlines()[:4] == lines[:4]
     fixed = native | {"subjects": [subjects[2]]}
