@@ -16,18 +16,9 @@ import pytest
 import yaml
 
 from medusis_tf.commands.application import GROUPS
+from tests.small_networks import SMALLEST
 
 ROOT = Path(__file__).parents[1]
-# The smallest networks, two steps.
-SMALLEST = [
-    "data.image_size=[32, 32]",
-    "generator={base_channels: 2, noise_dim: 4, num_blocks: 2, spade_channels: 4}",
-    "discriminator={base_channels: 4, max_channels: 8}",
-    "segmenter={base_channels: 2, num_levels: 2}",
-    "training.steps=2",
-    "training.r1.interval=1",
-    "training.ema.refresh_batches=1",
-]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from medusis_tf.studies.train_and_evaluate import (
     train_and_evaluate,
 )
 from tests.command_runner import run_command, user_error
-from tests.commands.test_quickstart import SMALLEST
+from tests.small_networks import SMALLEST
 
 QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 
