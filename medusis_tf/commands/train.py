@@ -35,17 +35,14 @@ def train(
     if dry_run:
         _describe(experiment)
         return
-    from medusis_tf.runs.run_dir import check_run_dir, write_run_dir
+    from medusis_tf.runs.run_dir import check_run_dir
 
-    check_run_dir(experiment, resume)
+    check_run_dir(experiment, resume)  # before the time that preparation takes
     from medusis_tf.data.preparing.preparation import prepare_shards
     from medusis_tf.training.loop import TrainingLoop
 
     shards = prepare_shards(experiment, jobs=None)
-    loop = TrainingLoop(experiment, shards)
-    if not resume:
-        write_run_dir(experiment, shards.manifest)
-    signal = loop.run(resume)
+    signal = TrainingLoop(experiment, shards).run(resume)
     if signal is not None:
         logger.info("stopped by signal %d; continue with --resume", signal)
         raise typer.Exit(128 + signal)
