@@ -52,12 +52,12 @@ def prepare(
     if check:
         _check_only(experiment, jobs)
         return
-    from medusis_tf.data.preparing.preparation import prepare_shards
+    from medusis_tf.data.preparing.preparation import mask_weight, prepare_shards
     from medusis_tf.reports.data.report import write_data_report
 
     shards = prepare_shards(experiment, jobs)
     path = _report_path(shards, report)
-    write_data_report(experiment.data, shards, path, experiment.name)
+    write_data_report(experiment.data, shards, path, experiment.name, mask_weight(experiment))
     logger.info("report: %s (it shows images of patients)", path)
     if export_png is not None:
         from medusis_tf.data.preparing import png_export

@@ -11,7 +11,14 @@ from PIL import Image
 
 from medusis_tf.commands.prepare import prepare
 from tests.command_runner import run_command, user_error
-from tests.data.small_subjects import small_experiment, tree, write_cohort, write_subject
+from tests.data.small_subjects import (
+    AFFINE,
+    SHAPE,
+    small_experiment,
+    tree,
+    write_cohort,
+    write_subject,
+)
 from tests.data.volume_files import lps_affine, write_nifti
 
 NUM_SLICES = 6 * 6  # six subjects
@@ -66,7 +73,13 @@ def test_volumes_become_slices_and_a_report(folder, config):
         f"{name}: kept 6 of 6 slices" for name in ("ct_1", "ct_2", "mr_1", "mr_2", "valid", "test")
     ]
     assert lines[6] == f"prepared slices of 6 subjects in {written}"
-    assert lines[7:8] == [f"report: {written / 'report.html'} (it shows images of patients)"]
+    assert lines[7:] == [
+        f"report: {written / 'report.html'} (it shows images of patients)",
+        "split       subjects  patients  label-map slices  image slices",
+        "train              4         4                12            12",
+        "validation         1         1                 0             6",
+        "test               1         1                 6             6",
+    ]
 
 
 def test_a_second_time_only_the_report_is_written(folder, config):
@@ -99,10 +112,10 @@ def test_slices_as_png(folder, config, bits, mode):
     assert status == 0
     # Label maps of three subjects and images of four.
     assert f"wrote {7 * 6} PNG files to {folder / 'png'}" in out
-    with Image.open(folder / "png/train/images/mr_1_slice_003.png") as picture:
-        assert (picture.mode, picture.size) == (mode, (32, 32))
-    with Image.open(folder / "png/test/labels/test_slice_000.png") as picture:
-        assert set(np.unique(np.asarray(picture))) <= {0, 1, 2, 3, 4}
+    with Image.open(folder / "png/train/images/mr_1_slice_003.png") as image:
+        assert (image.mode, image.size) == (mode, (32, 32))
+    with Image.open(folder / "png/test/labels/test_slice_000.png") as image:
+        assert set(np.unique(np.asarray(image))) <= {0, 1, 2, 3, 4}
     message = user_error(prepare, "--config", config, "--jobs", 1, *export)
     assert "is not an empty folder" in message
 
@@ -168,12 +181,38 @@ def test_warnings_are_shown_by_subject(folder, config):
     assert lines[-1].endswith("1 warnings")
 
 
+def test_cropped_bodies_and_other_sizes_are_reported(folder, config):
+    narrow = ["data.field_of_view_mm=[24, 30]", "--jobs", 1]
+    organ = np.zeros(SHAPE, np.uint8)
+    organ[6:14, 5:13] = 2
+    for name in ("ct_1", "ct_2"):
+        write_nifti(folder / f"root/{name}/label_map.nii.gz", organ, AFFINE)
+    _, out, _ = run_command(prepare, "--config", config, "--check", *narrow)
+    lines = out.splitlines()
+    place = lines.index("test: kept 6 of 6 slices")
+    assert "of the foreground of the label map lies outside the grid" in lines[place + 1]
+    cropped, sizes = (line for line in lines if line.startswith("warning: "))
+    assert re.search(r"of \d of 6 subjects.*data\.field_of_view_mm=\[\d+, \d+\] holds", cropped)
+    assert "the bodies in the training images are" in sizes
+    warned = sum(line.startswith("  warning: ") for line in lines)
+    assert lines[-1] == f"6 subjects, {NUM_SLICES} slices, {warned + 2} warnings"
+    _, prepared, _ = run_command(prepare, "--config", config, *narrow)
+    _, again, _ = run_command(prepare, "--config", config, *narrow)
+    report = (data_set(folder) / "report.html").read_text()
+    for warning in (cropped, sizes):
+        assert warning in prepared and warning in again
+        assert warning.removeprefix("warning: ") in report
+    without = run_command(prepare, "--config", config, *narrow, "loss_weights.mask=0")[1]
+    assert cropped in without and sizes not in without
+    assert sizes.removeprefix("warning: ") not in (data_set(folder) / "report.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--png-bits", 12], r"--png-bits must be 8 or 16\. Received: 12"),
-        (["--check", "--report", "r.html"], r"--check writes nothing: leave out"),
-        (["--check", "--export-png", "png"], r"--check writes nothing: leave out"),
+        (["--check", "--report", "r.html"], r"--check writes nothing: remove"),
+        (["--check", "--export-png", "png"], r"--check writes nothing: remove"),
         (["data.cache=memory"], r"data\.cache=memory no slices are written"),
     ],
 )

@@ -121,11 +121,11 @@ def cropping_warning(coverage: Coverage, grid: SliceGrid, is_label_map: bool) ->
         f"{size[0]:.0f} x {size[1]:.0f} mm" for size in (coverage.needed_mm, coverage.body_mm)
     )
     text = (
-        f"{100 * coverage.outside:.2g}% of {what} is cropped: the slices cover "
-        f"{height:.0f} x {width:.0f} mm around the centre of the volume, but {needed} are needed"
+        f"{100 * coverage.outside:.2g}% of {what} lies outside the grid of the slices, which "
+        f"covers {height:.0f} x {width:.0f} mm around the centre of the volume: {needed} are needed"
     )
     if coverage.body_mm[0] <= height and coverage.body_mm[1] <= width:
-        text += f". The body measures only {body}, but lies off the centre"
+        text += f". The body itself has {body}, but lies off the centre"
     return (text,)
 
 
@@ -158,8 +158,8 @@ def _coverage(body: np.ndarray, grid: SliceGrid, shape: tuple[int, ...], step: i
         voxel_mm = grid.voxel_mm[axis]
         indices = np.arange(body.shape[axis + 1]) * step
         centres = (indices + 0.5 - shape[axis + 1] / 2) * voxel_mm
-        # Half a voxel of tolerance: native pixels of an odd and an even size differ by as much.
-        inside = np.flatnonzero(np.abs(centres) <= (covered_mm + voxel_mm) / 2)
+        # Up to half a voxel of tolerance: native pixels of an odd and an even size differ by it.
+        inside = np.flatnonzero(np.abs(centres) < (covered_mm + voxel_mm) / 2 - 1e-6)
         kept.append(slice(inside[0], inside[-1] + 1) if len(inside) else slice(0, 0))
         occupied = centres[np.any(body, axis=(0, 2 - axis))]
         needed.append(float(2 * np.abs(occupied).max() + step * voxel_mm))

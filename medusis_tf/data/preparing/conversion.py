@@ -216,9 +216,10 @@ def _stored(found: _Slices, kept: np.ndarray) -> tuple[dict[Kind, np.ndarray], B
         slices["image"] = levels.astype("<u2")
     if found.coverage is None:
         return slices, None
+    height, width = found.coverage.needed_mm
     body = BodyRecord(
         outside=round(found.coverage.outside, 6),
-        needed_mm=found.coverage.needed_mm,
+        needed_mm=(round(height, 3), round(width, 3)),
         label_map_mm2=label_map_mm2,
         image_mm2=image_mm2,
     )

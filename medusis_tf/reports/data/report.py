@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from medusis_tf.config.data import DataConfig, Split
+from medusis_tf.data.preparing.data_warnings import data_warnings
 from medusis_tf.data.shards.manifest import FILE_NAME, SubjectRecord
 from medusis_tf.data.slicing.slices import SliceGrid
 from medusis_tf.errors import UserError
@@ -31,7 +32,11 @@ _TEMPLATE = "data_report.html.jinja"
 
 
 def write_data_report(
-    data: DataConfig, shards: Shards, path: Path, name: str | None = None
+    data: DataConfig,
+    shards: Shards,
+    path: Path,
+    name: str | None = None,
+    mask_weight: float | None = None,
 ) -> None:
     """Write one self-contained HTML file about prepared data.
 
@@ -45,11 +50,12 @@ def write_data_report(
         shards: Prepared data.
         path: File to write; an existing file is replaced, and kept if writing fails.
         name: Name of the experiment.
+        mask_weight: Weight of the mask loss, for the warnings; None if unknown.
 
     Raises:
         UserError: The file cannot be written.
     """
-    page = _render(_content(data, shards, name))
+    page = _render(_content(data, shards, name, mask_weight))
     temporary = path.with_name(path.name + ".partial")
     try:
         temporary.write_text(page, encoding="utf-8")
@@ -84,7 +90,9 @@ def chosen_subjects(
     return tuple(entry for entry in subjects if entry.subject in chosen)
 
 
-def _content(data: DataConfig, shards: Shards, name: str | None) -> dict[str, Any]:
+def _content(
+    data: DataConfig, shards: Shards, name: str | None, mask_weight: float | None
+) -> dict[str, Any]:
     manifest = shards.records
     warnings = data_summary.subject_warnings(manifest)
     with_slices = [entry for entry in manifest.subjects if entry.num_slices]
@@ -99,7 +107,10 @@ def _content(data: DataConfig, shards: Shards, name: str | None) -> dict[str, An
         "classes": data.classes,
         "settings": describe_settings(data, manifest),
         "splits": data_summary.split_summaries(manifest.subjects),
-        "class_warnings": data_summary.class_warnings(manifest),
+        "class_warnings": (
+            *data_warnings(manifest.subjects, data, mask_weight),
+            *data_summary.class_warnings(manifest),
+        ),
         "subject_warnings": warnings,
         "groups": data_summary.class_groups(manifest),
         "untrained": data_summary.untrained_classes(manifest),

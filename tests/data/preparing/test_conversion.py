@@ -224,7 +224,9 @@ def test_volumes_are_paired_by_voxel_only_when_asked(tmp_path):
     inside = slices.label_map == 1
     assert slices.image[inside].min() > slices.image[on_slices(np.ones(SHAPE)) == 0].max()
     write_nifti(tmp_path / "s/image.nii.gz", small_image(5)[1:], moved)
-    with pytest.raises(UserError, match=r"pair_by=voxel needs volumes of the same shape.*\(19, 18, 6\)"):
+    with pytest.raises(
+        UserError, match=r"pair_by=voxel needs volumes of the same shape.*\(19, 18, 6\)"
+    ):
         prepared(tmp_path, [entry], pair_by="voxel")
 
 

@@ -6,7 +6,9 @@ import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from medusis_tf.data.batches.dataset import training_batches
 from medusis_tf.data.preparing.preparation import check_subjects, prepare_shards
 from medusis_tf.data.shards.shards import Shards
 from medusis_tf.errors import UserError
@@ -166,6 +168,57 @@ def test_a_damaged_data_set_is_made_again(config, converted, damage):
     assert prepare_shards(config).folder == folder
     assert tree(folder) == whole
     assert converted == ALL + ALL
+
+
+def as_earlier_version(folder):
+    """Rewrite a data set as the last version wrote it."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for kind, file in manifest["files"].items():
+        path = folder / f"{kind}.tfrecord"
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            for pixels in np.load(folder / f"{kind}.npy"):
+                writer.write(pixels.tobytes())
+        (folder / f"{kind}.npy").unlink()
+        file |= {"path": path.name, "bytes": path.stat().st_size}
+    for entry in manifest["subjects"]:
+        del entry["body"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_slices_of_an_earlier_version_are_rewritten_not_converted(config, converted, caplog):
+    first = prepare_shards(config)
+    (first.folder / "report.html").write_text("report")
+    slices = {name: first.read(name) for name in ALL}
+    as_earlier_version(first.folder)
+    earlier = Shards.open(first.folder)
+    assert earlier.is_of_earlier_version and earlier.records.subjects[0].body is None
+    np.testing.assert_array_equal(earlier.read("test").image, slices["test"].image)
+    with pytest.raises(UserError, match="Run `prepare` again"):
+        training_batches(config, earlier)
+    converted.clear()
+    with caplog.at_level(logging.INFO, "medusis_tf"):
+        second = prepare_shards(config)
+    assert f"rewriting the slices of an earlier version in {first.folder}" in caplog.messages
+    assert converted == [] and second.folder == first.folder
+    assert sorted(path.name for path in second.folder.iterdir()) == [
+        "body_mask.npy", "image.npy", "label_map.npy", "manifest.json", "report.html",
+    ]  # fmt: skip
+    for name in ALL:
+        for kind in ("label_map", "image", "body_mask"):
+            found = getattr(second.read(name), kind)
+            np.testing.assert_array_equal(found, getattr(slices[name], kind))
+
+
+def test_an_added_subject_joins_slices_of_an_earlier_version(config, cohort, converted):
+    first = prepare_shards(config)
+    expected = first.read("valid").image
+    as_earlier_version(first.folder)
+    converted.clear()
+    more = [*cohort, write_subject(config.data.root, "mr_3", kinds="image", seed=9)]
+    second = prepare_shards(with_subjects(config, more))
+    assert converted == ["mr_3"]
+    np.testing.assert_array_equal(second.read("valid").image, expected)
+    assert Shards.open(first.folder).is_of_earlier_version  # left as it is
 
 
 def test_what_is_fine_is_kept_when_a_subject_is_broken(config, converted):
