@@ -23,10 +23,10 @@ class Method(keras.Model):
     is a folder in `methods/` with a subclass and its configuration, and one entry of `METHODS` in
     `methods/experiment.py`. Create a method in the scope of the distribution strategy.
 
-    A method is a Keras model that synthesizes with its painter: `method(one_hot, noise)`. `fit`
-    trains on one device, from the dataset of
-    `medusis_tf.data.batches.dataset.training_batches`. `medusis_tf.training.loop.TrainingLoop`
-    also logs, validates, saves and resumes.
+    A method is a Keras model that synthesizes with its painter: `method(one_hot, noise)`.
+    `method.fit(training_batches(config, shards), steps_per_epoch=100, shuffle=False)` trains on one
+    device, with batches of `medusis_tf.data.batches.dataset`.
+    `medusis_tf.training.loop.TrainingLoop` also logs, validates, saves and resumes.
 
     Args:
         config: The experiment.
