@@ -1,4 +1,4 @@
-"""What every layer and network of ours must do, whatever it computes."""
+"""Checks that every layer and network must pass."""
 
 import warnings
 
@@ -8,12 +8,12 @@ import tensorflow as tf
 
 
 def check_contract(make, *inputs, output_shape, tmp_path):
-    """Shape, configuration, saving, gradients and bfloat16 of one layer or model.
+    """Check shape, configuration, saving, gradients and bfloat16 of one layer or model.
 
     Args:
-        make: Function that makes the layer; keywords it is given go to the constructor.
-        *inputs: The arrays it is called on.
-        output_shape: Shape of its output, or of each of its outputs.
+        make: Function that creates the layer and passes its keyword arguments to the constructor.
+        *inputs: Input arrays.
+        output_shape: Shape of the output, or of each output.
         tmp_path: Folder for the saved file.
     """
     check_shape(make(), inputs, output_shape)
@@ -46,7 +46,7 @@ def check_saving(layer, inputs, tmp_path):
 
 def save_and_reload(model, path):
     with warnings.catch_warnings():
-        # Keras 3.15 passes its variables to NumPy 2 in a way NumPy warns about.
+        # Keras 3.15 causes a deprecation warning of NumPy 2.
         warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
         model.save(path)
     return keras.models.load_model(path)
@@ -54,7 +54,7 @@ def save_and_reload(model, path):
 
 def check_gradients(layer, inputs):
     layer(*inputs)
-    # Weights that start at zero may stop the gradient of others: give every one a value.
+    # Weights that are zero may block the gradient of others, so give each of them a value.
     for weight in layer.trainable_variables:
         weight.assign(weight + 0.1 * keras.random.normal(weight.shape, seed=1))
     with tf.GradientTape() as tape:
@@ -87,5 +87,5 @@ def _training(layer):
 
 
 def _uneven(shape):
-    """A fixed pattern, so that no weight's gradient cancels by symmetry."""
+    """A fixed random pattern, so that no gradient cancels by symmetry."""
     return np.random.default_rng(0).standard_normal(shape).astype("float32")

@@ -36,12 +36,12 @@ def test_dense_contract(tmp_path):
     )
 
 
-def test_dense_by_hand():
+def test_dense_equals_a_manual_computation():
     layer = EqualizedDense(2)
     layer.build((None, 4))
     layer.kernel.assign([[1, -1]] * 4)
     layer.bias.assign([0, 1])
-    # Kernel times 1 / sqrt(4); then bias, slope 0.2 below zero, times sqrt(2).
+    # Kernel times 1 / sqrt(4), then bias, slope 0.2 below zero and gain sqrt(2).
     expected = np.sqrt(2) * np.array([2.0, 0.2 * (-2 + 1)])
     np.testing.assert_allclose(layer(np.ones((1, 4), dtype="float32"))[0], expected, rtol=1e-6)
 
@@ -53,7 +53,7 @@ def test_dense_without_activation_is_linear():
     np.testing.assert_allclose(layer(np.ones((1, 4), dtype="float32")), [[-2.0]])
 
 
-def test_output_keeps_the_variance_of_the_input():
+def test_output_preserves_the_variance_of_the_input():
     features = draw(4, 16, 16, 64)
     outputs = EqualizedConv2D(64, activate=False)(features)
     assert 0.8 < np.std(outputs[:, 1:-1, 1:-1]) < 1.2

@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from medusis_tf.layers.label_conv import LabelConv2D
+from medusis_tf.layers.label_conv import LabelConv2D, label_neighbourhoods
 from tests.layer_checks import check_contract
 
 SIZES = [(1, 1), (1, 7), (2, 2), (2, 5), (3, 3), (4, 3), (6, 8)]
+NUM_CLASSES = 4
 
 
 def draw_inputs(height, width, noise_dim=5):
@@ -18,14 +19,14 @@ def draw_class_noise(noise_dim=5):
     return np.random.default_rng(2).standard_normal((2, 4, noise_dim)).astype("float32")
 
 
-def convolve_plainly(layer, one_hot, noise):
-    """What the layer stands for: noise on every pixel, before the labels."""
+def plain_convolution(layer, one_hot, noise):
+    """The definition of the layer: noise at each pixel, concatenated before the labels."""
     noise_map = np.broadcast_to(noise[:, None, None], (*one_hot.shape[:3], noise.shape[-1]))
     return convolve_map(layer, one_hot, noise_map)
 
 
-def convolve_class_noise_plainly(layer, one_hot, noise):
-    """The same with the noise of its class on every pixel."""
+def plain_class_noise_convolution(layer, one_hot, noise):
+    """The definition with the noise of its class at each pixel."""
     ids = one_hot.argmax(axis=-1)
     noise_map = np.stack([rows[image_ids] for rows, image_ids in zip(noise, ids, strict=True)])
     return convolve_map(layer, one_hot, noise_map)
@@ -71,7 +72,7 @@ def test_equals_the_convolution_of_repeated_noise(size):
     outputs = layer(one_hot, noise)
     layer.bias.assign(np.arange(6))
     outputs = layer(one_hot, noise)
-    np.testing.assert_allclose(outputs, convolve_plainly(layer, one_hot, noise), atol=1e-5)
+    np.testing.assert_allclose(outputs, plain_convolution(layer, one_hot, noise), atol=1e-5)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -91,7 +92,7 @@ def test_gradients_equal_those_of_the_plain_convolution():
     layer(one_hot, noise)
     with tf.GradientTape(persistent=True) as tape:
         ours = tf.reduce_sum(layer(one_hot, noise) ** 3)
-        plain = tf.reduce_sum(convolve_plainly(layer, one_hot, noise) ** 3)
+        plain = tf.reduce_sum(plain_convolution(layer, one_hot, noise) ** 3)
     weights = [layer.kernel.value, layer.bias.value]
     for gradient, expected in zip(
         tape.gradient(ours, weights), tape.gradient(plain, weights), strict=True
@@ -100,18 +101,18 @@ def test_gradients_equal_those_of_the_plain_convolution():
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_class_noise_equals_the_convolution_of_each_pixels_noise(size):
+def test_class_noise_equals_the_convolution_of_the_noise_of_each_pixel(size):
     one_hot, _ = draw_inputs(*size)
     layer = LabelConv2D(6, noise_dim=5)
     layer(one_hot, draw_class_noise())
     layer.bias.assign(np.arange(6))
     outputs = layer(one_hot, draw_class_noise())
-    expected = convolve_class_noise_plainly(layer, one_hot, draw_class_noise())
+    expected = plain_class_noise_convolution(layer, one_hot, draw_class_noise())
     np.testing.assert_allclose(outputs, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_class_noise_of_equal_rows_is_noise_of_the_image(size):
+def test_class_noise_with_equal_rows_equals_image_noise(size):
     one_hot, noise = draw_inputs(*size)
     layer = LabelConv2D(6, noise_dim=5)
     expected = layer(one_hot, noise)
@@ -119,7 +120,7 @@ def test_class_noise_of_equal_rows_is_noise_of_the_image(size):
     np.testing.assert_allclose(outputs, expected, atol=1e-6)
 
 
-def test_the_noise_of_a_class_reaches_its_pixels_and_their_neighbours_only():
+def test_the_noise_of_a_class_affects_only_its_pixels_and_their_neighbours():
     label_map = np.zeros((2, 8, 9), int)
     label_map[0, 2, 3] = label_map[0, 7, 8] = 3
     one_hot = np.eye(4, dtype="float32")[label_map]
@@ -144,7 +145,7 @@ def test_class_noise_with_unknown_batch_and_size(size):
     assert traced(one_hot[:0], draw_class_noise()[:0]).shape == (0, *size, 6)
 
 
-def test_gradients_by_class_noise_equal_those_of_the_plain_convolution():
+def test_gradients_with_class_noise_equal_those_of_the_plain_convolution():
     one_hot, _ = draw_inputs(5, 6)
     layer = LabelConv2D(6, noise_dim=5)
     noise = tf.constant(draw_class_noise())
@@ -159,3 +160,38 @@ def test_gradients_by_class_noise_equal_those_of_the_plain_convolution():
         tape.gradient(ours, sources), tape.gradient(plain, sources), strict=True
     ):
         np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-6)
+
+
+def regions(height=12, width=15):
+    """Two label maps with organs that are wide enough to have uniform 5x5 neighbourhoods."""
+    label_map = np.zeros((2, height, width), int)
+    label_map[0, 2:10, 3:14] = 1
+    label_map[0, 4, 6] = 2
+    label_map[1, :, width // 2 :] = 3
+    return label_map
+
+
+def test_only_pixels_near_borders_and_the_frame_have_their_own_rows():
+    label_map = regions()
+    found = label_neighbourhoods(tf.constant(np.eye(NUM_CLASSES, dtype="float32")[label_map]))
+    inside = found.rows.numpy() < 2 * NUM_CLASSES
+    padded = np.pad(label_map, ((0, 0), (2, 2), (2, 2)), constant_values=-1)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (5, 5), axis=(1, 2))
+    expected = (windows == label_map[..., None, None]).all(axis=(-1, -2))
+    np.testing.assert_array_equal(inside, expected)
+    assert found.taps.shape == (np.sum(~expected), 9)
+    uniform = np.arange(2)[:, None, None] * NUM_CLASSES + label_map
+    np.testing.assert_array_equal(found.rows.numpy()[expected], uniform[expected])
+
+
+def test_each_pattern_of_an_image_is_listed_once():
+    label_map = np.concatenate([regions(), regions()[:1]])
+    found = label_neighbourhoods(tf.constant(np.eye(NUM_CLASSES, dtype="float32")[label_map]))
+    padded = np.pad(label_map, ((0, 0), (1, 1), (1, 1)), constant_values=NUM_CLASSES)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+    windows = windows.reshape(*label_map.shape, 9)
+    mixed = (windows != label_map[..., None]).any(axis=-1)
+    expected = {(int(i), *map(int, windows[i, y, x])) for i, y, x in np.argwhere(mixed)}
+    rows = np.concatenate([found.images.numpy()[:, None], found.classes.numpy()], axis=1)
+    assert len(rows) == len(expected)
+    assert set(map(tuple, rows.tolist())) == expected

@@ -1,8 +1,10 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from medusis_tf.layers.spade import SPADE
+from medusis_tf.layers.label_conv import label_neighbourhoods
+from medusis_tf.layers.spade import SPADE, BatchStatistics
 from medusis_tf.methods.distribution import mirrored
 from tests.layer_checks import check_contract
 
@@ -49,7 +51,7 @@ def class_kernel(layer, class_id):
     return kernel
 
 
-def test_training_remembers_the_statistics(inputs):
+def test_training_updates_the_moving_statistics(inputs):
     layer = SPADE(7, noise_dim=5)
     layer(*inputs, training=True)
     expected = 0.1 * np.mean(inputs[0], axis=(0, 1, 2))
@@ -82,3 +84,115 @@ def test_two_synchronized_replicas_normalise_as_one_batch(inputs):
     np.testing.assert_allclose(
         replicated.normalization.moving_mean, alone.normalization.moving_mean, atol=1e-6
     )
+
+
+NUM_CLASSES = 4
+
+
+def two_regions():
+    """Label maps with uniform and mixed 5x5 neighbourhoods."""
+    label_map = np.zeros((2, 12, 15), int)
+    label_map[0, 2:10, 3:14] = 1
+    label_map[0, 4, 6] = 2
+    label_map[1, :, 7:] = 3
+    return label_map
+
+
+def random_labels(height, width):
+    return np.random.default_rng(1).integers(NUM_CLASSES, size=(2, height, width))
+
+
+MAPS = [two_regions(), random_labels(6, 7), random_labels(1, 1), np.full((2, 5, 5), 3)]
+
+
+def draw(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype("float32")
+
+
+def plain_spade(layer, features, labels, noise_map):
+    """The definition of SPADE, at each pixel."""
+    conditioning = labels if noise_map is None else tf.concat([noise_map, labels], axis=-1)
+
+    def convolve(inputs, conv):
+        return tf.nn.conv2d(inputs, conv.kernel.value, 1, "SAME") + conv.bias.value
+
+    hidden = tf.nn.relu(convolve(conditioning, layer.shared))
+    mean, variance = tf.nn.moments(features, [0, 1, 2])
+    normalized = (features - mean) / tf.sqrt(variance + 1e-5)
+    return normalized * (1 + convolve(hidden, layer.to_gamma)) + convolve(hidden, layer.to_beta)
+
+
+def draw_noise(kind, label_map):
+    """Noise in the form of the layer, and at each pixel."""
+    if kind == "none":
+        return None, None
+    if kind == "image":
+        noise = draw(2, 5, seed=3)
+        return noise, np.broadcast_to(noise[:, None, None], (*label_map.shape, 5))
+    noise = draw(2, NUM_CLASSES, 5, seed=3)
+    return noise, np.stack([rows[ids] for rows, ids in zip(noise, label_map, strict=True)])
+
+
+@pytest.mark.parametrize("kind", ["none", "image", "class"])
+@pytest.mark.parametrize("label_map", MAPS, ids=lambda m: "x".join(map(str, m.shape)))
+def test_equals_the_definition_and_its_gradients(label_map, kind):
+    labels, (noise, noise_map) = (
+        tf.constant(np.eye(NUM_CLASSES, dtype="float32")[label_map]),
+        draw_noise(kind, label_map),
+    )
+    features = tf.constant(2 * draw(*label_map.shape, 6) + 1)
+    layer = SPADE(7, noise_dim=0 if noise is None else 5)
+    layer.build(features.shape, labels.shape, None if noise is None else noise.shape)
+    for weight in layer.trainable_weights:
+        weight.assign(draw(*weight.shape, seed=5) / 3)
+
+    def sparse():
+        found = label_neighbourhoods(labels)
+        return layer(features, labels, noise, training=True, neighbourhoods=found)
+
+    def dense():
+        return layer(features, labels, noise, training=True)
+
+    def plain():
+        return plain_spade(layer, features, labels, noise_map)
+
+    results = []
+    for function in (sparse, dense, plain):
+        weights = [weight.value for weight in layer.trainable_weights]
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            outputs = function()
+            total = tf.reduce_sum(outputs * draw(*outputs.shape, seed=4))
+        results.append([outputs, *tape.gradient(total, [features, *weights])])
+    *fast, definition = results
+    for ours in fast:
+        for own, expected in zip(ours, definition, strict=True):
+            scale = 1 + np.abs(expected).max()
+            np.testing.assert_allclose(own, expected, atol=2e-5 * scale)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_statistics_normalise_like_keras(inputs, training):
+    features, *_ = inputs
+    ours = BatchStatistics()
+    theirs = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, center=False, scale=False)
+    for _ in range(3):
+        mean, reciprocal = ours(features, training=True)
+        expected = theirs(features, training=True)
+    if not training:
+        mean, reciprocal = ours(features)
+        expected = theirs(features)
+    np.testing.assert_allclose((features - mean) * reciprocal, expected, atol=1e-5)
+    for own, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(own, other, rtol=1e-5, atol=1e-7)
+
+
+def test_statistics_are_float32_under_mixed_precision(inputs):
+    layer = BatchStatistics(dtype="mixed_bfloat16")
+    mean, reciprocal = layer(inputs[0], training=True)
+    assert mean.dtype == reciprocal.dtype == layer.moving_mean.value.dtype == "float32"
+
+
+def test_config_of_the_statistics_round_trips():
+    layer = BatchStatistics(synchronized=True, momentum=0.5, epsilon=1e-3)
+    assert BatchStatistics.from_config(layer.get_config()).get_config() == layer.get_config()

@@ -14,7 +14,7 @@ def features():
 
 
 def pointwise(matrix):
-    """A built 1x1 convolution whose kernel is the matrix, inputs by filters."""
+    """A built 1x1 convolution with the given kernel matrix `[inputs, filters]`."""
     layer = SpectralConv2D(matrix.shape[1], kernel_size=1)
     layer.build((None, None, None, matrix.shape[0]))
     layer.kernel.assign(matrix[None, None])
@@ -43,12 +43,12 @@ def test_contract_with_resampling(resample, size, tmp_path):
 @pytest.mark.parametrize(
     "arguments", [{"resample": "treble"}, {"resample": "halve", "kernel_size": 1}]
 )
-def test_impossible_resampling_is_refused(arguments):
+def test_invalid_resampling_is_rejected(arguments):
     with pytest.raises(ValueError, match="resample must be"):
         SpectralConv2D(6, **arguments)
 
 
-def test_training_calls_bring_the_largest_singular_value_to_one():
+def test_training_calls_normalise_the_largest_singular_value_to_one():
     layer = pointwise(np.diag([3.0, 2.0, 1.0]).astype("float32"))
     for _ in range(60):
         layer(np.zeros((1, 1, 1, 3), dtype="float32"), training=True)
@@ -68,7 +68,7 @@ def test_a_training_call_is_one_power_iteration():
     np.testing.assert_allclose(layer.v, v, atol=1e-6)
 
 
-def test_training_leaves_the_kernel_alone(features):
+def test_training_does_not_change_the_kernel(features):
     layer = SpectralConv2D(6)
     layer(features)
     before = layer.kernel.numpy()
@@ -76,22 +76,22 @@ def test_training_leaves_the_kernel_alone(features):
     np.testing.assert_array_equal(layer.kernel, before)
 
 
-def test_inference_leaves_the_directions_alone(features):
+def test_inference_does_not_change_the_directions(features):
     layer = SpectralConv2D(6)
     layer(features)
     before = layer.u.numpy(), layer.v.numpy()
     layer(features)
-    np.testing.assert_array_equal((layer.u.numpy()), before[0])
-    np.testing.assert_array_equal((layer.v.numpy()), before[1])
+    np.testing.assert_array_equal(layer.u, before[0])
+    np.testing.assert_array_equal(layer.v, before[1])
 
 
-def test_untrained_inference_divides_by_the_length_of_the_kernels_image_of_u(features):
+def test_untrained_inference_divides_by_the_norm_of_the_kernel_times_u(features):
     layer = SpectralConv2D(64, use_bias=False)
     outputs = layer(features)
     matrix = layer.kernel.value.numpy().reshape(-1, 64)
     sigma = np.linalg.norm(matrix @ layer.u.value.numpy())
-    undivided = tf.nn.conv2d(features, layer.kernel.value, 1, "SAME")
-    np.testing.assert_allclose(outputs, undivided / sigma, rtol=1e-4, atol=1e-5)
+    unnormalized = tf.nn.conv2d(features, layer.kernel.value, 1, "SAME")
+    np.testing.assert_allclose(outputs, unnormalized / sigma, rtol=1e-4, atol=1e-5)
 
 
 def test_gradient_flows_through_sigma():
@@ -108,14 +108,14 @@ def test_gradient_flows_through_sigma():
     np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_first_call_may_be_traced(features):
+def test_the_first_call_may_be_traced(features):
     layer = SpectralConv2D(6)
     traced = tf.function(lambda x: layer(x, training=True))
     assert np.isfinite(traced(features)).all()
     np.testing.assert_allclose(np.linalg.norm(layer.v), 1, atol=1e-5)
 
 
-def test_two_replicas_keep_the_same_directions_as_one(features):
+def test_two_replicas_compute_the_same_directions_as_one(features):
     alone = SpectralConv2D(6)
     alone(features)
     strategy = mirrored(["CPU:0", "CPU:1"], on_gpu=False)
@@ -137,7 +137,7 @@ def test_two_replicas_keep_the_same_directions_as_one(features):
         np.testing.assert_allclose(first, expected, atol=1e-6)
 
 
-def test_a_folded_network_infers_the_same_and_no_longer_trains(features):
+def test_a_folded_network_infers_equally_and_rejects_training(features):
     network = keras.Sequential([SpectralConv2D(6), SpectralConv2D(2, kernel_size=1)])
     network(features, training=True)
     expected = network(features)
