@@ -5,14 +5,14 @@ import tensorflow as tf
 from medusis_tf.losses.reconstruction import feature_matching_loss, reconstruction_loss
 
 
-def test_only_pairs_count_and_share_the_weight():
+def test_only_paired_samples_count():
     synthetic = tf.stack([tf.fill([4, 4, 1], 0.5), tf.fill([4, 4, 1], 1.0), tf.zeros([4, 4, 1])])
     true = tf.zeros([3, 4, 4, 1])
     assert float(reconstruction_loss(synthetic, true, tf.constant([0.5, 0.0, 0.5]))) == 0.25
     assert float(reconstruction_loss(synthetic, true, tf.zeros(3))) == 0.0
 
 
-def test_feature_matching_is_the_mean_over_scales_and_moves_only_the_synthetic_side():
+def test_feature_matching_is_averaged_over_scales_and_has_no_gradient_for_the_true_features():
     random = np.random.default_rng(0)
     shapes = [(2, 8, 8, 3), (2, 4, 4, 5)]
     synthetic, true = (
