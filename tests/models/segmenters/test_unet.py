@@ -24,7 +24,7 @@ def test_contract(num_levels, tmp_path):
     )
 
 
-def test_default_channels_are_those_published():
+def test_default_channels_equal_those_published():
     segmenter = UNetSegmenter(4)
     assert segmenter.encoder_plan == [128, 128, 256, 256, 512, 512]
     assert segmenter.decoder_plan == [512, 256, 256, 128, 128, 64]
@@ -39,6 +39,6 @@ def test_unknown_batch_and_size():
 
 
 @pytest.mark.parametrize("images", [draw_images(12, 16), draw_images(channels=3)])
-def test_unfit_images_are_refused(images):
+def test_invalid_images_are_rejected(images):
     with pytest.raises(ValueError, match="image_channels=1"):
         make_segmenter()(images)

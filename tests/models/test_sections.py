@@ -1,22 +1,47 @@
+import inspect
+
 import pytest
+import tensorflow as tf
 from pydantic import TypeAdapter
 
 from medusis_tf.errors import UserError
 from medusis_tf.methods.experiment import load_config, save_config
+from medusis_tf.models.choices import DiscriminatorConfig
 from medusis_tf.models.sections import (
-    DiscriminatorConfig,
     OASISGeneratorConfig,
     PatchDiscriminatorConfig,
     ResidualDiscriminatorConfig,
+    UNetSegmenterConfig,
     WaveletDiscriminatorConfig,
+    WaveletGeneratorConfig,
 )
+from medusis_tf.models.segmenters.unet import UNetSegmenter
 from tests.training.tiny_experiment import tiny_experiment
 
 DISCRIMINATORS = ["wavelet", "residual", "patch"]
+SECTIONS = [
+    OASISGeneratorConfig(name="oasis"),
+    WaveletGeneratorConfig(name="wavelet"),
+    WaveletDiscriminatorConfig(),
+    ResidualDiscriminatorConfig(name="residual"),
+    PatchDiscriminatorConfig(name="patch"),
+    UNetSegmenterConfig(),
+]
+SIZES = [[32, 32], [64, 64], [128, 128], [256, 256], [512, 512], [64, 128], [96, 32]]
 
 
 def discriminator(**values):
     return TypeAdapter(DiscriminatorConfig).validate_python(values)
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: type(section).__name__)
+def test_defaults_equal_those_of_the_network(section):
+    network = UNetSegmenter if isinstance(section, UNetSegmenterConfig) else section.network()
+    arguments = {}
+    for base in reversed(network.mro()):
+        arguments |= inspect.signature(base.__init__).parameters
+    settings = section.model_dump(exclude={"name", "spade"})
+    assert settings == {name: arguments[name].default for name in settings}
 
 
 def test_a_discriminator_without_a_name_is_the_wavelet_one():
@@ -25,33 +50,30 @@ def test_a_discriminator_without_a_name_is_the_wavelet_one():
     assert sizes == WaveletDiscriminatorConfig(base_channels=32, max_channels=128)
 
 
-def test_one_word_changes_the_discriminator_and_keeps_its_sizes():
-    def of_tiny(**changes):
+def test_changing_the_name_of_a_discriminator_keeps_its_sizes():
+    def changed(**changes):
         return tiny_experiment(discriminator=changes).discriminator
 
     residual = ResidualDiscriminatorConfig(name="residual", base_channels=4, max_channels=8)
-    assert of_tiny(name="residual") == residual
+    assert changed(name="residual") == residual
     patch = PatchDiscriminatorConfig(name="patch", base_channels=4, max_channels=8)
-    assert of_tiny(name="patch") == patch
-    assert of_tiny(name="patch", num_strided=2).num_strided == 2
+    assert changed(name="patch") == patch
+    assert changed(name="patch", num_strided=2).num_strided == 2
 
 
 @pytest.mark.parametrize("name", DISCRIMINATORS)
-def test_a_saved_config_reads_back_equal(name, tmp_path):
+def test_a_saved_configuration_is_loaded_unchanged(name, tmp_path):
     config = tiny_experiment(discriminator={"name": name}, generator={"class_noise": True})
     save_config(config, tmp_path / "config.yaml")
     assert load_config(tmp_path / "config.yaml") == config
 
 
 @pytest.mark.parametrize("name", DISCRIMINATORS)
-def test_networks_are_built_with_all_their_weights_and_the_sections_sizes(name):
+def test_networks_are_built_with_weights_and_the_settings_of_their_section(name):
     config = tiny_experiment(discriminator={"name": name}, generator={"class_noise": True})
     network = config.discriminator.build((32, 32), 3)
-    assert (network.name, network.image_size, network.image_channels) == (
-        "discriminator",
-        (32, 32),
-        3,
-    )
+    assert network.name == "discriminator"
+    assert (network.image_size, network.image_channels) == ((32, 32), 3)
     settings = config.discriminator.model_dump(exclude={"name"})
     assert settings.items() <= network.get_config().items()
     generator = config.generator.build(5, 3, synchronized=False)
@@ -60,7 +82,7 @@ def test_networks_are_built_with_all_their_weights_and_the_sections_sizes(name):
     assert all(each.built and each.count_params() for each in (network, generator, segmenter))
 
 
-def test_a_generator_without_noise_is_built_without():
+def test_a_generator_without_noise_is_built_without_noise():
     generator = tiny_experiment(generator={"noise_dim": 0}).generator.build(5, 1, False)
     assert generator.noise_shape is None
     assert generator.stem.kernel.shape[2] == 5
@@ -87,18 +109,18 @@ def test_a_generator_without_noise_is_built_without():
         ({"generator": {"class_noise": True, "noise_dim": 0}}, "class_noise needs a noise_dim"),
     ],
 )
-def test_a_wrong_value_is_named(changes, message):
+def test_an_invalid_value_is_reported(changes, message):
     with pytest.raises(UserError, match=message):
         tiny_experiment(**changes)
 
 
-def test_a_discriminator_that_is_no_section_is_refused():
+def test_a_discriminator_that_is_not_a_section_is_rejected():
     with pytest.raises(UserError, match=r"discriminator: .*valid dictionary"):
         tiny_experiment(discriminator=3)
 
 
 @pytest.mark.parametrize("gpu", [False, True])
-def test_spade_is_sparse_unless_there_is_a_gpu_or_the_configuration_says_so(gpu, monkeypatch):
+def test_spade_is_sparse_without_a_gpu_or_if_configured(gpu, monkeypatch):
     monkeypatch.setattr("medusis_tf.ops.convolution.has_gpu", lambda: gpu)
 
     def is_sparse(spade):
@@ -109,3 +131,34 @@ def test_spade_is_sparse_unless_there_is_a_gpu_or_the_configuration_says_so(gpu,
 
     assert is_sparse("auto") is not gpu
     assert is_sparse("sparse") and not is_sparse("dense")
+
+
+@pytest.mark.parametrize(
+    ("size", "channels"), [*((size, 1) for size in SIZES), ([64, 128], 3)], ids=str
+)
+@pytest.mark.parametrize("generator", ["oasis", "wavelet"])
+def test_networks_support_each_configurable_size(size, channels, generator):
+    config = tiny_experiment(
+        data={"image_size": size, "image_channels": channels}, generator={"name": generator}
+    )
+    one_hot = tf.one_hot(tf.zeros([2, *size], tf.int32), 5)
+    image = config.generator.build(5, channels, False)(one_hot, tf.zeros([2, 3]))
+    assert image.shape == (2, *size, channels)
+    assert config.segmenter.build(5, channels)(image).shape == (2, *size, 6)
+    assert config.discriminator.build(tuple(size), channels)(image).shape == (2,)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("name", ["residual", "patch"])
+def test_other_discriminators_support_each_configurable_size(size, name):
+    config = tiny_experiment(data={"image_size": size}, discriminator={"name": name})
+    discriminator = config.discriminator.build(tuple(size), 1)
+    patches = (size[0] // 8, size[1] // 8) if name == "patch" else ()
+    assert discriminator(tf.zeros([2, *size, 1])).shape == (2, *patches)
+
+
+@pytest.mark.parametrize("image_size", [(20, 20), (4, 4), (36, 32)])
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: type(section).__name__)
+def test_unsupported_sizes_are_rejected(section, image_size):
+    with pytest.raises(ValueError, match=r"sides divisible by|short side that is a power of two"):
+        section.check_image_size(image_size)
