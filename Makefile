@@ -1,18 +1,20 @@
-# `make demo` and `make test` do all the set-up; they need Python 3.11 or newer and nothing else.
+# `make demo` and `make test` install all they need in .venv; only Python 3.11 or newer is required.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Python 3.11 and TensorFlow 2.15: the last in which the packages of `make reference` import.
+# Processes that run the tests; each needs a few GB of memory.
+WORKERS ?= 2
+# The packages of `make reference` need TensorFlow 2.15, and that Python 3.11 or older.
 REFERENCE_PYTHON ?= python3.11
 REFERENCE_VENV ?= .venv-reference
 
 .PHONY: demo test lint format docs reference clean
 
-demo: $(VENV)/.installed ## Phantom volumes, training, evaluation, export, one synthesized volume
-	$(BIN)/python -m pipelines.quickstart
+demo: $(VENV)/.installed ## Train on phantom volumes, evaluate, export and synthesize volumes
+	$(BIN)/medusis quickstart
 
-test: lint ## The whole suite
-	$(BIN)/python -m pytest
+test: lint ## Run all checks and tests
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -26,10 +28,10 @@ format: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-dev ## The documentation site, in site/; broken links are errors
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs site
 
-reference: $(REFERENCE_VENV)/.installed ## Rewrite the arrays of tensorflow-addons and tensorflow-gan that tests compare with
+reference: $(REFERENCE_VENV)/.installed ## Rewrite the reference arrays of tensorflow-addons and tensorflow-gan
 	TF_CPP_MIN_LOG_LEVEL=3 TF_ENABLE_ONEDNN_OPTS=0 CUDA_VISIBLE_DEVICES= $(REFERENCE_VENV)/bin/python tests/reference/write_reference.py
 
-clean: ## Remove the environments; data, runs and models stay
+clean: ## Remove the environments, but no data, runs or models
 	rm -rf $(VENV) $(REFERENCE_VENV)
 
 $(VENV)/bin/python:

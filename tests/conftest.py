@@ -6,16 +6,23 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# The same examples in every run, and none of them timed: a busy machine is not a broken promise.
+# The same examples in every run, without a time limit: machines may be busy.
 settings.register_profile(
     "suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("suite")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # The workers share the processors: more threads would only wait for each other.
+    for _name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(_name, "1")
+
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give the process two logical CPUs, to stand in for two GPUs; TensorFlow uses the first."""
+    """Set up two logical CPUs, as a stand-in for two GPUs; TensorFlow uses the first."""
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        return  # pytest-xdist runs the tests in other processes
     import tensorflow as tf
 
     cpu = tf.config.list_physical_devices("CPU")[0]
@@ -24,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real volumes; tests that need it skip where it is absent."""
+    """Return the folder of real volumes; tests that need it skip if it is absent."""
     default = Path(__file__).resolve().parents[2] / "shared" / "data"
     folder = Path(os.environ.get("MEDUSIS_DATA", default))
     if not (folder / "sts_ct_mr").is_dir():
@@ -34,7 +41,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:
-    """Every test draws the same initial weights in every run and in any order of the tests."""
+    """Give each test the same initial weights in every run, in any order of the tests."""
     import keras
 
     keras.utils.set_random_seed(0)
