@@ -118,7 +118,7 @@ def source_files(data: DataConfig) -> list[Path]:
 def real_volumes(folder: Path, data: Path) -> dict[str, list[str]]:
     """The experiments on real volumes: configuration, and changes to it."""
     manifest = folder / "brain.csv"
-    listing = [sys.executable, "-m", "pipelines.prepare_brain", "--root", str(data)]
+    listing = [sys.executable, "-m", "medusis_tf", "prepare-brain", "--root", str(data)]
     listing += ["--out", str(manifest)]
     subprocess.run(listing, check=True, cwd=REPOSITORY, stdout=subprocess.DEVNULL)  # noqa: S603
     configs, root = REPOSITORY / "configs", f"data.root={data}"

@@ -19,7 +19,7 @@ class EvaluationOptions:
     Attributes:
         split: Whose subjects.
         seeds: Of the noises; all pictures of one seed share a noise vector.
-        segmenter: Weights of `pipelines.train_segmenter`, or the folder of a SavedModel.
+        segmenter: Weights of `medusis train-segmenter`, or the folder of a SavedModel.
         masks: Folder of masks that another tool made of the pictures.
         inception: Weight file of the Inception network.
         lpips: `vgg16` or `alexnet` to the weight files of the network and of its heads.

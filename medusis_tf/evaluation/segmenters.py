@@ -60,7 +60,7 @@ def own_segmenter(
 
 
 def open_segmenter(path: Path, config: ExperimentConfig) -> tuple[str, FindClasses]:
-    """What `--segmenter` names: weights of `pipelines.train_segmenter`, or a SavedModel.
+    """What `--segmenter` names: weights of `medusis train-segmenter`, or a SavedModel.
 
     Args:
         path: `NAME.weights.h5`, or the folder of a SavedModel.
@@ -76,7 +76,7 @@ def open_segmenter(path: Path, config: ExperimentConfig) -> tuple[str, FindClass
         return EXTERNAL, ExternalSegmenter(path, config.data.num_classes, config.data.image_size)
     if not path.name.endswith(SUFFIX):
         raise UserError(
-            f"--segmenter is NAME{SUFFIX} of pipelines.train_segmenter, or the folder of a "
+            f"--segmenter is NAME{SUFFIX} of medusis train-segmenter, or the folder of a "
             f"SavedModel. Received: {path}"
         )
     segmenter = IndependentSegmenter.open(path)

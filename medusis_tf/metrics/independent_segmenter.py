@@ -131,7 +131,7 @@ class IndependentSegmenter:
             if theirs != ours:
                 raise UserError(
                     f"the independent segmenter was trained on other slices: {name} {theirs}, not "
-                    f"{ours}. Train one with python -m pipelines.train_segmenter on this "
+                    f"{ours}. Train one with medusis train-segmenter on this "
                     "configuration."
                 )
 
@@ -159,7 +159,7 @@ def record_path(weights: Path) -> Path:
 def _unreadable(path: Path, reason: object) -> UserError:
     return UserError(
         f"cannot read the independent segmenter {path}: {reason}. Give NAME{SUFFIX} that "
-        "python -m pipelines.train_segmenter wrote, with NAME.json beside it."
+        "medusis train-segmenter wrote, with NAME.json beside it."
     )
 
 
@@ -177,7 +177,7 @@ class SegmenterExtractor:
     give it the segmenter of a run: the generator was trained to please that one.
 
     Args:
-        path: `NAME.weights.h5` of `pipelines.train_segmenter`, with `NAME.json` beside it.
+        path: `NAME.weights.h5` of `medusis train-segmenter`, with `NAME.json` beside it.
         expected_sha256: Refuse any other file; None to take what is given.
 
     Raises:

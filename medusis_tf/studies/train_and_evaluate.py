@@ -1,4 +1,4 @@
-"""Train to several step counts and evaluate at each: `python -m pipelines.train_and_evaluate`.
+"""Train to several step counts and evaluate at each: `medusis train-and-evaluate`.
 
 What is there already is not done again: a step count that was evaluated is passed over, and a run
 that was cut short goes on from its newest checkpoint, as with `medusis_tf.train --resume`.
@@ -35,7 +35,7 @@ def train_and_evaluate(
     ] = None,
     segmenter: Annotated[
         Path | None,
-        typer.Option(help="Weights of an independent segmenter, from pipelines.train_segmenter."),
+        typer.Option(help="Weights of an independent segmenter, from medusis train-segmenter."),
     ] = None,
 ) -> None:
     """Train one run, and evaluate it on the test subjects at several step counts."""

@@ -129,7 +129,7 @@ def study_panel(
     """Label map, and what was painted without and with the mask loss; no real image.
 
     Args:
-        pictures: Files of `pipelines.train_and_evaluate`, of the same slices.
+        pictures: Files of `medusis train-and-evaluate`, of the same slices.
         classes: The class table.
         heading: Written above.
 

@@ -1,8 +1,8 @@
-"""The mask loss on against off: `python -m pipelines.mask_loss_study --config FILE --out DIR`.
+"""The mask loss on against off: `medusis mask-loss-study --config FILE --out DIR`.
 
 For each seed two runs that differ in `loss_weights.mask` only, the configuration's against 0:
 the same weights to start from, the same slices in the same order. Each run is a process of its own,
-`pipelines.train_and_evaluate`. Called again, the study goes on where it was cut short.
+`medusis train-and-evaluate`. Called again, the study goes on where it was cut short.
 """
 
 import json
@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 import typer
 
 from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.config.packaged import CONFIGS
 from medusis_tf.errors import UserError
 from medusis_tf.methods.experiment import load_config
 from medusis_tf.methods.med_usis.config import require_med_usis
@@ -39,7 +40,7 @@ from medusis_tf.studies.train_and_evaluate import (
 
 logger = logging.getLogger("medusis_tf.mask_loss_study")
 
-CONFIG = Path(__file__).parents[1] / "configs" / "quickstart.yaml"
+CONFIG = CONFIGS / "quickstart.yaml"
 MASKS: tuple[Literal["off", "on"], ...] = ("off", "on")
 
 
@@ -56,7 +57,7 @@ def mask_loss_study(
     steps: Annotated[str, typer.Option(help="Step counts to evaluate at.")] = "500,1000,1500",
     segmenter: Annotated[
         Path | None,
-        typer.Option(help="Weights of an independent segmenter, from pipelines.train_segmenter."),
+        typer.Option(help="Weights of an independent segmenter, from medusis train-segmenter."),
     ] = None,
     phantom: Annotated[
         str | None,
@@ -119,7 +120,7 @@ def _run(
     if reached_step(run_dir) == 0 and (run_dir / "config.yaml").is_file():
         # Cut short before its first checkpoint: nothing in it can be gone on with.
         shutil.rmtree(run_dir)
-    line = ["-m", "pipelines.train_and_evaluate", "--config", str(config), "--steps", steps]
+    line = ["-m", "medusis_tf", "train-and-evaluate", "--config", str(config), "--steps", steps]
     line += [] if segmenter is None else ["--segmenter", str(segmenter)]
     line += [*changes, f"seed={seed}", f"name={run_dir.name}", f"runs_dir={run_dir.parent}"]
     line += ["loss_weights.mask=0"] if mask == "off" else []
@@ -137,7 +138,7 @@ def _phantom_segmenter(config: Path, changes: list[str], out: Path) -> Path:
     """A judge for drawn limbs, trained once on pairs of its own."""
     weights = out / "segmenter.weights.h5"
     if not weights.is_file():
-        line = ["-m", "pipelines.train_segmenter", "--config", str(config), "--steps", "600"]
+        line = ["-m", "medusis_tf", "train-segmenter", "--config", str(config), "--steps", "600"]
         _command([*line, "--out", str(weights), *changes])
     return weights
 

@@ -1,4 +1,4 @@
-"""What the noise does: `python -m pipelines.noise_study --run DIR [--without DIR] --out DIR`.
+"""What the noise does: `medusis noise-study --run DIR [--without DIR] --out DIR`.
 
 Paints the test subjects' label maps with several noises, drawn from a normal distribution that is
 truncated at some bounds, and measures how the pictures differ. A second run, trained with
@@ -101,8 +101,7 @@ def _check_noise(config: "ExperimentConfig", run: Path, has_noise: bool) -> None
     if (noise_dim > 0) != has_noise:
         wanted = "noise" if has_noise else "generator.noise_dim=0"
         raise UserError(
-            f"{run} was trained with generator.noise_dim={noise_dim}. "
-            f"Give a run with {wanted}."
+            f"{run} was trained with generator.noise_dim={noise_dim}. Give a run with {wanted}."
         )
 
 

@@ -1,4 +1,4 @@
-"""The thesis's tables: `python -m pipelines.reproduce_thesis --data CONFIG --steps N --seeds K`.
+"""The thesis's tables: `medusis reproduce-thesis --data CONFIG --steps N --seeds K`.
 
 Trains and evaluates the rows of the thesis's tables on one data set, row by row, and writes the
 tables with the published figures beside. Called again, it goes on where it was cut short: a row
@@ -81,7 +81,7 @@ def reproduce_thesis(
     ] = False,
     segmenter: Annotated[
         Path | None,
-        typer.Option(help="Weights of pipelines.train_segmenter, for mIoU and Dice."),
+        typer.Option(help="Weights of medusis train-segmenter, for mIoU and Dice."),
     ] = None,
     inception: InceptionOption = None,
     lpips_vgg: LpipsVggOption = None,
