@@ -171,8 +171,9 @@ class TrainingLoop:
         It can then be used without data. The next training step overwrites its statistics.
         """
         passes = self.config.training.ema.refresh_batches
-        batches = self._batches(step).take(passes)
-        for number, batch in enumerate(batches):
+        if passes == 0:
+            return
+        for number, batch in enumerate(self._batches(step).take(passes)):
             self._refresh(share_batch(self.strategy, batch), tf.constant(number, tf.int64))
 
     def _validate(self, validation: Validation, step: int, records: Records) -> None:

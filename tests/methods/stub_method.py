@@ -14,7 +14,7 @@ from medusis_tf.methods import experiment
 from medusis_tf.methods.method import Batch, Losses, Method
 from medusis_tf.methods.random_numbers import Purpose, draw_noise, step_seed
 from medusis_tf.optimizers import update_average
-from tests.training.tiny_experiment import CLASSES
+from tests.training.tiny_experiment import CLASSES, SUBJECTS
 
 
 class StubConfig(ExperimentConfig):
@@ -98,7 +98,7 @@ def stub_experiment(**changes: Any) -> StubConfig:
     """Make a 32x32 experiment."""
     values = {
         "name": "stub",
-        "data": {"classes": CLASSES, "image_size": [32, 32]},
-        "training": {"steps": 6, "batch_size": 4},
+        "data": {"classes": CLASSES, "image_size": [32, 32], "subjects": SUBJECTS},
+        "training": {"steps": 6, "batch_size": 4, "ema": {"refresh_batches": 0}},
     }
     return StubConfig.model_validate(merge(values, changes))

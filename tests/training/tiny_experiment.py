@@ -1,4 +1,4 @@
-"""The smallest experiment that has every part."""
+"""The smallest experiment with all parts of Med-USIS."""
 
 from pathlib import Path
 from typing import Any
@@ -17,19 +17,20 @@ CLASSES = [
     {"id": 3, "name": "bone", "colour": [235, 235, 225]},
     {"id": 4, "name": "tumour", "colour": [80, 150, 220]},
 ]
+SUBJECTS = [
+    {"subject": "a", "split": "train", "label_map": "a.nii.gz"},
+    {"subject": "b", "split": "train", "image": "b.nii.gz"},
+]
 
 
 def tiny_experiment(**changes: Any) -> ExperimentConfig:
-    """A 32x32 experiment with networks of a few thousand weights."""
+    """Make a 32x32 experiment with networks of a few thousand weights."""
     values = {
         "name": "tiny",
         "data": {
             "classes": CLASSES,
             "image_size": [32, 32],
-            "subjects": [
-                {"subject": "a", "split": "train", "label_map": "a.nii.gz"},
-                {"subject": "b", "split": "train", "image": "b.nii.gz"},
-            ],
+            "subjects": SUBJECTS,
         },
         "generator": {
             "name": "oasis",
@@ -47,7 +48,7 @@ def tiny_experiment(**changes: Any) -> ExperimentConfig:
 
 
 def tiny_batch(config: ExperimentConfig, seed: int) -> dict[str, tf.Tensor]:
-    """A random global batch of blocky label maps and smooth images."""
+    """Make a random global batch of blocky label maps and smooth images."""
     rng = np.random.default_rng(seed)
     size, (height, width) = config.training.batch_size, config.data.image_size
     blocks = rng.integers(0, config.data.num_classes, [size, height // 8, width // 8])
