@@ -13,13 +13,14 @@ REFERENCE_VENV ?= .venv-reference
 demo: $(VENV)/.installed ## Train on phantom volumes, evaluate, export and synthesize volumes
 	$(BIN)/medusis quickstart
 
-test: lint ## Run all checks and tests
+test: lint docs ## Run all checks and tests
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .

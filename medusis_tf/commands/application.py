@@ -130,7 +130,7 @@ class _Group(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
-        return name, command and load(name), rest
+        return name, load(name) if name and command else None, rest
 
 
 def load(name: str) -> Any:
