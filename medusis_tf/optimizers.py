@@ -1,4 +1,4 @@
-"""Elementwise updates of a variable in one pass over its memory."""
+"""Adam and moving averages of weights, each computed in one pass over the memory."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -7,26 +7,26 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-# Below, one pass and several cost the same, and each new shape would cost a compilation.
+# Below this size, one pass saves nothing, and each new shape would need a compilation.
 MIN_SIZE = 2**16
 
 Update = Callable[..., None]
 
 
 def fused(update: Update) -> Update:
-    """Make `update(variable, *others)` one loop instead of one per operation.
+    """Compile `update(variable, *others)` into one loop instead of one per operation.
 
-    TensorFlow runs `(a - b) * c` as two loops with a temporary as large as `a`: for weights that
-    do not fit into a cache the time is that of the memory. XLA compiles the whole formula to one
-    loop that writes in place, in about 0.05 s for each new shape.
+    TensorFlow computes `(a - b) * c` in two loops with a temporary as large as `a`. For weights
+    larger than the cache, memory bandwidth determines the time. XLA compiles the whole formula
+    into one loop that writes in place, in about 0.05 s for each new shape.
 
     Only large variables on a CPU are compiled. On a GPU these updates are a small part of the
-    step, and XLA needs tools there that not every machine has.
+    step, and XLA needs tools there that some machines lack.
 
     Args:
-        update: Assigns to `variable`, and to variables among `others` of the same shape and on
-            the same device, from elementwise operations. A module's function, so that a shape is
-            compiled once for all who use it.
+        update: Function that assigns the result of elementwise operations to `variable`, and to
+            variables among `others` of the same shape and device. It should be a module-level
+            function, so that each shape is compiled only once.
 
     Returns:
         A function with the same arguments and effect.
@@ -43,35 +43,36 @@ def fused(update: Update) -> Update:
 
 
 def copies(variable: keras.Variable) -> Sequence[tf.Variable]:
-    """The copies of a variable, one for each replica."""
+    """List the copies of a variable, one for each replica."""
     return getattr(variable.value, "values", [variable.value])
 
 
 @fused
-def approach(mean: tf.Variable, value: tf.Tensor | tf.Variable, share: tf.Tensor) -> None:
-    """Move `mean` towards `value` by a share of the way, 0 to 1."""
-    mean.assign_add((value - mean) * share)
+def approach(mean: tf.Variable, value: tf.Tensor | tf.Variable, fraction: tf.Tensor) -> None:
+    """Move `mean` towards `value` by a fraction of their difference, 0 to 1."""
+    mean.assign_add((value - mean) * fraction)
 
 
 class Adam(keras.optimizers.Optimizer):
-    """Adam as Keras has it, in less time and memory.
+    """The Adam optimizer of Keras, with less time and memory.
 
-    Keras runs some ten operations on each weight, and keeps a first moment even where `beta_1` is
-    0 and the moment is the gradient. Here a step is one loop (see `fused`), and without `beta_1`
-    there is no first moment: 0.4 GB less for the networks of the thesis.
+    Keras runs about ten operations on each weight. With a `beta_1` of 0 it stores a first moment
+    that equals the gradient. Here a step is one loop (see `fused`), and a `beta_1` of 0 needs no
+    first moment, which saves 0.4 GB for the networks of the thesis.
 
-    Measured on their 103 million weights, one core: 0.15 s without `beta_1` and 0.21 s with it;
-    Keras 0.55 s, `ResourceApplyAdam` 0.19 s (with the moment), the fewest operations 0.25 s.
+    One step of their 103 million weights on one core takes 0.15 s with a `beta_1` of 0, otherwise
+    0.21 s. Keras takes 0.55 s, `ResourceApplyAdam` 0.19 s (with the moment), and the smallest
+    number of separate operations 0.25 s.
 
     Args:
-        learning_rate: As in Keras.
-        beta_1: Decay of the first moment; 0 for none.
+        learning_rate: Learning rate, as in Keras.
+        beta_1: Decay of the first moment; 0 for no first moment.
         beta_2: Decay of the second moment.
-        epsilon: Added to the root of the second moment.
-        **kwargs: Of every Keras optimizer.
+        epsilon: Constant added to the root of the second moment.
+        **kwargs: Arguments of all Keras optimizers.
 
     Reference:
-        D. Kingma, J. Ba, Adam: a method for stochastic optimization (2015).
+        D. Kingma, J. Ba, Adam: a method for stochastic optimization (2015)
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class Adam(keras.optimizers.Optimizer):
         self.epsilon = epsilon
 
     def build(self, variables: list[keras.Variable]) -> None:
-        """Make the moments of every variable."""
+        """Create the moments of all variables."""
         if self.built:
             return
         super().build(variables)
@@ -104,10 +105,10 @@ class Adam(keras.optimizers.Optimizer):
     ) -> None:
         """Move a variable against its gradient."""
         index, dtype = self._get_variable_index(variable), variable.dtype
-        # A gradient of gathered rows is sparse.
+        # The gradient of a gather is sparse.
         gradient = tf.cast(tf.convert_to_tensor(gradient), dtype)
         step = tf.cast(self.iterations.value + 1, dtype)
-        beta_1, beta_2, epsilon, share_1, share_2 = (
+        beta_1, beta_2, epsilon, fraction_1, fraction_2 = (
             tf.constant(value, dtype)
             for value in (self.beta_1, self.beta_2, self.epsilon, 1 - self.beta_1, 1 - self.beta_2)
         )
@@ -116,12 +117,12 @@ class Adam(keras.optimizers.Optimizer):
         direction = gradient
         if self.beta_1 > 0:
             direction = _beside(variable, self._momentums[index])
-            approach(direction, gradient, share_1)
+            approach(direction, gradient, fraction_1)
         velocity = _beside(variable, self._velocities[index])
-        _descend(variable, velocity, gradient, direction, step_size, share_2, epsilon)
+        _descend(variable, velocity, gradient, direction, step_size, fraction_2, epsilon)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments."""
+        """Return the arguments of the constructor."""
         own = {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
         return {**super().get_config(), **own}
 
@@ -133,23 +134,23 @@ def _descend(
     gradient: tf.Tensor,
     direction: tf.Tensor | tf.Variable,
     step_size: tf.Tensor,
-    share: tf.Tensor,
+    fraction: tf.Tensor,
     epsilon: tf.Tensor,
 ) -> None:
-    velocity.assign_add((tf.square(gradient) - velocity) * share)
+    velocity.assign_add((tf.square(gradient) - velocity) * fraction)
     variable.assign_sub(direction * step_size / (tf.sqrt(velocity) + epsilon))
 
 
 def _beside(variable: tf.Variable, moment: keras.Variable) -> tf.Variable:
-    """A moment's copy on the device of a replica's copy of the weight."""
+    """Find the copy of a moment on the device of a copy of its weight."""
     return next(copy for copy in copies(moment) if copy.device == variable.device)
 
 
 def ema_decay(step: tf.Tensor, decay: float, warm_up: bool) -> tf.Tensor:
-    """The decay at a step: `decay`, or with warm-up at most `(1 + step) / (10 + step)`.
+    """Compute the decay of the moving average at a step.
 
-    Without warm-up a decay of 0.9999 still holds a third of the initial weights after 10,000
-    steps.
+    It is `decay`, or with warm-up at most `(1 + step) / (10 + step)`. Without warm-up and with a
+    decay of 0.9999, the average still contains a third of the initial weights after 10,000 steps.
     """
     if not warm_up:
         return tf.constant(decay, tf.float32)
@@ -158,13 +159,13 @@ def ema_decay(step: tf.Tensor, decay: float, warm_up: bool) -> tf.Tensor:
 
 
 def update_average(average: keras.Model, network: keras.Model, decay: tf.Tensor) -> None:
-    """Move the weights of `average` towards those of `network`.
+    """Move the weights of `average` towards the weights of `network`.
 
-    Trainable weights are averaged. State (batch-norm statistics, the vectors of the spectral
-    norm) is copied: an average of unit vectors is none, and statistics are averages already;
-    forward passes renew both for the averaged weights before they are used.
+    Trainable weights are averaged. State (batch-norm statistics, vectors of the spectral norm) is
+    copied: an average of unit vectors is not a unit vector, and statistics are averages already.
+    Before the averaged network is used, forward passes update both to the averaged weights.
 
-    Call it outside `strategy.run`, where an assignment reaches every replica.
+    Call it outside `strategy.run`, where an assignment reaches all replicas.
     """
     for mean, weight in zip(average.trainable_weights, network.trainable_weights, strict=True):
         for own_mean, own_weight in zip(copies(mean), copies(weight), strict=True):

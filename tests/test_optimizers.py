@@ -4,15 +4,15 @@ import pytest
 import tensorflow as tf
 
 from medusis_tf.methods.distribution import mirrored
-from medusis_tf.optimizers import MIN_SIZE, Adam
+from medusis_tf.optimizers import MIN_SIZE, Adam, ema_decay, update_average
 from medusis_tf.runs.checkpoints import optimizer_state
 
-# The first is updated in one pass, the others are not.
+# Only the first is large enough to be updated in one pass.
 SHAPES = [(257, MIN_SIZE // 256), (3, 3, 2), (5,)]
 
 
 def gradients(seed, shapes=SHAPES):
-    """Gradients of very different sizes; a part of each is 0."""
+    """Gradients of very different magnitudes. Some values of each are 0."""
     rng = np.random.default_rng(seed)
     values = [rng.normal(size=shape) * 10.0 ** rng.uniform(-6, 1, shape) for shape in shapes]
     return [tf.constant(np.where(np.abs(value) < 1e-5, 0, value), tf.float32) for value in values]
@@ -37,17 +37,17 @@ def take_steps(optimizer, variables, seeds):
 
 @pytest.mark.parametrize("beta_1", [0.0, 0.5])
 @pytest.mark.parametrize(("dtype", "rtol"), [("float32", 2e-6), ("bfloat16", 1e-2)])
-def test_the_steps_are_those_of_adam_in_keras(beta_1, dtype, rtol):
+def test_steps_equal_those_of_adam_in_keras(beta_1, dtype, rtol):
     settings = {"learning_rate": 0.01, "beta_1": beta_1, "beta_2": 0.99, "epsilon": 1e-8}
     ours, theirs = new_variables(dtype), new_variables(dtype)
-    moved = take_steps(built(Adam(**settings), ours), ours, range(5))
+    values = take_steps(built(Adam(**settings), ours), ours, range(5))
     expected = take_steps(built(keras.optimizers.Adam(**settings), theirs), theirs, range(5))
-    for value, oracle in zip(moved, expected, strict=True):
+    for value, oracle in zip(values, expected, strict=True):
         np.testing.assert_allclose(value, oracle, rtol=rtol, atol=rtol)
 
 
 @pytest.mark.parametrize(("beta_1", "moments"), [(0.0, 1), (0.5, 2)])
-def test_without_beta_1_there_is_no_first_moment(beta_1, moments):
+def test_a_beta_1_of_zero_needs_no_first_moment(beta_1, moments):
     variables = new_variables()
     optimizer = built(Adam(beta_1=beta_1), variables)
     sizes = sum(variable.shape.num_elements() for variable in optimizer.variables[2:])
@@ -56,8 +56,9 @@ def test_without_beta_1_there_is_no_first_moment(beta_1, moments):
 
 @pytest.mark.parametrize("beta_1", [0.0, 0.5])
 def test_a_resumed_optimizer_takes_the_same_steps(beta_1, tmp_path):
-    through = new_variables()
-    expected = take_steps(built(Adam(beta_1=beta_1), through), through, range(6))
+    uninterrupted = new_variables()
+    optimizer = built(Adam(beta_1=beta_1), uninterrupted)
+    expected = take_steps(optimizer, uninterrupted, range(6))
 
     before, after = new_variables(), new_variables()
     first, second = (built(Adam(beta_1=beta_1), values) for values in (before, after))
@@ -71,7 +72,7 @@ def test_a_resumed_optimizer_takes_the_same_steps(beta_1, tmp_path):
 
 
 @pytest.mark.parametrize("beta_1", [0.0, 0.5])
-def test_two_replicas_step_along_the_sum_of_their_gradients(beta_1):
+def test_two_replicas_apply_the_sum_of_their_gradients(beta_1):
     strategy = mirrored(["CPU:0", "CPU:1"], on_gpu=False)
     with strategy.scope():
         shared = new_variables()
@@ -79,8 +80,8 @@ def test_two_replicas_step_along_the_sum_of_their_gradients(beta_1):
 
     def step():
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        share = tf.cast(replica, tf.float32) * 0.5 + 0.25
-        optimizer.apply([share * gradient for gradient in gradients(0)], shared)
+        fraction = tf.cast(replica, tf.float32) * 0.5 + 0.25
+        optimizer.apply([fraction * gradient for gradient in gradients(0)], shared)
 
     tf.function(lambda: strategy.run(step), autograph=False)()
     alone = new_variables()
@@ -90,7 +91,7 @@ def test_two_replicas_step_along_the_sum_of_their_gradients(beta_1):
             np.testing.assert_allclose(copy.numpy(), oracle, rtol=1e-6)
 
 
-def test_a_sparse_gradient_moves_the_rows_it_names():
+def test_a_sparse_gradient_changes_only_its_rows():
     table = keras.Variable(np.zeros([3, 2]))
     optimizer = built(Adam(0.1, beta_1=0.0), [table])
     with tf.GradientTape() as tape:
@@ -99,10 +100,44 @@ def test_a_sparse_gradient_moves_the_rows_it_names():
     np.testing.assert_allclose(table.numpy(), [[0, 0], [-0.1, -0.1], [0, 0]], rtol=1e-5)
 
 
-def test_the_configuration_makes_an_equal_optimizer():
+def test_the_configuration_creates_an_equal_optimizer():
     optimizer = Adam(0.1, 0.2, 0.3, 0.4, name="mine")
     config = Adam.from_config(optimizer.get_config()).get_config()
     assert config == optimizer.get_config()
     named = {key: config[key] for key in ("name", "beta_1", "beta_2", "epsilon")}
     assert named == {"name": "mine", "beta_1": 0.2, "beta_2": 0.3, "epsilon": 0.4}
     assert config["learning_rate"] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("step", "expected"), [(0, 0.1), (90, 0.91), (10**6, 0.99)])
+def test_warm_up_limits_the_decay_of_early_steps(step, expected):
+    assert float(ema_decay(tf.constant(step), 0.99, warm_up=True)) == pytest.approx(expected)
+    assert float(ema_decay(tf.constant(step), 0.99, warm_up=False)) == pytest.approx(0.99)
+
+
+def test_weights_are_averaged_and_state_is_copied():
+    def network():
+        return keras.Sequential([keras.Input([3]), keras.layers.BatchNormalization()])
+
+    average, other = network(), network()
+    average.set_weights([np.zeros(3), np.zeros(3), np.zeros(3), np.ones(3)])
+    other.set_weights([np.full(3, 10.0), np.full(3, 10.0), np.full(3, 5.0), np.full(3, 7.0)])
+    update_average(average, other, tf.constant(0.9))
+    gamma, beta, mean, variance = average.get_weights()
+    np.testing.assert_allclose([gamma, beta], 1.0, rtol=1e-6)
+    np.testing.assert_array_equal(mean, 5.0)
+    np.testing.assert_array_equal(variance, 7.0)
+
+
+def test_large_weights_of_all_replicas_are_averaged():
+    strategy = mirrored(["CPU:0", "CPU:1"], on_gpu=False)
+    with strategy.scope():
+        average, other = (
+            keras.Sequential([keras.Input([257]), keras.layers.Dense(256)]) for _ in "ab"
+        )
+    average.set_weights([np.zeros([257, 256]), np.zeros(256)])
+    other.set_weights([np.full([257, 256], 10.0), np.full(256, 5.0)])
+    tf.function(lambda: update_average(average, other, tf.constant(0.9)), autograph=False)()
+    for weight, expected in zip(average.trainable_weights, (1.0, 0.5), strict=True):
+        for copy in strategy.experimental_local_results(weight.value):
+            np.testing.assert_allclose(copy.numpy(), expected, rtol=1e-6)

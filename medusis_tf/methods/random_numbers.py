@@ -1,7 +1,7 @@
-"""Random numbers of a training step, keyed by seed, step and place in the global batch.
+"""Random numbers of a training step, derived from seed, step and position in the global batch.
 
-A sample gets the same numbers however many replicas share the batch, and a resumed run the same
-as an uninterrupted one: the step number is all the random state there is.
+The numbers of a sample do not depend on the number of replicas. The step number is the only random
+state, so a resumed run draws the same numbers as an uninterrupted one.
 """
 
 from enum import IntEnum
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 
 class Purpose(IntEnum):
-    """What the numbers are for; each purpose has its own stream."""
+    """Use of the random numbers. Each purpose has its own stream."""
 
     GENERATOR_NOISE = 0
     SEGMENTER_NOISE = 1
@@ -26,20 +26,23 @@ class Purpose(IntEnum):
 
 
 def step_seed(seed: int, step: tf.Tensor, purpose: Purpose) -> tf.Tensor:
-    """The `[2]` int64 seed of one purpose at one step."""
+    """Compute the `[2]` int64 seed of one purpose at one step."""
     return tf.stack([tf.constant(seed, tf.int64), tf.cast(step, tf.int64) * 16 + int(purpose)])
 
 
 def draw_noise(
     seed: tf.Tensor, position: tf.Tensor, batch_size: int, noise_shape: tuple[int, ...]
 ) -> tf.Tensor:
-    """Standard normal noise `[batch, *noise_shape]` of the samples at `position`.
+    """Draw standard normal noise for the samples at `position`.
 
     Args:
-        seed: From `step_seed`.
+        seed: Result of `step_seed`.
         position: `[batch]` indices in the global batch.
         batch_size: Size of the global batch.
-        noise_shape: Of the noise of one image.
+        noise_shape: Shape of the noise of one image.
+
+    Returns:
+        `[batch, *noise_shape]` float32.
     """
     return tf.gather(tf.random.stateless_normal([batch_size, *noise_shape], seed), position)
 
@@ -47,7 +50,17 @@ def draw_noise(
 def draw_offsets(
     seed: tf.Tensor, position: tf.Tensor, batch_size: int, limits: tuple[int, int]
 ) -> tf.Tensor:
-    """Whole-pixel offsets `[batch, 2]`, uniform from `-limit` to `limit` for rows and columns."""
+    """Draw offsets in pixels for the samples at `position`, uniform from `-limit` to `limit`.
+
+    Args:
+        seed: Result of `step_seed`.
+        position: `[batch]` indices in the global batch.
+        batch_size: Size of the global batch.
+        limits: Largest offsets of rows and columns.
+
+    Returns:
+        `[batch, 2]` int32, rows and columns.
+    """
     columns = [
         tf.random.stateless_uniform([batch_size], seed + axis * 8, -limit, limit + 1, tf.int32)
         for axis, limit in enumerate(limits)

@@ -1,4 +1,4 @@
-"""The intensity that parts air from the body, learnt from the real training images."""
+"""The intensity that separates air from the body, estimated from the real training images."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ from medusis_tf.methods.med_usis.config import MedUSISConfig
 
 logger = logging.getLogger(__name__)
 
-# A dark class that holds less of the body is no tissue, but cortical bone, vessels or gas. The
-# least tissue met was the fat of a muscular thigh in CT, a quarter; the most else a tenth.
-_LEAST_TISSUE = 0.15
-# Slices of a subject that are looked at: 350 of 256x256 would take 6 seconds.
-_MOST_SLICES = 64
+# A dark class with a smaller fraction of the body is not tissue but cortical bone, vessels or gas.
+# Observed: at least 25 % for tissue (fat of a muscular thigh in CT), otherwise at most 10 %.
+_MIN_TISSUE = 0.15
+# Maximum number of slices per subject. 350 slices of 256x256 pixels would take 6 seconds.
+_MAX_SLICES = 64
 
 
 def air_threshold(shards: Shards, fraction: float = 0.5, max_subjects: int = 32) -> float:
-    """A threshold between air and the darkest soft tissue of the real training images.
+    """Estimate a threshold between air and the darkest soft tissue of the training images.
 
-    The median over subjects of `air + fraction * (tissue - air)`.
+    It is the median over subjects of `air + fraction * (tissue - air)`.
 
     Args:
-        shards: The prepared slices; those of split `train` that feed the stream `image` are read.
-        fraction: Of the way from air to the tissue, in (0, 1).
-        max_subjects: If there are more, so many are taken, evenly spaced in their order; of each,
-            64 slices at most.
+        shards: The prepared slices. Subjects of split `train` with the stream `image` are read.
+        fraction: Position between air (0) and tissue (1), in (0, 1).
+        max_subjects: Maximum number of subjects, evenly spaced in their order. At most 64 slices
+            of each are read.
 
     Returns:
-        An intensity in [-1, 1].
+        Intensity in [-1, 1].
 
     Raises:
-        UserError: In no image a body is brighter than the air around it.
+        UserError: No image has a body that is brighter than the air around it.
         ValueError: `fraction` or `max_subjects` is out of range.
     """
     if not 0 < fraction < 1 or max_subjects < 1:
         raise ValueError(
-            "fraction must lie between 0 and 1, max_subjects be 1 at least. "
-            f"Received: {fraction} and {max_subjects}"
+            "fraction must be between 0 and 1, and max_subjects at least 1. "
+            f"Received: fraction={fraction}, max_subjects={max_subjects}."
         )
     subjects = shards.subjects("train", "image")
     number = min(max_subjects, len(subjects))
@@ -58,37 +58,38 @@ def air_threshold(shards: Shards, fraction: float = 0.5, max_subjects: int = 32)
     for index in np.linspace(0, len(subjects) - 1, number).round().astype(int):
         image = shards.read(subjects[index]).image
         if image is None:
-            raise ValueError(f"subject {subjects[index].subject} feeds images and has none")
+            raise ValueError(f"subject {subjects[index].subject} of the stream image has no image")
         extremes += [image.min(), image.max()]
-        if found := air_and_tissue(image[:: math.ceil(len(image) / _MOST_SLICES)]):
+        if found := air_and_tissue(image[:: math.ceil(len(image) / _MAX_SLICES)]):
             thresholds.append(found[0] + fraction * (found[1] - found[0]))
     if not thresholds:
-        seen = f"; they lie between {min(extremes):g} and {max(extremes):g}" if extremes else ""
+        values = f" (values from {min(extremes):g} to {max(extremes):g})" if extremes else ""
         raise UserError(
-            "no threshold between air and body could be learnt: in none of the "
-            f"{number} training images looked at is a body brighter than the air around it{seen}. "
-            "Check the images and data.intensity (python -m medusis_tf.prepare writes a report), "
-            "or set mask_loss.threshold={name: fixed, value: ...}, in (-1, 1)."
+            "cannot estimate a threshold between air and body: none of the "
+            f"{number} training images examined{values} has a body brighter than the air around "
+            "it. Check the images and data.intensity in the data report of medusis prepare, or "
+            "set mask_loss.threshold={name: fixed, value: ...} to a value in (-1, 1)."
         )
     return float(np.median(thresholds))
 
 
 def air_and_tissue(slices: np.ndarray) -> tuple[float, float] | None:
-    """How bright air and the darkest soft tissue are in an MR or CT volume.
+    """Estimate the intensities of air and of the darkest soft tissue in an MR or CT volume.
 
-    Air is the median outside the body, or -1 if there is nothing outside. Inside the body, of the
-    means over 3x3 pixels, what is as dark as air is left out; Otsu's threshold parts the rest, and
-    the median of its darker class is the tissue: muscle where fat is bright, as in T1-weighted MR,
-    fat in a CT. A darker class of less than 15% of the body is taken away, and the rest parted
-    again: cortical bone, vessels and bowel gas are no tissue. What is far darker than tissue, but
-    brighter than air and a large part of the body, is taken for tissue: lungs in a CT whose window
-    shows them.
+    Air is the median outside the body, or -1 if the body fills the slices. Inside the body, means
+    over 3x3 pixels are taken, and those as dark as air are ignored. Otsu's threshold separates
+    the rest. The median of the darker class is the tissue: muscle where fat is bright, as in
+    T1-weighted MR, and fat in CT.
+
+    A darker class with less than 15 % of the body (cortical bone, vessels, bowel gas) is removed,
+    and the rest is separated again. Limitation: a large region brighter than air but much darker
+    than tissue counts as tissue, such as lungs in a CT whose window shows them.
 
     Args:
-        slices: `[slices, rows, columns]` in [-1, 1], all slices of a volume, air darkest.
+        slices: `[slices, rows, columns]` in [-1, 1], all slices of a volume. Air is darkest.
 
     Returns:
-        Intensities in [-1, 1], the first the lower; None if no body is brighter than air.
+        Intensities of air and tissue in [-1, 1]; None if no body is brighter than air.
     """
     body = image_body(slices)
     levels = smooth_levels(slices)
@@ -102,12 +103,12 @@ def air_and_tissue(slices: np.ndarray) -> tuple[float, float] | None:
 
 
 def _dark_level(counts: np.ndarray) -> int:
-    """The median level of the darker of two classes, neither of which is tiny."""
+    """Find the median level of the darker of two classes, ignoring small dark classes."""
     while True:
         dark = counts[: otsu_level(counts) + 1]
-        if dark.sum() >= _LEAST_TISSUE * counts.sum():
+        if dark.sum() >= _MIN_TISSUE * counts.sum():
             return int(np.searchsorted(np.cumsum(dark), dark.sum() / 2))
-        dark[:] = 0  # a view: these are gone from `counts`
+        dark[:] = 0  # a view, so this removes the class from `counts`
 
 
 def mask_threshold(config: MedUSISConfig, shards: Shards) -> float | None:

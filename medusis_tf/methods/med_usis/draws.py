@@ -1,7 +1,4 @@
-"""The random part of one Med-USIS step: noise, shifts and jitter of the images.
-
-Jitter changes an image and leaves what is plainly visible: contrast, gamma, smoothing, noise.
-"""
+"""Random numbers and random augmentation of one Med-USIS step: noise, translation and jitter."""
 
 import tensorflow as tf
 
@@ -9,7 +6,7 @@ from medusis_tf.methods.med_usis.config import JitterConfig, MedUSISConfig
 from medusis_tf.methods.random_numbers import Purpose, draw_noise, draw_offsets, step_seed
 from medusis_tf.ops.smoothing import smooth
 
-# The gradient of a power is without bounds at 0.
+# Lower limit of the base of a power, whose gradient is unbounded at 0.
 _DARKEST = 1e-3
 
 
@@ -20,17 +17,19 @@ def jitter(
     batch_size: int,
     config: JitterConfig,
 ) -> tf.Tensor:
-    """Change every image by its own random numbers.
+    """Change contrast, gamma, sharpness and noise of each image at random.
+
+    The anatomy stays visible.
 
     Args:
         images: `[batch, height, width, channels]` in [-1, 1].
-        seed: `[2]` int64, from `random.step_seed`.
-        position: `[batch]` indices in the global batch: they choose the numbers.
+        seed: `[2]` int64, from `random_numbers.step_seed`.
+        position: `[batch]` indices in the global batch, which select the random numbers.
         batch_size: Size of the global batch.
-        config: How much.
+        config: Strength of each change.
 
     Returns:
-        Same shape, float32; noise and contrast may leave [-1, 1]; differentiable.
+        Float32 images of the same shape, differentiable. Noise and contrast may exceed [-1, 1].
     """
     images = tf.cast(images, tf.float32)
     draws = tf.random.stateless_uniform([3, batch_size, 1, 1, 1], seed, -1.0, 1.0)
@@ -64,13 +63,13 @@ class Draws:
         self._position = position
 
     def noise(self, shape: tuple[int, ...] | None, purpose: Purpose) -> tf.Tensor | None:
-        """Noise `[batch, *shape]` for a generator, None for one without."""
+        """Draw noise `[batch, *shape]` for a generator; None for a generator without noise."""
         if shape is None:
             return None
         return draw_noise(self._seed(purpose), self._position, self._batch_size, shape)
 
     def translate(self, images: tf.Tensor, purpose: Purpose) -> tf.Tensor:
-        """Shift what the discriminator sees, real and synthetic alike, so that few images last."""
+        """Shift the images for the discriminator at random, an augmentation for small data sets."""
         fraction = self._config.training.discriminator_translation
         height, width = self._config.data.image_size
         limits = (int(fraction * height), int(fraction * width))
@@ -80,7 +79,7 @@ class Draws:
         return translate(images, offsets)
 
     def jitter(self, images: tf.Tensor, purpose: Purpose) -> tf.Tensor:
-        """Change what the segmenter sees, so that it reads only what is plainly visible."""
+        """Jitter the images for the segmenter, so that it relies on clearly visible structures."""
         settings = self._config.training.segmenter_jitter
         return jitter(images, self._seed(purpose), self._position, self._batch_size, settings)
 
@@ -93,15 +92,15 @@ class Draws:
 
 
 def translate(images: tf.Tensor, offsets: tf.Tensor, fill: float = -1.0) -> tf.Tensor:
-    """Shift every image by its own whole number of pixels.
+    """Shift each image by an integer number of pixels.
 
     Args:
         images: `[batch, height, width, channels]`.
-        offsets: `[batch, 2]` integers: rows down and columns right.
-        fill: Value of the pixels that come in from outside; -1 is air in a scaled MR slice.
+        offsets: `[batch, 2]` integers, downwards and to the right.
+        fill: Value of new pixels at the border; -1 is air in a scaled MR slice.
 
     Returns:
-        Same shape and dtype as `images`; differentiable with respect to them.
+        Images of the same shape and dtype, differentiable with respect to `images`.
     """
     for axis in (1, 2):
         images = _shift(images, offsets[:, axis - 1], axis, fill)

