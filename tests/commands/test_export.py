@@ -19,7 +19,7 @@ def version(tmp_path_factory):
     return make_model(tmp_path_factory) / "1"
 
 
-def test_a_second_export_becomes_version_2_and_nothing_else_is_left(run_dir, version):
+def test_a_second_export_becomes_version_2(run_dir, version):
     model_dir = version.parent
     before = {path: path.stat().st_mtime_ns for path in version.rglob("*")}
     status, out, _ = run_command(export, "--run", run_dir, "--out", model_dir.parent)
@@ -35,13 +35,13 @@ def test_a_second_export_becomes_version_2_and_nothing_else_is_left(run_dir, ver
     }
 
 
-def test_metadata_say_what_a_client_must_know(run_dir, version):
+def test_metadata_describe_the_model(run_dir, version):
     metadata = read_metadata(version)
     assert (metadata.name, metadata.step, metadata.stride) == ("small", STEP, 4)
     assert [entry.name for entry in metadata.classes] == ["background", "fat", "muscle"]
     assert (metadata.image_size, metadata.spacing_mm) == ((32, 32), (2.5, 2.5))
     assert (metadata.noise_shape, metadata.image_channels) == ((4,), 1)
-    # Subject b alone is trained on: background 10 and fat 400, noise of 5 on both.
+    # Training uses the image of subject b only: background 10 and fat 400, noise of 5 on both.
     subjects = json.loads((run_dir / "manifest.json").read_text())["subjects"]
     (scale,) = next(entry["intensity"] for entry in subjects if entry["subject"] == "b")
     assert metadata.intensity.source == pytest.approx(scale["source"])
@@ -50,13 +50,13 @@ def test_metadata_say_what_a_client_must_know(run_dir, version):
     assert metadata.exported["created"] >= metadata.trained["created"]
 
 
-def test_metadata_do_not_tell_who_was_trained_on(run_dir, version):
+def test_metadata_do_not_identify_training_subjects(run_dir, version):
     text = (version / "assets.extra" / "medusis.json").read_text()
     assert "labels.nii.gz" not in text
     assert str(run_dir.parent.parent) not in text
 
 
-def test_what_cannot_be_exported_is_said(run_dir, tmp_path):
+def test_impossible_exports_are_reported(run_dir, tmp_path):
     message = user_error(export, "--run", tmp_path / "missing", "--out", tmp_path)
     assert "missing is not a run" in message
     (tmp_path / "small" / "3").mkdir(parents=True)
@@ -68,12 +68,12 @@ def test_what_cannot_be_exported_is_said(run_dir, tmp_path):
     assert "--out" in message
 
 
-def test_a_run_without_checkpoint_says_so(run_dir, tmp_path):
+def test_a_run_without_checkpoint_is_reported(run_dir, tmp_path):
     (tmp_path / "config.yaml").write_text((run_dir / "config.yaml").read_text())
     assert "no checkpoint in" in user_error(export, "--run", tmp_path, "--out", tmp_path)
 
 
-def test_a_failed_export_leaves_nothing(run_dir, tmp_path, monkeypatch):
+def test_a_failed_export_leaves_no_file(run_dir, tmp_path, monkeypatch):
     def fail(*_args, **_options):
         raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
 

@@ -18,7 +18,7 @@ from medusis_tf.methods.experiment import load_config
 from tests.command_runner import run_command, user_error
 from tests.serving.small_run import CLASSES, ellipses, make_model, make_run, write_nifti
 
-# Keras 3.15 turns its variables into arrays in a way that NumPy 2 warns of.
+# Keras 3.15 converts its variables to arrays in a way that NumPy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
@@ -34,7 +34,7 @@ def model_dir(tmp_path_factory):
 
 @pytest.fixture
 def config(run_dir, tmp_path):
-    """Label maps of three training patients, of whom one has two scans, and of a test patient."""
+    """Write label maps of three training patients, one with two scans, and of a test patient."""
     root = tmp_path / "data"
     root.mkdir()
     entries = [("p.1", "p", "RAS"), ("p.2", "p", "LPS"), ("q", "q", "SLP"), ("r", "r", "PIR")]
@@ -66,7 +66,7 @@ def files(folder):
 
 
 def check_as_nnunet_does(folder, training):
-    """What `nnUNetv2_plan_and_preprocess --verify_dataset_integrity` asks of a data set."""
+    """Check what `nnUNetv2_plan_and_preprocess --verify_dataset_integrity` checks."""
     content = json.loads((folder / "dataset.json").read_text())
     assert content.keys() >= {"channel_names", "labels", "numTraining", "file_ending"}
     assert content["labels"]["background"] == 0
@@ -91,7 +91,7 @@ def check_as_nnunet_does(folder, training):
     return content, found
 
 
-def test_a_data_set_of_several_noises_is_such_as_nnunet_wants(model_dir, config, tmp_path):
+def test_a_data_set_of_several_seeds_is_valid_for_nnunet(model_dir, config, tmp_path):
     out = tmp_path / "nnUNet_raw"
     status, printed, failure = run_command(
         export_nnunet, "--model", model_dir, "--data", config, "--out", out, "--seeds", "0,7"
@@ -126,7 +126,7 @@ def test_a_data_set_of_several_noises_is_such_as_nnunet_wants(model_dir, config,
     assert all(sorted(fold["train"] + fold["val"]) == sorted(cases) for fold in splits)
 
 
-def test_pictures_are_those_of_synthesize_whatever_paints_them(run_dir, tmp_path, model_dir):
+def test_images_are_those_of_synthesize_for_every_source(run_dir, tmp_path, model_dir):
     root = run_dir.parents[1]
     run_command(
         synthesize, "--model", model_dir, "--label-map", root / "d_labels.nii.gz",
@@ -149,19 +149,19 @@ def test_pictures_are_those_of_synthesize_whatever_paints_them(run_dir, tmp_path
         written = nib.load(folder / "imagesTs" / "d_0000.nii.gz")
         np.testing.assert_allclose(written.affine, expected.affine, atol=1e-4)
         np.testing.assert_allclose(written.dataobj, expected.dataobj, rtol=1e-4, atol=1e-2)
-    # What nnU-Net predicts of imagesTs is named and placed as its labels, so it can be judged with.
+    # Predictions of nnU-Net for imagesTs have the names and grids of labelsTs: evaluate reads them.
     data = load_config(run_dir / "config.yaml").data
     found = FolderVolumes(tmp_path / "Dataset001_x" / "labelsTs", "label_map", data, "test")
     [subject] = LabelledSubjects(slice_in_memory(data), data, "test")
     np.testing.assert_array_equal(found.slices(subject), subject.label_map)
 
 
-def test_label_maps_without_foreground_are_left_out(model_dir, config, tmp_path):
+def test_label_maps_without_foreground_are_skipped(model_dir, config, tmp_path):
     write_nifti(tmp_path / "data" / "q.nii.gz", ellipses() * 0, "LPS")
     options = ["--model", model_dir, "--data", config, "--out", tmp_path]
     status, printed, _ = run_command(export_nnunet, *options)
     assert status == 0
-    assert "q, 3 of 4: left out" in printed
+    assert "q, 3 of 4: skipped" in printed
     check_as_nnunet_does(tmp_path / "Dataset501_SyntheticMR", training=3)
     write_nifti(tmp_path / "data" / "t.nii.gz", ellipses() * 0, "LPS")
     message = user_error(export_nnunet, *options, "--id", 9, "--split", "test")
@@ -169,7 +169,7 @@ def test_label_maps_without_foreground_are_left_out(model_dir, config, tmp_path)
     assert not list(tmp_path.glob("*Dataset009*"))
 
 
-def test_a_data_set_is_replaced_whole_and_only_when_asked(run_dir, model_dir, tmp_path):
+def test_a_data_set_is_replaced_only_with_overwrite(run_dir, model_dir, tmp_path):
     write_nifti(tmp_path / "d.nii.gz", ellipses(3) * 10.0)
     options = [
         "--images", tmp_path, "--data", run_dir / "config.yaml", "--split", "test",
@@ -194,7 +194,7 @@ def test_a_data_set_is_replaced_whole_and_only_when_asked(run_dir, model_dir, tm
     assert "is not replaced" in user_error(export_nnunet, *options, "--overwrite")
 
 
-def test_what_is_wrong_is_told_before_anything_is_written(run_dir, model_dir, config, tmp_path):
+def test_errors_are_reported_before_anything_is_written(run_dir, model_dir, config, tmp_path):
     def message(*options):
         return user_error(export_nnunet, "--out", tmp_path / "raw", *options)
 
@@ -208,7 +208,7 @@ def test_what_is_wrong_is_told_before_anything_is_written(run_dir, model_dir, co
         "--run", run_dir, "--split", "validation"
     )
     assert "--seeds are whole numbers" in message("--run", run_dir, "--seeds", "a")
-    assert "--seeds are of what paints" in message(
+    assert "--seeds need a generator" in message(
         "--images", tmp_path, "--data", config, "--seeds", "0"
     )
     assert "no volume of subject p.1" in message("--images", tmp_path, "--data", config)
@@ -226,7 +226,7 @@ def test_what_is_wrong_is_told_before_anything_is_written(run_dir, model_dir, co
     assert not list((tmp_path / "raw").glob("*"))
 
 
-def test_names_that_mean_something_else_to_nnunet_are_refused():
+def test_reserved_names_of_nnunet_are_reported():
     def labels(*names):
         return nnunet_labels(
             [ClassEntry(id=i, name=name, colour=(0, 0, 0)) for i, name in enumerate(names)]
@@ -238,7 +238,7 @@ def test_names_that_mean_something_else_to_nnunet_are_refused():
             labels("air", name)
 
 
-def test_folds_never_part_a_patient():
+def test_folds_keep_the_cases_of_a_patient_together():
     patients = {f"{name}_{n}": name for name in "abcdefg" for n in range(3)}
     folds = patient_folds(patients)
     assert len(folds) == 5

@@ -1,4 +1,4 @@
-"""What `python -m medusis_tf.train` says to a user's mistakes, before any training."""
+"""Errors that `medusis train` reports before training."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ def write_volume(path, array, spacing=(2.0, 2.0, 4.0)):
 
 @pytest.fixture
 def config_file(tmp_path):
-    """A configuration whose volumes exist, as a user would have written it."""
+    """Write a configuration and its volumes."""
     label_map = np.zeros(SHAPE, np.uint8)
     label_map[4:16, 4:16] = 2
     image = np.random.default_rng(0).normal(500, 50, SHAPE).astype(np.float32)
@@ -50,7 +50,7 @@ def test_dry_run_prints_the_whole_configuration_and_writes_nothing(config_file):
 
 
 @pytest.mark.parametrize(("arguments", "status"), [(["--help"], 0), (["seed=x"], 2)])
-def test_help_and_configuration_errors_come_without_tensorflow(config_file, arguments, status):
+def test_help_and_configuration_errors_need_no_tensorflow(config_file, arguments, status):
     script = (
         "import runpy, sys\n"
         f"sys.argv = ['train', '--config', {str(config_file)!r}, *{arguments}]\n"
@@ -74,20 +74,20 @@ def test_help_and_configuration_errors_come_without_tensorflow(config_file, argu
         ("steps", "an override must be key=value"),
     ],
 )
-def test_a_wrong_setting_gets_one_message(config_file, override, message):
+def test_an_invalid_setting_is_reported(config_file, override, message):
     assert message in user_error(train, "--config", config_file, override)
 
 
-def test_a_missing_configuration_is_named(tmp_path):
+def test_a_missing_configuration_is_reported(tmp_path):
     assert "absent.yaml" in user_error(train, "--config", tmp_path / "absent.yaml")
 
 
-def test_a_missing_volume_is_named(config_file):
+def test_a_missing_volume_is_reported(config_file):
     (config_file.parent / "b.nii.gz").unlink()
     assert "b.nii.gz" in user_error(train, "--config", config_file)
 
 
-def test_an_unknown_class_is_named_with_its_file_slice_and_ids(config_file):
+def test_an_unknown_class_is_reported_with_its_file_slice_and_ids(config_file):
     label_map = np.zeros(SHAPE, np.uint8)
     label_map[4:16, 4:16] = 2
     label_map[8, 8, 3] = 9
@@ -98,7 +98,7 @@ def test_an_unknown_class_is_named_with_its_file_slice_and_ids(config_file):
     assert "axial slice 3" in message
 
 
-def test_an_image_and_a_label_map_on_different_grids_are_named(config_file):
+def test_an_image_and_a_label_map_on_different_grids_are_reported(config_file):
     folder = config_file.parent
     write_volume(folder / "c.nii.gz", np.ones(SHAPE, np.float32), spacing=(2.0, 2.0, 3.0))
     both = "{subject: c, split: train, label_map: a.nii.gz, image: c.nii.gz}"
@@ -112,12 +112,12 @@ def test_an_image_and_a_label_map_on_different_grids_are_named(config_file):
     assert "mm" in message
 
 
-def test_a_stream_without_slices_is_named(config_file):
+def test_a_stream_without_slices_is_reported(config_file):
     write_volume(config_file.parent / "a.nii.gz", np.zeros(SHAPE, np.uint8))
     assert "label_map" in user_error(train, "--config", config_file)
 
 
-def test_a_place_that_cannot_be_written_is_named(config_file):
+def test_a_folder_that_cannot_be_written_is_reported(config_file):
     (config_file.parent / "file").touch()
     place = config_file.parent / "file" / "runs"
     assert str(place) in user_error(train, "--config", config_file, f"runs_dir={place}")

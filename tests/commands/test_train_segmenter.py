@@ -13,7 +13,7 @@ from medusis_tf.studies.mask_loss.phantom_study import phantom_overrides
 from tests.command_runner import run_command, user_error
 
 QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
-# Keras 3.15 turns its variables into arrays in a way that NumPy 2 warns of.
+# Keras 3.15 converts its variables to arrays in a way that NumPy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 SMALL = ["data.image_size=[32, 32]", "segmenter={base_channels: 8, num_levels: 3}"]
@@ -35,7 +35,7 @@ def config_path(config, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(config_path):
-    weights = config_path.with_name("judge.weights.h5")
+    weights = config_path.with_name("segmenter.weights.h5")
     status, printed, _ = run_command(
         train_segmenter, "--config", config_path, "--out", weights, "--steps", 150
     )
@@ -43,9 +43,9 @@ def trained(config_path):
     return weights, printed
 
 
-def test_it_learns_from_real_pairs_what_it_has_not_seen(trained, config):
+def test_the_segmenter_generalizes_to_held_out_slices(trained, config):
     weights, printed = trained
-    record = json.loads(weights.with_name("judge.json").read_text())
+    record = json.loads(weights.with_name("segmenter.json").read_text())
     assert record["subjects"] == ["ct_0", "ct_1", "ct_2", "ct_3"]
     assert record["class_names"] == [entry.name for entry in config.data.classes]
     assert record["image_size"] == [32, 32]
@@ -54,7 +54,7 @@ def test_it_learns_from_real_pairs_what_it_has_not_seen(trained, config):
     assert f"wrote {weights}" in printed
 
 
-def test_what_was_written_reads_the_test_subject(trained, config):
+def test_the_written_weights_segment_the_test_subject(trained, config):
     segmenter = IndependentSegmenter.open(trained[0])
     segmenter.check_fit(config.data)
     test = prepare_shards(config).read("test_0")
@@ -66,7 +66,7 @@ def test_what_was_written_reads_the_test_subject(trained, config):
         assert 2 * common / sizes > 0.6
 
 
-def test_no_slice_is_both_trained_on_and_held_out_and_none_is_of_the_test_subject(config):
+def test_training_and_held_out_slices_are_disjoint_and_exclude_the_test_subject(config):
     shards = prepare_shards(config)
     training, held_out, _ = split_pairs(shards)
 
@@ -80,7 +80,7 @@ def test_no_slice_is_both_trained_on_and_held_out_and_none_is_of_the_test_subjec
     assert not test & (as_bytes(training.image) | as_bytes(held_out.image))
 
 
-def test_what_does_not_fit_is_said(trained, config, config_path, tmp_path):
+def test_incompatible_input_is_reported(trained, config, config_path, tmp_path):
     data = config.data.model_copy(update={"image_size": (64, 64)})
     with pytest.raises(UserError, match="image_size"):
         IndependentSegmenter.open(trained[0]).check_fit(data)
