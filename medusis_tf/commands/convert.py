@@ -1,19 +1,25 @@
-"""Turn weights of the published PyTorch networks into Keras weights."""
+"""Convert weights of the published PyTorch networks: `medusis convert`."""
 
 import enum
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
+import pydantic
 import typer
 
+from medusis_tf.config.problems import problem_lines
 from medusis_tf.errors import UserError
+from medusis_tf.files import replacing
 
-logger = logging.getLogger("medusis_tf.convert")  # `__name__` is __main__ here
+if TYPE_CHECKING:
+    import keras
+
+logger = logging.getLogger(__name__)
 
 
 class Network(enum.StrEnum):
-    """The networks that have a published original."""
+    """The networks with published weights."""
 
     OASIS_GENERATOR = "oasis_generator"
     WAVELET_GENERATOR = "wavelet_generator"
@@ -22,56 +28,61 @@ class Network(enum.StrEnum):
 
 
 def convert(
-    network: Annotated[Network, typer.Option(help="Which network the weights are for.")],
+    network: Annotated[Network, typer.Option(help="Network of the weights.")],
     weights: Annotated[Path, typer.Option(help="PyTorch weights: .npz, .pth or .pt.")],
-    out: Annotated[Path, typer.Option(help="File to write; ends in .weights.h5.")],
-    num_classes: Annotated[int, typer.Option(help="Label channels (not discriminator).")] = 38,
-    image_channels: Annotated[int, typer.Option(help="Channels of the image.")] = 3,
-    base_channels: Annotated[int | None, typer.Option(help="Default: as published.")] = None,
-    noise_dim: Annotated[int, typer.Option(help="Length of the noise (generators).")] = 64,
-    image_size: Annotated[int, typer.Option(help="Height and width (discriminator).")] = 256,
+    out: Annotated[Path, typer.Option(help="File to write; must end in .weights.h5.")],
+    num_classes: Annotated[
+        int, typer.Option(min=1, help="Number of classes (generators, segmenter).")
+    ] = 38,
+    image_channels: Annotated[int, typer.Option(min=1, help="Channels of the image.")] = 3,
+    base_channels: Annotated[
+        int | None, typer.Option(help="Base channels; by default as published.")
+    ] = None,
+    noise_dim: Annotated[int, typer.Option(help="Length of the noise vector (generators).")] = 64,
+    image_size: Annotated[
+        int, typer.Option(help="Height and width of the image (discriminator).")
+    ] = 256,
 ) -> None:
-    """Convert PyTorch weights of one network; the defaults are the thesis's settings."""
+    """Convert PyTorch weights of one network to Keras. The defaults are those of the thesis."""
     if not out.name.endswith(".weights.h5"):
-        raise UserError(f"{out}: the output file must end in .weights.h5.")
+        raise UserError(f"{out}: the name of the output file must end in .weights.h5.")
     if not out.parent.is_dir():
-        raise UserError(f"{out.parent}: there is no such folder. Create it first.")
+        raise UserError(f"{out.parent}: no such folder. Create it first.")
     from medusis_tf.interop.pytorch import load_pytorch_weights, read_state_dict
 
     state_dict = read_state_dict(weights)
-    settings = {"image_channels": image_channels}
-    if base_channels is not None:
-        settings["base_channels"] = base_channels
+    sizes = {} if base_channels is None else {"base_channels": base_channels}
     try:
-        model = _build(network, num_classes, noise_dim, image_size, settings)
+        model = _build(network, num_classes, image_channels, noise_dim, image_size, sizes)
+    except pydantic.ValidationError as error:
+        raise UserError("; ".join(problem_lines(error))) from None
     except ValueError as error:
         raise UserError(str(error)) from error
     load_pytorch_weights(model, state_dict)
-
-    # A half-written file must never carry the final name.
-    partial = out.with_name(f".{out.name.removesuffix('.weights.h5')}.partial.weights.h5")
-    model.save_weights(partial, overwrite=True)
-    partial.replace(out)
+    with replacing(out) as temporary:
+        model.save_weights(temporary, overwrite=True)
     logger.info("Wrote %s (%s parameters)", out, f"{model.count_params():,}")
 
 
-def _build(network, num_classes, noise_dim, image_size, settings):
-    """Make the network and all its variables."""
-    from medusis_tf.models.discriminators.wavelet import WaveletDiscriminator
-    from medusis_tf.models.generators.oasis import OASISGenerator
-    from medusis_tf.models.generators.wavelet import WaveletGenerator
-    from medusis_tf.models.segmenters.unet import UNetSegmenter
+def _build(
+    network: Network,
+    num_classes: int,
+    image_channels: int,
+    noise_dim: int,
+    image_size: int,
+    sizes: dict[str, Any],
+) -> "keras.Model":
+    """Build the network from its configuration section, which validates the settings."""
+    from medusis_tf.models import sections
 
-    image_shape = (None, None, None, settings["image_channels"])
     if network is Network.WAVELET_DISCRIMINATOR:
-        model = WaveletDiscriminator((image_size, image_size), **settings)
-        model.build(image_shape)
-    elif network is Network.UNET_SEGMENTER:
-        model = UNetSegmenter(num_classes, **settings)
-        model.build(image_shape)
+        discriminator = sections.WaveletDiscriminatorConfig(**sizes)
+        return discriminator.build((image_size, image_size), image_channels)
+    if network is Network.UNET_SEGMENTER:
+        return sections.UNetSegmenterConfig(**sizes).build(num_classes, image_channels)
+    generator: sections.GeneratorSection
+    if network is Network.OASIS_GENERATOR:
+        generator = sections.OASISGeneratorConfig(name="oasis", noise_dim=noise_dim, **sizes)
     else:
-        is_oasis = network is Network.OASIS_GENERATOR
-        generator_class = OASISGenerator if is_oasis else WaveletGenerator
-        model = generator_class(num_classes, noise_dim=noise_dim, **settings)
-        model.build((None, None, None, num_classes), (None, noise_dim))
-    return model
+        generator = sections.WaveletGeneratorConfig(name="wavelet", noise_dim=noise_dim, **sizes)
+    return generator.build(num_classes, image_channels, synchronized=False)

@@ -1,4 +1,4 @@
-"""Weights of the published PyTorch networks: read them, load them, write them back."""
+"""Read, load and export the weights of the published PyTorch networks."""
 
 import pathlib
 import pickle
@@ -14,37 +14,37 @@ def read_state_dict(path):
     """Read a PyTorch `state_dict` from a file.
 
     Args:
-        path: A `.npz` file with one array per tensor, or a `.pth` or `.pt` file, which needs
-            PyTorch and is read without running any code it may hold.
+        path: A `.npz` file with one array per tensor, or a `.pth` or `.pt` file. The latter need
+            PyTorch and are read without executing code they may contain.
 
     Returns:
         Dictionary from tensor names to NumPy arrays.
 
     Raises:
-        UserError: If the file is missing, is of another kind or holds something else.
+        UserError: The file is missing, has an unsupported format or contains other objects.
     """
     path = pathlib.Path(path)
     if not path.is_file():
-        raise UserError(f"{path}: there is no such file. Pass a .npz, .pth or .pt file.")
+        raise UserError(f"{path}: no such file. Pass a .npz, .pth or .pt file.")
     readers = {".npz": _read_npz, ".pth": _read_pth, ".pt": _read_pth}
     if path.suffix not in readers:
         raise UserError(
-            f"{path}: weights are read from .npz, .pth or .pt files. Received: {path.suffix!r}."
+            f"{path}: the weights must be a .npz, .pth or .pt file. Received: {path.suffix!r}."
         )
     return readers[path.suffix](path)
 
 
 def load_pytorch_weights(model, state_dict):
-    """Fill every variable of a network from a PyTorch `state_dict`, or refuse.
+    """Load a PyTorch `state_dict` into all variables of a network.
 
-    Nothing is assigned unless every tensor has a place and every variable has a tensor.
+    The network changes only if all tensors match its variables.
 
     Args:
-        model: One of the four networks, built.
+        model: A built network of one of the four published kinds.
         state_dict: Dictionary from PyTorch tensor names to arrays.
 
     Raises:
-        UserError: If a tensor is missing, unknown or of another shape.
+        UserError: A tensor is missing, unknown or has another shape.
     """
     state_dict = _without_wrapper(state_dict)
     names = pytorch_names(model)
@@ -53,8 +53,8 @@ def load_pytorch_weights(model, state_dict):
         is_constant = key.rsplit(".", 1)[-1] in CONSTANTS
         if key not in names and not is_constant and never_used not in key:
             raise UserError(
-                f"PyTorch tensor {key!r} has no place in {type(model).__name__}. "
-                "Check that the network and its settings are those the weights were made with."
+                f"PyTorch tensor {key!r} does not belong to {type(model).__name__}. "
+                "Use the network and the settings with which the weights were trained."
             )
     arrays = {key: _checked(key, entry, state_dict) for key, entry in names.items()}
     for key, entry in names.items():
@@ -62,10 +62,10 @@ def load_pytorch_weights(model, state_dict):
 
 
 def export_pytorch_weights(model):
-    """Write a network's weights under their PyTorch names: the inverse of loading.
+    """Export the weights of a network under their PyTorch names, the inverse of loading.
 
     Args:
-        model: One of the four networks, built.
+        model: A built network of one of the four published kinds.
 
     Returns:
         Dictionary from PyTorch tensor names to float32 arrays.
@@ -77,8 +77,8 @@ def export_pytorch_weights(model):
 def _checked(key, entry, state_dict):
     if key not in state_dict:
         raise UserError(
-            f"PyTorch tensor {key!r}, shape {entry.shape}, is missing from the weights. "
-            "Check that the network and its settings are those the weights were made with."
+            f"PyTorch tensor {key!r}, shape {entry.shape}, is missing. "
+            "Use the network and the settings with which the weights were trained."
         )
     array = np.asarray(state_dict[key])
     if array.shape != entry.shape:
@@ -90,7 +90,7 @@ def _checked(key, entry, state_dict):
 
 
 def _without_wrapper(state_dict):
-    """Drop the prefix that PyTorch's DataParallel puts before every name."""
+    """Remove the prefix that DataParallel of PyTorch adds to all names."""
     prefix = "module."
     if not all(key.startswith(prefix) for key in state_dict):
         return state_dict
@@ -110,7 +110,7 @@ def _read_pth(path):
         import torch
     except ImportError as error:
         raise UserError(
-            f"{path}: reading it needs PyTorch. Install medusis_tf[pytorch], or store the "
+            f"{path}: reading this file needs PyTorch. Install medusis_tf[pytorch], or store the "
             "tensors as .npz."
         ) from error
     try:
@@ -119,7 +119,7 @@ def _read_pth(path):
         raise UserError(f"{path}: not a PyTorch file of plain tensors ({error}).") from error
     if not isinstance(state_dict, dict) or not all(map(torch.is_tensor, state_dict.values())):
         raise UserError(
-            f"{path}: must hold a state_dict, names and tensors only. "
+            f"{path}: must contain a state_dict, with names and tensors only. "
             f"Received: {type(state_dict).__name__}. Save network.state_dict() in PyTorch."
         )
     return {key: tensor.detach().numpy() for key, tensor in state_dict.items()}

@@ -1,4 +1,4 @@
-"""Small built networks, one of each kind that has a PyTorch original."""
+"""Small built networks of each kind with a published PyTorch version."""
 
 from medusis_tf.models.discriminators.wavelet import WaveletDiscriminator
 from medusis_tf.models.generators.oasis import OASISGenerator

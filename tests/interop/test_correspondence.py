@@ -20,13 +20,13 @@ ENTRIES = {
 
 
 @pytest.mark.parametrize("entry", list(ENTRIES.values()), ids=list(ENTRIES))
-def test_there_and_back(entry):
-    there = entry.to_pytorch(entry.variable.numpy())
-    assert there.shape == entry.shape
-    np.testing.assert_array_equal(entry.to_keras(there), entry.variable.numpy())
+def test_conversion_to_pytorch_and_back(entry):
+    in_pytorch = entry.to_pytorch(entry.variable.numpy())
+    assert in_pytorch.shape == entry.shape
+    np.testing.assert_array_equal(entry.to_keras(in_pytorch), entry.variable.numpy())
 
 
-def test_kernel_inputs_keep_their_product_with_the_kernel():
+def test_the_product_of_kernel_inputs_and_kernel_is_preserved():
     direction = np.arange(24.0)
     in_pytorch = ENTRIES["kernel_inputs"].to_pytorch(direction)
     kernel_in_pytorch = ENTRIES["kernel"].to_pytorch(KERNEL.numpy())
@@ -34,7 +34,7 @@ def test_kernel_inputs_keep_their_product_with_the_kernel():
     np.testing.assert_allclose(kernel_in_pytorch.reshape(5, 24) @ in_pytorch, expected)
 
 
-def test_flattened_map_keeps_its_product_with_the_dense_kernel():
+def test_the_product_of_a_flattened_map_and_its_dense_kernel_is_preserved():
     features = np.arange(24.0).reshape(3, 2, 4)
     channels_first = np.moveaxis(features, -1, 0).reshape(24)
     kernel = np.arange(120.0).reshape(24, 5)
