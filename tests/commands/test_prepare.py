@@ -1,4 +1,4 @@
-"""What `python -m medusis_tf.prepare` writes, shows, and says to a user's mistakes."""
+"""Output, files and error messages of `prepare`."""
 
 import re
 import subprocess
@@ -80,14 +80,11 @@ def test_volumes_become_slices_and_a_report(folder, config):
         "validation         1         1                 0             6",
         "test               1         1                 6             6",
     ]
-
-
-def test_a_second_time_only_the_report_is_written(folder, config):
-    run_command(prepare, "--config", config, "--jobs", 1)
-    before = tree(data_set(folder))
+    # Another time, only the report is written.
+    before = tree(written)
     _, out, _ = run_command(prepare, "--config", config, "--jobs", 1)
-    assert out.splitlines()[0] == f"using the slices prepared in {data_set(folder)}"
-    after = tree(data_set(folder))
+    assert out.splitlines() == [f"using the slices prepared in {written}", *lines[7:]]
+    after = tree(written)
     before.pop("report.html"), after.pop("report.html")
     assert before == after
 
@@ -105,17 +102,18 @@ def test_as_a_program_with_processes(folder, config):
     assert not (data_set(folder) / "report.html").exists()
 
 
-@pytest.mark.parametrize(("bits", "mode"), [(8, "L"), (16, "I;16")])
-def test_slices_as_png(folder, config, bits, mode):
-    export = ["--export-png", folder / "png", "--png-bits", bits]
-    status, out, _ = run_command(prepare, "--config", config, "--jobs", 1, *export)
-    assert status == 0
-    # Label maps of three subjects and images of four.
-    assert f"wrote {7 * 6} PNG files to {folder / 'png'}" in out
-    with Image.open(folder / "png/train/images/mr_1_slice_003.png") as image:
-        assert (image.mode, image.size) == (mode, (32, 32))
-    with Image.open(folder / "png/test/labels/test_slice_000.png") as image:
-        assert set(np.unique(np.asarray(image))) <= {0, 1, 2, 3, 4}
+def test_slices_as_png(folder, config):
+    for bits, mode in ((8, "L"), (16, "I;16")):
+        png = folder / f"png_{bits}"
+        export = ["--export-png", png, "--png-bits", bits]
+        status, out, _ = run_command(prepare, "--config", config, "--jobs", 1, *export)
+        assert status == 0
+        # Label maps of three subjects and images of four.
+        assert f"wrote {7 * 6} PNG files to {png}" in out
+        with Image.open(png / "train/images/mr_1_slice_003.png") as image:
+            assert (image.mode, image.size) == (mode, (32, 32))
+        with Image.open(png / "test/labels/test_slice_000.png") as image:
+            assert set(np.unique(np.asarray(image))) <= {0, 1, 2, 3, 4}
     message = user_error(prepare, "--config", config, "--jobs", 1, *export)
     assert "is not an empty folder" in message
 
@@ -129,7 +127,7 @@ def test_checking_writes_nothing(folder, config):
     assert not (folder / "cache").exists()
 
 
-def test_checking_finishes_all_files_before_it_gives_up(folder, config):
+def test_checking_finishes_all_files_before_it_fails(folder, config):
     write_nifti(folder / "root/ct_1/label_map.nii.gz", np.full([4, 4, 4], 99, np.uint8))
     (folder / "root/mr_1/image.nii.gz").write_bytes(b"\x1f\x8b broken")
     write_nifti(folder / "root/test/image.nii.gz", np.full([4, 4, 4], 3, np.int16))
@@ -152,7 +150,7 @@ def test_checking_finishes_all_files_before_it_gives_up(folder, config):
     assert tree(folder) == before
 
 
-def test_preparing_tells_the_same_and_keeps_what_is_fine(folder, config):
+def test_preparing_reports_problems_and_keeps_valid_subjects(folder, config):
     (folder / "root/mr_1/image.nii.gz").write_bytes(b"")
     message = user_error(prepare, "--config", config, "--jobs", 1)
     first, second = message.splitlines()
@@ -222,7 +220,7 @@ def test_options_that_exclude_each_other(folder, config, arguments, message):
     assert tree(folder) == before
 
 
-def test_memory_is_reported_on_and_checked(folder, config):
+def test_slices_in_memory_can_be_checked_and_reported(folder, config):
     memory = ["data.cache=memory", "--jobs", 1]
     assert run_command(prepare, "--config", config, "--check", *memory)[0] == 0
     report = folder / "report.html"
@@ -294,7 +292,7 @@ def shifted(folder, subjects):
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("check", [True, False])
-def test_a_wrong_manifest_gets_one_message(folder, config, make, message, check):
+def test_an_invalid_manifest_gets_one_message(folder, config, make, message, check):
     write_nifti(folder / "outside.nii.gz", np.ones([4, 4, 4], np.uint8))
     write_manifest(folder, make(folder, listed(folder)))
     arguments = ["--check"] if check else []

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar, get_args
 
 import numpy as np
 
-from medusis_tf.config.data import DataConfig, Stream
+from medusis_tf.config.data import DataConfig
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.config.intensity import NyulIntensity
 from medusis_tf.data.intensities.intensity import standard_landmarks
+from medusis_tf.data.preparing.checks import check_leaks, check_streams
 from medusis_tf.data.preparing.conversion import ConvertedSubject, Standard
 from medusis_tf.data.preparing.conversion_tasks import (
     ConversionTask,
@@ -30,7 +31,6 @@ from medusis_tf.data.preparing.subjects import check_files, source_files
 from medusis_tf.data.shards import checksums
 from medusis_tf.data.shards.manifest import (
     ClassRecord,
-    FileRecord,
     Kind,
     Manifest,
     SubjectRecord,
@@ -88,7 +88,7 @@ def check_subjects(config: ExperimentConfig, jobs: int | None = 1) -> list[Subje
     check_files(data)
     tasks = conversion_tasks(data, _checksums(data), _standard(data, jobs))
     records = _run(check, tasks, "checked", jobs, lambda record: record)
-    _check_streams(records, data)
+    check_streams(records, data)
     _log_warnings(records, config)
     return records
 
@@ -126,7 +126,7 @@ def _held_in_memory(data: DataConfig, jobs: int | None) -> Shards | None:
     if data.cache != "memory":
         return None
     shards = slice_in_memory(data, jobs)
-    _check_streams(shards.records.subjects, data)
+    check_streams(shards.records.subjects, data)
     logger.info("holding the slices of %d subjects in memory", len(shards.records.subjects))
     return shards
 
@@ -152,7 +152,7 @@ def _stored(data: DataConfig, store: Store, jobs: int | None) -> Shards:
     stored.update(zip(new, converted, strict=True))
     parts = [stored[task.content] for task in tasks]
     records = [task.described(part.record) for task, part in zip(tasks, parts, strict=True)]
-    _check_streams(records, data)
+    check_streams(records, data)
     shards = store.assemble(name, _manifest(data, records), parts)
     logger.info("prepared slices of %d subjects in %s", len(tasks), shards.folder)
     return shards
@@ -238,54 +238,3 @@ def _manifest(data: DataConfig, records: Iterable[SubjectRecord]) -> Manifest:
         files={},
         subjects=tuple(records),
     )
-
-
-def _check_streams(records: Iterable[SubjectRecord], data: DataConfig) -> None:
-    training = [entry for entry in records if entry.split == "train"]
-    for stream in get_args(Stream):
-        if not sum(entry.num_slices for entry in training if stream in entry.streams):
-            raise UserError(
-                f"the training split has no {stream} slice left: none has "
-                f"data.minimum_foreground={data.minimum_foreground:g} of foreground, in the image "
-                "too where a subject has one. Lower it, or check that the volumes are not empty "
-                "and that data.intensity does not make them black."
-            )
-    if data.draws_pairs and not any(e.num_slices for e in training if len(e.streams) == 2):
-        raise UserError(
-            f"data.pairing={data.pairing}: no training subject with label map and image has a "
-            "slice left. Lower data.minimum_foreground, or check that the volumes are not empty."
-        )
-
-
-# Masks that are painted on top may be empty, and empty masks of two patients are equal.
-_IDENTIFYING_ROLES = ("label_map", "ct", "image")
-_MAX_LISTED = 10
-
-
-def check_leaks(data: DataConfig, records: Mapping[str, Mapping[str, FileRecord]]) -> None:
-    """Check that no file in one split has the same content as a file in another.
-
-    The configuration keeps patients in one split by their names. A copy under another name would
-    let a test evaluate on training data.
-
-    Args:
-        data: Configuration of the data.
-        records: Subject to role to file.
-
-    Raises:
-        UserError: Names the subjects and files.
-    """
-    first: dict[str, tuple[str, str]] = {}
-    leaks = []
-    for subject in data.subjects:
-        for role in _IDENTIFYING_ROLES:
-            if (file := records[subject.subject].get(role)) is None:
-                continue
-            named = f"{file.path} of {subject.subject} ({subject.split})"
-            split, other = first.setdefault(file.sha256, (subject.split, named))
-            if split != subject.split:
-                leaks.append(f"{other} and {named} are the same volume.")
-    if leaks:
-        more = [f"... and {len(leaks) - _MAX_LISTED} more."] * (len(leaks) > _MAX_LISTED)
-        remedy = "A patient may be in one split only: move or remove one of each."
-        raise UserError("\n".join([*leaks[:_MAX_LISTED], *more, remedy]))

@@ -46,12 +46,12 @@ def moved_by_scipy(slices, moves, order, outside):
     )
 
 
-def test_without_any_change_slices_stay_exactly_as_they_are(label_map, image):
+def test_slices_stay_the_same_without_any_change(label_map, image):
     np.testing.assert_array_equal(move_label_map(label_map, SEED, NOTHING), label_map)
     np.testing.assert_allclose(augmented(image, NOTHING), image, atol=1.2e-7)
 
 
-def test_a_move_by_next_to_nothing_is_the_identity(label_map, image):
+def test_a_tiny_move_is_the_identity(label_map, image):
     config = AugmentationConfig(flip=False, rotation_degrees=1e-6)
     np.testing.assert_array_equal(move_label_map(label_map, SEED, config), label_map)
     np.testing.assert_allclose(augmented(image, config), image, atol=1e-5)
@@ -81,12 +81,12 @@ def test_labels_move_as_scipy_moves_them(label_map):
     moved = move_label_map(label_map, SEED, EVERYTHING).numpy()
     expected = moved_by_scipy(label_map, moves.numpy(), 0, 0)
     assert moved.dtype == np.uint8
-    assert np.mean(moved != expected) < 1e-3  # but where a source lies between two pixels
+    assert np.mean(moved != expected) < 1e-3  # except where a source lies between two pixels
     assert set(np.unique(moved)) <= set(np.unique(label_map)) | {0}
     assert np.mean(moved != label_map) > 0.3
 
 
-def test_labels_never_gain_an_id():
+def test_moved_labels_have_no_new_id():
     label_map = np.full([4, 16, 16], 9, np.uint8)
     moved = move_label_map(label_map, SEED, EVERYTHING)
     assert set(np.unique(moved)) == {0, 9}

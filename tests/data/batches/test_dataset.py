@@ -38,7 +38,7 @@ def config():
 
 
 def fingerprint(batches, count):
-    """Of all but the body masks."""
+    """Content of the batches without body masks."""
     return [
         b"".join(b[key].tobytes() for key in sorted(b) if key != "body_mask")
         for b in taken(batches, count)
@@ -84,7 +84,7 @@ def test_a_batch_is_a_function_of_the_step(pairing, augmentation, config, shards
     uninterrupted = fingerprint(training_batches(config, shards), 12)
     assert len(set(uninterrupted)) == 12
     tf.random.set_seed(2)
-    # Within an epoch, and behind the borders of both streams; body masks change nothing else.
+    # Within an epoch, and after the first epoch of both streams; body masks change nothing else.
     for start, body_mask in ((1, True), (9, False)):
         after = training_batches(config, shards, start, body_mask)
         assert fingerprint(after, 3) == uninterrupted[start : start + 3], start
@@ -139,7 +139,7 @@ def test_body_masks_are_unpacked_exactly_and_moved_with_the_label_map(
             assert degrees or np.array_equal(mask, expected[label_map.tobytes()])
 
 
-def test_label_maps_never_gain_ids(prepared):
+def test_label_maps_have_no_new_ids(prepared):
     config, shards = prepared
     config = changed(config, augmentation=MOVING)
     subjects = shards.subjects("train", "label_map")
@@ -158,12 +158,12 @@ def test_no_python_runs_between_batches(pairing, config, shards):
     assert not {op for op in operations if "PyFunc" in op}
     random = {op for op in operations if "Shuffle" in op or "Random" in op}
     assert all(op.startswith("Stateless") for op in random)
-    # It would be read whole, and copied.
+    # It would be read as a whole and copied.
     assert "ImmutableConst" not in operations
 
 
 def nodes_of(dataset):
-    """Operations of the functions of a dataset and of all that feed it, nested ones too."""
+    """Operations in the functions of a dataset and of its sources, including nested ones."""
     for function in dataset._functions():
         graph = function.function.graph.as_graph_def()
         yield from graph.node
@@ -173,7 +173,7 @@ def nodes_of(dataset):
         yield from nodes_of(source)
 
 
-def test_far_steps_are_reached_at_once(config, shards):
+def test_distant_steps_are_reached_at_once(config, shards):
     batches = taken(training_batches(config, shards, start_step=10**12), 1)
     label_maps, images = training_numbers(batches)
     assert set(label_maps) <= set(range(NUM_LABEL_MAPS))

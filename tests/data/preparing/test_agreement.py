@@ -50,7 +50,7 @@ def test_explained_variance_does_not_depend_on_slope_and_intercept(body):
     assert explained_variance(label_map, -3.0 * image + 70) == pytest.approx(expected)
 
 
-def test_classes_that_are_the_image_explain_all_and_strange_ones_nothing(body):
+def test_classes_equal_to_the_image_explain_all_and_shuffled_ones_nothing(body):
     label_map, image = body
     assert explained_variance(label_map, label_map) == pytest.approx(1)
     shuffled = RNG.permutation(label_map.ravel()).reshape(SHAPE)
@@ -74,7 +74,7 @@ def test_ids_may_have_gaps_and_any_integer_type(body):
         (np.zeros([0, 4]), np.zeros([0, 4])),
     ],
 )
-def test_nothing_is_said_without_two_classes_and_contrast(label_map, image):
+def test_there_is_no_value_without_two_classes_and_contrast(label_map, image):
     assert explained_variance(label_map.astype(np.uint8), image) is None
 
 
@@ -89,7 +89,7 @@ def test_a_thinned_volume_keeps_all_slices_and_few_voxels():
 
 
 @pytest.mark.parametrize("first, last", [(0, 60), (0, 25), (35, 60), (17, 50)])
-def test_what_lies_where_it_should_gives_no_warning(first, last, body):
+def test_correct_positions_give_no_warning(first, last, body):
     label_map, image = body
     assert misplacement_warning(label_map[..., first:last], image, first, 3.0) == ()
     assert misplacement_warning(label_map, image[..., first:last], -first, 3.0) == ()
@@ -104,7 +104,9 @@ def test_what_lies_where_it_should_gives_no_warning(first, last, body):
         (0, 25, 40, "-40 axial slices (-120 mm)"),
     ],
 )
-def test_a_label_map_at_the_wrong_place_is_told_with_its_shift(first, last, shift, found, body):
+def test_a_misplaced_label_map_is_reported_with_its_shift(
+    first, last, shift, found, body
+):
     label_map, image = body
     (warning,) = misplacement_warning(label_map[..., first:last], image, shift, 3.0)
     assert f"headers say: {found} further" in warning
@@ -121,12 +123,12 @@ def test_an_image_that_covers_part_of_the_label_map_is_found_too(body):
     assert "-20 axial slices (-50 mm)" in warning
 
 
-def test_a_shift_by_less_than_three_slices_is_not_told(body):
+def test_a_shift_by_less_than_three_slices_is_not_reported(body):
     label_map, image = body
     assert misplacement_warning(label_map[..., 10:40], image, 12, 3.0) == ()
 
 
-def test_a_few_stray_intensities_do_not_hide_it(body):
+def test_a_few_outliers_do_not_hide_a_shift(body):
     label_map, image = body
     metal = image.astype(np.float32)
     metal[5:7, 5, 40:42] = 1e6
@@ -144,19 +146,19 @@ def test_empty_label_maps_and_constant_images_give_no_warning(depth, body):
     assert misplacement_warning((some > 0).astype(np.uint8), image, 3, 3.0) == ()
 
 
-@pytest.mark.parametrize("kept, told", [(7, False), (8, True)])
-def test_a_label_map_of_few_slices_is_not_judged(kept, told, body):
+@pytest.mark.parametrize("kept, warned", [(7, False), (8, True)])
+def test_a_label_map_with_few_slices_is_not_checked(kept, warned, body):
     label_map, image = body
     few = np.where(np.arange(30) < kept, label_map[..., 30:], 0)
-    assert bool(misplacement_warning(few, image, 0, 3.0)) == told
+    assert bool(misplacement_warning(few, image, 0, 3.0)) == warned
 
 
-@pytest.mark.parametrize("part, told", [(0.08, False), (0.15, True)])
-def test_a_label_map_of_little_foreground_is_not_judged(part, told, body):
+@pytest.mark.parametrize("part, warned", [(0.08, False), (0.15, True)])
+def test_a_label_map_with_little_foreground_is_not_checked(part, warned, body):
     label_map, image = body
     little = np.where(np.arange(20)[:, None] < part * 20 + 1e-9, label_map[..., 30:], 0)
-    assert (np.mean(little > 0) > 0.1) == told
-    assert bool(misplacement_warning(little, image, 0, 3.0)) == told
+    assert (np.mean(little > 0) > 0.1) == warned
+    assert bool(misplacement_warning(little, image, 0, 3.0)) == warned
 
 
 @pytest.mark.parametrize("first", [0, 31, 44])

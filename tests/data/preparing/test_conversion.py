@@ -1,4 +1,4 @@
-"""From volumes to records: what each kind of source becomes, against NumPy and SciPy."""
+"""From volumes to slices: every kind of source, compared with NumPy and SciPy."""
 
 import hashlib
 
@@ -30,7 +30,7 @@ from tests.data.volume_files import lps_affine, write_nifti
 LEVELS = 65535
 
 
-def test_the_manifest_tells_of_all_that_was_converted(tmp_path):
+def test_the_manifest_describes_all_slices_and_sources(tmp_path):
     shards = prepare_shards(
         small_experiment(tmp_path / "root", tmp_path / "cache", write_cohort(tmp_path / "root"))
     )
@@ -59,7 +59,7 @@ def test_the_manifest_tells_of_all_that_was_converted(tmp_path):
         assert len(shards.arrays[kind]) == firsts[kind]
 
 
-def test_positions_run_through_the_foreground(tmp_path):
+def test_positions_go_from_the_first_to_the_last_foreground(tmp_path):
     label_map = small_label_map(3)
     label_map[:, :, [0, 4, 5]] = 0
     entry = write_subject(tmp_path, "s", kinds="label_map")
@@ -76,7 +76,7 @@ def test_slices_at_the_ends_are_left_out(tmp_path):
     assert (record.slice_indices, record.depth) == ((2, 3), 6)
 
 
-def test_label_maps_keep_their_pixels_and_images_to_a_level(tmp_path):
+def test_native_pixels_are_kept_exactly(tmp_path):
     slices = prepared(tmp_path, [], intensity={"name": "min_max"}).read("first")
     np.testing.assert_array_equal(slices.label_map, on_slices(small_label_map(1)))
     image = small_image(1).astype(np.float64)
@@ -85,7 +85,7 @@ def test_label_maps_keep_their_pixels_and_images_to_a_level(tmp_path):
     assert np.abs(error).max() <= 1.01 / LEVELS
 
 
-def test_the_body_mask_is_the_foreground_with_its_holes_filled(tmp_path):
+def test_the_body_mask_is_the_foreground_with_holes_filled(tmp_path):
     slices = prepared(tmp_path, []).read("last")
     filled = [ndimage.binary_fill_holes(part > 0) for part in slices.label_map]
     np.testing.assert_array_equal(slices.body_mask, filled)
@@ -104,7 +104,7 @@ def test_the_body_mask_is_the_foreground_with_its_holes_filled(tmp_path):
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-def test_no_class_appears_that_was_not_there(tmp_path, seed, axis, size, field, axes):
+def test_no_new_class_appears(tmp_path, seed, axis, size, field, axes):
     random = np.random.default_rng(seed)
     present = random.choice(5, random.integers(1, 5), replace=False)
     label_map = random.choice(present, SHAPE).astype(np.uint8)
@@ -144,8 +144,8 @@ def test_folders_of_png_are_an_image_and_a_label_map(tmp_path):
     for folder, array, dtype in (("labels", label_map, np.uint8), ("images", image, np.uint16)):
         (tmp_path / folder).mkdir()
         for index in range(SHAPE[2]):
-            picture = Image.fromarray(array[:, :, index].T.astype(dtype))
-            picture.save(tmp_path / folder / f"s_slice_{index}.png")
+            pixels = Image.fromarray(array[:, :, index].T.astype(dtype))
+            pixels.save(tmp_path / folder / f"s_slice_{index}.png")
     entry = {"subject": "s", "split": "test", "label_map": "labels", "image": "images"}
     shards = prepared(tmp_path, [entry], intensity={"name": "min_max"})
     np.testing.assert_array_equal(shards.read("s").label_map, on_slices(label_map))
@@ -156,7 +156,7 @@ def test_folders_of_png_are_an_image_and_a_label_map(tmp_path):
 
 def test_a_dicom_series_is_an_image(tmp_path):
     image = small_image(5)
-    # Columns to the left and rows to the back: the array is in LPS order as it is.
+    # Columns point to the left, rows to the back: the array is already in LPS order.
     write_series(tmp_path / "s/series", image, AFFINE, slope=2, intercept=-7)
     write_nifti(tmp_path / "s/label_map.nii.gz", small_label_map(5), AFFINE, "RAS")
     entry = {"subject": "s", "split": "test", "label_map": "s/label_map.nii.gz"}
@@ -171,7 +171,7 @@ def test_a_dicom_series_is_an_image(tmp_path):
     assert source.bytes == sum(f.stat().st_size for f in (tmp_path / "s/series").iterdir())
 
 
-def test_a_label_source_says_what_ids_mean(tmp_path):
+def test_a_label_source_defines_the_ids(tmp_path):
     classes = small_label_map(5)
     ids = np.array([0, 700, 2, 30, 4], np.uint16)[classes]
     write_nifti(tmp_path / "s.nii.gz", ids, AFFINE)
@@ -212,7 +212,7 @@ def test_a_ct_becomes_tissue_with_its_overlays_on_top(tmp_path):
     }
 
 
-def test_volumes_are_paired_by_voxel_only_when_asked(tmp_path):
+def test_volumes_are_paired_by_voxel_only_on_request(tmp_path):
     entry = write_subject(tmp_path, "s", "test", seed=5)
     moved = lps_affine(SPACING, (19.8, 17, -10))
     write_nifti(tmp_path / "s/image.nii.gz", small_image(5), moved)
@@ -230,7 +230,7 @@ def test_volumes_are_paired_by_voxel_only_when_asked(tmp_path):
         prepared(tmp_path, [entry], pair_by="voxel")
 
 
-def test_two_volumes_are_cut_to_what_they_share(tmp_path):
+def test_two_volumes_are_cropped_to_their_overlap(tmp_path):
     entry = write_subject(tmp_path, "s", "test", seed=5)
     part = small_image(5)[4:, :, 1:5]
     write_nifti(tmp_path / "s/image.nii.gz", part, lps_affine(SPACING, (11, 17, -6)), "SPL")
@@ -252,7 +252,7 @@ def test_a_subject_without_foreground_has_no_slices(tmp_path):
     assert shards.subjects("test", "label_map") == ()
 
 
-def test_a_label_map_that_lies_elsewhere_than_its_image_is_warned_of(tmp_path):
+def test_a_misplaced_label_map_gets_a_warning(tmp_path):
     random = np.random.default_rng(0)
     classes = random.integers(1, 5, (1, 1, 40)) * np.ones((12, 12, 1), int)
     image = (classes * 100 + random.normal(0, 5, classes.shape)).astype(np.int16)

@@ -1,4 +1,4 @@
-"""Intensities on their way from volumes to records, against NumPy."""
+"""Intensities from volumes to slices, compared with NumPy."""
 
 import numpy as np
 import pytest
@@ -59,7 +59,7 @@ def test_each_slice_has_its_own_scale(tmp_path):
             assert (part.min(), part.max()) == (-1, 1)
 
 
-def test_landmarks_of_the_training_images_meet(tmp_path):
+def test_landmarks_of_the_training_images_coincide(tmp_path):
     mild, strong = small_image(5), small_image(5) * 3 + 100
     entries = []
     for name, image in (("mild", mild), ("strong", strong.astype(np.int16))):
@@ -73,7 +73,7 @@ def test_landmarks_of_the_training_images_meet(tmp_path):
     assert len(record_of(shards, "mild").intensity[0].source) == 11
 
 
-def test_what_lies_beside_the_body_becomes_air(tmp_path):
+def test_everything_beside_the_body_becomes_air(tmp_path):
     image = np.zeros((64, 64, 8), np.int16)
     image[10:40, 12:52] = 500
     image[56:58, 15:25] = 450  # a bottle
@@ -88,7 +88,7 @@ def test_what_lies_beside_the_body_becomes_air(tmp_path):
 
 
 @pytest.mark.parametrize("axis", ["axial", "coronal"])
-def test_what_lies_outside_the_label_map_becomes_air(axis, tmp_path):
+def test_everything_outside_the_label_map_becomes_air(axis, tmp_path):
     labels = np.zeros(SHAPE, np.uint8)
     labels[8:20, 6:22] = 1
     labels[12:14, 9:12] = 0  # a hole is not foreground either

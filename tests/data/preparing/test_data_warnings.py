@@ -88,7 +88,9 @@ def test_what_is_proposed_crops_nothing(fov, axis, tmp_path):
 def test_bodies_of_other_sizes_are_reported_with_a_remedy():
     records = [labels(), image(image_mm2=21_000)]
     (warning,) = data_warnings(records, data())
-    assert "the bodies in the training images are 2.1 times as large as in the label maps" in warning
+    assert (
+        "the bodies in the training images are 2.1 times as large as in the label maps" in warning
+    )
     assert "210 and 100 cm2" in warning and "ask for the wrong outline" in warning
     assert "data.remove_background=label_map does so if every image has a label map" in warning
     assert warning.endswith("or set loss_weights.mask=0")

@@ -1,4 +1,4 @@
-"""Two thousand subjects: linear work, a handful of open files, no shuffle buffer."""
+"""Six hundred subjects: linear work, a handful of open files, no shuffle buffer."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from medusis_tf.methods.experiment import save_config
 from tests.data.small_subjects import small_experiment
 
 ROOT = Path(__file__).parents[3]
-COUNT = 2000
+COUNT = 600
 OPEN_FILES = 64
 
 PREPARE = """
@@ -36,7 +36,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
-    """An experiment of as many subjects, half of them label maps."""
+    """An experiment on many subjects, half of them with label maps."""
     folder = tmp_path_factory.mktemp("many")
     write_volumes(folder / "root")
     subjects = [
@@ -50,7 +50,7 @@ def many(tmp_path_factory):
 
 
 def write_volumes(root):
-    """NIfTI-1 files of 12x12x3 voxels, each another, put together by hand: nibabel takes longer."""
+    """Write different NIfTI-1 files of 12x12x3 voxels by hand: nibabel takes longer."""
     import nibabel as nib
 
     root.mkdir()
@@ -67,7 +67,7 @@ def write_volumes(root):
         (root / f"{number:04d}.nii").write_bytes(content)
 
 
-def test_they_are_prepared_with_few_open_files(many):
+def test_many_subjects_are_prepared_with_few_open_files(many):
     config, path = many
     command = [sys.executable, "-c", PREPARE, path, str(OPEN_FILES)]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -81,12 +81,12 @@ def test_they_are_prepared_with_few_open_files(many):
     assert list((config.data.cache_dir / "subjects").iterdir()) == []
 
 
-def test_they_are_trained_on_with_few_open_files(many):
+def test_many_subjects_are_trained_on_with_few_open_files(many):
     from medusis_tf.data.batches.dataset import training_batches
     from medusis_tf.data.preparing.preparation import prepare_shards
 
     config, _ = many
-    shards = prepare_shards(config)  # those of the other process
+    shards = prepare_shards(config)  # prepared by the other process
     before = open_files()
     shown = set()
     steps = COUNT // 2 * 3 // config.training.batch_size  # an epoch

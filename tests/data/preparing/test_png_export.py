@@ -22,13 +22,13 @@ def levels(number=3):
 
 
 def as_read(stored):
-    """What `Shards.read` makes of stored levels."""
+    """Stored levels as `Shards.read` returns them."""
     return stored.astype(np.float32) * np.float32(2 / LEVELS) - np.float32(1)
 
 
 def pixels(path):
-    with Image.open(path) as picture:
-        return picture.mode, np.asarray(picture)
+    with Image.open(path) as image:
+        return image.mode, np.asarray(image)
 
 
 def rows(path):
@@ -58,7 +58,7 @@ def one_of_each(folder, **changes):
     return prepared_data(folder, subjects, **changes)
 
 
-def test_splits_and_subjects_stay_apart(tmp_path):
+def test_splits_and_subjects_are_not_mixed_up(tmp_path):
     data, shards = one_of_each(tmp_path / "cache")
     assert export_png(shards, data, tmp_path / "png") == 9
     assert names(tmp_path / "png") == [
@@ -105,7 +105,7 @@ def test_label_maps_are_class_ids_of_eight_bits(tmp_path, bits):
         np.testing.assert_array_equal(found, label_map[index])
 
 
-def test_an_image_that_feeds_nothing_is_not_exported_for_training(tmp_path):
+def test_an_image_outside_the_streams_is_not_exported_for_training(tmp_path):
     def both(name, split):
         image = as_read(levels())
         return prepared_subject(name, labels(), image, split=split, streams=["label_map"])
@@ -140,7 +140,7 @@ def test_native_pixels_have_the_spacing_of_their_volume(tmp_path):
     assert (row["row_mm"], row["column_mm"], row["slice_mm"]) == ("4", "0.9", "1.5")
 
 
-def test_names_sort_like_slices_of_deep_volumes(tmp_path):
+def test_names_sort_like_the_slices_of_deep_volumes(tmp_path):
     data, shards = prepared_data(
         tmp_path, [prepared_subject("a", labels(), as_read(levels()), depth=1200)]
     )
@@ -161,14 +161,14 @@ def test_a_folder_with_files_is_refused(tmp_path):
         export_png(shards, data, target / "slices.csv")
 
 
-def test_nothing_is_left_of_an_export_that_fails(tmp_path, monkeypatch):
+def test_a_failed_export_leaves_nothing(tmp_path, monkeypatch):
     data, shards = one_of_each(tmp_path / "cache")
     saved = Image.Image.save
 
-    def full(picture, path):
+    def full(image, path):
         if "test_1" in path.name:
             raise OSError(28, "No space left on device")
-        saved(picture, path)
+        saved(image, path)
 
     monkeypatch.setattr(Image.Image, "save", full)
     with pytest.raises(UserError, match=r"cannot write PNG files to .*png: No space left"):

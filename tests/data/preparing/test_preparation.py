@@ -1,4 +1,4 @@
-"""What is converted, when, and what is kept: preparing again and again in one cache."""
+"""Preparing several times in one cache: what is converted and what is kept."""
 
 import json
 import logging
@@ -6,16 +6,13 @@ import shutil
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from medusis_tf.data.batches.dataset import training_batches
 from medusis_tf.data.preparing.preparation import check_subjects, prepare_shards
 from medusis_tf.data.shards.shards import Shards
 from medusis_tf.errors import UserError
 from tests.data.small_subjects import (
     count_conversions,
     small_experiment,
-    small_label_map,
     tree,
     write_cohort,
     write_subject,
@@ -85,13 +82,13 @@ def test_another_name_split_patient_or_stream_copies_the_slices(config, cohort, 
     assert names == ["ct_1", "ct_2", "test"]
 
 
-def test_a_moved_file_is_named_where_it_is_now(config, cohort, converted):
+def test_a_moved_file_is_recorded_with_its_new_path(config, cohort, converted):
     prepare_shards(config)
     converted.clear()
     root = config.data.root
     shutil.move(root / "ct_1", root / "moved")
     cohort[0]["label_map"] = "moved/label_map.nii.gz"
-    # A split besides: else the data set is the same, and so is its folder.
+    # Another split, too: otherwise the data set and its folder stay the same.
     cohort[4]["split"] = "test"
     entry = prepare_shards(with_subjects(config, cohort)).records.subjects[0]
     assert converted == []
@@ -114,7 +111,7 @@ def test_a_moved_file_is_named_where_it_is_now(config, cohort, converted):
     ],
     ids=str,
 )
-def test_another_setting_converts_all_again(config, cohort, converted, change):
+def test_changed_settings_convert_all_again(config, cohort, converted, change):
     first = prepare_shards(config)
     converted.clear()
     second = prepare_shards(with_subjects(config, cohort, **change))
@@ -123,7 +120,7 @@ def test_another_setting_converts_all_again(config, cohort, converted, change):
     assert Shards.open(first.folder) is not None
 
 
-def test_another_name_of_a_class_converts_again_but_no_other_colour(config, converted):
+def test_a_renamed_class_converts_again_and_a_new_colour_does_not(config, converted):
     classes = config.data.classes
     prepare_shards(config)
     painted = classes[4].model_copy(update={"colour": (1, 2, 3)})
@@ -134,14 +131,14 @@ def test_another_name_of_a_class_converts_again_but_no_other_colour(config, conv
     assert converted == ALL + ALL
 
 
-def test_what_does_not_touch_slices_converts_nothing(config, converted):
+def test_settings_that_do_not_concern_slices_convert_nothing(config, converted):
     first = prepare_shards(config)
     other = changed_data(config, pairing="nearest_position", image_channels=3)
     assert prepare_shards(other).folder == first.folder
     assert converted == ALL
 
 
-def test_another_content_of_a_file_converts_that_subject_again(config, converted):
+def test_a_changed_file_converts_its_subject_again(config, converted):
     first = prepare_shards(config)
     converted.clear()
     write_subject(config.data.root, "ct_2", kinds="label_map", seed=77)
@@ -152,7 +149,7 @@ def test_another_content_of_a_file_converts_that_subject_again(config, converted
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "manifest", "older"])
-def test_a_damaged_data_set_is_made_again(config, converted, damage):
+def test_a_damaged_data_set_is_prepared_again(config, converted, damage):
     folder = prepare_shards(config).folder
     whole = tree(folder)
     if damage == "cut":
@@ -170,58 +167,7 @@ def test_a_damaged_data_set_is_made_again(config, converted, damage):
     assert converted == ALL + ALL
 
 
-def as_earlier_version(folder):
-    """Rewrite a data set as the last version wrote it."""
-    manifest = json.loads((folder / "manifest.json").read_text())
-    for kind, file in manifest["files"].items():
-        path = folder / f"{kind}.tfrecord"
-        with tf.io.TFRecordWriter(str(path)) as writer:
-            for pixels in np.load(folder / f"{kind}.npy"):
-                writer.write(pixels.tobytes())
-        (folder / f"{kind}.npy").unlink()
-        file |= {"path": path.name, "bytes": path.stat().st_size}
-    for entry in manifest["subjects"]:
-        del entry["body"]
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-
-
-def test_slices_of_an_earlier_version_are_rewritten_not_converted(config, converted, caplog):
-    first = prepare_shards(config)
-    (first.folder / "report.html").write_text("report")
-    slices = {name: first.read(name) for name in ALL}
-    as_earlier_version(first.folder)
-    earlier = Shards.open(first.folder)
-    assert earlier.is_of_earlier_version and earlier.records.subjects[0].body is None
-    np.testing.assert_array_equal(earlier.read("test").image, slices["test"].image)
-    with pytest.raises(UserError, match="Run `prepare` again"):
-        training_batches(config, earlier)
-    converted.clear()
-    with caplog.at_level(logging.INFO, "medusis_tf"):
-        second = prepare_shards(config)
-    assert f"rewriting the slices of an earlier version in {first.folder}" in caplog.messages
-    assert converted == [] and second.folder == first.folder
-    assert sorted(path.name for path in second.folder.iterdir()) == [
-        "body_mask.npy", "image.npy", "label_map.npy", "manifest.json", "report.html",
-    ]  # fmt: skip
-    for name in ALL:
-        for kind in ("label_map", "image", "body_mask"):
-            found = getattr(second.read(name), kind)
-            np.testing.assert_array_equal(found, getattr(slices[name], kind))
-
-
-def test_an_added_subject_joins_slices_of_an_earlier_version(config, cohort, converted):
-    first = prepare_shards(config)
-    expected = first.read("valid").image
-    as_earlier_version(first.folder)
-    converted.clear()
-    more = [*cohort, write_subject(config.data.root, "mr_3", kinds="image", seed=9)]
-    second = prepare_shards(with_subjects(config, more))
-    assert converted == ["mr_3"]
-    np.testing.assert_array_equal(second.read("valid").image, expected)
-    assert Shards.open(first.folder).is_of_earlier_version  # left as it is
-
-
-def test_what_is_fine_is_kept_when_a_subject_is_broken(config, converted):
+def test_valid_subjects_are_kept_when_others_are_damaged(config, converted):
     root = config.data.root
     write_nifti(root / "mr_1/image.nii.gz", np.full([8, 8, 8], 5, np.int16))
     (root / "ct_2/label_map.nii.gz").write_bytes(b"none")
@@ -276,7 +222,7 @@ def test_a_cache_in_memory_makes_no_folder(config, tmp_path):
     assert not absent.exists()
 
 
-def test_checking_writes_nothing_and_tells_the_same(config):
+def test_checking_writes_nothing_and_returns_the_same_records(config):
     records = check_subjects(config)
     assert not config.data.cache_dir.exists()
     prepared = prepare_shards(config).records.subjects
@@ -289,7 +235,7 @@ def test_checking_writes_nothing_and_tells_the_same(config):
 NYUL = {"intensity": {"name": "nyul"}}
 
 
-def test_the_standard_is_learned_from_training_images_only(config, cohort, converted):
+def test_landmarks_are_learned_from_training_images_only(config, cohort, converted):
     config = with_subjects(config, cohort, **NYUL)
     scales = {e.subject: e.intensity for e in prepare_shards(config).records.subjects}
     converted.clear()
@@ -301,12 +247,12 @@ def test_the_standard_is_learned_from_training_images_only(config, cohort, conve
     converted.clear()
     write_subject(config.data.root, "mr_2", kinds="image", seed=68)
     third = prepare_shards(config)
-    # Another standard: all images anew, but no label map.
+    # Other landmarks: all images again, but no label map.
     assert converted == ["mr_1", "mr_2", "valid", "test"]
     assert {e.subject: e.intensity for e in third.records.subjects}["mr_1"] != scales["mr_1"]
 
 
-def test_an_image_that_is_not_streamed_teaches_no_standard(config, cohort):
+def test_an_image_outside_the_streams_does_not_change_the_landmarks(config, cohort):
     silent = {**cohort[5], "split": "train", "streams": ["label_map"]}
     scales = []
     for seed in (6, 66):
@@ -316,24 +262,8 @@ def test_an_image_that_is_not_streamed_teaches_no_standard(config, cohort):
     assert scales[0] == scales[1]
 
 
-def test_a_standard_is_not_measured_again_for_slices_that_are_there(config, cohort, monkeypatch):
+def test_landmarks_are_not_measured_again_for_existing_slices(config, cohort, monkeypatch):
     config = with_subjects(config, cohort, **NYUL)
     first = prepare_shards(config)
     monkeypatch.setattr("medusis_tf.data.preparing.preparation.measure_landmarks", None)
     assert prepare_shards(config).folder == first.folder
-
-
-def test_training_without_slices_is_refused(config, cohort):
-    write_nifti(config.data.root / "ct_1/label_map.nii.gz", np.zeros([9, 9, 9], np.uint8))
-    with pytest.raises(UserError, match=r"no label_map slice left.*foreground=0\.01"):
-        prepare_shards(with_subjects(config, [cohort[0], *cohort[2:]]))
-
-
-def test_pairs_without_slices_are_refused(config, cohort):
-    pair = {**cohort[5], "split": "train"}
-    write_nifti(config.data.root / "test/label_map.nii.gz", np.zeros([20, 18, 6], np.uint8))
-    write_nifti(config.data.root / "test/image.nii.gz", 1 + small_label_map(1).astype(np.int16))
-    for pairing in ("paired_sampling", "paired"):
-        both = with_subjects(config, [*cohort[:5], pair], pairing=pairing)
-        with pytest.raises(UserError, match=rf"data\.pairing={pairing}: no training subject"):
-            prepare_shards(both)

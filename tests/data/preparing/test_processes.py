@@ -71,7 +71,7 @@ def test_few_items_or_one_job_stay_in_this_process(count, jobs):
         assert str(result) == (f"{number} is odd" if number % 2 else str(number // 2))
 
 
-def test_other_mistakes_are_not_swallowed():
+def test_other_exceptions_are_raised():
     with pytest.raises(ZeroDivisionError):
         list(in_processes(lambda n: 1 // n, [1, 0], 1))
 
@@ -86,13 +86,13 @@ def test_processes_give_numbered_results_and_errors(tmp_path):
     assert parent not in {row[2] for row in rows}
 
 
-def test_a_process_that_dies_is_told_with_a_remedy(tmp_path):
+def test_the_death_of_a_process_is_reported_with_a_remedy(tmp_path):
     out, _ = start(tmp_path, "die").communicate(timeout=120)
     assert "a process that was reading volumes died" in out.splitlines()[-1]
     assert "--jobs 1" in out
 
 
-def test_no_process_outlives_one_that_is_killed(tmp_path):
+def test_no_process_outlives_a_killed_parent(tmp_path):
     process = start(tmp_path, "wait")
     process.stdout.readline()
     worker = int(process.stdout.readline().split()[-1])
@@ -104,7 +104,7 @@ def test_no_process_outlives_one_that_is_killed(tmp_path):
     assert not alive(worker)
 
 
-def test_an_interrupt_ends_all_at_once_and_without_noise(tmp_path):
+def test_an_interrupt_ends_all_processes_quietly(tmp_path):
     process = start(tmp_path, "wait")
     process.stdout.readline()
     worker = int(process.stdout.readline().split()[-1])

@@ -1,6 +1,7 @@
-"""The cache folder: what a killed process leaves, and two processes at once."""
+"""The cache folder: killed processes, two processes at once, and earlier versions."""
 
 import errno
+import json
 import logging
 import os
 import signal
@@ -10,21 +11,32 @@ import threading
 from pathlib import Path
 
 import filelock
+import numpy as np
 import pytest
+import tensorflow as tf
 
+from medusis_tf.config.data import Subject
+from medusis_tf.data.batches.dataset import training_batches
 from medusis_tf.data.preparing import store
 from medusis_tf.data.preparing.preparation import prepare_shards
 from medusis_tf.data.preparing.store import Store
+from medusis_tf.data.shards.shards import Shards
 from medusis_tf.data.shards.slice_files import write_slices
 from medusis_tf.errors import UserError
 from medusis_tf.methods.experiment import save_config
-from tests.data.small_subjects import count_conversions, small_experiment, tree, write_cohort
+from tests.data.small_subjects import (
+    count_conversions,
+    small_experiment,
+    tree,
+    write_cohort,
+    write_subject,
+)
 from tests.data.volume_files import changed_data
 
 ROOT = Path(__file__).parents[3]
 NUM_SUBJECTS = 6
 
-# Kills itself, as no one can prepare for, right before a call.
+# Kills itself right before a call.
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -58,7 +70,7 @@ def config(tmp_path):
     ],
     ids=["converting", "assembling"],
 )
-def test_a_killed_process_leaves_nothing_wrong(config, tmp_path, monkeypatch, where, kept):
+def test_a_killed_process_leaves_no_damage(config, tmp_path, monkeypatch, where, kept):
     clean = prepare_shards(changed_data(config, cache_dir=tmp_path / "clean")).folder
     save_config(config, tmp_path / "config.yaml")
     command = [sys.executable, "-c", KILLED, tmp_path / "config.yaml", *map(str, where)]
@@ -73,8 +85,8 @@ def test_a_killed_process_leaves_nothing_wrong(config, tmp_path, monkeypatch, wh
     assert list((cache / "subjects").iterdir()) == []
 
 
-def test_what_a_process_killed_at_the_end_left_goes_with_the_next_data_set(config, monkeypatch):
-    # The data set stands, and the subjects it was put together from do too.
+def test_leftovers_of_a_process_killed_at_the_end_are_removed(config, monkeypatch):
+    # The data set is complete, and the subjects that it was assembled from still exist.
     with monkeypatch.context() as patch:
         patch.setattr("medusis_tf.data.preparing.store.shutil.rmtree", lambda *_, **__: None)
         first = prepare_shards(config)
@@ -85,7 +97,7 @@ def test_what_a_process_killed_at_the_end_left_goes_with_the_next_data_set(confi
     assert prepare_shards(config).folder == first.folder
 
 
-def test_half_written_folders_of_other_settings_do_not_stay(config):
+def test_incomplete_files_of_other_settings_are_removed(config):
     cache = config.data.cache_dir
     for folder in (".partial-0123", "subjects/.partial-4567"):
         (cache / folder).mkdir(parents=True)
@@ -95,7 +107,7 @@ def test_half_written_folders_of_other_settings_do_not_stay(config):
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "record", "other"])
-def test_a_damaged_piece_is_converted_again(config, tmp_path, monkeypatch, damage):
+def test_a_damaged_subject_is_converted_again(config, tmp_path, monkeypatch, damage):
     clean = prepare_shards(changed_data(config, cache_dir=tmp_path / "clean")).folder
     with monkeypatch.context() as patch:
         patch.setattr(Store, "assemble", interrupt)
@@ -137,7 +149,7 @@ def test_a_second_process_waits_and_finds_the_result(config, monkeypatch, caplog
         second.start()
         assert waits.wait(60)
         assert sorted(path.name for path in cache.iterdir()) == [".lock"]
-        # The first one is done: its folder is there when the lock is let go.
+        # The first process is done: its folder exists when the lock is released.
         first = prepare_shards(changed_data(config, cache_dir=cache.with_name("first")))
         first.folder.rename(cache / first.folder.name)
         lock.release()
@@ -146,7 +158,7 @@ def test_a_second_process_waits_and_finds_the_result(config, monkeypatch, caplog
     assert caplog.messages[-1] == f"using the slices prepared in {found[0].folder}"
 
 
-def test_a_full_disk_is_told_and_what_was_written_before_is_kept(config, monkeypatch):
+def test_a_full_disk_is_reported_and_written_subjects_are_kept(config, monkeypatch):
     written = []
 
     def fill_up(*arguments):
@@ -164,7 +176,7 @@ def test_a_full_disk_is_told_and_what_was_written_before_is_kept(config, monkeyp
     assert len(converted) == NUM_SUBJECTS - 2
 
 
-def test_a_folder_of_another_kind_in_the_cache_is_left_alone(config):
+def test_other_folders_in_the_cache_are_left_alone(config):
     other = config.data.cache_dir / "notes"
     other.mkdir(parents=True)
     (other / "manifest.json").write_text("[]")
@@ -172,13 +184,64 @@ def test_a_folder_of_another_kind_in_the_cache_is_left_alone(config):
     assert (other / "manifest.json").read_text() == "[]"
 
 
-def test_records_are_not_copied_past_the_end_of_a_file(config, monkeypatch):
+def test_slices_are_not_copied_past_the_end_of_a_file(config, monkeypatch):
     first = prepare_shards(config)
     file = first.folder / "image.npy"
-    # The manifest was read, then the file is cut: no data set is made of what is left.
+    # The file is cut after the manifest was read: no data set is made of the rest.
     stored = Store(config.data.cache_dir, config.data.image_size).stored()
     os.truncate(file, 100)
     monkeypatch.setattr(Store, "stored", lambda self: stored)
     fewer = changed_data(config, subjects=config.data.subjects[:-1])
     with pytest.raises(UserError, match=r"cannot write prepared slices .*image\.npy ends"):
         prepare_shards(fewer)
+
+
+def as_earlier_version(folder):
+    """Rewrite a data set as the last version wrote it."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for kind, file in manifest["files"].items():
+        path = folder / f"{kind}.tfrecord"
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            for pixels in np.load(folder / f"{kind}.npy"):
+                writer.write(pixels.tobytes())
+        (folder / f"{kind}.npy").unlink()
+        file |= {"path": path.name, "bytes": path.stat().st_size}
+    for entry in manifest["subjects"]:
+        del entry["body"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_slices_of_an_earlier_version_are_rewritten_not_converted(config, monkeypatch, caplog):
+    first = prepare_shards(config)
+    (first.folder / "report.html").write_text("report")
+    slices = {entry.subject: first.read(entry) for entry in first.records.subjects}
+    as_earlier_version(first.folder)
+    earlier = Shards.open(first.folder)
+    assert earlier.is_of_earlier_version and earlier.records.subjects[0].body is None
+    np.testing.assert_array_equal(earlier.read("test").image, slices["test"].image)
+    with pytest.raises(UserError, match="Run `prepare` again"):
+        training_batches(config, earlier)
+    converted = count_conversions(monkeypatch)
+    with caplog.at_level(logging.INFO, "medusis_tf"):
+        second = prepare_shards(config)
+    assert f"rewriting the slices of an earlier version in {first.folder}" in caplog.messages
+    assert converted == [] and second.folder == first.folder
+    assert sorted(path.name for path in second.folder.iterdir()) == [
+        "body_mask.npy", "image.npy", "label_map.npy", "manifest.json", "report.html",
+    ]  # fmt: skip
+    for name in slices:
+        for kind in ("label_map", "image", "body_mask"):
+            found = getattr(second.read(name), kind)
+            np.testing.assert_array_equal(found, getattr(slices[name], kind))
+
+
+def test_an_added_subject_joins_slices_of_an_earlier_version(config, monkeypatch):
+    first = prepare_shards(config)
+    expected = first.read("valid").image
+    as_earlier_version(first.folder)
+    converted = count_conversions(monkeypatch)
+    new = Subject(**write_subject(config.data.root, "mr_3", kinds="image", seed=9))
+    second = prepare_shards(changed_data(config, subjects=(*config.data.subjects, new)))
+    assert converted == ["mr_3"]
+    np.testing.assert_array_equal(second.read("valid").image, expected)
+    assert Shards.open(first.folder).is_of_earlier_version  # left as it is

@@ -59,7 +59,7 @@ def test_links_inside_the_root_are_followed(tmp_path):
     assert resolve_path(tmp_path, Path("a/../a/v.nii")) == file.resolve()
 
 
-def test_what_cannot_be_a_path_is_refused_and_nothing_waits_for_a_pipe(tmp_path):
+def test_impossible_paths_and_pipes_are_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe.nii")
     (tmp_path / "ring.nii").symlink_to(tmp_path / "ring.nii")
     for path in ("pipe.nii", "ring.nii", "a\0b.nii", "x" * 300 + ".nii"):
@@ -108,12 +108,12 @@ def test_a_label_map_and_an_image_are_cropped_to_their_overlap(tmp_path):
     ],
     ids=["spacing", "fraction", "apart", "mirrored"],
 )
-def test_grids_that_differ_are_told_apart_in_millimetres(tmp_path, affine, message):
+def test_differences_of_grids_are_reported_in_millimetres(tmp_path, affine, message):
     write_nifti(tmp_path / "l.nii.gz", np.zeros([4, 4, 4], np.uint8))
     write_nifti(tmp_path / "i.nii.gz", np.zeros([4, 4, 4], np.int16), affine)
     subject = Subject(subject="s", split="train", label_map="l.nii.gz", image="i.nii.gz")
     data = data_config(tmp_path, subject)
-    if message is None:  # the same place in another axis order, turned by the reader
+    if message is None:  # same position in another axis order, which the reader changes
         overlap(source_grids(subject, data), data)
         return
     with pytest.raises(UserError, match=f"{message}.*pair_by=voxel"):
@@ -144,7 +144,7 @@ def test_a_ct_without_a_body_is_refused(tmp_path):
         load_label_map(subject, data_config(tmp_path, subject))
 
 
-def test_a_role_that_a_subject_lacks_is_our_mistake(tmp_path):
+def test_loading_a_missing_role_is_a_programming_error(tmp_path):
     data = data_config(tmp_path)
     label_map, image = data.subjects
     with pytest.raises(ValueError, match="no image"):
@@ -163,7 +163,7 @@ def test_a_link_in_a_folder_cannot_leave_the_root(tmp_path):
         resolve_path(tmp_path / "root", Path("masks"))
 
 
-def test_tissue_of_a_ct_does_not_depend_on_how_its_numbers_are_stored(tmp_path):
+def test_tissue_does_not_depend_on_how_the_ct_is_stored(tmp_path):
     hounsfield = np.full([24, 24, 6], -1000, np.int16)
     for start, value in [(4, -100), (9, 50), (14, 600)]:
         hounsfield[start : start + 5, 4:20] = value
@@ -171,7 +171,7 @@ def test_tissue_of_a_ct_does_not_depend_on_how_its_numbers_are_stored(tmp_path):
     for number, (slope, intercept) in enumerate([(1, 0), (1, -1024), (2, 24), (-1, 0)]):
         stored = ((hounsfield - intercept) / slope).astype(np.int16)
         image = nib.Nifti1Image(stored, lps_affine())
-        image.header.set_slope_inter(slope, intercept)  # written as given, the numbers too
+        image.header.set_slope_inter(slope, intercept)  # stored numbers are written as given
         image.to_filename(tmp_path / f"{number}.nii.gz")
         entry = Subject(subject="a", split="train", ct=f"{number}.nii.gz")
         data = tiny_experiment(data={"root": str(tmp_path)}).data

@@ -1,4 +1,4 @@
-"""What is hashed, and what is remembered of it."""
+"""Checksums of files, and the remembered ones."""
 
 import hashlib
 import json
@@ -79,7 +79,7 @@ def test_a_folder_has_one_checksum_of_names_and_contents(files):
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"a": 3}', '{"a": [1]}', "[[1]]"])
-def test_a_broken_memory_is_forgotten(files, content):
+def test_damaged_remembered_checksums_are_ignored(files, content):
     remembered = files / "checksums.json"
     remembered.write_text(content.replace("a", str(files / "a.nii")))
     found = checksums.all_checksums(sources(files, a="a.nii"), remembered)

@@ -1,10 +1,16 @@
+"""Checks of all subjects together."""
+
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from medusis_tf.data.preparing.preparation import check_leaks
+from medusis_tf.data.preparing.checks import check_leaks
+from medusis_tf.data.preparing.preparation import prepare_shards
 from medusis_tf.data.shards.manifest import FileRecord
 from medusis_tf.errors import UserError
+from tests.data.small_subjects import small_experiment, small_label_map, write_cohort
+from tests.data.volume_files import write_nifti
 from tests.training.tiny_experiment import tiny_experiment
 
 
@@ -26,7 +32,7 @@ def records(**digests):
     }
 
 
-def test_a_copy_in_another_split_is_told_with_both_names():
+def test_a_copy_in_another_split_is_reported_with_both_names():
     with pytest.raises(UserError) as error:
         check_leaks(data("test"), records(a_mr="x", copy="x"))
     message = str(error.value)
@@ -45,3 +51,21 @@ def test_overlays_may_be_alike():
     for files in alike.values():
         files["overlay:tumour"] = empty
     check_leaks(data("test"), alike)
+
+
+def test_training_without_slices_is_refused(tmp_path):
+    cohort = write_cohort(tmp_path)
+    write_nifti(tmp_path / "ct_1/label_map.nii.gz", np.zeros([9, 9, 9], np.uint8))
+    with pytest.raises(UserError, match=r"no label_map slice left.*foreground=0\.01"):
+        prepare_shards(small_experiment(tmp_path, tmp_path / "cache", [cohort[0], *cohort[2:]]))
+
+
+def test_pairs_without_slices_are_refused(tmp_path):
+    cohort = write_cohort(tmp_path)
+    pair = {**cohort[5], "split": "train"}
+    write_nifti(tmp_path / "test/label_map.nii.gz", np.zeros([20, 18, 6], np.uint8))
+    write_nifti(tmp_path / "test/image.nii.gz", 1 + small_label_map(1).astype(np.int16))
+    for pairing in ("paired_sampling", "paired"):
+        both = small_experiment(tmp_path, tmp_path / "cache", [*cohort[:5], pair], pairing=pairing)
+        with pytest.raises(UserError, match=rf"data\.pairing={pairing}: no training subject"):
+            prepare_shards(both)

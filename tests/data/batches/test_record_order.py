@@ -1,12 +1,15 @@
 """How label maps and images of a batch are matched: `data.pairing`."""
 
+import itertools
+
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from medusis_tf.config.augmentation import AugmentationConfig
 from medusis_tf.config.yaml_files import merge
 from medusis_tf.data.batches.dataset import training_batches
-from medusis_tf.data.batches.record_order import POSITION_WINDOW
+from medusis_tf.data.batches.record_order import POSITION_WINDOW, Purpose, random_key
 from medusis_tf.errors import UserError
 from tests.data.made_shards import (
     NUM_IMAGES,
@@ -67,7 +70,7 @@ def test_nearest_position_shows_every_label_map_once_per_epoch(config, shards):
         np.testing.assert_array_equal(np.sort(near[first : first + 24]), np.arange(24))
 
 
-def test_unpaired_streams_do_not_know_each_other(config, shards):
+def test_unpaired_streams_are_independent(config, shards):
     label_maps, images = shown(config, shards, 12)
     fewer = numbered_shards(subjects={**SUBJECTS, "b": (2, ("image",)), "e": (4, ("label_map",))})
     np.testing.assert_array_equal(shown(config, fewer, 12)[0], label_maps)
@@ -102,7 +105,7 @@ def test_unpaired_slices_are_moved_independently_and_paired_ones_alike(config):
 
 
 @pytest.mark.parametrize("pairing", ["paired", "semi_supervised"])
-def test_pairs_stay_aligned_whatever_is_done_to_them(pairing, config):
+def test_pairs_stay_aligned_under_augmentation(pairing, config):
     rows, columns = np.mgrid[:32, :32]
     random = np.random.default_rng(0)
     images = np.stack(
@@ -152,7 +155,7 @@ def test_images_are_drawn_near_the_position_of_the_label_map(
     label_positions, image_positions, config
 ):
     num_labels, num_images = len(label_positions), len(image_positions)
-    cut = num_images // 3  # two subjects, whose positions lie among each other
+    cut = num_images // 3  # two subjects with interleaved positions
     subjects = [
         subject_record("l", ("label_map",), num_labels, {"label_map": 0}, tuple(label_positions)),
         subject_record("i", ("image",), cut, {"image": 0}, tuple(image_positions[:cut])),
@@ -198,7 +201,7 @@ def test_disjoint_streams_share_no_patient():
     assert tiny_experiment(**subjects_with(patient="p8")).data.pairing == "disjoint"
 
 
-def test_patients_of_other_splits_or_streams_are_no_matter():
+def test_patients_of_other_splits_or_streams_may_be_shared():
     values = subjects_with(patient="p8")
     pair = {"label_map": "c.nii", "image": "d.nii"}
     values["data"]["subjects"] += [
@@ -206,3 +209,23 @@ def test_patients_of_other_splits_or_streams_are_no_matter():
         {"subject": "s", "split": "train", "streams": ["image"], **pair},
     ]
     assert tiny_experiment(**values).data.pairing == "disjoint"
+
+
+def test_every_seed_purpose_and_number_has_its_own_key(config):
+    keys = {
+        tuple(random_key(config.model_copy(update={"seed": seed}), purpose, number).numpy())
+        for seed, purpose, number in itertools.product((0, 1, 2**31 - 1), Purpose, (0, 1, 7, 2**40))
+    }
+    assert len(keys) == 3 * len(Purpose) * 4
+
+
+def test_keys_depend_on_no_other_state(config):
+    @tf.function
+    def in_a_graph(number):
+        return random_key(config, Purpose.IMAGE, number)
+
+    tf.random.set_seed(1)
+    first = random_key(config, Purpose.IMAGE, tf.constant(5))
+    tf.random.set_seed(2)
+    tf.debugging.assert_equal(random_key(config, Purpose.IMAGE, tf.constant(5)), first)
+    tf.debugging.assert_equal(in_a_graph(tf.constant(5)), first)

@@ -1,4 +1,4 @@
-"""`data.pairing: semi_supervised`, and who is paired."""
+"""`data.pairing: semi_supervised`, and the choice of paired subjects."""
 
 import itertools
 
@@ -45,7 +45,7 @@ def shown(config, shards, steps):
 
 
 def own_images(shards, subjects):
-    """Number of each label map to that of its image, of some subjects."""
+    """Map the number of each label map of some subjects to the number of its image."""
     place = {}
     for entry in shards.subjects("train", "label_map"):
         if entry.subject in subjects:
@@ -74,7 +74,7 @@ def test_larger_fractions_hold_the_subjects_of_smaller_ones(many):
             assert smaller < larger
 
 
-def test_the_choice_is_that_of_the_seed_and_of_the_names(many):
+def test_the_choice_depends_on_the_seed_and_the_names(many):
     assert len({tuple(names(semi_supervised(0.3, seed), many)) for seed in range(5)}) == 5
     chosen = names(semi_supervised(0.5), many)
     turned = numbered_shards(subjects=dict(reversed(MANY.items())))
@@ -82,13 +82,13 @@ def test_the_choice_is_that_of_the_seed_and_of_the_names(many):
 
 
 @pytest.mark.parametrize("pairing", ["paired", "paired_sampling"])
-def test_all_are_paired_where_no_fraction_is_asked_for(pairing, many):
+def test_all_are_paired_without_a_fraction(pairing, many):
     config = changed(plain_experiment(), pairing=pairing)
     assert names(config, many) == [f"s{i:02d}" for i in range(20)]
 
 
 @pytest.mark.parametrize("pairing", ["unpaired", "disjoint", "nearest_position"])
-def test_none_are_paired_where_streams_are_drawn_apart(pairing, many):
+def test_none_are_paired_when_streams_are_drawn_separately(pairing, many):
     assert paired_subjects(changed(plain_experiment(), pairing=pairing), many) == ()
 
 
@@ -112,7 +112,7 @@ def test_every_other_label_map_meets_any_image(many):
     counts = np.bincount(images[~is_paired], minlength=46)
     mean = np.sum(~is_paired) / 46
     assert counts.min() > 0.6 * mean and counts.max() < 1.5 * mean
-    # Those of paired subjects among them, and its own no more often than another.
+    # They include images of paired subjects, and a label map's own is no more frequent.
     assert set(paired.values()) <= set(images[~is_paired])
     own = own_images(many, MANY.keys() - {"labels", "images", "empty"})
     alike = [own.get(number) == image for number, image in zip(label_maps, images, strict=True)]
@@ -130,12 +130,12 @@ def test_label_maps_come_in_the_order_of_unpaired_training():
     assert len(set(label_maps)) == NUM_LABEL_MAPS
 
 
-def test_only_losses_that_compare_are_told_who_is_paired():
+def test_batches_mark_pairs_only_for_losses_that_compare():
     shards = numbered_shards()
-    for pairing, told in (("paired", True), ("paired_sampling", False), ("unpaired", False)):
+    for pairing, marked in (("paired", True), ("paired_sampling", False), ("unpaired", False)):
         batch = taken(training_batches(changed(plain_experiment(), pairing=pairing), shards), 1)[0]
-        assert ("is_paired" in batch) == told
-        if told:
+        assert ("is_paired" in batch) == marked
+        if marked:
             assert batch["is_paired"].dtype == bool
             assert batch["is_paired"].shape == (4,)
             assert batch["is_paired"].all()
