@@ -1,5 +1,6 @@
 import os
 import re
+import runpy
 import subprocess
 import sys
 from importlib.metadata import version
@@ -28,9 +29,23 @@ def test_every_command_has_a_help_text_and_options():
         assert command.params
 
 
-def test_every_pipeline_is_a_command():
-    pipelines = {path.stem.replace("_", "-") for path in (ROOT / "pipelines").glob("[a-z]*.py")}
-    assert pipelines <= set(NAMES)
+def programs():
+    """Return the modules that run one command with `python -m`."""
+    files = [*(ROOT / "pipelines").glob("*.py"), *(ROOT / "medusis_tf").glob("[a-z]*.py")]
+    modules = [path for path in files if '__name__ == "__main__"' in path.read_text()]
+    return [f"{path.parent.name}.{path.stem}" for path in sorted(modules)]
+
+
+@pytest.mark.parametrize("module", programs())
+def test_every_module_with_a_command_is_also_a_sub_command(module, monkeypatch, capsys):
+    name = module.partition(".")[2].replace("_", "-")
+    assert name in NAMES
+    monkeypatch.setattr(sys, "argv", [module, "--help"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module(module, run_name="__main__")
+    assert end.value.code == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert " ".join(load(name).help.split()[:5]) in printed
 
 
 def modules_after(code):
