@@ -1,0 +1,21 @@
+"""Keras layers of the generators, discriminators and segmenters."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "discriminator_blocks": [
+            "DiscriminatorBlock",
+            "MinibatchStandardDeviation",
+            "ResidualDiscriminatorBlock",
+        ],
+        "equalized": ["EqualizedConv2D", "EqualizedDense"],
+        "generator_blocks": ["SPADEBlock", "WaveletBlock"],
+        "initializers": ["scale_kernels", "xavier_normal"],
+        "label_conv": ["LabelConv2D", "LabelNeighbourhoods", "label_neighbourhoods"],
+        "spade": ["SPADE", "BatchStatistics"],
+        "spectral_conv": ["SpectralConv2D", "fold_spectral_norms"],
+        "unet_blocks": ["DecoderBlock", "EncoderBlock"],
+    },
+)

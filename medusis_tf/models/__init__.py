@@ -1,0 +1,21 @@
+"""Generators, discriminators and segmenters, and their configuration sections."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=["discriminators", "generators", "segmenters"],
+    submod_attrs={
+        "discriminators": ["PatchDiscriminator", "ResidualDiscriminator", "WaveletDiscriminator"],
+        "generators": ["OASISGenerator", "WaveletGenerator"],
+        "segmenters": ["UNetSegmenter"],
+        "sections": [
+            "OASISGeneratorConfig",
+            "PatchDiscriminatorConfig",
+            "ResidualDiscriminatorConfig",
+            "UNetSegmenterConfig",
+            "WaveletDiscriminatorConfig",
+            "WaveletGeneratorConfig",
+        ],
+    },
+)
