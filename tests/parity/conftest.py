@@ -1,4 +1,4 @@
-"""The recorded PyTorch networks: their weights by recipe, their inputs and their outputs."""
+"""Recorded PyTorch networks: weights and inputs drawn by a recipe, and recorded outputs."""
 
 import json
 import os
@@ -12,7 +12,7 @@ DEFAULT_SHARED = Path(__file__).resolve().parents[3] / "shared"
 
 
 class ParityCase:
-    """One case of shared/parity: see the README there for the recipe of weights and inputs."""
+    """One case of shared/parity. The README there describes the recipe of weights and inputs."""
 
     def __init__(self, folder, name):
         self.name = name
@@ -26,7 +26,7 @@ class ParityCase:
         return np.random.default_rng(seed).standard_normal(shape)
 
     def images(self, shape):
-        """Images in our layout; the recipe draws them channels first."""
+        """Images with channels last. The recipe draws them with channels first."""
         return channels_last(np.clip(0.5 * self.draw("image", shape), -1, 1))
 
     def state_dict(self):
@@ -47,8 +47,8 @@ def channels_last(array):
 
 @pytest.fixture(scope="session")
 def parity_case():
-    """A function that opens a case by name, or skips the test where the files are absent."""
+    """A function that opens a case by name, or skips the test if the files are missing."""
     folder = Path(os.environ.get("MEDUSIS_SHARED", DEFAULT_SHARED)) / "parity"
     if not folder.is_dir():
-        pytest.skip(f"no reference numbers in {folder}; set MEDUSIS_SHARED to run this test")
+        pytest.skip(f"no reference values in {folder}; set MEDUSIS_SHARED to run this test")
     return lambda name: ParityCase(folder, name)

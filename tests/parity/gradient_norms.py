@@ -1,4 +1,4 @@
-"""Comparing gradients with the recorded ones, tensor by tensor under the PyTorch names."""
+"""Compare gradients with the recorded ones, by PyTorch tensor name."""
 
 import numpy as np
 
@@ -6,9 +6,9 @@ from medusis_tf.interop.names import pytorch_names
 
 
 def assert_gradient_norms_match(model, gradients, recorded):
-    """Every recorded norm is met to 1e-3, relative, and no weight of ours is without one.
+    """Check that all gradient norms equal the recorded ones up to a relative error of 1e-3.
 
-    A bias before a batch normalisation has no gradient but rounding noise, hence the floor.
+    The gradient of a bias before a batch normalisation is only rounding noise, hence the floor.
     """
     names = {id(entry.variable): key for key, entry in pytorch_names(model).items()}
     ours = {

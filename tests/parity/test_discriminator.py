@@ -32,13 +32,13 @@ def images(case):
 
 def test_logits_and_adversarial_losses(case, discriminator, images):
     @tf.function
-    def judge(images):
+    def classify(images):
         with tf.GradientTape() as tape:
             logits = discriminator(images)
             loss = discriminator_synthetic_loss(logits)
         return logits, loss, tape.gradient(loss, discriminator.trainable_variables)
 
-    logits, loss, gradients = judge(images)
+    logits, loss, gradients = classify(images)
     np.testing.assert_allclose(logits, case.recorded["logits"], atol=1e-4)
     assert loss.numpy() == pytest.approx(case.recorded["softplus_fake"], rel=1e-5)
     real_loss = discriminator_real_loss(logits).numpy()
@@ -49,11 +49,11 @@ def test_logits_and_adversarial_losses(case, discriminator, images):
 
 def test_r1_penalty(case, discriminator, images):
     @tf.function
-    def penalise(images):
+    def penalize(images):
         with tf.GradientTape() as tape:
             penalty = r1_penalty(discriminator, images)
         return penalty, tape.gradient(penalty, discriminator.trainable_variables)
 
-    penalty, gradients = penalise(images)
+    penalty, gradients = penalize(images)
     assert penalty.numpy() == pytest.approx(case.recorded["r1"], rel=1e-5)
     assert_gradient_norms_match(discriminator, gradients, case.recorded["gradient_norms_r1"])

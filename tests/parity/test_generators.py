@@ -11,7 +11,7 @@ from tests.parity.gradient_norms import assert_gradient_norms_match
 CASES = [("oasis_generator", OASISGenerator), ("wavelet_generator", WaveletGenerator)]
 
 
-# One test per network, because building and filling it costs as much as running it.
+# One test per network, because building it takes as long as running it.
 @pytest.mark.parametrize("name, generator_class", CASES, ids=["oasis", "wavelet"])
 def test_generator(name, generator_class, parity_case):
     case = parity_case(name)
@@ -44,7 +44,7 @@ def _train(generator, one_hot, noise, cotangent):
 
 
 def _assert_statistics_match(generator, arrays):
-    """The running means after the step; those of layers that are never used have no place."""
+    """Compare the running means after the step, except those of layers that are never used."""
     weights = export_pytorch_weights(generator)
     recorded = {
         key.removeprefix("after_train/"): array

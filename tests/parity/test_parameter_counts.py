@@ -12,7 +12,7 @@ def count_trainable(network):
     return sum(math.prod(weight.shape) for weight in network.trainable_variables)
 
 
-# The published wavelet generator counts 1,577,408 more for C = 38: SPADEs it never calls.
+# The published wavelet generator has 1,577,408 more for C = 38, in SPADE layers it never calls.
 @pytest.mark.parametrize(
     "generator_class, noise_dim, expected",
     [
