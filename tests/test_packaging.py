@@ -100,11 +100,6 @@ def test_configurations_and_tables_are_found_by_name(run, installed):
     assert "  synthrad31 " in listed
 
 
-def test_every_command_imports(run):
-    code = "from medusis_tf.commands.application import GROUPS, load\n"
-    run("-c", code + "for commands in GROUPS.values():\n    [load(name) for name in commands]")
-
-
 @pytest.fixture(scope="module")
 def quickstart(run, tmp_path_factory):
     """Run the quickstart from the wheel."""
