@@ -60,13 +60,15 @@ def prepare(
     write_data_report(experiment.data, shards, path, experiment.name, mask_weight(experiment))
     logger.info("report: %s (it shows images of patients)", path)
     if export_png is not None:
-        from medusis_tf.data.preparing import png_export
-
-        count = png_export.export_png(
-            shards, experiment.data, export_png, 8 if png_bits == 8 else 16
-        )
-        logger.info("wrote %d PNG files to %s", count, export_png)
+        _write_png(shards, experiment, export_png, png_bits)
     _log_splits(shards.records.subjects)
+
+
+def _write_png(shards: "Shards", experiment: ExperimentConfig, folder: Path, bits: int) -> None:
+    from medusis_tf.data.preparing.png_export import export_png
+
+    count = export_png(shards, experiment.data, folder, 8 if bits == 8 else 16)
+    logger.info("wrote %d PNG files to %s", count, folder)
 
 
 def _check_only(experiment: ExperimentConfig, jobs: int | None) -> None:

@@ -36,8 +36,8 @@ def training_batches(
     - `unpaired` and `disjoint` shuffle both streams independently.
     - `nearest_position` draws images near the relative position of the label map in the body.
     - `paired_sampling` and `paired` take both from one slice, with the same geometric changes.
-    - `semi_supervised` does so for the label maps of `paired_subjects`. All others come with an
-      image drawn from all images, with the same geometric changes.
+    - `semi_supervised` does so for the label maps of `paired_subjects`, and draws an image from all
+      for the others, with the same geometric changes.
 
     Args:
         config: The experiment.
@@ -53,8 +53,7 @@ def training_batches(
         replicas together.
 
     Raises:
-        UserError: The pairing needs pairs, but none has slices; or an earlier version wrote the
-            slices.
+        UserError: No pair has slices, or an earlier version wrote them.
     """
     batch = _Batch(config, shards, body_mask)
     options = tf.data.Options()

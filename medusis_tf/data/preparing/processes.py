@@ -23,9 +23,7 @@ _MIN_ITEMS = 4
 def in_processes(
     function: Callable[[Item], Result], items: Sequence[Item], jobs: int | None = None
 ) -> Iterator[tuple[int, Result | UserError]]:
-    """Yield results as they are completed, each with the number of its item.
-
-    A `UserError` is a result too.
+    """Yield results and `UserError`s as they occur, each with the number of its item.
 
     Args:
         function: Importable function with picklable arguments and results.
@@ -51,8 +49,8 @@ def in_processes(
             yield calls[call], call.result()
     except BrokenProcessPool:
         raise UserError(
-            f"a process that was reading volumes died, perhaps because {jobs} at once need too "
-            "much memory. Use fewer, for example --jobs 1. The subjects converted so far are kept."
+            f"a process that read volumes died, perhaps because {jobs} at once need too much "
+            "memory. Use fewer, for example --jobs 1. The subjects converted so far are kept."
         ) from None
     except BaseException:
         # After Ctrl-C, nobody wants to wait for volumes that are being read.

@@ -104,9 +104,7 @@ def test_correct_positions_give_no_warning(first, last, body):
         (0, 25, 40, "-40 axial slices (-120 mm)"),
     ],
 )
-def test_a_misplaced_label_map_is_reported_with_its_shift(
-    first, last, shift, found, body
-):
+def test_a_misplaced_label_map_is_reported_with_its_shift(first, last, shift, found, body):
     label_map, image = body
     (warning,) = misplacement_warning(label_map[..., first:last], image, shift, 3.0)
     assert f"headers say: {found} further" in warning

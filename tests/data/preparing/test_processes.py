@@ -88,7 +88,7 @@ def test_processes_give_numbered_results_and_errors(tmp_path):
 
 def test_the_death_of_a_process_is_reported_with_a_remedy(tmp_path):
     out, _ = start(tmp_path, "die").communicate(timeout=120)
-    assert "a process that was reading volumes died" in out.splitlines()[-1]
+    assert "a process that read volumes died" in out.splitlines()[-1]
     assert "--jobs 1" in out
 
 
