@@ -3,7 +3,7 @@
     python -m benchmarks.evaluation [--pairs 125 500] [--size 256] [--classes 31] [--json FILE]
 
 Made volumes of 25 slices, each of a patient of its own, are judged by all measures of
-`medusis_tf.evaluation.instruments` that need no weight file, and by the nearest neighbours of
+`medusis_tf.evaluation.metric_list` that need no weight file, and by the nearest neighbours of
 the audit among as many training slices. Classes are found by a stand-in that shifts the label
 map: what a segmenter takes is not of the measures. Making the volumes is not counted.
 
@@ -71,11 +71,10 @@ def measure(pairs: int, size: int, num_classes: int) -> dict[str, Any]:
     maps = made_label_maps(size, num_classes, min(pairs, VOLUME_SLICES))
     volumes = max(1, pairs // VOLUME_SLICES)
     clock = Clock()
-    import medusis_tf.evaluation.instruments  # noqa: F401
+    import medusis_tf.evaluation.setup  # noqa: F401
 
     imported = peak_gigabytes()
-    judges = _judges(clock, maps, num_classes, volumes)
-    measures = judges.measures()
+    measures = _measures(clock, maps, num_classes, volumes)
     for number in range(volumes):
         subject, pictures = made_subject(maps, number, num_classes)
         for name, each in measures.items():
@@ -135,30 +134,35 @@ def made_subject(maps: Any, number: int, num_classes: int) -> tuple[Any, Any]:
     return subject, pictures.astype(np.float32)
 
 
-def _judges(clock: Clock, maps: Any, num_classes: int, volumes: int) -> Any:
+def _measures(clock: Clock, maps: Any, num_classes: int, volumes: int) -> Any:
     import numpy as np
 
-    from medusis_tf.evaluation.instruments import Measures
-    from medusis_tf.metrics.distribution import FeatureSet
+    from medusis_tf.evaluation.metric_list import METRICS
     from medusis_tf.metrics.extractors import RadiomicsExtractor
     from medusis_tf.metrics.grey_levels import GreyLevels
-    from medusis_tf.metrics.sliced_wasserstein import PyramidPatches
+    from medusis_tf.metrics.metric import Instruments, MetricContext
 
-    extractor = RadiomicsExtractor()
-    real, patches = FeatureSet(extractor.dimension), PyramidPatches()
-    for number in range(volumes):
-        subject, _ = made_subject(maps, number + volumes, num_classes)
-        with clock.of("real_images"):
-            real.update(extractor(subject.image))
-            patches.update(subject.image)
-    return Measures(
+    def real_images() -> Iterator[Any]:
+        for number in range(volumes):
+            start = time.perf_counter()
+            subject, _ = made_subject(maps, number + volumes, num_classes)
+            clock.seconds["real_images"] -= time.perf_counter() - start  # not counted
+            yield subject.image
+
+    context = MetricContext(
         class_names=[f"class {number}" for number in range(num_classes)],
-        levels=GreyLevels(-0.95, -0.8),
+        grey_levels=GreyLevels(-0.95, -0.8),
         has_pairs=True,
-        segmenters={"shifted": lambda subject, _: np.roll(subject.label_map, 2, axis=2)},
-        features=[(extractor, real)],
-        real_patches=patches,
+        has_images=True,
+        real_images=real_images,
+        instruments=Instruments(
+            segmenters={"shifted": lambda subject, _: np.roll(subject.label_map, 2, axis=2)},
+            extractors=[RadiomicsExtractor()],
+        ),
     )
+    with clock.of("real_images"):
+        metrics = [metric(context) for metric in METRICS]
+    return {name: each for metric in metrics for name, each in metric.measures().items()}
 
 
 def _audit(clock: Clock, maps: Any, num_classes: int, volumes: int) -> None:

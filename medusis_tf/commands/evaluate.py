@@ -1,4 +1,4 @@
-"""Judge a run, an exported model or a folder of pictures: `python -m medusis_tf.evaluate`."""
+"""Evaluate a run, an exported model or a folder of images: `medusis evaluate`."""
 
 import logging
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medusis_tf.commands.options import BatchSizeOption
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.command_options import (
     ImagesOption,
@@ -20,8 +21,9 @@ from medusis_tf.runs.run_dir import CheckpointChoice
 if TYPE_CHECKING:
     from medusis_tf.config.data import Split
     from medusis_tf.evaluation.evaluated_model import EvaluatedModel
+    from medusis_tf.evaluation.options import EvaluationOptions
 
-logger = logging.getLogger("medusis_tf.evaluate")
+logger = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -30,18 +32,22 @@ def evaluate(
     images: ImagesOption = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Configuration whose data --model or --images are judged on."),
+        typer.Option(help="Configuration with the data for --model or --images."),
     ] = None,
     checkpoint: Annotated[
         CheckpointChoice,
-        typer.Option(help="Of the run: the newest one, or the best on the validation patients."),
+        typer.Option(help="Checkpoint of the run: newest, or best on the validation patients."),
     ] = CheckpointChoice.NEWEST,
     split: Annotated[
-        str, typer.Option(help="Subjects to judge on: train, validation or test.")
+        str, typer.Option(help="Evaluated subjects: train, validation or test.")
     ] = "test",
     seeds: Annotated[
-        str, typer.Option(help="Of the noise vectors, as in 0,1,2; one serves all subjects.")
-    ] = "0",
+        str | None,
+        typer.Option(
+            help="Noise seeds; one noise vector serves all subjects. By default 0,1,2, or 0 with "
+            "--masks."
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -52,70 +58,74 @@ def evaluate(
     segmenter: Annotated[
         Path | None,
         typer.Option(
-            help="An independent segmenter that reads the classes in the pictures: weights of "
-            "pipelines.train_segmenter, or the folder of a SavedModel."
+            help="Independent segmenter that finds the classes in the images: weights of "
+            "medusis train-segmenter, or the folder of a SavedModel."
         ),
     ] = None,
     masks: Annotated[
         Path | None,
-        typer.Option(help="Or what another tool read: a folder of SUBJECT.nii.gz, class ids."),
+        typer.Option(
+            help="Folder of masks that another tool found in the images: SUBJECT.nii.gz of class "
+            "ids."
+        ),
     ] = None,
     inception: InceptionOption = None,
     lpips_vgg: LpipsVggOption = None,
     lpips_alex: LpipsAlexOption = None,
     sha256: Annotated[
         list[str] | None,
-        typer.Option(help="FILE=CHECKSUM: refuse a weight file of another checksum."),
+        typer.Option(help="FILE=CHECKSUM: refuse a weight file with another checksum."),
     ] = None,
     baselines: Annotated[
-        bool, typer.Option(help="Judge references and baselines too, in the same tables.")
+        bool, typer.Option(help="Evaluate references and baselines in the same tables.")
     ] = True,
     audit: Annotated[
         bool, typer.Option(help="Look for training images that the model repeats.")
     ] = True,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(min=1, help="Slices painted at once: 8 on a GPU, 1 on a CPU if not given."),
-    ] = None,
+    batch_size: BatchSizeOption = None,
 ) -> None:
-    """Judge synthetic MR by label maps, true images where there are such, and real images.
+    """Evaluate synthetic MR against label maps and real images.
 
-    Writes metrics.json and report.html, and prints the tables: similarity to the true images, what
-    a segmenter finds, the distance to the real images, jumps between slices, and whether training
-    images are repeated; beside what class means, random contrasts and retrieval would get.
+    Writes metrics.json and report.html, and prints the tables: similarity to the true images,
+    classes that a segmenter finds, distance to the real images, jumps between slices, spread over
+    noise seeds, and repeated training images; for comparison the same metrics of class means,
+    random contrasts and retrieval.
     """
     from medusis_tf.evaluation.options import (
+        DEFAULT_SEEDS,
         EvaluationOptions,
         read_checksums,
         read_seeds,
         read_split,
     )
 
+    # One set of masks belongs to the images of one seed.
+    default_seeds = DEFAULT_SEEDS if masks is None else DEFAULT_SEEDS[:1]
+    networks = {"vgg16": lpips_vgg, "alexnet": lpips_alex}
     options = EvaluationOptions(
         split=read_split(split),
-        seeds=read_seeds(seeds),
+        seeds=default_seeds if seeds is None else read_seeds(seeds),
         segmenter=segmenter,
         masks=masks,
         inception=inception,
-        lpips={
-            name: paths
-            for name, paths in (("vgg16", lpips_vgg), ("alexnet", lpips_alex))
-            if paths is not None
-        },
+        lpips={name: paths for name, paths in networks.items() if paths is not None},
         sha256=read_checksums(sha256 or []),
         baselines=baselines,
         audit=audit,
     )
-    judged = _open(run, model, images, data, options.split, batch_size, checkpoint)
-    folder = out or _default_folder(judged, split)
+    opened = _open(run, model, images, data, options.split, batch_size, checkpoint)
+    _evaluate(opened, options, out or _default_folder(opened, split))
+
+
+def _evaluate(model: "EvaluatedModel", options: "EvaluationOptions", folder: Path) -> None:
     from medusis_tf.evaluation.evaluation import evaluate_model
     from medusis_tf.progress import EvaluationProgress
     from medusis_tf.reports.evaluation.console import print_evaluation
     from medusis_tf.reports.evaluation.report import make_folder, write_evaluation
 
-    make_folder(folder)  # that it cannot be written is told before the work, not after it
+    make_folder(folder)  # fails before the work if the folder cannot be written
     with EvaluationProgress() as progress:
-        evaluation = evaluate_model(judged, options, progress.report)
+        evaluation = evaluate_model(model, options, progress.report)
     print_evaluation(evaluation.content)
     for path in write_evaluation(folder, evaluation):
         logger.info("wrote %s", path)
@@ -133,7 +143,7 @@ def _open(
     from medusis_tf.evaluation.evaluated_model import open_exported, open_images, open_run
 
     if run is None and checkpoint != CheckpointChoice.NEWEST:
-        raise UserError(f"--checkpoint {checkpoint} chooses one of a run: give --run DIR.")
+        raise UserError(f"--checkpoint {checkpoint} needs --run DIR.")
     given = [run is not None, model is not None, images is not None, data is not None]
     if run is not None and given == [True, False, False, False]:
         return open_run(run, batch_size, checkpoint)
@@ -146,7 +156,7 @@ def _open(
     )
 
 
-def _default_folder(judged: "EvaluatedModel", split: str) -> Path:
-    if judged.run_dir is None:
-        raise UserError("say with --out where metrics.json and report.html shall be written.")
-    return judged.run_dir / "evaluation" / f"{split}_step_{judged.step:07d}"
+def _default_folder(model: "EvaluatedModel", split: str) -> Path:
+    if model.run_dir is None:
+        raise UserError("--model and --images need --out, the folder for metrics.json.")
+    return model.run_dir / "evaluation" / f"{split}_step_{model.step:07d}"

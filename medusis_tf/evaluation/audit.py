@@ -1,4 +1,4 @@
-"""Does the model repeat training images? Its pictures and held-out images against all of them."""
+"""Audit of a model: whether its images repeat training images."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import stats
 
 from medusis_tf.config.data import Split
 from medusis_tf.data.shards.labelled_subjects import LabelledSubjects
-from medusis_tf.evaluation.painters import Method
+from medusis_tf.data.shards.spread import step_within
+from medusis_tf.evaluation.painters import Painter
 from medusis_tf.metrics.memorization import (
     SIGNIFICANT,
     Audit,
@@ -19,14 +19,11 @@ from medusis_tf.metrics.memorization import (
     audit,
     find_neighbours,
     least_p_value,
+    mann_whitney,
     thumbnails,
 )
-from medusis_tf.metrics.similarity import (
-    SMALLEST_SIDE,
-    Comparison,
-    multiscale_similarity,
-    to_unit_range,
-)
+from medusis_tf.metrics.similarity import ssim, to_unit_range
+from medusis_tf.metrics.structural_similarity import SMALLEST_SIDE, ms_ssim
 
 if TYPE_CHECKING:
     from medusis_tf.data.shards.manifest import SubjectRecord
@@ -40,14 +37,14 @@ Slices = dict[tuple[str, int], np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class NearestPair:
-    """A synthetic slice and the training slice it is nearest to.
+    """A synthetic slice and its nearest training slice.
 
     Attributes:
         synthetic: `[height, width]` in [-1, 1].
-        training: The same.
-        title: Whose slices they are.
-        distance: Of the two.
-        similarity: MS-SSIM of the two, or SSIM where slices are too small for that.
+        training: Same shape and range.
+        title: Subjects of the two slices.
+        distance: Distance of their thumbnails.
+        similarity: MS-SSIM of the two, or SSIM if the slices are too small for it.
     """
 
     synthetic: np.ndarray
@@ -64,9 +61,10 @@ class ModelAudit:
     Attributes:
         found: Nearest neighbours and the tests of their distances.
         similarity_name: `MS-SSIM` or `SSIM`.
-        similarities: Of each synthetic and of each held-out slice with its nearest training slice.
-        similarity_p_value: One-sided Mann-Whitney U test that the former are greater.
-        pairs: The nearest ones, the nearest first.
+        similarities: Similarity of each synthetic and of each held-out slice to its nearest
+            training slice.
+        similarity_p_value: One-sided Mann-Whitney U test that the synthetic ones are greater.
+        pairs: Nearest pairs, the nearest first.
     """
 
     found: Audit
@@ -77,59 +75,53 @@ class ModelAudit:
 
 
 def audit_model(
-    method: Method, subjects: LabelledSubjects, shards: Shards, split: Split, seed: int
+    painter: Painter, subjects: LabelledSubjects, shards: Shards, split: Split, seed: int
 ) -> ModelAudit | None:
-    """Compare a model's pictures, and held-out real images, with all training images.
+    """Compare a model's images, and held-out real images, with all training images.
 
     Args:
-        method: The model.
-        subjects: What it paints.
+        painter: Model.
+        subjects: Subjects to paint.
         shards: Prepared slices.
-        split: Whose real images are held out.
-        seed: Of the noise.
+        split: Split of the held-out real images.
+        seed: Noise seed.
 
     Returns:
-        None where the split has no real images, or is the training split itself.
+        None if the split has no real images, or is the training split.
     """
     records = [r for r in shards.records.subjects if r.split == split and "image" in r.kinds]
     if split == "train" or not any(record.num_slices for record in records):
         return None
-    pictures = ((subject.name, method.paint(subject, seed)) for subject in subjects)
-    synthetic = evenly(pictures, sum(r.num_slices for r in subjects.records))
+    painted = ((subject.name, painter.paint(subject, seed)) for subject in subjects)
+    synthetic = evenly(painted, sum(r.num_slices for r in subjects.records))
     real = ((record.subject, shards.read_image(record)) for record in records)
     held_out = evenly(real, sum(record.num_slices for record in records))
+    slices = [*synthetic.values(), *held_out.values()]
     training = [entry.subject for entry in shards.subjects("train", "image")]
     neighbours = find_neighbours(
-        thumbnails(np.stack([*synthetic.values(), *held_out.values()])),
+        thumbnails(np.stack(slices)),
         ((name, thumbnails(shards.read_image(name))) for name in training),
     )
+    count = len(synthetic)
     patients = _patients(synthetic, held_out, [*subjects.records, *records])
-    found = audit(neighbours[: len(synthetic)], neighbours[len(synthetic) :], patients)
-    name, values, nearest = _similarities(
-        [*synthetic.values(), *held_out.values()], neighbours, shards
-    )
-    parts = values[: len(synthetic)], values[len(synthetic) :]
-    p_value = float(stats.mannwhitneyu(*parts, alternative="greater").pvalue)
-    return ModelAudit(found, name, parts, p_value, _pairs(synthetic, found, parts[0], nearest))
-
-
-def _patients(
-    synthetic: Slices, held_out: Slices, records: Sequence[SubjectRecord]
-) -> tuple[list[str], list[str]] | None:
-    """Whose each slice is; None with too few patients for a test of these to find anything."""
-    owners = {record.subject: record.patient for record in records}
-    found = [owners[name] for name, _ in synthetic], [owners[name] for name, _ in held_out]
-    return found if least_p_value(*(len(set(part)) for part in found)) < SIGNIFICANT else None
+    found = audit(neighbours[:count], neighbours[count:], patients)
+    name, values, nearest = _similarities(slices, neighbours, shards)
+    own, others = values[:count], values[count:]
+    pairs = _pairs(synthetic, found, own, nearest)
+    return ModelAudit(found, name, (own, others), mann_whitney(others, own), pairs)
 
 
 def evenly(parts: Iterable[tuple[str, np.ndarray]], total: int) -> Slices:
-    """At most `MAX_SLICES` slices, every so many of all; subject and place to slice.
+    """Choose every n-th slice of all, at most `MAX_SLICES`.
 
     Args:
-        parts: Each subject's name and `[slices, height, width]`.
-        total: Slices of all.
+        parts: Name and `[slices, height, width]` of each subject.
+        total: Number of slices of all subjects.
+
+    Returns:
+        Subject and index to slice.
     """
-    step = -(-total // MAX_SLICES)
+    step = step_within(MAX_SLICES, total)
     chosen: Slices = {}
     start = 0
     for name, slices in parts:
@@ -140,16 +132,16 @@ def evenly(parts: Iterable[tuple[str, np.ndarray]], total: int) -> Slices:
 
 
 def describe_audit(audited: ModelAudit) -> dict[str, Any]:
-    """Figures of an audit, for `metrics.json`."""
+    """The results of an audit, for `metrics.json`."""
     found = audited.found
     sides = {"synthetic": found.synthetic, "held_out": found.held_out}
     return {
         "features": "thumbnails of 32x32, mean 0 and length 1",
         **{f"{name}_slices": len(part) for name, part in sides.items()},
         **{
-            f"{name}_median_{figure}": float(np.median([getattr(each, figure) for each in part]))
+            f"{name}_median_{metric}": float(np.median([getattr(each, metric) for each in part]))
             for name, part in sides.items()
-            for figure in ("distance", "ratio")
+            for metric in ("distance", "ratio")
         },
         "tested": dict(zip(sides, found.samples, strict=True)),
         "distance_p_value": found.distance_p_value,
@@ -166,32 +158,40 @@ def describe_audit(audited: ModelAudit) -> dict[str, Any]:
 
 
 def is_flagged(audited: ModelAudit) -> bool:
-    """Whether pictures are nearer to training images than other patients' real images are.
+    """Whether the images are nearer to training images than other patients' real images are.
 
-    By the ratio to the next training subject, which smooth pictures do not make small; where there
-    is one training subject only, by the distance.
+    Tested by the ratio to the next training subject, which is not small for images that are merely
+    smooth; by the distance if there is only one training subject.
     """
     found = audited.found
     p_value = found.distance_p_value if np.isnan(found.ratio_p_value) else found.ratio_p_value
     return bool(p_value < SIGNIFICANT)
 
 
+def _patients(
+    synthetic: Slices, held_out: Slices, records: Sequence[SubjectRecord]
+) -> tuple[list[str], list[str]] | None:
+    """Patient of each slice; None with too few patients for a test to be significant."""
+    owners = {record.subject: record.patient for record in records}
+    found = [owners[name] for name, _ in synthetic], [owners[name] for name, _ in held_out]
+    return found if least_p_value(*(len(set(part)) for part in found)) < SIGNIFICANT else None
+
+
 def _similarities(
     slices: Sequence[np.ndarray], neighbours: Sequence[Neighbour], shards: Shards
 ) -> tuple[str, np.ndarray, list[np.ndarray]]:
-    """What similarity is called, and that of each slice with its neighbour; the neighbours."""
+    """Name of the similarity, its value for each slice and its neighbour, and the neighbours."""
     found, nearest = np.empty(len(slices)), [slices[0]] * len(slices)
     is_large = min(slices[0].shape) >= SMALLEST_SIDE
+    similarity = ms_ssim if is_large else ssim
     # One training subject at a time.
     for name in sorted({each.subject for each in neighbours}):
         training = shards.read_image(name)
         for number, each in enumerate(neighbours):
             if each.subject == name:
-                pair = [to_unit_range(slices[number].astype(np.float32))]
-                pair.append(to_unit_range(training[each.place]))
+                image = to_unit_range(slices[number].astype(np.float32))
                 nearest[number] = training[each.place].astype(np.float16)
-                similarity = multiscale_similarity if is_large else _ssim
-                found[number] = similarity(*pair)
+                found[number] = similarity(image, to_unit_range(training[each.place]))
     return ("MS-SSIM" if is_large else "SSIM"), found, nearest
 
 
@@ -204,10 +204,10 @@ def _pairs(
             for each in found.synthetic
         ]
     )[:NUM_NEAREST]
-    names, pictures = list(synthetic), list(synthetic.values())
+    names, images = list(synthetic), list(synthetic.values())
     return [
         NearestPair(
-            pictures[i],
+            images[i],
             nearest[i],
             f"{names[i][0]} / {found.synthetic[i].subject}",
             found.synthetic[i].distance,
@@ -215,7 +215,3 @@ def _pairs(
         )
         for i in order.tolist()
     ]
-
-
-def _ssim(image: np.ndarray, other: np.ndarray) -> float:
-    return Comparison(image, other).inside().ssim

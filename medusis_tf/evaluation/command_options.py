@@ -1,4 +1,4 @@
-"""Options that several commands share: what is judged, and the weight files it is judged by."""
+"""Options that several commands share: what is evaluated, and weight files to evaluate with."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,18 +7,18 @@ import typer
 
 RunOption = Annotated[Path | None, typer.Option(help="Folder of a run, such as runs/NAME.")]
 ModelOption = Annotated[
-    Path | None, typer.Option(help="Or an exported model, such as saved_models/NAME.")
+    Path | None, typer.Option(help="Folder of an exported model, such as saved_models/NAME.")
 ]
 ImagesOption = Annotated[
     Path | None,
-    typer.Option(help="Or a folder of pictures, SUBJECT.nii.gz on the label maps' grids."),
+    typer.Option(help="Folder of images, SUBJECT.nii.gz on the grids of the label maps."),
 ]
 InceptionOption = Annotated[
     Path | None, typer.Option(help="Inception weights of pytorch-fid, for FID and KID.")
 ]
 LpipsVggOption = Annotated[
-    tuple[Path, Path] | None, typer.Option(help="VGG16 weights and LPIPS heads for them.")
+    tuple[Path, Path] | None, typer.Option(help="Weights of VGG16 and of its LPIPS heads.")
 ]
 LpipsAlexOption = Annotated[
-    tuple[Path, Path] | None, typer.Option(help="AlexNet weights and LPIPS heads for them.")
+    tuple[Path, Path] | None, typer.Option(help="Weights of AlexNet and of its LPIPS heads.")
 ]

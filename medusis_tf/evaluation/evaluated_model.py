@@ -1,4 +1,4 @@
-"""What is judged, on which data: a run, an exported model, or a folder of pictures."""
+"""The evaluated model and its data: a run, an exported model, or a folder of images."""
 
 from __future__ import annotations
 
@@ -9,33 +9,34 @@ from typing import TYPE_CHECKING
 from medusis_tf.config.data import Split
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.errors import UserError
-from medusis_tf.evaluation.painters import Method, model_method
+from medusis_tf.evaluation.painters import Painter, model_painter
 from medusis_tf.methods.experiment import load_config
 from medusis_tf.runs.checkpoints import CheckpointChoice
 
 if TYPE_CHECKING:
+    from medusis_tf.metrics.segmentation import FindClasses
     from medusis_tf.serving.metadata import ModelMetadata
 
 
 @dataclass(frozen=True)
 class EvaluatedModel:
-    """What is judged.
+    """A model to evaluate, and the configuration of the data to evaluate it on.
 
     Attributes:
-        method: Paints.
-        config: The experiment whose data it is judged on.
-        source: Where it was read from.
-        step: Of the training; None if that is not known.
-        run_dir: The run, if it is one.
-        choice: Which checkpoint of the run.
+        painter: Paints the images.
+        config: Experiment with the data.
+        source: Folder of the run, the exported model or the images.
+        step: Training step; None if unknown.
+        run_dir: Folder of the run; None if it is not a run.
+        segmenter: Segmenter that was trained together with the model; None if there is none.
     """
 
-    method: Method
+    painter: Painter
     config: ExperimentConfig
     source: Path
     step: int | None = None
     run_dir: Path | None = None
-    choice: CheckpointChoice = CheckpointChoice.NEWEST
+    segmenter: FindClasses | None = None
 
 
 def open_run(
@@ -43,47 +44,65 @@ def open_run(
     batch_size: int | None = None,
     choice: CheckpointChoice = CheckpointChoice.NEWEST,
 ) -> EvaluatedModel:
-    """A checkpoint of a run, judged on the run's own data.
+    """Open a checkpoint of a run, to evaluate it on the data of the run.
+
+    Args:
+        run_dir: Folder of the run.
+        batch_size: Slices painted at once; see `SlicePainter.paint`.
+        choice: Checkpoint of the run.
 
     Raises:
-        UserError: The folder is no run or has no such checkpoint.
+        UserError: The folder is no run, or has no such checkpoint.
     """
-    from medusis_tf.serving.exporter import painter_of_run
+    from medusis_tf.evaluation.segmenters import own_segmenter
+    from medusis_tf.runs.checkpoints import load_painter
+    from medusis_tf.serving.exporter import painter_of_network
 
-    painter = painter_of_run(run_dir, choice)
-    method = model_method(painter, painter.metadata.title, batch_size)
-    config = load_config(run_dir / "config.yaml")
-    return EvaluatedModel(method, config, run_dir, painter.metadata.step, run_dir, choice)
+    config, network, step = load_painter(run_dir, choice)
+    model = painter_of_network(run_dir, config, network, step)
+    segmenter = own_segmenter(run_dir, choice, config)
+    painter = model_painter(model, batch_size)
+    return EvaluatedModel(painter, config, run_dir, step, run_dir, segmenter)
 
 
 def open_exported(model_dir: Path, data: Path, batch_size: int | None = None) -> EvaluatedModel:
-    """An exported model, judged on the data of a configuration.
+    """Open an exported model, to evaluate it on the data of a configuration.
+
+    Args:
+        model_dir: Folder of the exported model.
+        data: YAML file of the configuration.
+        batch_size: Slices painted at once; see `SlicePainter.paint`.
 
     Raises:
-        UserError: There is no exported model, the configuration is not valid, or its slices are
-            not such as the model was trained on.
+        UserError: There is no exported model, the configuration is invalid, or its slices do not
+            fit the model.
     """
     config = load_config(data)
     from medusis_tf.serving.predictor import Predictor
 
-    painter = Predictor(model_dir)
-    _check_fit(painter.metadata, config, data)
-    method = model_method(painter, painter.metadata.title, batch_size)
-    return EvaluatedModel(method, config, painter.folder, painter.metadata.step)
+    model = Predictor(model_dir)
+    _check_fit(model.metadata, config, data)
+    painter = model_painter(model, batch_size)
+    return EvaluatedModel(painter, config, model.folder, model.metadata.step)
 
 
 def open_images(folder: Path, data: Path, split: Split) -> EvaluatedModel:
-    """Pictures in a folder, one volume for each subject of a split of a configuration's data.
+    """Open a folder of images, one volume for each subject of a split of a configuration's data.
+
+    Args:
+        folder: Folder of the images.
+        data: YAML file of the configuration.
+        split: Split of the subjects.
 
     Raises:
-        UserError: The configuration is not valid, or a picture is missing or cannot be used.
+        UserError: The configuration is invalid, or an image is missing or cannot be used.
     """
     from medusis_tf.evaluation.folder_volumes import FolderVolumes
 
     config = load_config(data)
     volumes = FolderVolumes(folder, "image", config.data, split)
-    method = Method(folder.name, "model", lambda subject, _: volumes.slices(subject))
-    return EvaluatedModel(method, config, folder)
+    painter = Painter(folder.name, "model", lambda subject, _: volumes.slices(subject))
+    return EvaluatedModel(painter, config, folder)
 
 
 def _check_fit(metadata: ModelMetadata, config: ExperimentConfig, config_path: Path) -> None:
@@ -101,17 +120,17 @@ def _check_fit(metadata: ModelMetadata, config: ExperimentConfig, config_path: P
         )
     if metadata.axis != config.data.axis:
         raise UserError(
-            f"the model {metadata.name} was trained on {metadata.axis} slices, those of "
+            f"the model {metadata.name} was trained on {metadata.axis} slices, the slices of "
             f"{config_path} are {config.data.axis}. Change data.axis."
         )
     if not _same_spacing(metadata.spacing_mm, config.data.pixel_spacing_mm):
-        trained, judged = (
-            "their own pixels" if spacing is None else f"pixels of {spacing} mm"
+        trained, given = (
+            "the volumes' own pixels" if spacing is None else f"pixels of {spacing} mm"
             for spacing in (metadata.spacing_mm, config.data.pixel_spacing_mm)
         )
         raise UserError(
             f"the model {metadata.name} was trained on {trained}, the slices of {config_path} have "
-            f"{judged}. Change data.image_size or data.field_of_view_mm."
+            f"{given}. Change data.image_size or data.field_of_view_mm."
         )
 
 

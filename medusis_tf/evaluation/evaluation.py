@@ -1,95 +1,126 @@
-"""Judge a model, and what it has to beat, on the subjects of a split."""
+"""Evaluate a model, references and baselines on the subjects of a split."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medusis_tf.config.data import ClassEntry, Split
-from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.config.data import ClassEntry
 from medusis_tf.data.shards.labelled_subjects import LabelledSubjects
-from medusis_tf.errors import UserError
+from medusis_tf.data.shards.spread import step_within
 from medusis_tf.evaluation.audit import ModelAudit, audit_model, describe_audit
 from medusis_tf.evaluation.evaluated_model import EvaluatedModel
-from medusis_tf.evaluation.instruments import (
-    Measures,
-    open_instruments,
-    prepare_measures,
-    real_images,
-)
 from medusis_tf.evaluation.options import EvaluationOptions
-from medusis_tf.evaluation.painters import Method, other_methods
-from medusis_tf.metrics.distribution import FeatureSet, describe_distances
+from medusis_tf.evaluation.painters import Painter
+from medusis_tf.evaluation.setup import EvaluationSetup, open_setup, real_images
 from medusis_tf.metrics.diversity import noise_spread
 from medusis_tf.metrics.measure import LEVEL
+from medusis_tf.metrics.metric import ImageMeasure
 from medusis_tf.metrics.similarity import DATA_RANGE
 
 if TYPE_CHECKING:
-    from medusis_tf.data.shards.shards import Shards
+    from medusis_tf.data.shards.manifest import SubjectRecord
 
 FORMAT_VERSION = 2
+INTENSITIES = "scaled to [0, 1] by data.intensity, clipped"
+TRAINING_IMAGES = "real training images"
+NO_AUDIT = {"problem": "it needs real images that are held out from training, in this split"}
 
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was judged, and what came out.
+    """An evaluation and its results.
 
     Attributes:
-        title: Of the model.
-        subjects: Who was judged on.
-        methods: The model first, then references and baselines.
-        seeds: Of the noises.
-        classes: The class table.
-        audit: For the pictures of nearest neighbours; None if there was none.
-        content: All figures, as in `metrics.json`.
+        title: Title of the model.
+        subjects: Evaluated subjects.
+        painters: The model first, then references and baselines.
+        seeds: Noise seeds.
+        classes: Class table.
+        audit: Audit with the nearest training slices; None if there was none.
+        content: All results, as in `metrics.json`.
     """
 
     title: str
     subjects: LabelledSubjects
-    methods: Sequence[Method]
+    painters: Sequence[Painter]
     seeds: Sequence[int]
     classes: Sequence[ClassEntry]
     audit: ModelAudit | None
     content: Mapping[str, Any]
 
 
-def judge(
-    method: Method,
-    subjects: LabelledSubjects,
-    seeds: Sequence[int],
-    judges: Measures,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """All figures of one method.
+def evaluate_model(
+    model: EvaluatedModel, options: EvaluationOptions, progress: Progress | None = None
+) -> Evaluation:
+    """Evaluate a model, references and baselines on the subjects of a split with label maps.
 
     Args:
-        method: Paints.
-        subjects: What is painted; a subject without a true image is passed over by a method that
-            needs one.
-        seeds: Of the noises; a method that is not random takes the first one only.
-        judges: What pictures are judged by.
-        progress: Called with the method's name, subjects done, and all subjects.
+        model: Model to evaluate, with the configuration of the data.
+        options: Options of the evaluation.
+        progress: Called with a painter's name, the number of finished subjects and of all.
+
+    Raises:
+        UserError: No slice of the split can be evaluated, the data cannot be read, or a given file
+            cannot be used.
     """
-    measures = judges.measures(is_model=method.kind == "model")
-    for done, subject in enumerate(subjects, start=1):
-        if subject.image is not None or not method.needs_image:
-            for seed in seeds if method.is_random else seeds[:1]:
-                pictures = method.paint(subject, seed)
+    setup = open_setup(model, options)
+    painters = setup.painters()
+    content = _description(setup)
+    content["methods"] = [
+        *(evaluate_painter(painter, setup, progress) for painter in painters),
+        *_training_images(setup),
+    ]
+    seed = options.seeds[0]
+    if model.painter.is_random:
+        content["diversity"] = measure_diversity(model.painter, setup.subjects, seed)
+    audit = None
+    if options.audit:
+        audit = audit_model(model.painter, setup.subjects, setup.shards, options.split, seed)
+        content["memorization"] = NO_AUDIT if audit is None else describe_audit(audit)
+    return Evaluation(
+        model.painter.name, setup.subjects, painters, options.seeds, model.config.data.classes,
+        audit, content,
+    )  # fmt: skip
+
+
+def evaluate_painter(
+    painter: Painter, setup: EvaluationSetup, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Measure all metrics of one painter.
+
+    A painter that needs real images skips subjects without one. A painter that is not random is
+    evaluated with the first seed only.
+
+    Args:
+        painter: Painter to evaluate.
+        setup: Data and metrics.
+        progress: Called with the painter's name, the number of finished subjects and of all.
+
+    Returns:
+        An entry of `methods` in `metrics.json`.
+    """
+    measures = setup.measures(is_model=painter.kind == "model")
+    seeds = setup.options.seeds if painter.is_random else setup.options.seeds[:1]
+    for done, subject in enumerate(setup.subjects, start=1):
+        if subject.image is not None or not painter.needs_image:
+            for seed in seeds:
+                images = painter.paint(subject, seed)
                 for measure in measures.values():
-                    measure.update(subject, pictures)
+                    measure.update(subject, images, seed)
         if progress is not None:
-            progress(method.name, done, len(subjects))
+            progress(painter.name, done, len(setup.subjects))
     results = {name: measure.results() for name, measure in measures.items()}
-    return {"name": method.name, "kind": method.kind, **nested(results)}
+    return {"name": painter.name, "kind": painter.kind, **nested(results)}
 
 
 def nested(results: Mapping[str, Any]) -> dict[str, Any]:
-    """`{"a/b": x}` as `{"a": {"b": x}}`."""
+    """Turn `{"a/b": x}` into `{"a": {"b": x}}`."""
     found: dict[str, Any] = {}
     for name, value in results.items():
         outer, _, inner = name.partition("/")
@@ -100,127 +131,55 @@ def nested(results: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+NOISES = 4
+MAX_SLICES = 16
+
+
+def measure_diversity(painter: Painter, subjects: LabelledSubjects, seed: int) -> dict[str, Any]:
+    """Measure the spread of the brightness over noises, and the distance between their images.
+
+    Args:
+        painter: Model.
+        subjects: Subjects whose label maps are painted; slices are spread over all of them.
+        seed: Seed of the first noise; the others take the following seeds.
+    """
+    step = step_within(MAX_SLICES, sum(record.num_slices for record in subjects.records))
+    chosen = [subject.every(step) for subject in subjects]
+    images = [
+        np.concatenate([painter.paint(subject, seed + number) for subject in chosen])
+        for number in range(NOISES)
+    ]
+    bodies = np.concatenate([subject.body for subject in chosen])
+    spread = asdict(noise_spread(np.stack(images), bodies))
+    return {"noises": NOISES, "slices": len(bodies), **spread}
+
+
 def describe_subjects(subjects: LabelledSubjects) -> dict[str, Any]:
-    """How many slices and patients there are, with a true image and without."""
+    """The subjects, and the numbers of slices and patients: all, and those with a real image."""
     records = subjects.records
-    paired = [record for record in records if "image" in record.kinds]
     return {
         "subjects": [record.subject for record in records],
         **_counts("", records),
-        **_counts("paired_", paired),
+        **_counts("paired_", [record for record in records if "image" in record.kinds]),
     }
 
 
-def _counts(prefix: str, records: Iterable[Any]) -> dict[str, int]:
-    records = list(records)
+def _counts(prefix: str, records: Sequence[SubjectRecord]) -> dict[str, int]:
     return {
         f"{prefix}slices": sum(record.num_slices for record in records),
         f"{prefix}patients": len({record.patient for record in records}),
     }
 
 
-def describe_levels(judges: Measures) -> dict[str, float]:
-    """The greys that shapes were judged by."""
-    return asdict(judges.levels)
-
-
-NOISES = 4
-MAX_SLICES = 16
-
-
-def measure_diversity(method: Method, subjects: LabelledSubjects, seed: int) -> dict[str, Any]:
-    """Spread of brightness, and distance between the pictures of one label map.
-
-    Args:
-        method: The model.
-        subjects: Whose label maps; slices spread over all of them.
-        seed: Of the first noise; each further one takes the next.
-    """
-    step = -(-sum(record.num_slices for record in subjects.records) // MAX_SLICES)
-    chosen = [subject.every(step) for subject in subjects]
-    pictures = [
-        np.concatenate([method.paint(subject, seed + number) for subject in chosen])
-        for number in range(NOISES)
-    ]
-    bodies = np.concatenate([subject.body for subject in chosen])
-    spread = asdict(noise_spread(np.stack(pictures), bodies))
-    return {"noises": NOISES, "slices": len(bodies), **spread}
-
-
-NO_AUDIT = {"problem": "it needs real images that are held out from training, in this split"}
-TRAINING_IMAGES = "real training images"
-INTENSITIES = "scaled to [0, 1] by data.intensity, clipped"
-
-
-def evaluate_model(
-    judged: EvaluatedModel, options: EvaluationOptions, progress: Progress | None = None
-) -> Evaluation:
-    """Judge a model, references and baselines on the subjects of a split with label maps.
-
-    Args:
-        judged: What is judged, and on whose data.
-        options: On whom, and by what.
-        progress: Called with a method's name, subjects done, and all subjects.
-
-    Raises:
-        UserError: The split has no subject with a label map or no slice of it, the data cannot be
-            read, or a file that was given cannot be used.
-    """
-    config = judged.config
-    _check_split(config, options.split)
-    # What may be wrong with files is found before anything is painted.
-    instruments = open_instruments(judged, options)
-    from medusis_tf.data.preparing.preparation import prepare_shards
-
-    shards = prepare_shards(config, jobs=None)
-    subjects = LabelledSubjects(shards, config.data, options.split)
-    _check_slices(config, subjects, options.split)
-    judges = prepare_measures(shards, judged, options.split, instruments, subjects.has_pairs)
-    methods = [judged.method]
-    if options.baselines:
-        methods += _others(config, shards, subjects)
-    results = [judge(method, subjects, options.seeds, judges, progress) for method in methods]
-    if judges.features:
-        results.append(_training_images(shards, judges))
-    content = {**_head(judged, options, judges), **_data(config, options, subjects)}
-    content["methods"] = results
-    if judged.method.is_random:
-        content["diversity"] = measure_diversity(judged.method, subjects, options.seeds[0])
-    audit = None
-    if options.audit:
-        audit = audit_model(judged.method, subjects, shards, options.split, options.seeds[0])
-        content["memorization"] = NO_AUDIT if audit is None else describe_audit(audit)
-    return Evaluation(
-        judged.method.name, subjects, methods, options.seeds, config.data.classes, audit, content
-    )
-
-
-def _others(config: ExperimentConfig, shards: Shards, subjects: LabelledSubjects) -> list[Method]:
-    """References and baselines, as far as there are true images for them."""
-    training = LabelledSubjects(shards, config.data, "train")
-    others = other_methods(shards, training, config.data.num_classes)
-    return [method for method in others if subjects.has_pairs or not method.needs_image]
-
-
-def _data(
-    config: ExperimentConfig, options: EvaluationOptions, subjects: LabelledSubjects
-) -> dict[str, Any]:
-    described = {
-        "configuration": config.name,
-        "split": options.split,
-        "pairing": config.data.pairing,
-        **describe_subjects(subjects),
-    }
-    return {"data": described}
-
-
-def _head(judged: EvaluatedModel, options: EvaluationOptions, judges: Measures) -> dict[str, Any]:
+def _description(setup: EvaluationSetup) -> dict[str, Any]:
+    """Model, seeds, protocol and data, for `metrics.json`."""
+    model, options, config = setup.model, setup.options, setup.model.config
     return {
         "format_version": FORMAT_VERSION,
         "model": {
-            "name": judged.method.name,
-            "step": judged.step,
-            "source": str(judged.source),
+            "name": model.painter.name,
+            "step": model.step,
+            "source": str(model.source),
         },
         "seeds": list(options.seeds),
         "protocol": {
@@ -228,41 +187,28 @@ def _head(judged: EvaluatedModel, options: EvaluationOptions, judges: Measures) 
             "intensities": INTENSITIES,
             "mean": "of patients' means; body: label map not 0",
             "interval": f"{100 * LEVEL:g} % percentile bootstrap over patients",
-            "grey_levels": describe_levels(judges),
+            "grey_levels": asdict(setup.context.grey_levels),
+        },
+        "data": {
+            "configuration": config.name,
+            "split": options.split,
+            "pairing": config.data.pairing,
+            **describe_subjects(setup.subjects),
         },
     }
 
 
-def _training_images(shards: Shards, judges: Measures) -> dict[str, Any]:
-    """How far real images of other patients are: what a distance cannot be expected to beat."""
-    found = [FeatureSet(extractor.dimension) for extractor, _ in judges.features]
-    for images in real_images(shards, "train"):
-        for (extractor, _), features in zip(judges.features, found, strict=True):
-            features.update(extractor(images))
-    return {
-        "name": TRAINING_IMAGES,
-        "kind": "reference",
-        "distribution": {
-            extractor.name: describe_distances(extractor, features, real)
-            for (extractor, real), features in zip(judges.features, found, strict=True)
-        },
+def _training_images(setup: EvaluationSetup) -> list[dict[str, Any]]:
+    """The distance of other patients' real images, which a model cannot be expected to beat."""
+    measures = {
+        name: measure
+        for name, measure in setup.measures(is_model=False).items()
+        if isinstance(measure, ImageMeasure)
     }
-
-
-def _check_split(config: ExperimentConfig, split: Split) -> None:
-    entries = [entry for entry in config.data.subjects if entry.split == split]
-    if not any(entry.has_label_map for entry in entries):
-        raise UserError(
-            f"the {split} split of {config.name} has no subject with a label map, so there is "
-            f"nothing to paint. Its subjects: {', '.join(e.subject for e in entries) or 'none'}. "
-            "Give one of them a label map, or another --split."
-        )
-
-
-def _check_slices(config: ExperimentConfig, subjects: LabelledSubjects, split: str) -> None:
-    if not len(subjects):
-        raise UserError(
-            f"the {split} split of {config.name}: no slice shows enough foreground, in the image "
-            "too where a subject has one, so there is nothing to judge on. Lower "
-            "data.minimum_foreground."
-        )
+    if not measures:
+        return []
+    for images in real_images(setup.shards, "train"):
+        for measure in measures.values():
+            measure.add_images(images)
+    results = nested({name: measure.results() for name, measure in measures.items()})
+    return [{"name": TRAINING_IMAGES, "kind": "reference", **results}]

@@ -1,4 +1,4 @@
-"""Volumes of a folder, one for each subject, as slices: pictures to judge, or masks."""
+"""Volumes of a folder, one for each subject, as slices: images to evaluate, or masks."""
 
 from __future__ import annotations
 
@@ -11,15 +11,13 @@ from typing import Literal
 import numpy as np
 
 from medusis_tf.config.data import DataConfig, Split, Subject
-from medusis_tf.config.intensity import NyulIntensity, SliceMinMaxIntensity
+from medusis_tf.config.intensity import NyulIntensity
 from medusis_tf.data.intensities.intensity import (
     IntensityScale,
     scale_intensity,
-    slice_scales,
     standard_landmarks,
-    volume_scale,
 )
-from medusis_tf.data.preparing.conversion import image_landmarks
+from medusis_tf.data.preparing.conversion import image_landmarks, scaling
 from medusis_tf.data.preparing.subjects import overlap, source_grids
 from medusis_tf.data.shards.labelled_subjects import LabelledSubject
 from medusis_tf.data.slicing.slices import SliceGrid
@@ -32,21 +30,21 @@ from medusis_tf.progress import PreparationProgress
 
 
 class FolderVolumes:
-    """The volumes `SUBJECT.nii.gz` or `SUBJECT.nii` of a folder, sliced as the data set is.
+    """The volumes `SUBJECT.nii.gz` or `SUBJECT.nii` of a folder, sliced like the data set.
 
-    What -1 to 1 stand for in a picture is read from `SUBJECT.json`, as `synthesize` writes it, or
-    from `intensity.json` for the whole folder; without either, a picture is scaled as a real image
-    of the data set, by `data.intensity`. Nothing is removed from its background.
+    The intensities of -1 and 1 are read from `SUBJECT.json`, as `synthesize` writes it, or from
+    `intensity.json` for the whole folder. Without either, an image is scaled by `data.intensity`,
+    like a real image of the data set. The background is kept.
 
     Args:
-        folder: Where they lie, each on the grid of its subject's label map.
-        kind: Whether they are images, or label maps of the experiment's class ids.
-        data: The configuration of the data set.
-        split: Whose volumes are wanted.
+        folder: Folder of the volumes, each on the grid of its subject's label map.
+        kind: Whether the volumes are images, or label maps of the experiment's class ids.
+        data: Configuration of the data set.
+        split: Split of the subjects.
 
     Raises:
-        UserError: Names every subject of the split with a label map that has no file, or one that
-            cannot be used. All are read once, so that this is told before anything is judged.
+        UserError: A volume is missing or cannot be used. All volumes are read once, and the message
+            lists all problems.
     """
 
     def __init__(
@@ -58,7 +56,7 @@ class FolderVolumes:
         self._sliced = lru_cache(maxsize=2)(self._slice)
 
     def slices(self, subject: LabelledSubject) -> np.ndarray:
-        """The slices that a subject is judged on.
+        """The slices that a subject is evaluated on.
 
         Returns:
             `[slices, height, width]`: float32 in [-1, 1], or uint8 class ids.
@@ -78,7 +76,7 @@ class FolderVolumes:
             for name, path in paths.items():
                 try:
                     self._slice(name)
-                    progress.advance(f"{path}: {self._told(path)}")
+                    progress.advance(f"{path}: {self._scaling(path)}")
                 except UserError as error:
                     problems.append(f"subject {name}: {error}")
                     progress.advance(f"{path}: cannot be used")
@@ -86,7 +84,7 @@ class FolderVolumes:
             raise UserError("\n".join(problems))
 
     def _slice(self, name: str) -> np.ndarray:
-        """All slices of a subject, those too that it is not judged on."""
+        """All slices of a subject, including those that are not evaluated."""
         read = read_volume if self._kind == "image" else read_label_map
         volume = read(find_volume(self._folder, name), self._data.reading)
         volume = part_on_label_map(volume, self._entries[name], self._data)
@@ -94,40 +92,40 @@ class FolderVolumes:
         return self._images(volume, grid) if self._kind == "image" else self._classes(volume, grid)
 
     def _images(self, volume: Volume, grid: SliceGrid) -> np.ndarray:
-        given, intensity = written_scale(volume.path), self._data.intensity
-        if given is None and isinstance(intensity, SliceMinMaxIntensity):
-            return grid.image_slices(volume, _scale_each)
-        scale = given or volume_scale(volume, intensity, self._standard)
-        return grid.image_slices(volume, lambda values: scale_intensity(values, scale))
+        given = written_scale(volume.path)
+        if given is not None:
+            return grid.image_slices(volume, lambda values: scale_intensity(values, given))
+        scale, _ = scaling(volume, self._data, self._standard)
+        return grid.image_slices(volume, scale)
 
     def _classes(self, volume: Volume, grid: SliceGrid) -> np.ndarray:
         least, greatest = int(volume.array.min()), int(volume.array.max())
         if least < 0 or greatest >= self._data.num_classes:
             raise UserError(
-                f"{volume.path} holds id {least if least < 0 else greatest}. Masks hold the class "
-                f"ids of the configuration, 0 to {self._data.num_classes - 1}; give those of its "
-                "classes another tool's ids became."
+                f"{volume.path} contains id {least if least < 0 else greatest}. Masks must contain "
+                f"class ids of the configuration, 0 to {self._data.num_classes - 1}. Convert the "
+                "ids of the other tool."
             )
         return grid.label_slices(volume.array).astype(np.uint8)
 
     @cached_property
     def _standard(self) -> tuple[float, ...] | None:
-        """Of the images that are trained on: they are read where it is needed only."""
+        """Standard landmarks of the training images, which are read only for Nyul intensities."""
         intensity = self._data.intensity
         if not isinstance(intensity, NyulIntensity):
             return None
         used = [e for e in self._data.subjects_of("train") if "image" in e.used_streams]
         return standard_landmarks([image_landmarks(e, self._data, intensity) for e in used])
 
-    def _told(self, path: Path) -> str:
+    def _scaling(self, path: Path) -> str:
         if self._kind == "label_map":
             return "checked"
         given = written_scale(path) is not None
-        return "scaled as its JSON file says" if given else "scaled by data.intensity"
+        return "scaled by its JSON file" if given else "scaled by data.intensity"
 
 
 def find_volume(folder: Path, name: str) -> Path:
-    """The volume of a subject in a folder.
+    """Find the volume of a subject in a folder.
 
     Raises:
         UserError: There is none, or there are two.
@@ -137,7 +135,7 @@ def find_volume(folder: Path, name: str) -> Path:
     if len(found) == 1:
         return found[0]
     if found:
-        raise UserError(f"{folder} has {found[0].name} and {found[1].name}. Take one of them out.")
+        raise UserError(f"{folder} has {found[0].name} and {found[1].name}. Remove one of them.")
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}. Check the path.")
     raise UserError(
@@ -147,20 +145,20 @@ def find_volume(folder: Path, name: str) -> Path:
 
 
 def part_on_label_map(volume: Volume, entry: Subject, data: DataConfig) -> Volume:
-    """The part of a volume that the slices of a subject show.
+    """Crop a volume to the part that the slices of a subject show.
 
-    Where the subject has an image, that is what its label map and its image have in common.
+    If the subject has an image, this is the overlap of its label map and its image.
 
     Args:
-        volume: On the grid of the subject's label map, in any orientation; it may be larger.
-        entry: The subject.
-        data: The configuration of the data set.
+        volume: Volume on the grid of the subject's label map, in any orientation; it can be larger.
+        entry: Subject.
+        data: Configuration of the data set.
 
     Returns:
-        The volume on the grid of the slices; with `pair_by: voxel` the label map's place is taken.
+        The volume on the grid of the slices; with `pair_by: voxel`, at the label map's position.
 
     Raises:
-        UserError: The volume lies on another grid, or does not cover all that is needed.
+        UserError: The volume has another grid, or does not cover the needed part.
     """
     grids = source_grids(entry, data)
     whole = grids.get("label_map") or grids["ct"]
@@ -177,32 +175,27 @@ def part_on_label_map(volume: Volume, entry: Subject, data: DataConfig) -> Volum
     if covered != Crop.whole(wanted.shape):
         part = own.of(volume).shape
         raise UserError(
-            f"{volume.path} shows only {part} of the {wanted.shape} voxels that subject "
-            f"{entry.subject} is judged on. It must lie on the grid of the label map {whole.path}, "
+            f"{volume.path} shows only {part} of the {wanted.shape} voxels on which subject "
+            f"{entry.subject} is evaluated. It must have the grid of the label map {whole.path}, "
             "as synthesize writes it."
         )
     return own.of(volume)
-
-
-def _scale_each(values: np.ndarray) -> np.ndarray:
-    pairs = zip(values, slice_scales(values), strict=True)
-    return np.stack([scale_intensity(part, scale) for part, scale in pairs])
 
 
 FOLDER_SCALE = "intensity.json"
 
 
 def written_scale(path: Path) -> IntensityScale | None:
-    """What -1 to 1 stand for in a picture, from the JSON file beside it or that of its folder.
+    """Read the intensities of -1 and 1 from the JSON file beside an image or of its folder.
 
     Args:
-        path: Of the picture.
+        path: Path of the image.
 
     Returns:
-        None if there is no such file, or it says nothing of intensities.
+        None if there is no such file, or it has no intensities.
 
     Raises:
-        UserError: A file is broken.
+        UserError: A file is invalid.
     """
     stem, _ = split_nifti_name(path)
     for beside in (path.with_name(f"{stem}.json"), path.with_name(FOLDER_SCALE)):
@@ -216,8 +209,8 @@ def written_scale(path: Path) -> IntensityScale | None:
                 return IntensityScale(source, scaled)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise UserError(
-                f"{beside} does not say what -1 to 1 stand for: {error}. Write "
-                '{"intensity": {"source": [0, 255], "scaled": [-1, 1]}}, for example, or take it '
-                "out to scale the pictures by data.intensity."
+                f"{beside} does not define the intensities of -1 and 1: {error}. Write for example "
+                '{"intensity": {"source": [0, 255], "scaled": [-1, 1]}}, or remove the file to '
+                "scale the images by data.intensity."
             ) from None
     return None

@@ -1,8 +1,8 @@
-"""Ways of painting label maps: the model, what a perfect one would get, and what needs none."""
+"""Painters of label maps: the evaluated model, references and baselines."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from medusis_tf.data.shards.shards import Shards
     from medusis_tf.serving.predictor import SlicePainter
 
+# Values of `name` in metrics.json, by which studies find them.
 TRUE_IMAGE = "true image (what a perfect picture would get)"
 TRAINING_MEANS = "class means (training pairs)"
 ORACLE_MEANS = "class means (this subject; oracle)"
@@ -32,16 +33,17 @@ Paint = Callable[[LabelledSubject, int], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Method:
-    """A way of painting.
+class Painter:
+    """A way of painting label maps.
 
     Attributes:
-        name: In tables.
-        kind: The `model` that is judged, a `reference` that knows the true image, or a `baseline`
-            that a model has to beat.
-        paint: `[slices, height, width]` in [-1, 1] of a subject, with the noise of a seed.
-        needs_image: Whether it can paint subjects with a true image only.
-        is_random: Whether pictures depend on the seed.
+        name: Name in tables and in `metrics.json`.
+        kind: The evaluated `model`, a `reference` that knows the real image, or a `baseline` that
+            a model must beat.
+        paint: Function of a subject and a noise seed that returns images `[slices, height, width]`
+            in [-1, 1].
+        needs_image: Whether it can only paint subjects with a real image.
+        is_random: Whether the images depend on the seed.
     """
 
     name: str
@@ -51,56 +53,58 @@ class Method:
     is_random: bool = False
 
 
-def model_method(painter: SlicePainter, title: str, batch_size: int | None = None) -> Method:
-    """A model, which paints every subject with the noise vector of the seed."""
-    noise = lru_cache(painter.draw_noise)
-    return Method(
-        title,
+def model_painter(model: SlicePainter, batch_size: int | None = None) -> Painter:
+    """A model, which paints every subject with the same noise vector for one seed.
+
+    Args:
+        model: Model.
+        batch_size: Slices painted at once; see `SlicePainter.paint`.
+    """
+    noise = lru_cache(model.draw_noise)
+    return Painter(
+        model.metadata.title,
         "model",
-        lambda subject, seed: painter.paint(subject.label_map, noise(seed), batch_size),
-        is_random=painter.metadata.has_noise,
+        lambda subject, seed: model.paint(subject.label_map, noise(seed), batch_size),
+        is_random=model.metadata.has_noise,
     )
 
 
-def other_methods(shards: Shards, training: LabelledSubjects, num_classes: int) -> list[Method]:
-    """The true image, the class means, the random Gaussian mixture and the nearest real slice.
+def other_painters(
+    shards: Shards, training: LabelledSubjects, num_classes: int
+) -> Iterator[Painter]:
+    """References and baselines: real image, class means, Gaussian mixture, nearest real slice.
 
     Args:
         shards: Prepared slices.
-        training: The training subjects with label maps.
+        training: Training subjects with label maps.
         num_classes: K, background included.
     """
-    methods = [Method(TRUE_IMAGE, "reference", _true_image, needs_image=True)]
+    yield Painter(TRUE_IMAGE, "reference", _true_image, needs_image=True)
     if training.has_pairs:
         means = learn_class_means(_pairs(training), num_classes)
-        methods.append(
-            Method(
-                TRAINING_MEANS,
-                "baseline",
-                lambda subject, _: paint_class_means(subject.label_map, means),
-            )
-        )
-    return [
-        *methods,
-        Method(
-            ORACLE_MEANS,
-            "reference",
-            lambda subject, _: _own_class_means(subject, num_classes),
-            needs_image=True,
-        ),
-        Method(
-            GAUSSIAN_MIXTURE,
+        yield Painter(
+            TRAINING_MEANS,
             "baseline",
-            lambda subject, seed: paint_gaussian_mixture(subject.label_map, num_classes, seed),
-            is_random=True,
-        ),
-        Method(NEAREST_SLICE, "baseline", _nearest_slice(shards)),
-    ]
+            lambda subject, _: paint_class_means(subject.label_map, means),
+        )
+    yield Painter(
+        ORACLE_MEANS,
+        "reference",
+        lambda subject, _: _own_class_means(subject, num_classes),
+        needs_image=True,
+    )
+    yield Painter(
+        GAUSSIAN_MIXTURE,
+        "baseline",
+        lambda subject, seed: paint_gaussian_mixture(subject.label_map, num_classes, seed),
+        is_random=True,
+    )
+    yield Painter(NEAREST_SLICE, "baseline", _nearest_slice(shards))
 
 
 def _true_image(subject: LabelledSubject, _: int) -> np.ndarray:
     if subject.image is None:
-        raise ValueError(f"subject {subject.name} has no true image")
+        raise ValueError(f"subject {subject.name} has no real image")
     return subject.image
 
 
@@ -109,7 +113,7 @@ def _own_class_means(subject: LabelledSubject, num_classes: int) -> np.ndarray:
     return paint_class_means(subject.label_map, learn_class_means([pair], num_classes))
 
 
-def _pairs(training: LabelledSubjects):
+def _pairs(training: LabelledSubjects) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for subject in training:
         if subject.image is not None:
             yield subject.label_map, subject.image

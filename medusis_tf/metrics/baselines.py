@@ -1,4 +1,4 @@
-"""The floor that a synthesis must beat: every class painted with its mean intensity."""
+"""Baselines that need no training: class means, random contrasts, the nearest real slice."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from medusis_tf.metrics.memorization import SIDE, shrink
 def learn_class_means(
     pairs: Iterable[tuple[np.ndarray, np.ndarray]], num_classes: int
 ) -> np.ndarray:
-    """Mean image intensity of every class.
+    """Mean image intensity of each class.
 
     Args:
-        pairs: `(label_map, image)` of aligned slices: `[..., height, width]` class ids, and
+        pairs: Label maps and images of aligned slices: `[..., height, width]` class ids, and
             intensities of the same shape.
         num_classes: K, background included.
 
     Returns:
-        `[num_classes]` float64, in the image's units. A class that occurs nowhere gets the mean
-        of all foreground (class 1 and up); without any foreground, the mean of everything.
+        `[num_classes]` float64, in the units of the images. A class that does not occur gets the
+        mean of the foreground (classes 1 and up); without foreground, the mean of all pixels.
 
     Raises:
         ValueError: There are no pixels, or a label map and its image differ in shape.
@@ -31,25 +31,25 @@ def learn_class_means(
     for label_map, image in pairs:
         if label_map.shape != image.shape:
             raise ValueError(
-                "a label map and its image must have one shape. "
+                "a label map and its image must have the same shape. "
                 f"Received: {label_map.shape}, {image.shape}"
             )
         labels = label_map.ravel()
         counts += np.bincount(labels, minlength=num_classes)
         sums += np.bincount(labels, weights=image.ravel(), minlength=num_classes)
     if not counts.any():
-        raise ValueError("class means need at least one pair of slices.")
+        raise ValueError("class means need at least one pair of slices")
     seen = slice(1, None) if counts[1:].any() else slice(None)
     elsewhere = sums[seen].sum() / counts[seen].sum()
     return np.where(counts > 0, sums / np.maximum(counts, 1), elsewhere)
 
 
 def paint_class_means(label_map: np.ndarray, class_means: np.ndarray) -> np.ndarray:
-    """Paint every class with its mean.
+    """Paint each class with its mean.
 
     Args:
         label_map: `[..., height, width]` class ids.
-        class_means: `[num_classes]`, from `learn_class_means`.
+        class_means: `[num_classes]` from `learn_class_means`.
 
     Returns:
         `[..., height, width]` float32.
@@ -65,21 +65,22 @@ _GAMMA = 0.4
 
 
 def paint_gaussian_mixture(label_map: np.ndarray, num_classes: int, seed: int) -> np.ndarray:
-    """Paint a volume with a contrast drawn at random.
+    """Paint a volume with a random contrast.
 
-    Each class has a mean drawn from [0, 1] and a standard deviation from [0, 35 / 255]; the slices
-    are blurred, multiplied by a smooth bias field, brought to [0, 1] and raised to a random power.
+    Each class gets a mean drawn from [0, 1] and a standard deviation from [0, 35 / 255]. The slices
+    are blurred, multiplied by a smooth bias field, scaled to [0, 1] and raised to a random power.
     Air (class 0) stays black.
 
     Args:
         label_map: `[slices, height, width]` class ids.
         num_classes: K, background included.
-        seed: Of everything that is drawn.
+        seed: Seed of all random numbers.
 
     Returns:
         Same shape, float32 in [-1, 1].
 
-    Billot et al., SynthSeg, Medical Image Analysis 2023, sections 3.2 to 3.4 and their ranges.
+    Source: Billot et al., SynthSeg, Medical Image Analysis 2023, sections 3.2 to 3.4, with the
+    ranges given there.
     """
     generator = np.random.default_rng(seed)
     means = generator.uniform(0, 1, num_classes)
@@ -105,7 +106,7 @@ def _bias(shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
 
 
 def _linear_weights(side: int) -> np.ndarray:
-    """`[side, 4]`, of the grid's points at each place; the outermost lie at the ends."""
+    """`[side, 4]` weights of the grid points at each pixel; the outer points are at the ends."""
     places = np.linspace(0, _BIAS_GRID - 1, side)
     return np.maximum(0, 1 - np.abs(places[:, np.newaxis] - np.arange(_BIAS_GRID)))
 
@@ -116,11 +117,11 @@ _TINY = 1e-6
 class NearestSlice:
     """Finds real training slices by the outline of their bodies.
 
-    Unpaired training has no label maps of real images, so that the body is all there is to
-    compare.
+    In unpaired training, real images have no label maps; only their bodies can be compared.
 
     Args:
-        parts: Each subject's name, `[slices, height, width]` bodies; read once, one at a time.
+        parts: Name and bodies `[slices, height, width]` of each subject; read once, one subject at
+            a time.
 
     Raises:
         ValueError: There are no slices.
@@ -133,12 +134,12 @@ class NearestSlice:
             self._places += [(name, place) for place in range(len(bodies))]
             outlines.append(_outlines(bodies))
         if not self._places:
-            raise ValueError("the nearest slice needs at least one real training slice.")
+            raise ValueError("the nearest slice needs at least one real training slice")
         self._outlines = np.concatenate(outlines)
         self._areas = self._outlines.sum(axis=1)
 
     def find(self, bodies: np.ndarray) -> list[tuple[str, int]]:
-        """Subject and place of the slice of highest Dice coefficient, for each body.
+        """Subject and index of the slice with the highest Dice coefficient, for each body.
 
         Args:
             bodies: `[slices, height, width]` bool.
@@ -146,11 +147,11 @@ class NearestSlice:
         wanted = _outlines(bodies)
         common = wanted @ self._outlines.T
         sizes = wanted.sum(axis=1)[:, np.newaxis] + self._areas
-        # Two slices without body are alike.
+        # Two slices without a body have Dice 1.
         best = ((2 * common + _TINY) / (sizes + _TINY)).argmax(axis=1)
         return [self._places[place] for place in best.tolist()]
 
 
 def _outlines(bodies: np.ndarray) -> np.ndarray:
-    """`[slices, 1024]` shares of body in each of 32x32 parts of the slice."""
+    """`[slices, 1024]` fractions of body in each of 32x32 parts of a slice."""
     return np.array([shrink(body) for body in bodies], np.float32).reshape(-1, SIDE * SIDE)

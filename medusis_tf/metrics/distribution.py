@@ -1,27 +1,32 @@
-"""An even sample of features, of bounded size, however many there are."""
+"""Distances between the distributions of synthetic and real features: Frechet, kernel, manifold."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from medusis_tf.data.shards.labelled_subjects import LabelledSubject
 from medusis_tf.metrics.frechet import Moments, frechet_distance
-from medusis_tf.metrics.kernel_distance import kernel_distance
+from medusis_tf.metrics.kernel import kernel_distance
 from medusis_tf.metrics.manifold import NEIGHBOURS, manifold_agreement
+from medusis_tf.metrics.metric import Measure, Metric, MetricContext
+from medusis_tf.metrics.tables import Cell, Column, Content, MetricTable, results_of
+
+if TYPE_CHECKING:
+    from medusis_tf.data.shards.labelled_subjects import LabelledSubject
 
 
 class Reservoir:
-    """Every picture has the same chance to be kept; which ones are depends on the seed alone.
+    """A random sample of features, of bounded size, with the same chance for each feature.
 
     Args:
-        size: Features that are kept at most.
-        seed: Of the choice.
+        size: Maximum number of kept features.
+        seed: Seed of the choice, which depends on nothing else.
 
-    Vitter, Random sampling with a reservoir, ACM TOMS 1985 (algorithm R).
+    Source: Vitter, Random sampling with a reservoir, ACM TOMS 1985 (algorithm R).
     """
 
     def __init__(self, size: int, seed: int = 0):
@@ -31,7 +36,7 @@ class Reservoir:
         self.count = 0
 
     def update(self, features: np.ndarray) -> None:
-        """Offer `[pictures, dimension]` features."""
+        """Offer `[images, dimension]` features."""
         for feature in features:
             self.count += 1
             if len(self._kept) < self._size:
@@ -43,7 +48,7 @@ class Reservoir:
 
     @property
     def features(self) -> np.ndarray:
-        """`[kept, dimension]`, the first ones in their order as long as there is room."""
+        """`[kept, dimension]`; in the order of the offers until the reservoir is full."""
         return np.stack(self._kept) if self._kept else np.empty((0, 0))
 
 
@@ -51,11 +56,11 @@ CAPACITY = 1000
 
 
 class FeatureSet:
-    """What distances between sets of pictures need; memory does not grow with their number.
+    """Moments and a sample of a set of features; memory does not grow with their number.
 
     Args:
-        dimension: Of a feature.
-        capacity: Features that are kept for what needs them one by one.
+        dimension: Length of a feature.
+        capacity: Maximum number of features in the sample.
     """
 
     def __init__(self, dimension: int, capacity: int = CAPACITY):
@@ -63,22 +68,22 @@ class FeatureSet:
         self._sample = Reservoir(capacity)
 
     def update(self, features: np.ndarray) -> None:
-        """Add `[pictures, dimension]` features."""
+        """Add `[images, dimension]` features."""
         self.moments.update(features)
         self._sample.update(features)
 
     @property
     def count(self) -> int:
-        """Pictures so far."""
+        """Number of images so far."""
         return self.moments.count
 
     @property
     def sample(self) -> np.ndarray:
-        """`[pictures, dimension]`, `capacity` at most."""
+        """`[images, dimension]`, at most `capacity` images."""
         return self._sample.features
 
     def standardized(self, mean: np.ndarray, scale: np.ndarray) -> FeatureSet:
-        """The same less a mean and over a scale, both `[dimension]`."""
+        """The set with a mean subtracted and divided by a scale, both `[dimension]`."""
         found = FeatureSet(len(scale))
         found.moments.count = self.moments.count
         found.moments.mean = (self.moments.mean - mean) / scale
@@ -87,22 +92,22 @@ class FeatureSet:
         return found
 
 
-# Added to the variance of each feature, as deviations: a share of its mean, and an absolute part.
-# A feature that hardly varies in the real images, such as the share of the largest part, would
-# otherwise drown all others with the first picture in which it is another.
+# Added to the standard deviation of each feature: a fraction of its mean, and an absolute part.
+# Otherwise a feature that hardly varies in the real images, such as the fraction of the largest
+# component, would dominate all others as soon as it differs in one image.
 _LEAST_RELATIVE, _LEAST_ABSOLUTE = 0.05, 1e-3
 
 
 class FeatureExtractor(Protocol):
-    """Describes pictures.
+    """Computes features of images.
 
     Attributes:
-        name: Such as `radiomics`.
-        frechet_name: What the Frechet distance of these features is called.
+        name: Name such as `radiomics`.
+        frechet_name: Name of the Frechet distance of these features.
         identity: What the features depend on: weight files and their SHA-256.
-        dimension: Of a feature.
-        has_units: Whether features have units of their own, and are compared less their mean and
-            over their standard deviation in the real images.
+        dimension: Length of a feature.
+        has_units: Whether the features have different units. They are then standardized by mean
+            and standard deviation of the real images before they are compared.
     """
 
     name: str
@@ -112,55 +117,24 @@ class FeatureExtractor(Protocol):
     has_units: bool
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """`[pictures, dimension]` of `[slices, height, width]` in [-1, 1], of one volume."""
-
-
-class DistributionMeasure:
-    """Frechet and kernel distance, precision, recall, density and coverage.
-
-    Args:
-        extractor: What pictures are described by.
-        real: Features of the real images.
-    """
-
-    def __init__(self, extractor: FeatureExtractor, real: FeatureSet):
-        self._extractor, self._real = extractor, real
-        self._synthetic = FeatureSet(extractor.dimension)
-
-    def update(self, subject: LabelledSubject, pictures: np.ndarray) -> None:
-        """Add a volume."""
-        self._synthetic.update(self._extractor(pictures))
-
-    def results(self) -> Mapping[str, Any]:
-        """The distances, null with a reason where there are too few pictures."""
-        return describe_distances(self._extractor, self._synthetic, self._real)
-
-
-def describe_distances(
-    extractor: FeatureExtractor, synthetic: FeatureSet, real: FeatureSet
-) -> dict[str, Any]:
-    """All distances of two sets of features, and what they were computed with."""
-    return {
-        "frechet_name": extractor.frechet_name,
-        "identity": dict(extractor.identity),
-        "dimension": extractor.dimension,
-        "synthetic_slices": synthetic.count,
-        "real_slices": real.count,
-        **compare(synthetic, real, extractor.has_units),
-    }
+        """`[images, dimension]` of the slices of a volume, `[slices, height, width]` in [-1, 1]."""
 
 
 def compare(synthetic: FeatureSet, real: FeatureSet, has_units: bool) -> dict[str, Any]:
     """All distances between two sets of features.
 
     Args:
-        synthetic: Features of pictures.
-        real: Of real images.
-        has_units: Whether to standardize by the real ones.
+        synthetic: Features of synthetic images.
+        real: Features of real images.
+        has_units: Whether to standardize by the real features.
+
+    Returns:
+        `frechet_distance`, `full_rank`, `kernel_distance` and `manifold`; or `problem`, if there
+        are fewer than two images of each kind.
     """
     fewest = min(synthetic.count, real.count)
     if fewest < 2:
-        return {"problem": f"two pictures of each kind are needed; there are {fewest}"}
+        return {"problem": f"two images of each kind are needed; there are {fewest}"}
     if has_units:
         mean, variance = real.moments.mean, np.diagonal(real.moments.covariance)
         least = _LEAST_RELATIVE * np.abs(mean) + _LEAST_ABSOLUTE
@@ -174,3 +148,109 @@ def compare(synthetic: FeatureSet, real: FeatureSet, has_units: bool) -> dict[st
     if fewest > NEIGHBOURS:
         found["manifold"] = asdict(manifold_agreement(synthetic.sample, real.sample))
     return found
+
+
+class DistributionMeasure:
+    """Frechet and kernel distance, precision, recall, density and coverage.
+
+    Args:
+        extractor: Feature extractor.
+        real: Features of the real images.
+    """
+
+    def __init__(self, extractor: FeatureExtractor, real: FeatureSet):
+        self._extractor, self._real = extractor, real
+        self._synthetic = FeatureSet(extractor.dimension)
+
+    def update(self, subject: LabelledSubject, images: np.ndarray, seed: int = 0) -> None:
+        """Add a volume."""
+        self.add_images(images)
+
+    def add_images(self, images: np.ndarray) -> None:
+        """Add the images of a volume, `[slices, height, width]` in [-1, 1]."""
+        self._synthetic.update(self._extractor(images))
+
+    def results(self) -> Mapping[str, Any]:
+        """The distances of `compare`, and what they were computed from."""
+        return {
+            "frechet_name": self._extractor.frechet_name,
+            "identity": dict(self._extractor.identity),
+            "dimension": self._extractor.dimension,
+            "synthetic_slices": self._synthetic.count,
+            "real_slices": self._real.count,
+            **compare(self._synthetic, self._real, self._extractor.has_units),
+        }
+
+
+class DistributionMetric(Metric):
+    """Distances to the real images, in `distribution/FEATURES`; needs real images in the split."""
+
+    def __init__(self, context: MetricContext):
+        super().__init__(context)
+        extractors = context.instruments.extractors if context.has_images else ()
+        self._real = [(extractor, FeatureSet(extractor.dimension)) for extractor in extractors]
+        if self._real:
+            for images in context.real_images():
+                for extractor, features in self._real:
+                    features.update(extractor(images))
+
+    def measures(self, is_model: bool = True) -> Mapping[str, Measure]:
+        """One measure for each feature extractor."""
+        return {
+            f"distribution/{extractor.name}": DistributionMeasure(extractor, real)
+            for extractor, real in self._real
+        }
+
+    @staticmethod
+    def tables(content: Content) -> Iterable[MetricTable]:
+        """One table for each feature extractor."""
+        found = results_of(content, "distribution")
+        # Patches have a table of their own.
+        names = dict.fromkeys(
+            name for _, each in found for name in each if "frechet_name" in each[name]
+        )
+        for name in names:
+            yield _table(name, [(title, each[name]) for title, each in found if name in each])
+
+
+def _table(features: str, found: list[tuple[str, Any]]) -> MetricTable:
+    first = found[0][1]
+    rows = []
+    for name, each in found:
+        manifold = each.get("manifold", {})
+        parts = (manifold.get(part) for part in ("precision", "recall", "density", "coverage"))
+        distances = each.get("frechet_distance"), _kernel_cell(each.get("kernel_distance"))
+        rows.append((name, [*distances, *parts, each["synthetic_slices"]]))
+    columns = [
+        Column(first["frechet_name"], 4, is_significant=True),
+        Column("kernel distance ± s. d.", is_significant=True),
+        *(Column(title) for title in ("precision", "recall", "density", "coverage", "slices")),
+    ]
+    title = f"Distance to the real images: {features} features"
+    return MetricTable(title, columns, rows, _notes(first))
+
+
+def _kernel_cell(kernel: Mapping[str, Any] | None) -> Cell:
+    if kernel is None:
+        return None
+    deviation = kernel["standard_deviation"]
+    # One subset has no deviation: null in a file, NaN before.
+    known = deviation is not None and math.isfinite(deviation)
+    return {"mean": kernel["mean"], "standard_deviation": deviation if known else None}
+
+
+def _notes(results: Mapping[str, Any]) -> list[str]:
+    identity = ", ".join(f"{key} {str(value)[:16]}" for key, value in results["identity"].items())
+    notes = [
+        f"{results['frechet_name']}: to {results['real_slices']} real slices of the split; "
+        f"{identity}",
+        "kernel distance: KID's formula with these features, ± standard deviation over subsets, "
+        "which is smaller than the deviation over other patients",
+    ]
+    if not results.get("full_rank", True):
+        notes.append(
+            f"fewer slices than the {results['dimension']} features: the covariances do not have "
+            "full rank and the Frechet distance is too large; compare it only with distances of "
+            "equally many slices"
+        )
+    return notes

@@ -1,26 +1,31 @@
-"""What the noise does to the pictures of a model, and what happens as it is truncated."""
+"""Diversity of a model's images: how much they differ from noise to noise."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
+from medusis_tf.metrics.metric import Metric
+from medusis_tf.metrics.similarity import to_unit_range
+from medusis_tf.metrics.tables import Column, Content, MetricTable, counted
+
 
 @dataclass(frozen=True)
 class NoiseSpread:
-    """How much pictures of the same label maps differ from noise to noise.
+    """Differences between images of the same label maps with different noises.
 
-    Intensities are in [0, 1] here, so that 0.01 is a hundredth of the whole range.
+    Intensities are in [0, 1].
 
     Attributes:
-        brightness_over_noises: Standard deviation, from noise to noise, of a slice's mean
-            intensity inside the body; the mean over slices. 0 for a single noise.
-        brightness_over_slices: Standard deviation of the same mean from slice to slice; the mean
+        brightness_over_noises: Standard deviation over noises of a slice's mean intensity inside
+            the body, mean over slices. 0 for one noise.
+        brightness_over_slices: Standard deviation over slices of the same mean intensity, mean
             over noises.
-        pairwise_distance: Mean absolute difference inside the body between two noises' pictures
-            of one label map, the mean over pairs and slices. 0 for a single noise.
+        pairwise_distance: Mean absolute difference inside the body of the images of two noises,
+            mean over pairs of noises and slices. 0 for one noise.
     """
 
     brightness_over_noises: float
@@ -28,21 +33,22 @@ class NoiseSpread:
     pairwise_distance: float
 
 
-def noise_spread(pictures: np.ndarray, bodies: np.ndarray) -> NoiseSpread:
-    """Measure pictures of the same label maps with several noises.
+def noise_spread(images: np.ndarray, bodies: np.ndarray) -> NoiseSpread:
+    """Measure images of the same label maps with several noises.
 
     Args:
-        pictures: `[noises, slices, height, width]` in [-1, 1].
-        bodies: `[slices, height, width]` bool; slices without body are left out.
+        images: `[noises, slices, height, width]` in [-1, 1].
+        bodies: Body of each label map, `[slices, height, width]` bool; slices without body are
+            left out.
 
     Raises:
         ValueError: No slice has a body.
     """
     shown = bodies.any(axis=(1, 2))
     if not shown.any():
-        raise ValueError("no slice has a body, so there is nothing to measure.")
-    pictures, bodies = pictures[:, shown], bodies[shown]
-    unit = np.clip((pictures + 1) / 2, 0, 1)
+        raise ValueError("noise spread needs at least one slice with a body")
+    images, bodies = images[:, shown], bodies[shown]
+    unit = to_unit_range(images)
     means = np.array([_means_inside(slices, bodies) for slices in unit])
     pairs = [
         _means_inside(np.abs(unit[i] - unit[j]), bodies).mean()
@@ -57,9 +63,32 @@ def noise_spread(pictures: np.ndarray, bodies: np.ndarray) -> NoiseSpread:
 
 
 def truncation_name(truncation: float) -> str:
-    """`none`, or the bound."""
+    """The bound of truncated noise as a text; `none` for infinity."""
     return "none" if math.isinf(truncation) else f"{truncation:g}"
 
 
 def _means_inside(slices: np.ndarray, bodies: np.ndarray) -> np.ndarray:
     return np.array([part[body].mean() for part, body in zip(slices, bodies, strict=True)])
+
+
+class DiversityMetric(Metric):
+    """The table of `diversity`, which `evaluation.evaluation` measures for the model alone."""
+
+    @staticmethod
+    def tables(content: Content) -> Iterable[MetricTable]:
+        """One table."""
+        found = content.get("diversity")
+        if found is None:
+            return
+        columns = {
+            "brightness_over_noises": Column("brightness, noise to noise", 4),
+            "brightness_over_slices": Column("brightness, slice to slice", 4),
+            "pairwise_distance": Column("distance of two noises", 4),
+        }
+        notes = [
+            f"{found['noises']} noises for each of {counted(found['slices'], 'label map')}; "
+            "standard deviations of a slice's mean intensity, and mean absolute difference, inside "
+            "the body, intensities in [0, 1]"
+        ]
+        rows = [(content["model"]["name"], [found[name] for name in columns])]
+        yield MetricTable("Diversity", list(columns.values()), rows, notes)

@@ -1,4 +1,4 @@
-"""What pictures are described by: hand-made features, Inception, the segmenter's own."""
+"""Feature extractors: radiomics and Inception."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
+from medusis_tf.data.batches.inference import batches_of
 from medusis_tf.data.labels.body import image_body
 from medusis_tf.data.shards.checksums import sha256_of
 from medusis_tf.errors import UserError
 from medusis_tf.interop.pytorch import read_state_dict
 from medusis_tf.metrics import inception, radiomics
-
-_BATCH_SIZE = 8
+from medusis_tf.metrics.similarity import to_unit_range
 
 
 class RadiomicsExtractor:
-    """Hand-made features inside the body that is seen in the image; slices without are left out."""
+    """Radiomic features inside the visible body; slices without a visible body are left out."""
 
     name = "radiomics"
     frechet_name = "Frechet radiomics distance"
@@ -37,14 +37,14 @@ class RadiomicsExtractor:
 class InceptionExtractor:
     """The 2048 features of FID, from a weight file.
 
-    Its Frechet distance is called FID only if the file is the one of pytorch-fid.
+    The Frechet distance is called FID only with the weights of pytorch-fid.
 
     Args:
         path: `pt_inception-2015-12-05-6726825d.pth`, or a `.npz` of its tensors.
-        expected_sha256: Refuse any other file; None to take what is given.
+        expected_sha256: Required checksum of the file; None to accept any.
 
     Raises:
-        UserError: The file cannot be read, lacks a tensor, or is another one.
+        UserError: The file cannot be read, lacks a tensor, or has another checksum.
     """
 
     name = "inception"
@@ -58,8 +58,8 @@ class InceptionExtractor:
             self._network = inception.InceptionNetwork(weights)
         except KeyError as error:
             raise UserError(
-                f"{path} has no tensor {error}: these are not the weights of the Inception "
-                "network of pytorch-fid. docs/evaluation.md says how to get them."
+                f"{path} has no tensor {error}: it does not hold the weights of pytorch-fid's "
+                "Inception network. See docs/evaluation.md for the right file."
             ) from None
         is_known = digest.startswith(inception.KNOWN_SHA256_PREFIX)
         self.frechet_name = "FID" if is_known else "Frechet distance (other Inception weights)"
@@ -69,9 +69,9 @@ class InceptionExtractor:
         """`[slices, dimension]` of `[slices, height, width]` in [-1, 1]."""
         found = [
             self._network.features(
-                np.repeat(np.clip((batch + 1) / 2, 0, 1)[..., np.newaxis], 3, axis=-1)
+                np.repeat(to_unit_range(images[batch])[..., np.newaxis], 3, axis=-1)
             ).numpy()
-            for batch in np.split(images, range(_BATCH_SIZE, len(images), _BATCH_SIZE))
+            for batch in batches_of(len(images))
         ]
         return np.concatenate(found)
 
@@ -79,13 +79,17 @@ class InceptionExtractor:
 def checked_sha256(path: Path, expected: str | None) -> str:
     """The SHA-256 of a file.
 
+    Args:
+        path: File.
+        expected: Required checksum; None to accept any.
+
     Raises:
-        UserError: It is not the expected one.
+        UserError: The checksum is not the expected one.
     """
     digest = sha256_of(path)
     if expected is not None and digest != expected.lower():
         raise UserError(
-            f"{path} is not the file that was expected: its SHA-256 is {digest}, not "
-            f"{expected.lower()}. Get it again; docs/evaluation.md says from where."
+            f"{path} is not the expected file: its SHA-256 is {digest}, not {expected.lower()}. "
+            "Download it again; see docs/evaluation.md."
         )
     return digest

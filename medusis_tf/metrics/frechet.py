@@ -1,4 +1,4 @@
-"""Mean and covariance of features that come a few at a time."""
+"""Frechet distance of two sets of features, and their moments, collected a few at a time."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ class Moments:
     """Running mean and covariance in float64; memory does not grow with the number of features.
 
     Args:
-        dimension: Of a feature.
+        dimension: Length of a feature.
 
-    Chan, Golub and LeVeque, Updating formulae and a pairwise algorithm for computing sample
-    variances, 1979. Checked against NumPy (`numpy.cov`).
+    Source: Chan, Golub and LeVeque, Updating formulae and a pairwise algorithm for computing
+    sample variances, 1979. Checked against NumPy (`numpy.cov`).
     """
 
     def __init__(self, dimension: int):
@@ -21,8 +21,15 @@ class Moments:
         self.mean = np.zeros(dimension)
         self.scatter = np.zeros((dimension, dimension))
 
+    @classmethod
+    def of(cls, features: np.ndarray) -> Moments:
+        """Moments of `[images, dimension]` features."""
+        moments = cls(features.shape[1])
+        moments.update(features)
+        return moments
+
     def update(self, features: np.ndarray) -> None:
-        """Add `[pictures, dimension]` features."""
+        """Add `[images, dimension]` features."""
         features = np.asarray(features, np.float64)
         if not len(features):
             return
@@ -37,39 +44,42 @@ class Moments:
 
     @property
     def covariance(self) -> np.ndarray:
-        """Unbiased.
+        """Unbiased covariance `[dimension, dimension]`.
 
         Raises:
-            ValueError: There are not two features.
+            ValueError: There are fewer than two features.
         """
         if self.count < 2:
             raise ValueError(f"a covariance needs two features. Received: {self.count}")
         return self.scatter / (self.count - 1)
 
 
-def frechet_distance(first: Moments, second: Moments) -> float:
-    """Frechet distance of the normal distributions with these moments.
+def frechet_distance(features: np.ndarray | Moments, real: np.ndarray | Moments) -> float:
+    """Frechet distance of two sets of features, each taken as a normal distribution.
 
-    `|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))`, the covariances unbiased.
+    `|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))` with unbiased covariances.
 
-    With fewer pictures than features the covariances have no full rank and the distance is biased
-    upwards; it can be compared only with distances of as many pictures.
+    With fewer images than features the covariances do not have full rank and the distance is too
+    large. It is then comparable only with distances of equally many images.
 
     Args:
-        first: Of two pictures at least.
-        second: The same, of as many features.
+        features: `[images, dimension]` with at least two images, or their moments.
+        real: Features of the real images, in the same form and dimension.
 
     Raises:
-        ValueError: There are not two pictures in each, or the numbers of features differ.
+        ValueError: A set has fewer than two images, or the dimensions differ.
 
-    Dowson and Landau, The Frechet distance between multivariate normal distributions, 1982.
-    Checked against tensorflow-gan (`frechet_classifier_distance_from_activations`), torch-fidelity
-    and pytorch-fid.
+    Source: Dowson and Landau, The Frechet distance between multivariate normal distributions,
+    1982. Checked against tensorflow-gan (`frechet_classifier_distance_from_activations`),
+    torch-fidelity and pytorch-fid.
     """
+    first, second = (
+        part if isinstance(part, Moments) else Moments.of(part) for part in (features, real)
+    )
     if len(first.mean) != len(second.mean):
         raise ValueError(
-            "a Frechet distance needs the same features in both sets. Received: "
-            f"{len(first.mean)}, {len(second.mean)}"
+            "a Frechet distance needs the same features in both sets. "
+            f"Received: dimensions {len(first.mean)}, {len(second.mean)}"
         )
     gap = first.mean - second.mean
     covariances = first.covariance, second.covariance

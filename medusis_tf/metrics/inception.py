@@ -1,4 +1,4 @@
-"""The Inception network of FID, as TensorFlow's graph of 2015 is built by pytorch-fid."""
+"""The Inception network of FID: TensorFlow's graph of 2015, as pytorch-fid builds it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import tensorflow as tf
 SIDE = 299
 DIMENSION = 2048
 EPSILON = 1e-3
-# The name of the file of pytorch-fid's release ends with the start of its SHA-256.
+# First digits of the SHA-256 of pytorch-fid's file, which its name ends with.
 KNOWN_SHA256_PREFIX = "6726825d"
 
-# Branches of a block: names of convolutions and poolings in a row. `/2` is a stride of 2, `/1` of
-# 1, both without padding; all others have stride 1 and keep the size. Names in a tuple stand side
-# by side.
+# Branches of a block: sequences of convolutions and poolings. `/2` is a stride of 2, `/1` of 1,
+# both without padding; all others have stride 1 and keep the size. Names in a tuple run in
+# parallel.
 _A = (
     ("branch1x1",),
     ("branch5x5_1", "branch5x5_2"),
@@ -49,7 +49,7 @@ BLOCKS = (
     *((f"Mixed_{name}", _C) for name in ("6b", "6c", "6d", "6e")),
     ("Mixed_7a", _D),
     ("Mixed_7b", (*_E, ("mean", "branch_pool"))),
-    # The graph of 2015 has a maximum here, where all others have a mean.
+    # The graph of 2015 has a maximum here; all other blocks have a mean.
     ("Mixed_7c", (*_E, ("maximum", "branch_pool"))),
 )
 STEM = (
@@ -69,14 +69,15 @@ class InceptionNetwork:
     """Computes the 2048 means of the last block (pool3).
 
     Args:
-        weights: PyTorch tensor names, such as `Mixed_5b.branch1x1.conv.weight` and
-            `Mixed_5b.branch1x1.bn.running_mean`, to arrays.
+        weights: Arrays by PyTorch tensor names, such as `Mixed_5b.branch1x1.conv.weight` and
+            `Mixed_5b.branch1x1.bn.running_mean`.
 
     Raises:
         KeyError: A tensor is missing.
 
-    Szegedy et al., Rethinking the Inception architecture, CVPR 2016; Heusel et al., GANs trained by
-    a two time-scale update rule, NeurIPS 2017. Checked against Keras (`InceptionV3`).
+    Source: Szegedy et al., Rethinking the Inception architecture, CVPR 2016; Heusel et al., GANs
+    trained by a two time-scale update rule, NeurIPS 2017. Checked against pytorch-fid and Keras
+    (`InceptionV3`).
     """
 
     def __init__(self, weights: Mapping[str, np.ndarray]):
@@ -105,7 +106,7 @@ class InceptionNetwork:
         name, _, given = step.partition("/")
         stride, padding = int(given or 1), "VALID" if given else "SAME"
         if name == "mean":
-            return tf.nn.avg_pool2d(x, 3, stride, padding)  # does not count what lies outside
+            return tf.nn.avg_pool2d(x, 3, stride, padding)  # padding does not count
         if name == "maximum":
             return tf.nn.max_pool2d(x, 3, stride, padding)
         kernel, bias = self._convolutions[prefix + name]
@@ -113,7 +114,7 @@ class InceptionNetwork:
 
 
 def convolution_names() -> list[str]:
-    """Of all convolutions, such as `Mixed_5b.branch1x1`."""
+    """Names of all convolutions, such as `Mixed_5b.branch1x1`."""
     paths = [(name,) for name in STEM]
     for block, branches in BLOCKS:
         for branch in branches:
@@ -124,7 +125,7 @@ def convolution_names() -> list[str]:
 
 
 def _folded(weights: Mapping[str, np.ndarray], name: str) -> tuple[tf.Tensor, tf.Tensor]:
-    """Kernel and bias of a convolution with the batch norm that follows it."""
+    """Kernel and bias of a convolution merged with its batch normalization."""
     kernel = np.asarray(weights[f"{name}.conv.weight"], np.float64).transpose(2, 3, 1, 0)
     scale, offset, mean, variance = (
         np.asarray(weights[f"{name}.bn.{part}"], np.float64)

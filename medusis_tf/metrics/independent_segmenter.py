@@ -1,4 +1,4 @@
-"""A segmenter that was trained on real pairs only, and judges synthetic pictures."""
+"""A segmenter that was trained on real pairs only, to evaluate synthetic images."""
 
 from __future__ import annotations
 
@@ -13,28 +13,31 @@ from pydantic import ValidationError
 
 from medusis_tf.config.data import DataConfig
 from medusis_tf.config.section import Section
+from medusis_tf.data.batches.inference import batches_of
 from medusis_tf.errors import UserError
 from medusis_tf.metrics.extractors import checked_sha256
 from medusis_tf.models.sections import UNetSegmenterConfig
 
 if TYPE_CHECKING:
+    import keras
+
     from medusis_tf.models.segmenters.unet import UNetSegmenter
 
 SUFFIX = ".weights.h5"
 
 
 class SegmenterRecord(Section):
-    """What is written beside the weights.
+    """Description of a segmenter, in a JSON file beside its weights.
 
     Attributes:
-        class_names: Of ids 0, 1, and so on.
+        class_names: Names of class ids 0, 1 and so on.
         image_size: Height and width of the slices.
-        spacing_mm: Of their pixels; None if they are the volumes' own.
-        network: The network's settings.
-        subjects: Whose pairs it was trained on.
-        steps: How long.
-        held_out: Which slices it was not trained on.
-        held_out_dice: Class name to Dice on these.
+        spacing_mm: Pixel spacing; None for the volumes' own.
+        network: Configuration of the network.
+        subjects: Subjects whose pairs it was trained on.
+        steps: Number of training steps.
+        held_out: Slices that were held out from training.
+        held_out_dice: Class name to Dice on the held-out slices.
     """
 
     class_names: tuple[str, ...]
@@ -48,11 +51,11 @@ class SegmenterRecord(Section):
 
 
 class IndependentSegmenter:
-    """Reads the classes in pictures of one channel.
+    """Finds the classes in images of one channel.
 
     Args:
-        network: Trained or to be trained, for images of one channel.
-        record: What it is.
+        network: Network for images of one channel, trained or not.
+        record: Description of the segmenter.
     """
 
     def __init__(self, network: UNetSegmenter, record: SegmenterRecord):
@@ -61,19 +64,19 @@ class IndependentSegmenter:
 
     @classmethod
     def open(cls, weights: Path) -> IndependentSegmenter:
-        """Open what `save` wrote.
+        """Open a segmenter that `save` wrote.
 
         Args:
             weights: `NAME.weights.h5`, with `NAME.json` beside it.
 
         Raises:
-            UserError: One of the two is missing or not such as `save` writes.
+            UserError: A file is missing or invalid.
         """
         path = record_path(weights)
         try:
             record = SegmenterRecord.model_validate_json(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            reason = "it is not a segmenter's" if isinstance(error, ValidationError) else error
+            reason = "it describes no segmenter" if isinstance(error, ValidationError) else error
             raise _unreadable(path, reason) from None
         network = build_segmenter(record)
         try:
@@ -85,8 +88,11 @@ class IndependentSegmenter:
     def save(self, weights: Path) -> None:
         """Write the weights, and the record beside them.
 
+        Args:
+            weights: `NAME.weights.h5`.
+
         Raises:
-            UserError: The name has another ending, or the files cannot be written.
+            UserError: The file name is invalid, or the files cannot be written.
         """
         path = record_path(weights)
         try:
@@ -98,28 +104,18 @@ class IndependentSegmenter:
                 f"cannot write {weights}: {error.strerror or error}. Give another --out."
             ) from None
 
-    def read_classes(self, images: np.ndarray, batch_size: int = 8) -> np.ndarray:
-        """The most likely class of every pixel.
-
-        Args:
-            images: `[slices, height, width]` in [-1, 1].
-            batch_size: Slices read at once.
-
-        Returns:
-            Same shape, uint8 class ids.
-        """
-        found = np.empty(images.shape, np.uint8)
-        for start in range(0, len(images), batch_size):
-            batch = images[start : start + batch_size, ..., np.newaxis].astype(np.float32)
-            logits = np.asarray(self.network(batch, training=False))
-            found[start : start + len(batch)] = logits[..., 1:].argmax(axis=-1)
-        return found
+    def read_classes(self, images: np.ndarray) -> np.ndarray:
+        """The most likely class of each pixel; see `read_classes`."""
+        return read_classes(self.network, images)
 
     def check_fit(self, data: DataConfig) -> None:
-        """Check that the slices of `data` are such as the segmenter was trained on.
+        """Check that a data set has slices like those that the segmenter was trained on.
+
+        Args:
+            data: Configuration of the data set.
 
         Raises:
-            UserError: They have other classes, or another size or spacing.
+            UserError: The classes, the size or the pixel spacing differ.
         """
         record = self.record
         compared = {
@@ -131,13 +127,31 @@ class IndependentSegmenter:
             if theirs != ours:
                 raise UserError(
                     f"the independent segmenter was trained on other slices: {name} {theirs}, not "
-                    f"{ours}. Train one with medusis train-segmenter on this "
-                    "configuration."
+                    f"{ours}. Train one on this configuration with medusis train-segmenter."
                 )
 
 
+def read_classes(network: keras.Model, images: np.ndarray, channels: int = 1) -> np.ndarray:
+    """The most likely class of each pixel; logit 0, the synthetic class, is ignored.
+
+    Args:
+        network: Segmenter of images with `channels` channels.
+        images: `[slices, height, width]` in [-1, 1].
+        channels: Number of equal channels that the network is given.
+
+    Returns:
+        Same shape, uint8 class ids.
+    """
+    found = np.empty(images.shape, np.uint8)
+    for part in batches_of(len(images)):
+        batch = images[part, ..., np.newaxis].astype(np.float32)
+        logits = np.asarray(network(np.repeat(batch, channels, axis=-1), training=False))
+        found[part] = logits[..., 1:].argmax(axis=-1)
+    return found
+
+
 def build_segmenter(record: SegmenterRecord) -> UNetSegmenter:
-    """The network of a record, with new weights."""
+    """Build the network of a record, with new weights."""
     import tensorflow as tf
 
     network = record.network.build(len(record.class_names), image_channels=1)
@@ -146,20 +160,20 @@ def build_segmenter(record: SegmenterRecord) -> UNetSegmenter:
 
 
 def record_path(weights: Path) -> Path:
-    """Where the record of weights lies: `NAME.json` beside `NAME.weights.h5`.
+    """The path of the record: `NAME.json` beside `NAME.weights.h5`.
 
     Raises:
-        UserError: The name has another ending.
+        UserError: The file name does not end in `.weights.h5`.
     """
     if not weights.name.endswith(SUFFIX):
-        raise UserError(f"weights of a segmenter are named NAME{SUFFIX}. Received: {weights}")
+        raise UserError(f"weights of a segmenter must be named NAME{SUFFIX}. Received: {weights}")
     return weights.with_name(weights.name.removesuffix(SUFFIX) + ".json")
 
 
 def _unreadable(path: Path, reason: object) -> UserError:
     return UserError(
-        f"cannot read the independent segmenter {path}: {reason}. Give NAME{SUFFIX} that "
-        "medusis train-segmenter wrote, with NAME.json beside it."
+        f"cannot read the independent segmenter {path}: {reason}. Give a NAME{SUFFIX} of "
+        "medusis train-segmenter, with NAME.json beside it."
     )
 
 
@@ -167,21 +181,18 @@ def _rounded(spacing: tuple[float, float] | None) -> tuple[float, ...] | None:
     return None if spacing is None else tuple(round(side, 3) for side in spacing)
 
 
-_BATCH_SIZE = 8
-
-
 class SegmenterExtractor:
-    """The mean over pixels of what the U-Net's innermost block gives.
+    """Means over the pixels of the innermost activations of a U-Net.
 
-    It learned anatomy from real pairs of this very kind, where Inception learned photographs. Never
-    give it the segmenter of a run: the generator was trained to please that one.
+    The U-Net learned anatomy from real pairs of this kind, while Inception learned photographs.
+    Never use the segmenter of a run: the generator was trained to please it.
 
     Args:
         path: `NAME.weights.h5` of `medusis train-segmenter`, with `NAME.json` beside it.
-        expected_sha256: Refuse any other file; None to take what is given.
+        expected_sha256: Required checksum of the file; None to accept any.
 
     Raises:
-        UserError: The file cannot be read, or is another one.
+        UserError: The file cannot be read, or has another checksum.
     """
 
     name = "segmenter"
@@ -198,10 +209,9 @@ class SegmenterExtractor:
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """`[slices, dimension]` of `[slices, height, width]` in [-1, 1]."""
         found = np.empty((len(images), self.dimension), np.float32)
-        for start in range(0, len(images), _BATCH_SIZE):
-            batch = images[start : start + _BATCH_SIZE, ..., np.newaxis].astype(np.float32)
-            features = tf.constant(batch)
+        for part in batches_of(len(images)):
+            features = tf.constant(images[part, ..., np.newaxis].astype(np.float32))
             for block in self._encoder:
                 features = block(features, training=False)
-            found[start : start + len(batch)] = tf.reduce_mean(features, axis=[1, 2]).numpy()
+            found[part] = tf.reduce_mean(features, axis=[1, 2]).numpy()
         return found

@@ -12,15 +12,17 @@ NEIGHBOURS = 5
 
 @dataclass(frozen=True)
 class ManifoldAgreement:
-    """What part of the synthetic pictures is realistic, and what part of the real ones is covered.
+    """How many synthetic images are realistic, and how many real images are covered.
+
+    The neighbourhood of an image reaches to its k-th nearest image of the same set.
 
     Attributes:
-        precision: Share of synthetic pictures that lie within a real picture's neighbourhood.
-        recall: Share of real pictures that lie within a synthetic picture's neighbourhood.
-        density: Real neighbourhoods a synthetic picture lies in, over `neighbours`; 1 expected of
-            two samples of one distribution, may exceed it.
-        coverage: Share of real pictures with a synthetic one in their neighbourhood.
-        neighbours: k; a neighbourhood reaches to the k-th nearest picture of the same set.
+        precision: Fraction of synthetic images inside a real image's neighbourhood.
+        recall: Fraction of real images inside a synthetic image's neighbourhood.
+        density: Mean number of real neighbourhoods around a synthetic image, divided by k. About 1
+            for two samples of one distribution; can exceed 1.
+        coverage: Fraction of real images with a synthetic image in their neighbourhood.
+        neighbours: k.
     """
 
     precision: float
@@ -31,29 +33,29 @@ class ManifoldAgreement:
 
 
 def manifold_agreement(
-    synthetic: np.ndarray, real: np.ndarray, neighbours: int = NEIGHBOURS
+    features: np.ndarray, real: np.ndarray, neighbours: int = NEIGHBOURS
 ) -> ManifoldAgreement:
     """Compare two sets of features by their nearest neighbours.
 
     Args:
-        synthetic: `[pictures, features]`, more pictures than `neighbours`.
-        real: The same.
+        features: `[images, dimension]`, more images than `neighbours`.
+        real: Features of the real images, likewise.
         neighbours: k.
 
     Raises:
-        ValueError: A set has too few pictures.
+        ValueError: A set has too few images.
 
-    Kynkaanniemi et al., Improved precision and recall metric, NeurIPS 2019; Naeem et al., Reliable
-    fidelity and diversity metrics for generative models, ICML 2020. Checked against prdc and
-    torch-fidelity.
+    Source: Kynkaanniemi et al., Improved precision and recall metric, NeurIPS 2019; Naeem et al.,
+    Reliable fidelity and diversity metrics for generative models, ICML 2020. Checked against prdc
+    and torch-fidelity.
     """
-    if min(len(synthetic), len(real)) <= neighbours:
+    if min(len(features), len(real)) <= neighbours:
         raise ValueError(
-            f"neighbourhoods of {neighbours} need more pictures than that in each set. Received: "
-            f"{len(synthetic)}, {len(real)}"
+            f"neighbourhoods of {neighbours} images need more images in each set. "
+            f"Received: {len(features)}, {len(real)}"
         )
-    real_radii, synthetic_radii = (_radii(part, neighbours) for part in (real, synthetic))
-    distances = cdist(real, synthetic)
+    real_radii, synthetic_radii = (_radii(part, neighbours) for part in (real, features))
+    distances = cdist(real, features)
     in_real = distances <= real_radii[:, np.newaxis]
     in_synthetic = distances <= synthetic_radii[np.newaxis]
     return ManifoldAgreement(
@@ -66,5 +68,5 @@ def manifold_agreement(
 
 
 def _radii(features: np.ndarray, neighbours: int) -> np.ndarray:
-    # The nearest of all is the picture itself.
+    # The nearest image of all is the image itself.
     return np.partition(cdist(features, features), neighbours, axis=1)[:, neighbours]

@@ -1,24 +1,28 @@
-"""Small pictures as features: where what lies, whatever the brightness and contrast."""
+"""Repeated training images: distances of thumbnails to the nearest training slices."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import comb
+from math import comb, isnan
+from typing import Any
 
 import numpy as np
 from scipy import stats
 from scipy.spatial.distance import cdist
+
+from medusis_tf.metrics.metric import Metric
+from medusis_tf.metrics.tables import Cell, Column, Content, MetricTable
 
 SIDE = 32
 _LEAST_DEVIATION = 1e-3
 
 
 def thumbnails(images: np.ndarray) -> np.ndarray:
-    """Means over 32x32 parts of each slice, brought to mean 0 and length 1.
+    """Means of 32x32 parts of each slice, normalized to mean 0 and length 1.
 
-    The squared distance of two is 2 - 2 r, with r their correlation: a copy stays near though its
-    brightness and contrast be changed, noise added or the picture blurred.
+    The squared distance of two thumbnails is 2 - 2 r, where r is their correlation. A copy
+    therefore stays near after changes of brightness and contrast, with noise, and blurred.
 
     Args:
         images: `[slices, height, width]`, sides of at least 32.
@@ -33,7 +37,7 @@ def thumbnails(images: np.ndarray) -> np.ndarray:
 
 
 def shrink(image: np.ndarray) -> np.ndarray:
-    """`[32, 32]` means over parts of a slice; parts share the pixels on their borders."""
+    """`[32, 32]` means of parts of a slice; neighbouring parts share the pixels on their border."""
     for axis in (0, 1):
         image = _shrink_rows(np.moveaxis(image, axis, 0))
         image = np.moveaxis(image, 0, axis)
@@ -51,7 +55,7 @@ def _shrink_rows(image: np.ndarray) -> np.ndarray:
 
 
 SIGNIFICANT = 0.01
-# A slice is as near as a copy if not one in a hundred held-out slices is as near.
+# A near copy is nearer to its training slice than all but 1 % of the held-out slices.
 COPY_QUANTILE = 0.01
 
 
@@ -60,10 +64,10 @@ class Neighbour:
     """The nearest training slice of a slice.
 
     Attributes:
-        distance: To it.
-        subject: Whose slice it is.
-        place: Of it among the subject's slices.
-        next_distance: To the nearest slice of any other training subject.
+        distance: Distance to the nearest training slice.
+        subject: Training subject of that slice.
+        place: Index among the subject's slices.
+        next_distance: Distance to the nearest slice of any other training subject.
     """
 
     distance: float
@@ -73,9 +77,9 @@ class Neighbour:
 
     @property
     def ratio(self) -> float:
-        """Of the distance to that of the next subject; near 0 for a copy, 1 for no preference.
+        """Distance divided by that to the next subject: near 0 for a copy, 1 without preference.
 
-        NaN where there is no other training subject.
+        NaN if there is no other training subject.
         """
         if np.isinf(self.next_distance):
             return np.nan
@@ -84,18 +88,18 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Audit:
-    """Whether synthetic slices lie nearer to the training images than held-out real slices do.
+    """Whether synthetic slices are nearer to training images than held-out real slices are.
 
     Attributes:
         synthetic: Neighbour of each synthetic slice.
         held_out: Neighbour of each held-out real slice.
         distance_p_value: One-sided Mann-Whitney U test that synthetic distances are smaller; of
-            patients' medians where patients are known.
-        ratio_p_value: The same of the ratios to the next training subject's distance, which a
-            picture that is merely smooth does not make small; NaN with one training subject.
-        near_copies: Share of synthetic slices with a smaller ratio than all but 1 % of held-out
-            ones; with one training subject, a smaller distance.
-        samples: How many values of each kind were tested: patients, or slices.
+            patients' medians if patients are known.
+        ratio_p_value: The same test of the ratios, which are not small for images that are merely
+            smooth; NaN with one training subject.
+        near_copies: Fraction of synthetic slices with a smaller ratio than all but 1 % of the
+            held-out ones; with one training subject, a smaller distance.
+        samples: Number of tested values of each kind: patients, or slices.
     """
 
     synthetic: list[Neighbour]
@@ -107,18 +111,19 @@ class Audit:
 
 
 def least_p_value(synthetic: int, held_out: int) -> float:
-    """What the one-sided test gives at best with so many samples of each kind."""
+    """The smallest possible p-value of the one-sided test with these numbers of samples."""
     return 1 / comb(synthetic + held_out, synthetic)
 
 
 def find_neighbours(
     features: np.ndarray, training: Iterable[tuple[str, np.ndarray]]
 ) -> list[Neighbour]:
-    """The nearest training slice of each slice; the training set is read once, a subject at a time.
+    """Find the nearest training slice of each slice.
 
     Args:
-        features: `[slices, features]`.
-        training: Subject's name and its `[slices, features]`.
+        features: `[slices, dimension]`.
+        training: Name and `[slices, dimension]` of each training subject; read once, one subject
+            at a time.
     """
     count = len(features)
     best, following = np.full(count, np.inf), np.full(count, np.inf)
@@ -146,20 +151,20 @@ def audit(
 ) -> Audit:
     """Compare the neighbours of synthetic slices with those of held-out real slices.
 
-    Slices of one patient are alike: a test that takes them for independent finds copies where there
-    are none. With patients, it is their medians that are tested.
+    Slices of one patient are alike. A test that treats them as independent finds copies by chance.
+    With patients, the medians of patients are tested.
 
     Args:
         synthetic: Neighbours of synthetic slices.
-        held_out: Of held-out real slices.
-        patients: Whose each synthetic slice is, and whose each held-out one; None to test slices.
+        held_out: Neighbours of held-out real slices.
+        patients: Patient of each synthetic and of each held-out slice; None to test slices.
 
     Raises:
-        ValueError: There are none of one kind, or patients are not as many as slices.
+        ValueError: There are no slices of one kind, or not one patient for each slice.
     """
     kinds = synthetic, held_out
     if not synthetic or not held_out:
-        raise ValueError("the audit needs synthetic and held-out slices.")
+        raise ValueError("the audit needs synthetic and held-out slices")
     distances = [np.array([each.distance for each in part]) for part in kinds]
     ratios = [np.array([each.ratio for each in part]) for part in kinds]
     one_subject = bool(np.isnan(ratios[0]).any())
@@ -168,29 +173,76 @@ def audit(
     return Audit(
         synthetic,
         held_out,
-        _p_value(*tested[0]),
-        np.nan if one_subject else _p_value(*tested[1]),
+        mann_whitney(*tested[0]),
+        np.nan if one_subject else mann_whitney(*tested[1]),
         float((compared[0] < np.quantile(compared[1], COPY_QUANTILE)).mean()),
         (len(tested[0][0]), len(tested[0][1])),
     )
 
 
+def mann_whitney(smaller: np.ndarray, larger: np.ndarray) -> float:
+    """p-value of the one-sided Mann-Whitney U test that the first values are smaller."""
+    return float(stats.mannwhitneyu(smaller, larger, alternative="less").pvalue)
+
+
 def _medians(
     values: list[np.ndarray], patients: tuple[Sequence[str], Sequence[str]] | None
 ) -> list[np.ndarray]:
-    """The median of each patient's values, of both kinds."""
+    """The median of each patient's values, for both kinds."""
     if patients is None:
         return values
     medians = []
     for part, names in zip(values, patients, strict=True):
         if len(part) != len(names):
             raise ValueError(
-                f"every slice has a patient. Received: {len(part)} slices, {len(names)} patients"
+                "the audit needs one patient for each slice. "
+                f"Received: {len(part)} slices, {len(names)} patients"
             )
         owners = np.array(names)
         medians.append(np.array([np.median(part[owners == name]) for name in np.unique(owners)]))
     return medians
 
 
-def _p_value(synthetic: np.ndarray, held_out: np.ndarray) -> float:
-    return float(stats.mannwhitneyu(synthetic, held_out, alternative="less").pvalue)
+class MemorizationMetric(Metric):
+    """The table of `memorization`, which `evaluation.audit` measures for the model alone."""
+
+    @staticmethod
+    def tables(content: Content) -> Iterable[MetricTable]:
+        """One table: synthetic slices, and held-out real slices."""
+        found = content.get("memorization")
+        if found is None or "problem" in found:
+            return
+        titles = ["slices", "distance", "ratio to next subject", found["similarity"], "near copies"]
+        rows: list[tuple[str, list[Cell]]] = []
+        for kind, title, copies in (
+            ("synthetic", "synthetic slices", f"{100 * found['near_copies']:.1f} %"),
+            ("held_out", "held-out real slices", "1 %"),
+        ):
+            medians = [found[f"{kind}_median_{of}"] for of in ("distance", "ratio", "similarity")]
+            rows.append((title, [found[f"{kind}_slices"], *medians, copies]))
+        columns = [Column(title) for title in titles]
+        yield MetricTable("Nearest training slices", columns, rows, _notes(found), "slices of")
+
+
+def _notes(found: Mapping[str, Any]) -> list[str]:
+    by_slice = found["tested"]["synthetic"] == found["synthetic_slices"]
+    tested = "slices, because there are few patients" if by_slice else "patients' medians"
+    p_values = [
+        f"{_p_value(found[f'{key}_p_value'])} by {name}"
+        for key, name in (
+            ("ratio", "ratio"),
+            ("distance", "distance"),
+            ("similarity", found["similarity"]),
+        )
+    ]
+    return [
+        f"to the nearest training slice, medians; features: {found['features']}",
+        "ratio: distance divided by that to the next training subject, near 0 for a copy; near "
+        "copies: slices with a smaller ratio than all but 1 % of the held-out ones",
+        f"one-sided Mann-Whitney U test that synthetic slices are nearer, of {tested}: p = "
+        + ", ".join(p_values),
+    ]
+
+
+def _p_value(value: float | None) -> str:
+    return "-" if value is None or isnan(value) else f"{value:.3g}"

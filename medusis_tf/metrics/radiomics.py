@@ -1,4 +1,4 @@
-"""Hand-made features of a slice: intensities, texture and shape inside the body."""
+"""Radiomic features of a slice: intensity, texture and shape inside the body."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def radiomic_features(images: np.ndarray, bodies: np.ndarray) -> np.ndarray:
     """Describe each slice inside the body.
 
     First-order statistics, properties of the co-occurrence matrix (32 grey levels from -1 to 1,
-    four directions, distances 1, 2 and 4; diagonal ones to the nearest pixel) and the shape of the
-    body, of the kinds that the Image Biomarker Standardisation Initiative defines; areas and
-    lengths are relative to the slice.
+    four directions, distances 1, 2 and 4, diagonal ones rounded to the nearest pixel) and the shape
+    of the body, similar to the features of the Image Biomarker Standardisation Initiative. Areas
+    and lengths are relative to the slice.
 
     Args:
         images: `[slices, height, width]` in [-1, 1].
-        bodies: Same shape, bool; slices without body are left out.
+        bodies: Body of each slice, same shape, bool; slices without body are left out.
 
     Returns:
         `[slices with body, len(NAMES)]` float64.
 
-    Zwanenburg et al., The Image Biomarker Standardization Initiative, Radiology 2020; Konz et al.,
-    Frechet radiomic distance, 2024. The matrices are scikit-image's.
+    Source: Zwanenburg et al., The Image Biomarker Standardization Initiative, Radiology 2020; Konz
+    et al., Frechet radiomic distance, 2024. scikit-image computes the matrices.
     """
     pairs = [(image, body) for image, body in zip(images, bodies, strict=True) if body.any()]
     rows = [
@@ -69,18 +69,18 @@ def _intensities(values: np.ndarray) -> list[float]:
         median,
         high,
         quartiles[1] - quartiles[0],
-        # A body of two pixels has none between its percentiles.
+        # A body of two pixels has no pixel between its percentiles.
         float(np.abs(robust - robust.mean()).mean()) if len(robust) else 0.0,
     ]
 
 
 def _textures(image: np.ndarray, body: np.ndarray) -> list[float]:
-    # Outside is level 0, whose pairs are left out.
+    # Level 0 is outside the body; its pairs are left out.
     levels = np.where(body, _levels(np.clip(image, -1, 1)) + 1, 0).astype(np.uint8)
     counts = graycomatrix(levels, DISTANCES, _ANGLES, LEVELS + 1, symmetric=True)[1:, 1:]
     counts = counts.sum(axis=3, keepdims=True).astype(np.float64)
     shares = counts / np.maximum(counts.sum(axis=(0, 1), keepdims=True), 1)
-    bits = np.log(2)  # scikit-image's entropy is natural, that of intensities is not
+    bits = np.log(2)  # scikit-image's entropy is in nats, the entropy of intensities in bits
     return [
         value / bits if name == "entropy" else value
         for name in _TEXTURES
@@ -98,24 +98,24 @@ def _shape(body: np.ndarray) -> list[float]:
         area / (height * width),
         area / _hull_area(places),
         _eccentricity(places),
-        # Of the area, not the number of parts: a few stray pixels are no other anatomy.
+        # A fraction, not the number of components: a few stray pixels do not change anatomy.
         np.bincount(label(body, connectivity=1)[body]).max() / area,
     ]
 
 
 def _hull_area(places: np.ndarray) -> float:
-    """Area of the convex hull of the corners of pixels; there are always four, so it is never 0."""
+    """Area of the convex hull of the corners of the pixels, at least 1."""
     rows, starts = np.unique(places[:, 0], return_index=True)
     ends = np.append(starts[1:], len(places)) - 1
     left, right = places[starts, 1], places[ends, 1] + 1
     corners = [
         np.column_stack([rows + below, columns]) for below in (0, 1) for columns in (left, right)
     ]
-    return float(ConvexHull(np.concatenate(corners)).volume)  # in two dimensions: the area
+    return float(ConvexHull(np.concatenate(corners)).volume)  # the area, in two dimensions
 
 
 def _eccentricity(places: np.ndarray) -> float:
-    """Of the ellipse with the second moments of the pixels' places; 0 for a single pixel."""
+    """Eccentricity of the ellipse with the second moments of the pixels; 0 for one pixel."""
     short, long = np.linalg.eigvalsh(np.cov(places, rowvar=False, ddof=0))
     return float(np.sqrt(np.clip(1 - short / long, 0, 1))) if long > 0 else 0.0
 

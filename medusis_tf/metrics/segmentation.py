@@ -1,19 +1,83 @@
-"""Which class is read for which, over a whole data set."""
+"""Agreement of class masks with label maps: Dice, IoU, HD95 and the confusion matrix."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.spatial import cKDTree
 
-from medusis_tf.data.shards.labelled_subjects import LabelledSubject
 from medusis_tf.metrics.measure import PatientValues
+from medusis_tf.metrics.metric import Measure, Metric
+from medusis_tf.metrics.tables import Column, Content, MetricTable, results_of
+
+if TYPE_CHECKING:
+    from medusis_tf.data.shards.labelled_subjects import LabelledSubject
+
+
+def dice(
+    mask: np.ndarray, true_mask: np.ndarray, axis: tuple[int, ...] | None = None
+) -> np.ndarray:
+    """Dice coefficient of two masks, `2 |A and B| / (|A| + |B|)`.
+
+    Args:
+        mask: Bool, any number of axes.
+        true_mask: Same shape.
+        axis: Axes to sum over; None for all.
+
+    Returns:
+        Array of the other axes, a scalar for all axes; NaN where both masks are empty.
+
+    Raises:
+        ValueError: Shapes differ.
+    """
+    common, sizes = _overlap(mask, true_mask, axis)
+    return _ratio(2 * common, sizes)
+
+
+def iou(mask: np.ndarray, true_mask: np.ndarray, axis: tuple[int, ...] | None = None) -> np.ndarray:
+    """Intersection over union of two masks. Arguments, result and errors as for `dice`."""
+    common, sizes = _overlap(mask, true_mask, axis)
+    return _ratio(common, sizes - common)
+
+
+def hd95(mask: np.ndarray, true_mask: np.ndarray, spacing_mm: Sequence[float]) -> float:
+    """95th percentile of the Hausdorff distance of two masks: of the distances between borders.
+
+    Border pixels have a neighbour outside the mask (4 neighbours in a slice, 6 in a volume);
+    everything beyond the array is outside. The distances of both directions are pooled, as in
+    MedPy. MONAI takes the larger of the two directions' percentiles, which is at least as large.
+
+    Args:
+        mask: Bool, any number of axes.
+        true_mask: Same shape.
+        spacing_mm: Pixel spacing along each axis.
+
+    Returns:
+        Distance in mm; 0 for equal masks, NaN if a mask is empty.
+
+    Raises:
+        ValueError: Shapes differ.
+
+    Source: Taha and Hanbury, Metrics for evaluating 3D medical image segmentation, 2015. Checked
+    against MedPy (`medpy.metric.binary.hd95`).
+    """
+    if mask.shape != true_mask.shape or mask.ndim != len(spacing_mm):
+        raise ValueError(
+            "HD95 needs masks of one shape and a spacing for each axis. "
+            f"Received: {mask.shape}, {true_mask.shape}, {tuple(spacing_mm)}"
+        )
+    if not mask.any() or not true_mask.any():
+        return np.nan
+    box = _bounding_box(mask | true_mask)
+    points = [np.argwhere(_border(each[box])) * spacing_mm for each in (mask, true_mask)]
+    distances = [cKDTree(other).query(border)[0] for border, other in (points, points[::-1])]
+    return float(np.percentile(np.concatenate(distances), 95))
 
 
 class ConfusionMatrix:
-    """Counts pixels by their class in the label map (rows) and as read (columns).
+    """Pixel counts by class in the label map (rows) and by class found (columns).
 
     Args:
         num_classes: K, background included.
@@ -23,90 +87,68 @@ class ConfusionMatrix:
         self.counts = np.zeros((num_classes, num_classes), np.int64)
 
     def update(self, label_map: np.ndarray, found: np.ndarray) -> None:
-        """Add pixels: class ids in the label map, and as read, of one shape.
+        """Add pixels.
+
+        Args:
+            label_map: Class ids of the label map.
+            found: Class ids found in the image, same shape.
 
         Raises:
-            ValueError: Shapes differ or an id is not of the table.
+            ValueError: Shapes differ, or an id is not in the class table.
         """
         count = len(self.counts)
         if label_map.shape != found.shape:
             raise ValueError(
-                "what was read and the label map need one shape. Received: "
-                f"{found.shape}, {label_map.shape}"
+                "label map and found classes must have the same shape. "
+                f"Received: {label_map.shape}, {found.shape}"
             )
         for ids in (label_map, found):
             if ids.min(initial=0) < 0 or ids.max(initial=0) >= count:
                 raise ValueError(
-                    f"class ids must be from 0 to {count - 1}. Received: from {ids.min()} to "
-                    f"{ids.max()}"
+                    f"class ids must be from 0 to {count - 1}. "
+                    f"Received: from {ids.min()} to {ids.max()}"
                 )
         pairs = label_map.ravel().astype(np.int64) * count + found.ravel()
         self.counts += np.bincount(pairs, minlength=count**2).reshape(count, count)
 
     @property
     def dice(self) -> np.ndarray:
-        """`[K]` Dice coefficients; NaN for classes that are nowhere in label maps or pictures."""
-        return _ratio(2 * self._common, self._true + self._read)
+        """`[K]` Dice coefficients; NaN for classes that occur in neither of the two."""
+        return _ratio(2 * self._common, self._sizes)
 
     @property
     def iou(self) -> np.ndarray:
-        """`[K]` intersection over union; NaN for classes that are nowhere."""
-        return _ratio(self._common, self._true + self._read - self._common)
+        """`[K]` intersection over union; NaN for classes that occur in neither of the two."""
+        return _ratio(self._common, self._sizes - self._common)
 
     @property
     def _common(self) -> np.ndarray:
         return np.diagonal(self.counts)
 
     @property
-    def _true(self) -> np.ndarray:
-        return self.counts.sum(axis=1)
+    def _sizes(self) -> np.ndarray:
+        return self.counts.sum(axis=1) + self.counts.sum(axis=0)
 
-    @property
-    def _read(self) -> np.ndarray:
-        return self.counts.sum(axis=0)
+
+def _overlap(
+    mask: np.ndarray, true_mask: np.ndarray, axis: tuple[int, ...] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels in both masks, and the sum of the sizes of the two."""
+    if mask.shape != true_mask.shape:
+        raise ValueError(
+            f"masks must have the same shape. Received: {mask.shape}, {true_mask.shape}"
+        )
+    mask, true_mask = mask.astype(bool), true_mask.astype(bool)
+    return (mask & true_mask).sum(axis=axis), mask.sum(axis=axis) + true_mask.sum(axis=axis)
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    result = np.full(len(denominator), np.nan)
+    result = np.full(np.shape(denominator), np.nan)
     np.divide(numerator, denominator, out=result, where=denominator > 0)
-    return result
+    return result[()]
 
 
-def hausdorff_95(first: np.ndarray, second: np.ndarray, spacing_mm: tuple[float, ...]) -> float:
-    """HD95 of two masks: of the distances from each border to the other, the 95th percentile.
-
-    Border pixels are those of the mask with a neighbour (4 in a slice, 6 in a volume) outside it;
-    beyond the array all is outside. The distances in both directions are pooled, as MedPy does;
-    MONAI takes the greater of the two directions' percentiles, which is no less.
-
-    Args:
-        first: Bool, any number of axes.
-        second: Same shape.
-        spacing_mm: Of pixels, along each axis.
-
-    Returns:
-        In mm; 0 for equal masks; NaN where a mask is empty, for there is no distance to nothing.
-
-    Raises:
-        ValueError: Shapes differ.
-
-    Taha and Hanbury, Metrics for evaluating 3D medical image segmentation, 2015. Checked against
-    MedPy (`medpy.metric.binary.hd95`).
-    """
-    if first.shape != second.shape or first.ndim != len(spacing_mm):
-        raise ValueError(
-            f"HD95 needs masks of one shape and a spacing for each axis. Received: {first.shape}, "
-            f"{second.shape}, {spacing_mm}"
-        )
-    if not first.any() or not second.any():
-        return np.nan
-    box = _box(first | second)
-    points = [np.argwhere(_border(mask[box])) * spacing_mm for mask in (first, second)]
-    distances = [cKDTree(other).query(border)[0] for border, other in (points, points[::-1])]
-    return float(np.percentile(np.concatenate(distances), 95))
-
-
-def _box(mask: np.ndarray) -> tuple[slice, ...]:
+def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
     axes = range(mask.ndim)
     sides = (mask.any(axis=tuple(other for other in axes if other != axis)) for axis in axes)
     places = (np.flatnonzero(side) for side in sides)
@@ -114,7 +156,7 @@ def _box(mask: np.ndarray) -> tuple[slice, ...]:
 
 
 def _border(mask: np.ndarray) -> np.ndarray:
-    # Nothing beyond the box belongs to a mask, so that what is cut off cannot change the border.
+    # Outside the bounding box nothing belongs to a mask, so cutting to it keeps the border.
     inner = mask.copy()
     for axis in range(mask.ndim):
         whole, shrunk = np.moveaxis(mask, axis, 0), np.moveaxis(inner, axis, 0)
@@ -124,18 +166,19 @@ def _border(mask: np.ndarray) -> np.ndarray:
     return mask & ~inner
 
 
-FindClasses = Callable[[LabelledSubject, np.ndarray], np.ndarray]
+# Returns the class ids found in a subject's images, in their shape.
+FindClasses = Callable[["LabelledSubject", np.ndarray], np.ndarray]
 
 
 class SegmentationMeasure:
-    """Dice, IoU and confusion over the data set, Dice of volumes, HD95 of slices in mm.
+    """Dice, IoU and confusion of all pixels, Dice of volumes, HD95 of slices in mm.
 
-    Background is counted in the confusion matrix only. A class that is in neither of the two is
-    left out; one that is in one of them has Dice 0, and no HD95.
+    Only the confusion matrix counts background. A class that occurs neither in the label maps nor
+    in the images is left out. A class that occurs in one of the two has Dice 0 and no HD95.
 
     Args:
-        class_names: Of ids 0, 1, and so on.
-        find_classes: Class ids of a subject's pictures, of their shape.
+        class_names: Names of class ids 0, 1 and so on.
+        find_classes: Segmenter.
     """
 
     def __init__(self, class_names: Sequence[str], find_classes: FindClasses):
@@ -143,20 +186,20 @@ class SegmentationMeasure:
         self._matrix = ConfusionMatrix(len(class_names))
         self._dice, self._distances = PatientValues(), PatientValues()
 
-    def update(self, subject: LabelledSubject, pictures: np.ndarray) -> None:
+    def update(self, subject: LabelledSubject, images: np.ndarray, seed: int = 0) -> None:
         """Add a volume."""
-        found = self._find(subject, pictures)
+        found = self._find(subject, images)
         volume = ConfusionMatrix(len(self._names))
         volume.update(subject.label_map, found)
         self._matrix.counts += volume.counts
-        for k, dice in enumerate(volume.dice.tolist()):
+        for k, value in enumerate(volume.dice.tolist()):
             if k:
-                self._dice.add(subject.patient, self._names[k], [dice])
+                self._dice.add(subject.patient, self._names[k], [value], seed)
         for wanted, read in zip(subject.label_map, found, strict=True):
             for k in np.intersect1d(wanted, read).tolist():
                 if k:
-                    distance = hausdorff_95(wanted == k, read == k, subject.spacing_mm)
-                    self._distances.add(subject.patient, self._names[k], [distance])
+                    distance = hd95(wanted == k, read == k, subject.spacing_mm)
+                    self._distances.add(subject.patient, self._names[k], [distance], seed)
 
     def results(self) -> Mapping[str, Any]:
         """`mean_dice`, `mean_iou`, `classes`, and `confusion` (rows: label map)."""
@@ -164,7 +207,7 @@ class SegmentationMeasure:
         volumes, distances = self._dice.summaries(), self._distances.summaries()
         classes = {
             name: {
-                **{figure: float(values[k]) for figure, values in pooled.items()},
+                **{metric: float(values[k]) for metric, values in pooled.items()},
                 "volume_dice": volumes.get(name),
                 "hd95_mm": distances.get(name),
             }
@@ -172,13 +215,42 @@ class SegmentationMeasure:
             if k and not np.isnan(pooled["dice"][k])
         }
         means = {
-            f"mean_{figure}": float(np.mean([row[figure] for row in classes.values()]))
+            f"mean_{metric}": float(np.mean([row[metric] for row in classes.values()]))
             if classes
             else np.nan
-            for figure in pooled
+            for metric in pooled
         }
         return {
             **means,
             "classes": classes,
             "confusion": {"classes": list(self._names), "pixels": self._matrix.counts.tolist()},
         }
+
+
+class SegmentationMetric(Metric):
+    """Classes found by each segmenter, in `segmentation/SEGMENTER`."""
+
+    def measures(self, is_model: bool = True) -> Mapping[str, Measure]:
+        """One measure for each segmenter; masks were made of the model's own images only."""
+        given = self.context.instruments
+        segmenters = {**given.segmenters, **(given.masks if is_model else {})}
+        return {
+            f"segmentation/{name}": SegmentationMeasure(self.context.class_names, find)
+            for name, find in segmenters.items()
+        }
+
+    @staticmethod
+    def tables(content: Content) -> Iterable[MetricTable]:
+        """One table for each segmenter of the model."""
+        found = results_of(content, "segmentation")
+        columns = [Column("mean Dice"), Column("mean IoU"), Column("mean HD95 mm", 1)]
+        notes = ["of all pixels of the data set, mean over the classes that occur; HD95 of slices"]
+        for segmenter in found[0][1] if found else ():
+            rows = [(name, _cells(each[segmenter])) for name, each in found if segmenter in each]
+            yield MetricTable(f"Classes found by: {segmenter}", columns, rows, notes)
+
+
+def _cells(found: Mapping[str, Any]) -> list[float | None]:
+    distances = [row["hd95_mm"]["mean"] for row in found["classes"].values() if row["hd95_mm"]]
+    mean = sum(distances) / len(distances) if distances else None
+    return [found["mean_dice"], found["mean_iou"], mean]

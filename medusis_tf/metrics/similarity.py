@@ -1,32 +1,70 @@
-"""How alike two aligned images are: SSIM, PSNR, RMSE and MAE."""
+"""Similarity of two aligned images: SSIM, MS-SSIM, PSNR, RMSE and MAE."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import ndimage
 
-from medusis_tf.data.shards.labelled_subjects import LabelledSubject
 from medusis_tf.metrics.measure import PatientValues
+from medusis_tf.metrics.metric import Measure, Metric
+from medusis_tf.metrics.structural_similarity import SIGMA, ms_ssim
+from medusis_tf.metrics.tables import Column, Content, MetricTable, counted, results_of
+
+if TYPE_CHECKING:
+    from medusis_tf.data.shards.labelled_subjects import LabelledSubject
 
 DATA_RANGE = 1.0
 
 
+def ssim(image: np.ndarray, true_image: np.ndarray, mask: np.ndarray | None = None) -> float:
+    """Structural similarity of a slice and the real slice; see `Comparison`.
+
+    Args:
+        image: `[height, width]` in [0, 1], sides of at least 11; `to_unit_range` converts images
+            in [-1, 1].
+        true_image: Same shape.
+        mask: Pixels to compare, `[height, width]` bool; None for the whole slice.
+
+    Returns:
+        At most 1; NaN for an empty mask.
+
+    Raises:
+        ValueError: Shapes differ.
+    """
+    return Comparison(image, true_image).inside(mask).ssim
+
+
+def psnr(image: np.ndarray, true_image: np.ndarray, mask: np.ndarray | None = None) -> float:
+    """Peak signal-to-noise ratio in dB, data range 1; infinite for equal images.
+
+    Arguments and errors as for `ssim`.
+    """
+    return Comparison(image, true_image).errors(mask)[0]
+
+
+def rmse(image: np.ndarray, true_image: np.ndarray, mask: np.ndarray | None = None) -> float:
+    """Root mean squared error of images in [0, 1]. Arguments and errors as for `ssim`."""
+    return Comparison(image, true_image).errors(mask)[1]
+
+
+def mae(image: np.ndarray, true_image: np.ndarray, mask: np.ndarray | None = None) -> float:
+    """Mean absolute error of images in [0, 1]. Arguments and errors as for `ssim`."""
+    return Comparison(image, true_image).errors(mask)[2]
+
+
 @dataclass(frozen=True)
 class Similarity:
-    """Agreement of one image with the true one, both in [0, 1].
+    """Similarity of an image to the real image, both in [0, 1]. NaN if nothing is compared.
 
     Attributes:
         ssim: Structural similarity, at most 1.
-        psnr: Peak signal to noise ratio in dB; infinite for equal images.
-        rmse: Root of the mean squared error.
+        psnr: Peak signal-to-noise ratio in dB; infinite for equal images.
+        rmse: Root mean squared error.
         mae: Mean absolute error.
-
-    All four are NaN where there is nothing to compare.
     """
 
     ssim: float
@@ -34,23 +72,17 @@ class Similarity:
     rmse: float
     mae: float
 
-    def figures(self) -> dict[str, float]:
-        """Name to value."""
-        return asdict(self)
-
-
-NOTHING_TO_COMPARE = Similarity(np.nan, np.nan, np.nan, np.nan)
-
 
 class Comparison:
-    """An image beside the true one, to be compared on the whole slice and in parts of it.
+    """An image and the real image, compared on the whole slice and inside masks.
 
     SSIM follows Wang et al. 2004: an 11x11 Gaussian window of sigma 1.5, population variances,
-    data range 1. On the whole slice it is the mean over the windows that lie inside the slice;
-    inside a mask, the mean of the map over the mask's pixels (slice mirrored at its edges).
+    data range 1. On the whole slice it is the mean over the windows inside the slice. Inside a
+    mask it is the mean of the SSIM map over the pixels of the mask, with the slice mirrored at its
+    edges.
 
     Args:
-        image: `[height, width]` in [0, 1], sides of at least 11.
+        image: `[height, width]` in [0, 1], sides of at least 11 for SSIM.
         true_image: Same shape.
 
     Raises:
@@ -63,8 +95,10 @@ class Comparison:
     def __init__(self, image: np.ndarray, true_image: np.ndarray):
         if image.shape != true_image.shape or image.ndim != 2:
             raise ValueError(
-                f"similarity needs slices of one shape. Received: {image.shape}, {true_image.shape}"
+                "similarity needs two slices [height, width] of the same shape. "
+                f"Received: {image.shape}, {true_image.shape}"
             )
+        self._given = image, true_image
         self._images = image.astype(np.float64), true_image.astype(np.float64)
         self._error = self._images[0] - self._images[1]
 
@@ -72,18 +106,31 @@ class Comparison:
         """Compare inside a mask, `[height, width]` bool, or on the whole slice.
 
         Raises:
-            ValueError: The mask is of another shape.
+            ValueError: The mask has another shape.
+        """
+        errors = self.errors(mask)
+        if mask is None:
+            return Similarity(self._ssim[0], *errors)
+        return Similarity(float(self._ssim[1][mask].mean()) if mask.any() else np.nan, *errors)
+
+    def errors(self, mask: np.ndarray | None = None) -> tuple[float, float, float]:
+        """PSNR, RMSE and MAE inside a mask or on the whole slice; NaN for an empty mask.
+
+        Raises:
+            ValueError: The mask has another shape.
         """
         if mask is None:
-            return Similarity(self._ssim[0], *_errors(self._error))
+            return _errors(self._error)
         if mask.shape != self._error.shape:
             raise ValueError(
-                "similarity needs slices of one shape. Received: "
-                f"{self._error.shape}, mask {mask.shape}"
+                "a mask must have the shape of the slices. "
+                f"Received: mask {mask.shape}, slices {self._error.shape}"
             )
-        if not mask.any():
-            return NOTHING_TO_COMPARE
-        return Similarity(float(self._ssim[1][mask].mean()), *_errors(self._error[mask]))
+        return _errors(self._error[mask]) if mask.any() else (np.nan, np.nan, np.nan)
+
+    def multiscale(self) -> float:
+        """MS-SSIM of the whole slice; see `ms_ssim`."""
+        return ms_ssim(*self._given)
 
     @cached_property
     def _ssim(self) -> tuple[float, np.ndarray]:
@@ -94,7 +141,7 @@ class Comparison:
             *self._images,
             data_range=DATA_RANGE,
             gaussian_weights=True,
-            sigma=1.5,
+            sigma=SIGMA,
             use_sample_covariance=False,
             full=True,
         )
@@ -102,15 +149,65 @@ class Comparison:
 
 
 def to_unit_range(image: np.ndarray) -> np.ndarray:
-    """Bring an image from [-1, 1], clipped, to the [0, 1] that the figures are computed on.
+    """Convert an image from [-1, 1] to [0, 1], the range of the metrics; clipped."""
+    return np.clip((image + 1.0) / 2.0, 0.0, 1.0)
+
+
+def compare_slices(
+    subject: LabelledSubject, images: np.ndarray
+) -> Iterator[tuple[Comparison, np.ndarray]]:
+    """Compare each slice with the real one; nothing for a subject without a real image.
 
     Args:
-        image: `[...]` in [-1, 1].
+        subject: Subject whose label map the images were painted for.
+        images: `[slices, height, width]` in [-1, 1].
 
-    Returns:
-        Same shape, in [0, 1].
+    Yields:
+        The comparison and the label map `[height, width]` of a slice.
     """
-    return np.clip((image + 1.0) / 2.0, 0.0, 1.0)
+    if subject.image is not None:
+        pairs = zip(to_unit_range(images), to_unit_range(subject.image), strict=True)
+        for pair, label_map in zip(pairs, subject.label_map, strict=True):
+            yield Comparison(*pair), label_map
+
+
+class SimilarityMeasure:
+    """SSIM, PSNR, RMSE and MAE of each slice; MS-SSIM if the slices are large enough.
+
+    Args:
+        class_names: Names of class ids 0, 1 and so on.
+    """
+
+    def __init__(self, class_names: Sequence[str]):
+        self._class_names = class_names
+        self._slice, self._body = PatientValues(), PatientValues()
+        self._classes = [PatientValues() for _ in class_names]
+
+    def update(self, subject: LabelledSubject, images: np.ndarray, seed: int = 0) -> None:
+        """Add a volume; one without a real image is skipped."""
+
+        def add(values: PatientValues, found: Similarity) -> None:
+            for name, value in asdict(found).items():
+                values.add(subject.patient, name, [value], seed)
+
+        for comparison, label_map in compare_slices(subject, images):
+            add(self._slice, comparison.inside(None))
+            self._slice.add(subject.patient, "ms_ssim", [comparison.multiscale()], seed)
+            add(self._body, comparison.inside(label_map != 0))
+            for k in np.unique(label_map).tolist():
+                add(self._classes[k], comparison.inside(label_map == k))
+
+    def results(self) -> Mapping[str, Any]:
+        """`slice`, `body`, and `classes` by the names of those that occur: metric to summary."""
+        classes = {
+            name: values.summaries()
+            for name, values in zip(self._class_names, self._classes, strict=True)
+        }
+        return {
+            "slice": self._slice.summaries(by_patient=True),
+            "body": self._body.summaries(by_patient=True),
+            "classes": {name: summaries for name, summaries in classes.items() if summaries},
+        }
 
 
 def _errors(error: np.ndarray) -> tuple[float, float, float]:
@@ -119,129 +216,47 @@ def _errors(error: np.ndarray) -> tuple[float, float, float]:
     return psnr, float(np.sqrt(mse)), float(np.abs(error).mean())
 
 
-WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-WINDOW = 11
-SIGMA = 1.5
-# The window must fit into the coarsest scale.
-SMALLEST_SIDE = WINDOW * 2 ** (len(WEIGHTS) - 1)
-_C1, _C2 = 0.01**2, 0.03**2
+class SimilarityMetric(Metric):
+    """Similarity to the real image, in `similarity`; needs real images of the subjects."""
+
+    def measures(self, is_model: bool = True) -> Mapping[str, Measure]:
+        """See `Metric.measures`."""
+        if not self.context.has_pairs:
+            return {}
+        return {"similarity": SimilarityMeasure(self.context.class_names)}
+
+    @staticmethod
+    def tables(content: Content) -> Iterable[MetricTable]:
+        """A table for the whole slice, and one for the inside of the body."""
+        found = results_of(content, "similarity")
+        for part, title in (("slice", "whole slice"), ("body", "inside the body")):
+            # MS-SSIM exists on whole slices only, and only if they are large enough.
+            columns = {key: column for key, column in _COLUMNS.items() if _exists(found, part, key)}
+            rows = [(name, [each[part].get(key) for key in columns]) for name, each in found]
+            title = f"Similarity to the true image, {title}"
+            yield MetricTable(title, list(columns.values()), rows, _notes(content))
 
 
-def multiscale_similarity(image: np.ndarray, true_image: np.ndarray) -> float:
-    """MS-SSIM of one slice with the true one, data range 1.
-
-    Contrast and structure at five scales, luminance at the coarsest one; halved by means of 2x2
-    pixels. Negative contrasts and structures count as 0.
-
-    Args:
-        image: `[height, width]` in [0, 1].
-        true_image: Same shape.
-
-    Returns:
-        At most 1; NaN for slices with a side below `SMALLEST_SIDE`, where the coarsest scale has
-        no room for a window.
-
-    Wang, Simoncelli and Bovik, Multi-scale structural similarity for image quality assessment,
-    2003. Checked against TensorFlow (`tf.image.ssim_multiscale`) and pytorch-msssim.
-    """
-    if min(image.shape) < SMALLEST_SIDE:
-        return np.nan
-    result = 1.0
-    for scale, weight in enumerate(WEIGHTS):
-        if scale:
-            image, true_image = halve(image), halve(true_image)
-        luminance, contrast = similarity_parts(image, true_image)
-        is_last = scale == len(WEIGHTS) - 1
-        value = (luminance * contrast).mean() if is_last else contrast.mean()
-        result *= max(float(value), 0.0) ** weight
-    return result
+_COLUMNS = {
+    "ssim": Column("SSIM"),
+    "ms_ssim": Column("MS-SSIM"),
+    "psnr": Column("PSNR dB", 2),
+    "rmse": Column("RMSE"),
+    "mae": Column("MAE"),
+}
 
 
-def similarity_parts(
-    image: np.ndarray, true_image: np.ndarray, c1: float = _C1, c2: float = _C2
-) -> tuple[np.ndarray, np.ndarray]:
-    """Luminance, and contrast times structure, of every window that lies inside the slice.
-
-    Args:
-        image: `[height, width]`.
-        true_image: Same shape.
-        c1: Constant of the luminance, (0.01 data range)^2.
-        c2: Constant of contrast and structure, (0.03 data range)^2.
-
-    Returns:
-        Two arrays `[height - 10, width - 10]`.
-    """
-    image, true_image = image.astype(np.float64), true_image.astype(np.float64)
-    mean, true_mean = smooth(image), smooth(true_image)
-    variances = smooth(image * image + true_image * true_image) - mean**2 - true_mean**2
-    covariance = smooth(image * true_image) - mean * true_mean
-    luminance = (2 * mean * true_mean + c1) / (mean**2 + true_mean**2 + c1)
-    return luminance, (2 * covariance + c2) / (variances + c2)
+def _exists(found: Sequence[tuple[str, Any]], part: str, key: str) -> bool:
+    return any(each[part].get(key, {}).get("slices") for _, each in found)
 
 
-def smooth(image: np.ndarray) -> np.ndarray:
-    """Gaussian mean over windows of 11x11 pixels, sigma 1.5, only those inside the slice."""
-    taps = np.exp(-0.5 * (np.arange(WINDOW) - WINDOW // 2) ** 2 / SIGMA**2)
-    taps /= taps.sum()
-    for axis in (0, 1):
-        image = ndimage.correlate1d(image, taps, axis=axis, mode="constant")
-    edge = WINDOW // 2
-    return image[edge:-edge, edge:-edge]
-
-
-def halve(image: np.ndarray) -> np.ndarray:
-    """Means of 2x2 pixels; a last odd row or column is doubled first."""
-    image = np.pad(image, [(0, side % 2) for side in image.shape], mode="edge")
-    height, width = image.shape
-    return image.reshape(height // 2, 2, width // 2, 2).mean(axis=(1, 3))
-
-
-class SimilarityMeasure:
-    """SSIM, PSNR, RMSE and MAE of each slice, MS-SSIM where the size allows.
-
-    Args:
-        class_names: Of ids 0, 1, and so on.
-    """
-
-    def __init__(self, class_names: Sequence[str]):
-        self._class_names = class_names
-        self._slice, self._body = PatientValues(), PatientValues()
-        self._classes = [PatientValues() for _ in class_names]
-
-    def update(self, subject: LabelledSubject, pictures: np.ndarray) -> None:
-        """Add a volume; one without a true image is passed over."""
-        if subject.image is None:
-            return
-        pairs = zip(
-            to_unit_range(pictures), to_unit_range(subject.image), subject.label_map, strict=True
-        )
-        for picture, true_image, label_map in pairs:
-            self._add(subject.patient, picture, true_image, label_map)
-
-    def results(self) -> Mapping[str, Any]:
-        """`slice`, `body` and `classes` (by name, those that occur): figure to summary."""
-        classes = {
-            name: values.summaries()
-            for name, values in zip(self._class_names, self._classes, strict=True)
-        }
-        return {
-            "slice": self._slice.summaries(by_patient=True),
-            "body": self._body.summaries(by_patient=True),
-            "classes": {name: figures for name, figures in classes.items() if figures},
-        }
-
-    def _add(
-        self, patient: str, picture: np.ndarray, true_image: np.ndarray, label_map: np.ndarray
-    ) -> None:
-        comparison = Comparison(picture, true_image)
-        _add_all(self._slice, patient, comparison.inside(None).figures())
-        scales = multiscale_similarity(picture, true_image)
-        self._slice.add(patient, "ms_ssim", [scales])
-        _add_all(self._body, patient, comparison.inside(label_map != 0).figures())
-        for k in np.unique(label_map).tolist():
-            _add_all(self._classes[k], patient, comparison.inside(label_map == k).figures())
-
-
-def _add_all(values: PatientValues, patient: str, figures: Mapping[str, float]) -> None:
-    for name, value in figures.items():
-        values.add(patient, name, [value])
+def _notes(content: Content) -> list[str]:
+    data, protocol = content["data"], content["protocol"]
+    return [
+        f"{counted(data['paired_slices'], 'slice')} of "
+        f"{counted(data['paired_patients'], 'patient')} with a true image; pairing in training: "
+        f"{data['pairing']}; noise seeds {', '.join(map(str, content['seeds']))}",
+        f"mean {protocol['mean']}; ± standard deviation over patients, or over slices if there is "
+        f"one patient; [{protocol['interval']}]",
+        f"data range {protocol['data_range']:g}: intensities {protocol['intensities']}",
+    ]

@@ -1,4 +1,4 @@
-"""Numbers as people read them: thousands apart, few digits, units."""
+"""Numbers as text, JSON and templates for reports."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _TIMES = " \N{MULTIPLICATION SIGN} "
 
 
 def count(number: int) -> str:
-    """A whole number with its thousands apart: `12,345`."""
+    """A whole number with separated thousands: `12,345`."""
     return _signed(f"{number:,}")
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """A number with so many significant digits, trailing zeros left out: `0.0512`, `1,240`."""
+    """A number with `digits` significant digits, without trailing zeros: `0.0512`, `1,240`."""
     if value == 0 or not math.isfinite(value):
         return _signed(f"{value:g}")
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
@@ -41,12 +41,12 @@ def millimetres(value: float) -> str:
 
 
 def times(values: Sequence[str | int]) -> str:
-    """Sizes along several axes: `512 x 512 x 80` with a true multiplication sign."""
+    """Sizes along several axes: `512 x 512 x 80`, with a multiplication sign."""
     return _TIMES.join(str(value) for value in values)
 
 
 def file_size(num_bytes: int) -> str:
-    """Bytes in the unit that leaves at most four digits: `3.4 MB`."""
+    """A number of bytes in a unit with at most four digits: `3.4 MB`."""
     value, unit = float(num_bytes), "B"
     for larger in ("kB", "MB", "GB", "TB"):
         if value < 1000:
@@ -60,7 +60,7 @@ def _signed(text: str) -> str:
 
 
 def strict_json(value: Any) -> str:
-    """Text of a tree of figures, indented; NaN and infinity, which JSON does not know, as null."""
+    """Indented JSON of nested values; NaN and infinity, which JSON does not have, become null."""
     return json.dumps(_finite(value), indent=2, allow_nan=False) + "\n"
 
 
@@ -73,7 +73,7 @@ def _finite(value: Any) -> Any:
 
 
 def template_environment() -> Environment:
-    """Templates of this folder: what is inserted is escaped, and nothing may be missing."""
+    """The templates of this folder; values are escaped, and missing values are errors."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     return Environment(

@@ -142,13 +142,16 @@ def load_painter(
 
 
 def load_segmenter(
-    run_dir: Path, choice: CheckpointChoice = CheckpointChoice.NEWEST
+    run_dir: Path,
+    choice: CheckpointChoice = CheckpointChoice.NEWEST,
+    config: ExperimentConfig | None = None,
 ) -> tuple[ExperimentConfig, keras.Model] | None:
     """Load the segmenter that a run's method trained, from a checkpoint of the run.
 
     Args:
         run_dir: Folder of the run.
         choice: Checkpoint of the run.
+        config: Configuration of the run; read from the run if it is None.
 
     Returns:
         The configuration of the run and the segmenter; None if the method trains no segmenter.
@@ -156,7 +159,7 @@ def load_segmenter(
     Raises:
         UserError: The folder is no run, or has no such checkpoint.
     """
-    config = _config_of(run_dir)
+    config = config or _config_of(run_dir)
     segmenter = config.build_segmenter()
     if segmenter is None:
         return None

@@ -44,7 +44,8 @@ def export_run(
         UserError: The folder is no run or has no such checkpoint, the version exists, or the
             model cannot be written.
     """
-    endpoints, painter, metadata = _open_run(run_dir, choice)
+    config, painter, step = load_painter(run_dir, choice)
+    endpoints, metadata = _endpoints(run_dir, config, painter, step)
     try:
         with new_version(out / metadata.name, version) as (folder, target):
             write_saved_model(endpoints, painter, folder)
@@ -71,7 +72,24 @@ def painter_of_run(
     Raises:
         UserError: The folder is no run or has no such checkpoint.
     """
-    endpoints, _, metadata = _open_run(run_dir, choice)
+    return painter_of_network(run_dir, *load_painter(run_dir, choice))
+
+
+def painter_of_network(
+    run_dir: Path, config: ExperimentConfig, network: keras.Model, step: int
+) -> SlicePainter:
+    """The painter of a run's network, as it would be exported.
+
+    Args:
+        run_dir: Folder of the run.
+        config: Configuration of the run.
+        network: Network from `load_painter`.
+        step: Step of its checkpoint.
+
+    Raises:
+        UserError: The manifest of the run cannot be read.
+    """
+    endpoints, metadata = _endpoints(run_dir, config, network, step)
     return SlicePainter(vars(endpoints), metadata)
 
 
@@ -85,14 +103,12 @@ def mean_intensity(manifest: Manifest) -> IntensityScale:
     return mean_scale(scales)
 
 
-def _open_run(
-    run_dir: Path, choice: CheckpointChoice
-) -> tuple[Endpoints, keras.Model, ModelMetadata]:
-    config, painter, step = load_painter(run_dir, choice)
+def _endpoints(
+    run_dir: Path, config: ExperimentConfig, painter: keras.Model, step: int
+) -> tuple[Endpoints, ModelMetadata]:
     fold_spectral_norms(painter)
     metadata = _metadata(run_dir, config, painter, step)
-    endpoints = Endpoints(painter, metadata.num_classes, metadata.noise_shape, metadata.stride)
-    return endpoints, painter, metadata
+    return Endpoints(painter, metadata.num_classes, metadata.noise_shape, metadata.stride), metadata
 
 
 def _metadata(

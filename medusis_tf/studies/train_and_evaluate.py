@@ -136,7 +136,7 @@ def _evaluate(experiment: ExperimentConfig, steps: int, segmenter: Path | None) 
     from medusis_tf.reports.evaluation.console import print_evaluation
     from medusis_tf.reports.evaluation.report import write_evaluation
 
-    options = EvaluationOptions(segmenter=segmenter)
+    options = EvaluationOptions(seeds=(0,), segmenter=segmenter)
     with EvaluationProgress() as progress:
         evaluation = evaluate_model(open_run(experiment.run_dir), options, progress.report)
     print_evaluation(evaluation.content)
@@ -150,14 +150,14 @@ def _evaluate(experiment: ExperimentConfig, steps: int, segmenter: Path | None) 
 def _write_pictures(path: Path, evaluation: "Evaluation") -> None:
     """Synthetic slices spread over the first subject, with their label maps."""
     subject = next(iter(evaluation.subjects))
-    method, seed = evaluation.methods[0], evaluation.seeds[0]
+    painter, seed = evaluation.painters[0], evaluation.seeds[0]
     count = min(NUM_PICTURES, len(subject.label_map))
     places = (np.arange(count) + 0.5) * len(subject.label_map) / count
     chosen = places.astype(int)
     np.savez_compressed(
         path,
         label_map=subject.label_map[chosen],
-        image=method.paint(subject, seed)[chosen],
+        image=painter.paint(subject, seed)[chosen],
         slice=subject.slice_indices[chosen],
         subject=json.dumps(subject.name),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import keras
@@ -22,8 +23,8 @@ from medusis_tf.metrics.extractors import RadiomicsExtractor
 from medusis_tf.metrics.grey_levels import learn_grey_levels
 from medusis_tf.metrics.measure import PatientValues
 from medusis_tf.metrics.outline import outline_agreement
-from medusis_tf.metrics.similarity import Comparison, to_unit_range
-from medusis_tf.metrics.sliced_wasserstein import PyramidPatches, sliced_wasserstein
+from medusis_tf.metrics.similarity import compare_slices
+from medusis_tf.metrics.wasserstein import PyramidPatches, sliced_wasserstein
 
 if TYPE_CHECKING:
     from medusis_tf.data.shards.manifest import SubjectRecord
@@ -218,13 +219,9 @@ def _real_images(shards: Shards, count: int) -> list[np.ndarray]:
 
 def _add_similarity(values: PatientValues, subject: LabelledSubject, images: np.ndarray) -> None:
     """Add the similarity to the true images, if the subject has any."""
-    if subject.image is None:
-        return
-    units = to_unit_range(images), to_unit_range(subject.image)
-    for image, true_image, label_map in zip(*units, subject.label_map, strict=True):
-        comparison = Comparison(image, true_image)
+    for comparison, label_map in compare_slices(subject, images):
         for region, mask in (("slice", None), ("body", label_map != 0)):
-            for name, value in comparison.inside(mask).figures().items():
+            for name, value in asdict(comparison.inside(mask)).items():
                 # The PSNR of equal images is infinite, and would make the mean infinite.
                 finite = value if np.isfinite(value) else np.nan
                 values.add(subject.patient, f"{name}_{region}", [finite])

@@ -1,4 +1,4 @@
-"""The whole command on a small run: figures, report, errors."""
+"""The whole command on a small run: results, report, errors."""
 
 import json
 import math
@@ -78,7 +78,7 @@ def test_the_model_stands_beside_references_and_baselines(evaluated, methods):
     assert "The model does NOT beat it." in printed
 
 
-def test_seeds_are_pooled_where_pictures_are_random(methods):
+def test_seeds_are_pooled_if_images_are_random(methods):
     slices = {name: method.get("similarity", {}).get("slice") for name, method in methods.items()}
     assert slices[MODEL]["ssim"]["slices"] == slices[GAUSSIAN_MIXTURE]["ssim"]["slices"] == 10
     assert slices[TRUE_IMAGE]["ssim"]["slices"] == 5
@@ -90,23 +90,23 @@ def test_the_floor_is_near_perfect_on_flat_regions(methods):
     assert training["body"]["rmse"]["mean"] == pytest.approx(5 / 400, rel=0.25)
     assert oracle["slice"]["rmse"]["mean"] <= training["slice"]["rmse"]["mean"] * 1.01
     for region in ("slice", "body"):
-        figures = {name: figure["mean"] for name, figure in training[region].items()}
-        assert figures["psnr"] == pytest.approx(-20 * math.log10(figures["rmse"]), abs=0.2)
+        values = {name: summary["mean"] for name, summary in training[region].items()}
+        assert values["psnr"] == pytest.approx(-20 * math.log10(values["rmse"]), abs=0.2)
     assert set(training["classes"]) == {"background", "fat", "muscle"}
 
 
-def test_the_true_image_is_what_a_perfect_picture_would_get(methods):
+def test_the_true_image_is_a_perfect_model(methods):
     perfect = methods[TRUE_IMAGE]
-    figures = {name: figure["mean"] for name, figure in perfect["similarity"]["slice"].items()}
+    values = {name: summary["mean"] for name, summary in perfect["similarity"]["slice"].items()}
     # The slices are too small for MS-SSIM; the PSNR of equal images is infinite, null in JSON.
-    assert figures == {"ssim": 1, "psnr": None, "rmse": 0, "mae": 0, "ms_ssim": None}
+    assert values == {"ssim": 1, "psnr": None, "rmse": 0, "mae": 0, "ms_ssim": None}
     assert perfect["thesis_protocol"]["ssim"] == 1
     assert perfect["distribution"]["radiomics"]["frechet_distance"] == pytest.approx(0, abs=1e-6)
     assert perfect["distribution"]["sliced_wasserstein"]["mean"] == 0
     assert perfect["outline"]["dice"]["mean"] > 0.95
 
 
-def test_noise_scores_near_nothing(methods):
+def test_noise_has_no_similarity(methods):
     # The network of the run was never trained.
     model = methods[MODEL]
     assert abs(model["similarity"]["slice"]["ssim"]["mean"]) < 0.1
@@ -143,12 +143,12 @@ def test_the_report_is_one_file_that_loads_nothing(evaluated):
     assert kinds == {"data:image/jpeg", "data:image/png"}
     assert not re.search(r'(src|href)="(?!data:|#)', report)
     assert "default-src 'none'" in report
-    for heading in ("In short", "Slices", "Figures", "Classes", "Confusion", "Nearest training"):
+    for heading in ("In short", "Slices", "Metrics", "Classes", "Confusion", "Nearest training"):
         assert f"<h2>{heading}" in report
     assert len(report) < 20e6
 
 
-def test_an_exported_model_gets_the_figures_of_its_run(methods, model_dir, run_dir, tmp_path):
+def test_an_exported_model_has_the_metrics_of_its_run(methods, model_dir, run_dir, tmp_path):
     config = run_dir / "config.yaml"
     status, _, _ = run_command(
         evaluate, "--model", model_dir, "--data", config, "--out", tmp_path, "--batch-size", 2,
@@ -158,14 +158,14 @@ def test_an_exported_model_gets_the_figures_of_its_run(methods, model_dir, run_d
     content = json.loads((tmp_path / "metrics.json").read_text())
     [found, _] = content["methods"]
     for region in ("slice", "body"):
-        for name, figure in methods[MODEL]["similarity"][region].items():
+        for name, summary in methods[MODEL]["similarity"][region].items():
             mean = found["similarity"][region][name]["mean"]
-            assert mean == (figure["mean"] and pytest.approx(figure["mean"], rel=1e-4, abs=1e-6))
+            assert mean == (summary["mean"] and pytest.approx(summary["mean"], rel=1e-4, abs=1e-6))
     assert "segmentation" not in found, "an exported model has no segmenter"
     assert "memorization" not in content
 
 
-def test_a_split_without_true_images_is_judged_by_what_there_is(
+def test_a_split_without_true_images_is_evaluated_without_them(
     run_dir, model_dir, changed_config, tmp_path
 ):
     subjects = yaml.safe_load((run_dir / "config.yaml").read_text())["data"]["subjects"]
@@ -185,7 +185,7 @@ def test_a_split_without_true_images_is_judged_by_what_there_is(
     assert "Not audited" in printed
 
 
-def test_what_cannot_be_evaluated_is_said(run_dir, model_dir, tmp_path):
+def test_what_cannot_be_evaluated_is_refused(run_dir, model_dir, tmp_path):
     assert "either --run DIR, or --model" in user_error(evaluate)
     assert "either --run DIR, or --model" in user_error(evaluate, "--model", model_dir)
     assert "is not a run" in user_error(evaluate, "--run", tmp_path)

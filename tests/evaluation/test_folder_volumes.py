@@ -15,7 +15,7 @@ from medusis_tf.serving.exporter import painter_of_run
 from tests.command_runner import run_command, user_error
 from tests.data.volume_files import AXIS_ORDERS, lps_affine
 from tests.data.volume_files import write_nifti as write_placed
-from tests.evaluation.judged import changed_config, judged_subject
+from tests.evaluation.made_subjects import changed_config, made_subject
 from tests.serving.small_run import SHAPE, ellipses, make_model, make_run, write_nifti
 
 SPACING_MM = (2.5, 2.5, 5.0)
@@ -35,8 +35,8 @@ def data(run_dir):
 
 @pytest.fixture
 def folder(tmp_path):
-    (tmp_path / "pictures").mkdir()
-    return tmp_path / "pictures"
+    (tmp_path / "images").mkdir()
+    return tmp_path / "images"
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def noise():
 
 
 def slices(folder, data, kind="image", name="d", first=0, count=SHAPE[2]):
-    subject = judged_subject(np.zeros((count, 32, 32)), name, first)
+    subject = made_subject(np.zeros((count, 32, 32)), name, first)
     return FolderVolumes(folder, kind, data, "test").slices(subject)
 
 
@@ -53,9 +53,9 @@ def say_scale(path, source, scaled=(-1, 1)):
     path.write_text(json.dumps({"intensity": {"source": source, "scaled": scaled}}))
 
 
-def inside(pictures):
+def inside(images):
     """The part of slices of 32x32 pixels that shows a volume of the small run."""
-    return pictures[:, 6:26, 4:28]
+    return images[:, 6:26, 4:28]
 
 
 @pytest.mark.parametrize("axes", ["LPS", "RAS", "SLP", "PIR", "IAL"])
@@ -90,7 +90,7 @@ def test_a_real_image_in_the_folder_is_what_the_data_set_holds(run_dir, folder, 
 
 
 @pytest.mark.parametrize("name", ["slice_min_max", "nyul", "z_score", "min_max"])
-def test_without_a_scale_pictures_are_scaled_as_real_images(name, run_dir, folder, tmp_path):
+def test_without_a_scale_images_are_scaled_as_real_images(name, run_dir, folder, tmp_path):
     path = changed_config(run_dir, tmp_path / "config.yaml", intensity={"name": name})
     data = load_config(path).data
     (folder / "d.nii.gz").write_bytes((data.root / "d_mr.nii.gz").read_bytes())
@@ -99,7 +99,7 @@ def test_without_a_scale_pictures_are_scaled_as_real_images(name, run_dir, folde
     np.testing.assert_allclose(found, subject.image, atol=2e-5)
 
 
-def test_the_scale_of_one_picture_goes_before_that_of_the_folder(folder, data, noise):
+def test_the_scale_of_an_image_precedes_that_of_the_folder(folder, data, noise):
     write_nifti(folder / "d.nii.gz", noise)
     say_scale(folder / "intensity.json", [0, 400])
     by_folder = inside(slices(folder, data))
@@ -121,14 +121,14 @@ def test_the_scale_of_one_picture_goes_before_that_of_the_folder(folder, data, n
         '{"intensity": {"source": [0, 1], "scaled": [0, 255]}}',
     ],
 )
-def test_a_broken_scale_is_told(text, folder, data, noise):
+def test_a_broken_scale_is_reported(text, folder, data, noise):
     write_nifti(folder / "d.nii.gz", noise)
     (folder / "d.json").write_text(text)
-    with pytest.raises(UserError, match=r"d\.json does not say what -1 to 1 stand for"):
+    with pytest.raises(UserError, match=r"d\.json does not define the intensities of -1 and 1"):
         slices(folder, data)
 
 
-def test_what_lies_behind_the_body_is_judged_too(run_dir, folder, noise, tmp_path):
+def test_what_lies_behind_the_body_is_evaluated_too(run_dir, folder, noise, tmp_path):
     path = changed_config(run_dir, tmp_path / "config.yaml", remove_background="image_body")
     write_nifti(folder / "d.nii.gz", noise)
     say_scale(folder / "d.json", [0, 200])
@@ -149,15 +149,15 @@ def test_slices_of_the_overlap_of_label_map_and_image_are_counted_as_in_the_data
     entry = Subject(subject="d", split="test", label_map="l.nii", image="i.nii")
     changes = {"root": root, "subjects": (entry,), "minimum_foreground": 0.0}
     data = data.model_copy(update=changes)
-    [judged] = LabelledSubjects(slice_in_memory(data), data, "test")
-    assert judged.label_map.shape == (4, 32, 32)
-    pictures = FolderVolumes(folder, "image", data, "test").slices(judged)
-    # Percentiles do not change with a factor: the picture is the image, a seventh as bright.
-    np.testing.assert_allclose(pictures, judged.image, atol=2e-5)
+    [evaluated] = LabelledSubjects(slice_in_memory(data), data, "test")
+    assert evaluated.label_map.shape == (4, 32, 32)
+    images = FolderVolumes(folder, "image", data, "test").slices(evaluated)
+    # Percentiles do not change with a factor; the given image is a seventh as bright.
+    np.testing.assert_allclose(images, evaluated.image, atol=2e-5)
     masks = tmp_path / "masks"
     write_placed(masks / "d.nii", label_map, lps_affine(SPACING_MM, ORIGIN), "SLA")
-    own = FolderVolumes(masks, "label_map", data, "test").slices(judged)
-    np.testing.assert_array_equal(own, judged.label_map)
+    own = FolderVolumes(masks, "label_map", data, "test").slices(evaluated)
+    np.testing.assert_array_equal(own, evaluated.label_map)
 
 
 def test_a_larger_volume_on_the_same_voxels_is_cut(folder, data, noise):
@@ -179,12 +179,12 @@ def test_a_larger_volume_on_the_same_voxels_is_cut(folder, data, noise):
         (np.s_[:], (3000, 20, -100), SPACING_MM, "do not overlap"),
     ],
 )
-def test_a_volume_on_another_grid_is_told(cut, origin, spacing, message, folder, data, noise):
+def test_a_volume_on_another_grid_is_refused(cut, origin, spacing, message, folder, data, noise):
     write_placed(folder / "d.nii.gz", noise[cut], lps_affine(spacing, origin))
-    with pytest.raises(UserError, match=message) as told:
+    with pytest.raises(UserError, match=message) as caught:
         slices(folder, data)
-    assert "subject d: " in str(told.value)
-    assert "d.nii.gz" in str(told.value)
+    assert "subject d: " in str(caught.value)
+    assert "d.nii.gz" in str(caught.value)
 
 
 def test_headers_do_not_count_where_volumes_are_paired_voxel_by_voxel(
@@ -227,7 +227,7 @@ def test_files_that_cannot_be_used_end_the_command(run_dir, folder, noise, tmp_p
     assert not (tmp_path / "out").exists()
 
 
-def test_all_subjects_without_a_file_are_told_at_once(data, folder):
+def test_all_subjects_without_a_file_are_reported_at_once(data, folder):
     entries = [Subject(subject=name, split="test", label_map="l.nii") for name in ("x", "y")]
     data = data.model_copy(update={"subjects": tuple(entries)})
     with pytest.raises(UserError, match=r"(?s)subject x.*subject y"):
@@ -247,7 +247,7 @@ def test_what_synthesize_writes_is_what_the_run_paints(run_dir, folder, data, tm
     np.testing.assert_allclose(inside(found), inside(painted), atol=1e-5)
 
 
-def test_figures_of_a_model_and_of_the_volumes_it_painted_are_the_same(
+def test_metrics_of_a_model_and_of_its_volumes_are_the_same(
     run_dir, folder, tmp_path, tmp_path_factory
 ):
     """On volumes as large as the slices: what lies outside a volume is not in its file."""
@@ -269,7 +269,7 @@ def test_figures_of_a_model_and_of_the_volumes_it_painted_are_the_same(
         synthesize, "--model", model, "--label-map", root / "q.nii.gz", "--out",
         folder / "q.nii.gz", "--seed", 3,
     )  # fmt: skip
-    judged = {}
+    evaluated = {}
     for name, options in {
         "model": ["--model", model, "--seeds", 3],
         "images": ["--images", folder],
@@ -279,17 +279,17 @@ def test_figures_of_a_model_and_of_the_volumes_it_painted_are_the_same(
             evaluate, *options, "--data", config, "--out", out, "--no-baselines", "--no-audit"
         )
         assert status == 0, (printed, failure)
-        judged[name] = json.loads((out / "metrics.json").read_text())["methods"][0]
-    figures = {name: dict(flat(method)) for name, method in judged.items()}
-    assert figures["model"].keys() == figures["images"].keys()
-    assert len(figures["model"]) > 50
-    for name, value in figures["model"].items():
+        evaluated[name] = json.loads((out / "metrics.json").read_text())["methods"][0]
+    values = {name: dict(flat(method)) for name, method in evaluated.items()}
+    assert values["model"].keys() == values["images"].keys()
+    assert len(values["model"]) > 50
+    for name, value in values["model"].items():
         if isinstance(value, float):
-            assert figures["images"][name] == pytest.approx(value, rel=1e-3, abs=1e-4), name
+            assert values["images"][name] == pytest.approx(value, rel=1e-3, abs=1e-4), name
 
 
 def flat(content, name=""):
-    """Every figure of a method by its path."""
+    """Every value of a method by its path."""
     if isinstance(content, dict | list):
         pairs = content.items() if isinstance(content, dict) else enumerate(content)
         for key, value in pairs:

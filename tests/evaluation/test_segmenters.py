@@ -24,7 +24,7 @@ from medusis_tf.metrics.independent_segmenter import (
 )
 from medusis_tf.runs.checkpoints import load_segmenter
 from tests.command_runner import run_command, user_error
-from tests.evaluation.judged import judged_subject
+from tests.evaluation.made_subjects import made_subject
 from tests.serving.small_run import ellipses, make_run, write_nifti
 
 # Keras 3.15 turns its variables into arrays in a way that NumPy 2 warns of.
@@ -52,7 +52,7 @@ def label_map():
 
 
 @pytest.fixture
-def pictures(label_map):
+def images(label_map):
     return GREYS[label_map]
 
 
@@ -83,8 +83,8 @@ def ids(greys, images):
     return {"ids": tf.argmax(nearest_grey(greys, images), -1)}
 
 
-def read(folder, pictures):
-    return ExternalSegmenter(folder, 3, SIZE).read_classes(pictures)
+def read(folder, images):
+    return ExternalSegmenter(folder, 3, SIZE).read_classes(images)
 
 
 @pytest.mark.parametrize(
@@ -101,21 +101,21 @@ def read(folder, pictures):
     ],
 )
 def test_a_saved_model_answers_scores_or_class_ids(
-    answer, shape, dtype, label_map, pictures, tmp_path
+    answer, shape, dtype, label_map, images, tmp_path
 ):
     def cast(greys, images):
         return answer(greys, tf.cast(images, tf.float32))
 
     folder = save(tmp_path / "model", cast, shape, dtype)
-    np.testing.assert_array_equal(read(folder, pictures), label_map)
+    np.testing.assert_array_equal(read(folder, images), label_map)
 
 
-def test_what_keras_exports_is_read(label_map, pictures, tmp_path):
+def test_what_keras_exports_is_read(label_map, images, tmp_path):
     network = keras.Sequential([keras.Input((*SIZE, 1)), keras.layers.Conv2D(3, 1)])
     # -(x - grey)^2 without what is common to all classes.
     network.layers[0].set_weights([2 * GREYS.reshape(1, 1, 1, 3), -(GREYS**2)])
     network.export(tmp_path / "model", verbose=False)
-    np.testing.assert_array_equal(read(tmp_path / "model", pictures), label_map)
+    np.testing.assert_array_equal(read(tmp_path / "model", images), label_map)
 
 
 @pytest.mark.parametrize(
@@ -135,17 +135,17 @@ def test_what_keras_exports_is_read(label_map, pictures, tmp_path):
         ),
         (scores, {"shape": [None, 64, 64, 1]}, r"\[1, 32, 32, 1\].*64, 64"),
         (scores, {"shape": [None, *SIZE, 5]}, r"32, 32, 5"),
-        (lambda g, x: scores(g, tf.ensure_shape(x, [None, 9, 9, 1])), {}, "an input for pictures"),
+        (lambda g, x: scores(g, tf.ensure_shape(x, [None, 9, 9, 1])), {}, "an input for images"),
     ],
 )
-def test_a_saved_model_of_another_kind_is_told_when_it_is_opened(
+def test_a_saved_model_of_another_kind_is_reported_when_it_is_opened(
     answer, options, message, config, tmp_path
 ):
     folder = save(tmp_path / "model", answer, **options)
-    with pytest.raises(UserError, match=message) as told:
+    with pytest.raises(UserError, match=message) as caught:
         open_segmenter(folder, config)
-    assert str(folder) in str(told.value)
-    assert "\n" not in str(told.value)
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_folder_that_is_no_saved_model_ends_the_command(run_dir, tmp_path):
@@ -158,34 +158,34 @@ def test_a_folder_that_is_no_saved_model_ends_the_command(run_dir, tmp_path):
     assert "\n" not in message(tmp_path)
     tf.saved_model.save(tf.Module(), str(tmp_path / "silent"))
     assert "serving_default" in message(tmp_path / "silent")
-    assert "NAME.weights.h5" in message(tmp_path / "judge.keras")
+    assert "NAME.weights.h5" in message(tmp_path / "segmenter.keras")
     two = save(tmp_path / "two", lambda g, x: {**scores(g, x), **ids(g, x)})
     assert "one output" in message(two)
 
 
-def test_a_saved_model_gets_its_own_name(config, label_map, pictures, tmp_path):
+def test_a_saved_model_gets_its_own_name(config, label_map, images, tmp_path):
     name, find_classes = open_segmenter(save(tmp_path / "model", scores), config)
     assert name == EXTERNAL
-    found = find_classes(judged_subject(label_map), pictures)
+    found = find_classes(made_subject(label_map), images)
     np.testing.assert_array_equal(found, label_map)
     assert found.dtype == np.uint8
 
 
-def test_the_own_segmenter_never_answers_the_synthetic_class(run_dir, pictures, monkeypatch):
+def test_the_own_segmenter_never_answers_the_synthetic_class(run_dir, images, monkeypatch):
     config, network = load_segmenter(run_dir)
     kernel, bias = network.to_logits.get_weights()
     bias[0] = 100  # every pixel would be synthetic if logit 0 counted
     network.to_logits.set_weights([kernel, bias])
     monkeypatch.setattr("medusis_tf.runs.checkpoints.load_segmenter", lambda *_: (config, network))
-    found = own_segmenter(run_dir)(judged_subject(pictures > 0), pictures)
-    by_hand = np.asarray(network(pictures[..., np.newaxis]))
-    assert by_hand.shape == (*pictures.shape, 4)
+    found = own_segmenter(run_dir)(made_subject(images > 0), images)
+    by_hand = np.asarray(network(images[..., np.newaxis]))
+    assert by_hand.shape == (*images.shape, 4)
     assert (by_hand.argmax(axis=-1) == 0).all()
     np.testing.assert_array_equal(found, by_hand[..., 1:].argmax(axis=-1))
     assert found.dtype == np.uint8
 
 
-def test_an_independent_segmenter_has_to_fit_the_data(config, pictures, tmp_path):
+def test_an_independent_segmenter_has_to_fit_the_data(config, images, tmp_path):
     record = SegmenterRecord(
         class_names=[entry.name for entry in config.data.classes],
         image_size=SIZE,
@@ -196,23 +196,23 @@ def test_an_independent_segmenter_has_to_fit_the_data(config, pictures, tmp_path
         held_out="nothing",
         held_out_dice={},
     )
-    judge = IndependentSegmenter(build_segmenter(record), record)
-    judge.save(tmp_path / "judge.weights.h5")
-    name, find_classes = open_segmenter(tmp_path / "judge.weights.h5", config)
+    segmenter = IndependentSegmenter(build_segmenter(record), record)
+    segmenter.save(tmp_path / "segmenter.weights.h5")
+    name, find_classes = open_segmenter(tmp_path / "segmenter.weights.h5", config)
     assert name == INDEPENDENT
-    found = find_classes(judged_subject(pictures > 0), pictures)
-    logits = np.asarray(judge.network(pictures[..., np.newaxis], training=False))
+    found = find_classes(made_subject(images > 0), images)
+    logits = np.asarray(segmenter.network(images[..., np.newaxis], training=False))
     np.testing.assert_array_equal(found, logits[..., 1:].argmax(axis=-1))
     other = record.model_copy(update={"class_names": ("background", "bone", "muscle")})
-    IndependentSegmenter(judge.network, other).save(tmp_path / "other.weights.h5")
+    IndependentSegmenter(segmenter.network, other).save(tmp_path / "other.weights.h5")
     with pytest.raises(UserError, match="trained on other slices: classes"):
         open_segmenter(tmp_path / "other.weights.h5", config)
 
 
-def test_masks_are_read_for_the_slices_that_are_judged(config, tmp_path):
+def test_masks_are_read_for_the_slices_that_are_evaluated(config, tmp_path):
     write_nifti(tmp_path / "d.nii.gz", ellipses(3), axes="SLP")
     find_classes = masks_of_folder(tmp_path, config, "test")
-    subject = judged_subject(np.zeros((3, *SIZE)), first_slice=2)
+    subject = made_subject(np.zeros((3, *SIZE)), first_slice=2)
     found = find_classes(subject, np.zeros((3, *SIZE)))
     assert found.dtype == np.uint8
     # 20 and 24 pixels of a slice of 32x32, rows from front to back.
@@ -228,14 +228,17 @@ def test_masks_that_are_missing_or_of_other_classes_end_the_command(run_dir, tmp
     array = ellipses(3)
     array[4, 4, 4] = 7
     write_nifti(tmp_path / "d.nii.gz", array)
-    assert "d.nii.gz holds id 7. Masks hold the class ids of the configuration, 0 to 2" in message()
+    assert (
+        "d.nii.gz contains id 7. Masks must contain class ids of the configuration, 0 to 2"
+        in message()
+    )
     write_nifti(tmp_path / "d.nii.gz", ellipses(3) + 0.4)
     assert "d.nii.gz" in message()
     write_nifti(tmp_path / "d.nii.gz", ellipses(3)[:, :, :4])
     assert "shows only (24, 20, 4) of the (24, 20, 6) voxels" in message()
 
 
-def test_masks_judge_the_pictures_they_were_made_of_and_no_others(run_dir, tmp_path):
+def test_masks_evaluate_the_images_they_were_made_of_and_no_others(run_dir, tmp_path):
     write_nifti(tmp_path / "d.nii.gz", ellipses(3))
     run = ["--run", run_dir, "--masks", tmp_path, "--out", tmp_path / "out", "--no-audit"]
     assert run_command(evaluate, *run)[0] == 0
@@ -243,4 +246,4 @@ def test_masks_judge_the_pictures_they_were_made_of_and_no_others(run_dir, tmp_p
     having = [each["name"] for each in methods if FOLDER in each.get("segmentation", {})]
     assert having == [methods[0]["name"]]
     assert methods[0]["segmentation"][FOLDER]["mean_dice"] == 1
-    assert "of the pictures of one seed" in user_error(evaluate, *run, "--seeds", "0,1")
+    assert "belong to the images of one seed" in user_error(evaluate, *run, "--seeds", "0,1")

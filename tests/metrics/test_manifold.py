@@ -1,4 +1,4 @@
-"""Against published packages, and the papers' definitions written out picture by picture."""
+"""Against published packages, and the papers' definitions written out image by image."""
 
 import numpy as np
 import pytest
@@ -86,12 +86,12 @@ def test_a_collapsed_model_is_precise_and_covers_little():
     assert found.coverage < 0.2
 
 
-def test_equal_pictures_have_no_radius_and_still_meet_themselves():
+def test_equal_images_have_no_radius_and_still_meet_themselves():
     same = np.ones((8, 2))
     found = manifold_agreement(same, same)
     assert (found.precision, found.recall, found.coverage) == (1, 1, 1)
 
 
-def test_too_few_pictures_are_refused():
-    with pytest.raises(ValueError, match=r"more pictures.*5, 6"):
+def test_too_few_images_are_refused():
+    with pytest.raises(ValueError, match=r"more images.*5, 6"):
         manifold_agreement(np.zeros((5, 2)), np.zeros((6, 2)))

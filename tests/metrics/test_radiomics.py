@@ -158,3 +158,13 @@ def test_every_distance_is_there():
     assert [name for name in NAMES if "contrast" in name] == [
         f"texture/contrast_{distance}" for distance in DISTANCES
     ]
+
+
+def test_a_body_of_two_pixels_has_features():
+    """The first images of a training show such bodies."""
+    image = np.full([1, 32, 32], -1.0)
+    image[0, 4, 4:6] = 0.1, 0.3
+    (features,) = radiomic_features(image, image > -1)
+    assert np.isfinite(features).all()
+    assert features[NAMES.index("intensity/mean")] == np.float64(0.2)
+    assert features[NAMES.index("intensity/robust_absolute_deviation")] == 0

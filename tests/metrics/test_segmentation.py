@@ -1,8 +1,72 @@
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
 
-from medusis_tf.metrics.segmentation import SegmentationMeasure
-from tests.evaluation.judged import judged_subject
+from medusis_tf.metrics.segmentation import (
+    ConfusionMatrix,
+    SegmentationMeasure,
+    dice,
+    hd95,
+    iou,
+)
+from tests.evaluation.made_subjects import made_subject
+from tests.reference.reference_arrays import cases, reference_arrays
+
+
+def test_counts_by_hand():
+    matrix = ConfusionMatrix(4)
+    matrix.update(np.array([[0, 1], [1, 2]], np.uint8), np.array([[0, 1], [2, 2]], np.uint8))
+    matrix.update(np.array([1]), np.array([1]))
+    assert matrix.counts.tolist() == [[1, 0, 0, 0], [0, 2, 1, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+    np.testing.assert_allclose(matrix.dice, [1, 4 / 5, 2 / 3, np.nan])
+    np.testing.assert_allclose(matrix.iou, [1, 2 / 3, 1 / 2, np.nan])
+
+
+def test_a_class_read_where_it_is_not_has_dice_0():
+    matrix = ConfusionMatrix(2)
+    matrix.update(np.array([0, 0]), np.array([0, 1]))
+    assert matrix.dice.tolist() == [pytest.approx(2 / 3), 0]
+
+
+@pytest.mark.parametrize("label_map, found", [([2], [0]), ([0], [2]), ([1], [-1])])
+def test_ids_that_are_not_of_the_table_are_refused(label_map, found):
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        ConfusionMatrix(2).update(np.array(label_map), np.array(found))
+
+
+def test_different_shapes_are_refused():
+    with pytest.raises(ValueError, match="same shape"):
+        ConfusionMatrix(2).update(np.zeros(2, int), np.zeros(3, int))
+
+
+def test_no_pixels_have_no_dice():
+    matrix = ConfusionMatrix(2)
+    matrix.update(np.zeros((0, 4), np.uint8), np.zeros((0, 4), np.uint8))
+    assert np.isnan(matrix.dice).all()
+    assert np.isnan(matrix.iou).all()
+
+
+def test_dice_and_iou_of_masks_by_hand():
+    masks = np.zeros((2, 2, 8), bool)
+    masks[0, :, :4] = masks[1, 0, 2:6] = True
+    first, second = masks
+    # 2 pixels in common of 8 and 4.
+    assert (dice(first, second), iou(first, second)) == (4 / 12, 2 / 10)
+    np.testing.assert_array_equal(dice(first, second, axis=(1,)), [4 / 8, 0])
+    np.testing.assert_array_equal(iou(first, first, axis=(1,)), [1, 1])
+    assert np.isnan(dice(first & False, first & False))
+    with pytest.raises(ValueError, match="same shape"):
+        dice(first, second[:1])
+
+
+def test_dice_and_iou_are_those_of_the_confusion_matrix():
+    label_map, found = np.random.default_rng(0).integers(0, 3, (2, 9, 9))
+    matrix = ConfusionMatrix(3)
+    matrix.update(label_map, found)
+    for k in range(3):
+        assert dice(label_map == k, found == k) == pytest.approx(matrix.dice[k])
+        assert iou(label_map == k, found == k) == pytest.approx(matrix.iou[k])
+
 
 NAMES = ["background", "fat", "muscle", "tumour"]
 LABELS = [[[0, 1, 1, 2], [2, 2, 2, 0]]]
@@ -10,15 +74,15 @@ FOUND = np.array([[[0, 1, 2, 2], [2, 2, 3, 0]]], np.uint8)
 
 
 def results(*pairs, names=NAMES):
-    """Of subjects and what is found in their pictures: the pictures are the classes."""
-    measure = SegmentationMeasure(names, lambda _, pictures: pictures)
+    """Results of subjects and the classes found in their images, which are the images."""
+    measure = SegmentationMeasure(names, lambda _, images: images)
     for subject, found in pairs:
         measure.update(subject, found)
     return measure.results()
 
 
 def test_dice_and_iou_of_each_class_by_hand():
-    found = results((judged_subject(LABELS), FOUND))
+    found = results((made_subject(LABELS), FOUND))
     # Fat: 1 in common of 2 and 1; muscle: 3 of 4 and 4; tumour: found where it is not.
     assert {name: row["dice"] for name, row in found["classes"].items()} == pytest.approx(
         {"fat": 2 / 3, "muscle": 6 / 8, "tumour": 0}
@@ -32,14 +96,14 @@ def test_dice_and_iou_of_each_class_by_hand():
 
 
 def test_a_class_that_is_nowhere_is_left_out():
-    found = results((judged_subject(LABELS), np.array(LABELS, np.uint8)))
+    found = results((made_subject(LABELS), np.array(LABELS, np.uint8)))
     assert list(found["classes"]) == ["fat", "muscle"]
     assert (found["mean_dice"], found["mean_iou"]) == (1, 1)
     assert found["classes"]["fat"]["hd95_mm"]["mean"] == 0
 
 
 def test_background_does_not_count_in_the_means():
-    found = results((judged_subject(np.zeros((1, 4, 4))), np.zeros((1, 4, 4), np.uint8)))
+    found = results((made_subject(np.zeros((1, 4, 4))), np.zeros((1, 4, 4), np.uint8)))
     assert np.isnan([found["mean_dice"], found["mean_iou"]]).all()
     assert found["classes"] == {}
     assert found["confusion"]["pixels"][0][0] == 16
@@ -48,7 +112,7 @@ def test_background_does_not_count_in_the_means():
 def test_pixels_are_pooled_and_volumes_are_not():
     whole, half = np.ones((1, 4, 4), np.uint8), np.zeros((1, 4, 4), np.uint8)
     half[:, :2] = 1
-    pairs = [(judged_subject(whole, "a"), whole), (judged_subject(whole, "b"), half)]
+    pairs = [(made_subject(whole, "a"), whole), (made_subject(whole, "b"), half)]
     fat = results(*pairs)["classes"]["fat"]
     assert fat["dice"] == pytest.approx(2 * 24 / (32 + 24))
     assert fat["volume_dice"]["mean"] == pytest.approx((1 + 2 * 8 / 24) / 2)
@@ -57,7 +121,7 @@ def test_pixels_are_pooled_and_volumes_are_not():
 
 def test_volumes_without_the_class_are_left_out_of_its_mean():
     empty = np.zeros((1, 4, 4), np.uint8)
-    pairs = [(judged_subject(LABELS, "a"), FOUND), (judged_subject(empty, "b"), empty)]
+    pairs = [(made_subject(LABELS, "a"), FOUND), (made_subject(empty, "b"), empty)]
     assert results(*pairs)["classes"]["fat"]["volume_dice"]["patients"] == 1
 
 
@@ -65,12 +129,90 @@ def test_distances_of_slices_in_mm():
     labels, found = np.zeros((2, 16, 16), np.uint8), np.zeros((2, 16, 16), np.uint8)
     labels[:, 4:8, 4], found[:, 4:8, 6] = 1, 1
     found[1, :] = 0
-    distances = results((judged_subject(labels), found))["classes"]["fat"]["hd95_mm"]
+    distances = results((made_subject(labels), found))["classes"]["fat"]["hd95_mm"]
     # Pixels of 2.5 mm; in the second slice there is no distance to nothing.
     assert distances["mean"] == 5
     assert distances["slices"] == 1
 
 
 def test_shapes_must_agree():
+    with pytest.raises(ValueError, match="same shape"):
+        results((made_subject(np.zeros((1, 2, 2))), np.zeros((1, 2, 3), np.uint8)))
+
+
+ARRAYS = reference_arrays("metrics/surface_distances")
+
+
+def mask(shape, *box):
+    result = np.zeros(shape, bool)
+    result[box] = True
+    return result
+
+
+def test_a_shifted_square_in_mm():
+    first = mask((40, 40), slice(10, 20), slice(10, 20))
+    second = mask((40, 40), slice(10, 20), slice(14, 24))
+    # Pixels of 2 mm, shifted by four of them: most of the border is 8 mm away at most.
+    assert hd95(first, second, (2.0, 2.0)) == pytest.approx(8)
+    assert hd95(first, first, (2.0, 2.0)) == 0
+
+
+def recorded(case, *quantities):
+    return [ARRAYS[f"{case}/{quantity}"] for quantity in quantities]
+
+
+@pytest.mark.parametrize("case", cases(ARRAYS, "medpy"))
+def test_agrees_with_medpy(case):
+    first, second, spacing, expected = recorded(case, "first", "second", "spacing", "medpy")
+    found = hd95(first, second, tuple(spacing.tolist()))
+    assert found == pytest.approx(float(expected), rel=1e-12)
+    assert found == hd95(second, first, tuple(spacing.tolist()))
+
+
+@pytest.mark.parametrize("case", cases(ARRAYS, "monai"))
+def test_monai_takes_the_greater_of_the_two_directions(case):
+    # Pooled, the percentile lies between those of the directions.
+    first, second, spacing, greater = recorded(case, "first", "second", "spacing", "monai")
+    assert hd95(first, second, tuple(spacing)) <= float(greater) * (1 + 1e-6)
+
+
+def test_by_brute_force():
+    rng = np.random.default_rng(0)
+    first, second = (np.kron(rng.random((6, 7)) > 0.5, np.ones((3, 3))) > 0 for _ in range(2))
+    spacing = np.array([1.5, 0.7])
+
+    def border(array):
+        padded = np.pad(array, 1)
+        inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+        return np.argwhere(array & ~inner) * spacing
+
+    distances = cdist(border(first), border(second))
+    expected = np.percentile(np.concatenate([distances.min(axis=1), distances.min(axis=0)]), 95)
+    assert hd95(first, second, tuple(spacing)) == pytest.approx(expected)
+
+
+def test_in_a_volume_distances_are_in_all_directions():
+    first, second = mask((9, 9, 9), 4, 4, 4), mask((9, 9, 9), 6, 5, 4)
+    assert hd95(first, second, (3.0, 2.0, 1.0)) == pytest.approx(np.hypot(6, 2))
+
+
+def test_the_inner_border_counts_too():
+    ring = mask((20, 20), slice(2, 18), slice(2, 18))
+    full = ring.copy()
+    ring[6:14, 6:14] = False
+    # The ring's inner border is 4 or 3 pixels from the square's only border.
+    assert hd95(ring, full, (1.0, 1.0)) == pytest.approx(3)
+
+
+def test_no_distance_to_nothing():
+    assert np.isnan(hd95(mask((8, 8), 3), mask((8, 8), slice(0)), (1.0, 1.0)))
+
+
+def test_a_mask_at_the_edge_of_the_slice():
+    first, second = mask((10, 10), slice(0, 3)), mask((10, 10), slice(0, 5))
+    assert hd95(first, second, (1.0, 1.0)) == pytest.approx(2)
+
+
+def test_other_shapes_are_refused():
     with pytest.raises(ValueError, match="one shape"):
-        results((judged_subject(np.zeros((1, 2, 2))), np.zeros((1, 2, 3), np.uint8)))
+        hd95(mask((8, 8), 3), mask((8, 9), 3), (1.0, 1.0))

@@ -39,12 +39,12 @@ def test_errors_of_batches_not_of_slices():
     true_image = np.zeros((16, 16))
     for error in (0.1, 0.3, 0.5):
         protocol.update(true_image + error, true_image)
-    figures = protocol.figures()
+    found = protocol.metrics()
     batches = [(0.1**2 + 0.3**2) / 2, 0.5**2]
-    assert figures.rmse == pytest.approx(np.mean(np.sqrt(batches)))
-    assert figures.psnr == pytest.approx(np.mean(-10 * np.log10(batches)))
-    assert protocol.figures() == figures
+    assert found.rmse == pytest.approx(np.mean(np.sqrt(batches)))
+    assert found.psnr == pytest.approx(np.mean(-10 * np.log10(batches)))
+    assert protocol.metrics() == found
 
 
 def test_nothing_without_slices():
-    assert np.isnan(ThesisProtocol().figures().ssim)
+    assert np.isnan(ThesisProtocol().metrics().ssim)

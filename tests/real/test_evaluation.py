@@ -1,4 +1,4 @@
-"""Evaluation on real thighs: what is perfect, what is noise, and what repeats training slices."""
+"""Evaluation on real thighs: a perfect model, noise, and repeated training slices."""
 
 import json
 
@@ -11,7 +11,7 @@ from medusis_tf.evaluation.audit import audit_model, is_flagged
 from medusis_tf.evaluation.evaluated_model import EvaluatedModel
 from medusis_tf.evaluation.evaluation import evaluate_model
 from medusis_tf.evaluation.options import EvaluationOptions
-from medusis_tf.evaluation.painters import Method
+from medusis_tf.evaluation.painters import Painter
 from medusis_tf.methods.experiment import load_config
 from medusis_tf.reports.evaluation.report import write_evaluation
 
@@ -47,7 +47,7 @@ def copies(shards, names):
         grain = np.random.default_rng(seed).normal(0, 0.05, chosen.shape)
         return np.clip(0.8 * chosen + 0.1 + grain, -1, 1)
 
-    return Method("copies", "model", paint)
+    return Painter("copies", "model", paint)
 
 
 def audited(method, subjects, shards):
@@ -76,22 +76,22 @@ def test_held_out_slices_are_not_flagged(subjects, shards):
 
 
 def test_noise_is_nothing_and_the_true_image_perfect(config, tmp_path):
-    judged = EvaluatedModel(Method("noise", "model", noise, is_random=True), config, tmp_path)
-    evaluation = evaluate_model(judged, EvaluationOptions())
+    model = EvaluatedModel(Painter("noise", "model", noise, is_random=True), config, tmp_path)
+    evaluation = evaluate_model(model, EvaluationOptions())
     write_evaluation(tmp_path, evaluation)
     content = json.loads((tmp_path / "metrics.json").read_text())
     methods = {method["name"]: method for method in content["methods"]}
-    figures = {
-        name: {key: figure["mean"] for key, figure in method["similarity"]["body"].items()}
+    means_of = {
+        name: {key: summary["mean"] for key, summary in method["similarity"]["body"].items()}
         for name, method in methods.items()
         if "similarity" in method
     }
-    assert abs(figures["noise"]["ssim"]) < 0.05
+    assert abs(means_of["noise"]["ssim"]) < 0.05
     perfect = next(name for name in methods if name.startswith("true image"))
-    assert (figures[perfect]["ssim"], figures[perfect]["mae"]) == (pytest.approx(1), 0)
+    assert (means_of[perfect]["ssim"], means_of[perfect]["mae"]) == (pytest.approx(1), 0)
     # What a model has to beat is far from both.
     means = next(name for name in methods if name.startswith("class means (training"))
-    assert 0.4 < figures[means]["ssim"] < 0.6
+    assert 0.4 < means_of[means]["ssim"] < 0.6
     distances = {
         name: method["distribution"]["radiomics"]["frechet_distance"]
         for name, method in methods.items()

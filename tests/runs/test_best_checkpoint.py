@@ -12,9 +12,6 @@ from medusis_tf.commands.export import export
 from medusis_tf.data.preparing.preparation import prepare_shards
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.evaluated_model import open_run
-from medusis_tf.evaluation.instruments import open_instruments
-from medusis_tf.evaluation.options import EvaluationOptions
-from medusis_tf.evaluation.segmenters import OWN
 from medusis_tf.methods.distribution import mirrored
 from medusis_tf.methods.med_usis.med_usis import MedUSIS
 from medusis_tf.runs.best_checkpoint import BestCheckpoint
@@ -315,6 +312,6 @@ def test_evaluation_uses_generator_and_segmenter_of_the_chosen_checkpoint(data, 
         assert evaluated.step == number
         _, segmenter = load_segmenter(config.run_dir, choice)
         found.append(np.asarray(segmenter(images[..., np.newaxis]))[..., 1:])
-        read = open_instruments(evaluated, EvaluationOptions()).segmenters[OWN](None, images)
+        read = evaluated.segmenter(None, images)
         np.testing.assert_array_equal(read, found[-1].argmax(axis=-1))
     assert np.any(found[0].argmax(axis=-1) != found[1].argmax(axis=-1))

@@ -157,7 +157,7 @@ def _slice_label_map(volume: Volume, found: _Slices) -> None:
 
 
 def _slice_image(volume: Volume, data: DataConfig, standard: Standard, found: _Slices) -> None:
-    scale, scales = _scaling(volume, data, standard)
+    scale, scales = scaling(volume, data, standard)
     slices = found.grid.image_slices(volume, scale)
     found.scales = tuple(scales)  # complete now, and a copy: `scale` is used again below
     if data.remove_background == "image_body":
@@ -172,7 +172,7 @@ def _slice_image(volume: Volume, data: DataConfig, standard: Standard, found: _S
         found.warnings += cropping_warning(found.coverage, found.grid, is_label_map=False)
 
 
-def _scaling(
+def scaling(
     volume: Volume, data: DataConfig, standard: Standard
 ) -> tuple[Callable[[np.ndarray], np.ndarray], list[IntensityScale]]:
     """A function that scales slices to [-1, 1], and the scales that it has used."""

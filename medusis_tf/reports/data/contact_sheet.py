@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
 
 from medusis_tf.config.taxonomy import ClassEntry
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from medusis_tf.reports.data_url import data_url
 
 NUM_TILES = 10
 _LONGEST_SIDE = 128
@@ -100,7 +95,7 @@ def _label_map_url(label_map: np.ndarray, palette: np.ndarray, size: tuple[int, 
     # Nearest neighbour: a mixture of two colours may be the colour of a third class.
     shown = Image.fromarray(label_map.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
     shown.putpalette(palette.tobytes())
-    return _url(shown, "PNG", optimize=True)
+    return data_url(shown, "PNG", optimize=True)
 
 
 def _image_url(image: np.ndarray, size: tuple[int, int]) -> str:
@@ -108,7 +103,7 @@ def _image_url(image: np.ndarray, size: tuple[int, int]) -> str:
 
     grey = np.clip((image + 1) * 127.5, 0, 255).round().astype(np.uint8)
     shown = Image.fromarray(grey).resize(size, Image.Resampling.BOX)
-    return _url(shown, "JPEG", quality=_JPEG_QUALITY)
+    return data_url(shown, "JPEG", quality=_JPEG_QUALITY)
 
 
 def _outline_url(body_mask: np.ndarray, size: tuple[int, int]) -> str:
@@ -119,11 +114,4 @@ def _outline_url(body_mask: np.ndarray, size: tuple[int, int]) -> str:
     edge = inside & ~ndimage.binary_erosion(inside, np.ones((3, 3)))
     shown = Image.fromarray(edge.astype(np.uint8))
     shown.putpalette(bytes((*_OUTLINE, *_OUTLINE)))
-    return _url(shown, "PNG", optimize=True, transparency=0)
-
-
-def _url(image: Image, file_format: str, **options: int) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, file_format, **options)
-    encoded = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return f"data:image/{file_format.lower()};base64,{encoded}"
+    return data_url(shown, "PNG", optimize=True, transparency=0)

@@ -6,27 +6,31 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
-from medusis_tf.reports.evaluation.table import EvaluationTable, Figures
-from medusis_tf.reports.evaluation.tables import evaluation_tables
+from medusis_tf.metrics.tables import Content
+from medusis_tf.reports.evaluation.tables import EvaluationTable, evaluation_tables
 from medusis_tf.reports.evaluation.verdicts import Verdict, verdicts
 
-# Where there is no terminal, wide enough for every table.
+# Wide enough for every table, if there is no terminal.
 _WIDTH = 160
 
 
-def print_evaluation(content: Figures) -> None:
-    """Print the tables, as wide as the terminal or the widest table, and the verdicts last."""
+def print_evaluation(content: Content) -> None:
+    """Print the tables of an evaluation, and then the verdicts.
+
+    Args:
+        content: Content of `metrics.json`.
+    """
     console = Console()
     if not console.is_terminal:
         console = Console(width=_WIDTH)
-    for each in evaluation_tables(content):
-        _print_table(console, each)
+    for table in evaluation_tables(content):
+        _print_table(console, table)
     for verdict in verdicts(content):
         _print_verdict(console, verdict)
 
 
 def _print_table(console: Console, content: EvaluationTable) -> None:
-    # A title of the table would be broken to the table's width.
+    # rich breaks the title of a table at the width of the table.
     console.print(content.title, style="bold", highlight=False, markup=False)
     table = Table()
     table.add_column(content.first_column, overflow="fold")

@@ -1,230 +1,162 @@
-"""The tables of an evaluation, as lines of text: for the console, and for the report."""
+"""The tables of an evaluation as text, for the console and the report."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from medusis_tf.reports.evaluation.table import (
-    EvaluationTable,
-    Figures,
-    counted,
-    number,
-    significant,
-    summary_cell,
-)
+from medusis_tf.config.data import ClassEntry
+from medusis_tf.evaluation.metric_list import all_metrics
+from medusis_tf.metrics.tables import Cell, Column, Content, MetricTable
+from medusis_tf.reports.formatting import significant
 
-
-def evaluation_tables(content: Figures) -> list[EvaluationTable]:
-    """All tables of what `metrics.json` holds; those of absent figures are left out."""
-    makers = (
-        _similarity, _perceptual, _shapes, _segmentation, _distributions, _volumes, _diversity,
-        _memorization, _thesis,
-    )  # fmt: skip
-    tables = [table for maker in makers for table in maker(content)]
-    return [table for table in tables if table.rows]
+MISSING = "-"
 
 
-def _similarity(content: Figures) -> Iterable[EvaluationTable]:
-    columns = [("ssim", "SSIM", 3), ("ms_ssim", "MS-SSIM", 3), ("psnr", "PSNR dB", 2),
-               ("rmse", "RMSE", 3), ("mae", "MAE", 3)]  # fmt: skip
-    data, protocol = content["data"], content["protocol"]
+@dataclass(frozen=True)
+class EvaluationTable:
+    """A table with all cells as text.
+
+    Attributes:
+        title: Title above the table.
+        columns: Headings after the first one.
+        rows: Text of the first column and of the other columns.
+        notes: Explanations below the table.
+        first_column: Heading of the first column.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[str]]]
+    notes: Sequence[str] = ()
+    first_column: str = "method"
+
+
+def evaluation_tables(content: Content) -> list[EvaluationTable]:
+    """All tables of an evaluation; tables without rows are left out.
+
+    Args:
+        content: Content of `metrics.json`.
+    """
+    tables = [table for metric in all_metrics() for table in metric.tables(content)]
+    tables.append(seed_table(content, tables))
+    return [_as_text(table) for table in tables if table.rows]
+
+
+def seed_table(content: Content, tables: Iterable[MetricTable]) -> MetricTable:
+    """The metrics of the model for each noise seed; no rows if there is one seed only.
+
+    Args:
+        content: Content of `metrics.json`.
+        tables: Tables of all metrics.
+    """
+    model = content["model"]["name"]
+    seeds = [str(seed) for seed in content["seeds"]]
+    rows: list[tuple[str, Sequence[Cell]]] = []
+    for table in tables:
+        cells = dict(table.rows).get(model, ())
+        for column, cell in zip(table.columns, cells, strict=bool(cells)):
+            if isinstance(cell, Mapping) and "by_seed" in cell:
+                values = [cell["by_seed"].get(seed) for seed in seeds]
+                texts = [_number(value, column.digits) for value in [*values, _deviation(values)]]
+                rows.append((f"{table.title}: {column.title}", texts))
+    columns = [Column(f"seed {seed}") for seed in seeds] + [Column("± over seeds")]
     notes = [
-        f"{counted(data['paired_slices'], 'slice')} of "
-        f"{counted(data['paired_patients'], 'patient')} with a true image; pairing in training: "
-        f"{data['pairing']}; noise seeds {', '.join(map(str, content['seeds']))}",
-        f"mean {protocol['mean']}; ± standard deviation of these, of slices where there is one "
-        f"patient; [{protocol['interval']}]",
-        f"data range {protocol['data_range']:g}: intensities {protocol['intensities']}",
+        "mean of patients' means with the noise vector of each seed, and the standard deviation "
+        "over the seeds; the tables above pool all seeds"
     ]
-    methods = [each for each in content["methods"] if "similarity" in each]
-    for part, title in (("slice", "whole slice"), ("body", "inside the body")):
-        # Slices may be too small for MS-SSIM, and it is of whole slices only.
-        shown = [each for each in columns if _anybody_has(methods, part, each[0])]
-        rows = [
-            (each["name"], [summary_cell(each["similarity"][part].get(key), digits)
-                            for key, _, digits in shown])
-            for each in methods
-        ]  # fmt: skip
-        yield EvaluationTable(
-            f"Similarity to the true image, {title}", [title for _, title, _ in shown], rows, notes
-        )
+    return MetricTable(f"Noise seeds: {model}", columns, rows, notes, "metric")
 
 
-def _anybody_has(methods: Sequence[Figures], part: str, figure: str) -> bool:
-    return any(each["similarity"][part].get(figure, {}).get("slices") for each in methods)
+def class_table(content: Content, classes: Sequence[ClassEntry]) -> EvaluationTable:
+    """A row for each class with results of the model.
+
+    Args:
+        content: Content of `metrics.json`.
+        classes: Class table.
+    """
+    model = content["methods"][0]
+    similar = model.get("similarity", {}).get("classes", {})
+    segmenters = model.get("segmentation", {})
+    similarity = {"ssim": Column("SSIM"), "psnr": Column("PSNR dB", 2), "mae": Column("MAE")}
+    columns = list(similarity.values()) if similar else []
+    for name in segmenters:
+        columns += [Column(f"Dice, {name}"), Column("IoU"), Column("HD95 mm", 1)]
+    rows: list[tuple[str, list[Cell]]] = []
+    for entry in classes:
+        found = [each["classes"].get(entry.name) for each in segmenters.values()]
+        if entry.name in similar or any(found):
+            own = similar.get(entry.name, {})
+            cells: list[Cell] = [own.get(key) for key in similarity] if similar else []
+            rows.append((entry.name, cells + [cell for each in found for cell in _overlap(each)]))
+    return _as_text(MetricTable(f"Classes: {model['name']}", columns, rows, (), "class"))
 
 
-def _perceptual(content: Figures) -> Iterable[EvaluationTable]:
-    methods = [each for each in content["methods"] if "perceptual" in each]
-    for name in methods[0]["perceptual"] if methods else ():
-        rows = [
-            (each["name"], [summary_cell(each["perceptual"][name][key])
-                            for key in ("lpips", "lpips_thesis_protocol")])
-            for each in methods
-        ]  # fmt: skip
-        note = "weights: " + ", ".join(
-            f"{key} {value[:12]}"
-            for key, value in methods[0]["perceptual"][name]["identity"].items()
-        )
-        yield EvaluationTable(
-            f"LPIPS over {name}", ["LPIPS", "LPIPS fed [0, 1] (thesis protocol)"], rows, [note]
-        )
+def cell_text(cell: Cell, column: Column) -> str:
+    """The text of a cell.
+
+    A summary is written as its mean, standard deviation and interval, as far as they exist. With
+    one patient the standard deviation is that of the slices.
+
+    Args:
+        cell: Text, count, number or summary; None for no value.
+        column: Column with the number of digits.
+    """
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, int):
+        return str(cell)
+
+    def text(value: float | None) -> str:
+        if column.is_significant:
+            return (
+                MISSING if value is None or math.isnan(value) else significant(value, column.digits)
+            )
+        return _number(value, column.digits)
+
+    if not isinstance(cell, Mapping):
+        return text(cell)
+    found = text(cell["mean"])
+    deviation = cell["standard_deviation"]
+    if not _is_finite(deviation):
+        deviation = cell.get("slice_standard_deviation")
+    if _is_finite(deviation):
+        found += f" ± {text(deviation)}"
+    if _is_finite(cell.get("low")):
+        found += f" [{text(cell['low'])}, {text(cell['high'])}]"
+    return found
 
 
-def _shapes(content: Figures) -> Iterable[EvaluationTable]:
-    levels = content["protocol"]["grey_levels"]
-    columns = ("dice", "pooled_dice", "painted_as_air", "invisible")
-    rows = [
-        (each["name"], [summary_cell(each["outline"][key]) for key in columns])
-        for each in content["methods"] if "outline" in each
-    ]  # fmt: skip
-    notes = [
-        "outline: body by three-level Otsu on each picture, holes filled, against the label map's; "
-        "pooled over pixels",
-        f"as air: share of the body below {levels['air']:.2f}; invisible: from there to "
-        f"{levels['dark_tissue']:.2f}, darker than the darkest soft tissue of the real images",
-    ]
-    titles = ["outline Dice", "pooled Dice", "painted as air", "invisible grey"]
-    yield EvaluationTable("Outline of the body", titles, rows, notes)
+def _as_text(table: MetricTable) -> EvaluationTable:
+    return EvaluationTable(
+        table.title,
+        [column.title for column in table.columns],
+        [
+            (name, [cell_text(*pair) for pair in zip(cells, table.columns, strict=True)])
+            for name, cells in table.rows
+        ],
+        table.notes,
+        table.first_column,
+    )
 
 
-def _segmentation(content: Figures) -> Iterable[EvaluationTable]:
-    methods = [each for each in content["methods"] if "segmentation" in each]
-    for name in methods[0]["segmentation"] if methods else ():
-        rows = []
-        for each in (each for each in methods if name in each["segmentation"]):
-            found = each["segmentation"][name]
-            distances = [
-                row["hd95_mm"]["mean"] for row in found["classes"].values() if row["hd95_mm"]
-            ]
-            mean = sum(distances) / len(distances) if distances else None
-            cells = [number(found["mean_dice"]), number(found["mean_iou"]), number(mean, 1)]
-            rows.append((each["name"], cells))
-        notes = ["over all pixels of the data set, mean of the classes that occur; HD95 of slices"]
-        yield EvaluationTable(
-            f"Classes found by: {name}", ["mean Dice", "mean IoU", "mean HD95 mm"], rows, notes
-        )
-
-
-def _distributions(content: Figures) -> Iterable[EvaluationTable]:
-    methods = [each for each in content["methods"] if "distribution" in each]
-    names = dict.fromkeys(name for each in methods for name in each["distribution"])
-    for name in names:
-        having = [each for each in methods if name in each["distribution"]]
-        found = [(each["name"], each["distribution"][name]) for each in having]
-        yield _pyramid(found) if name == "sliced_wasserstein" else _features(name, found)
-
-
-def _pyramid(found: Sequence[tuple[str, Figures]]) -> EvaluationTable:
-    levels = range(len(found[0][1]["levels"]))
-    rows = [
-        (name, [number(value, 1) for value in (*each["levels"], each["mean"])])
-        for name, each in found
-    ]
-    notes = ["times 1000, level 1 the finest; 0 for equal sets"]
-    columns = [f"level {level + 1}" for level in levels] + ["mean"]
-    return EvaluationTable("Sliced Wasserstein distance of patches", columns, rows, notes)
-
-
-def _features(name: str, found: Sequence[tuple[str, Figures]]) -> EvaluationTable:
-    first = found[0][1]
-    rows = []
-    for method, each in found:
-        kernel, manifold = each.get("kernel_distance"), each.get("manifold", {})
-        cells = [significant(each.get("frechet_distance"), 4), _kernel_cell(kernel)]
-        parts = ("precision", "recall", "density", "coverage")
-        cells += [number(manifold.get(part)) for part in parts]
-        cells.append(str(each["synthetic_slices"]))
-        rows.append((method, cells))
-    notes = [
-        f"{first['frechet_name']}: against {first['real_slices']} real slices of the split; "
-        + ", ".join(f"{key} {str(value)[:16]}" for key, value in first["identity"].items()),
-        "kernel distance: KID's formula on these features, ± standard deviation over subsets, "
-        "which is not that over other patients",
-    ]
-    if not first.get("full_rank", True):
-        notes.append(
-            f"fewer slices than the {first['dimension']} features: the covariances have no full "
-            "rank and the distance is too large; compare it with distances of as many slices only"
-        )
-    columns = [first["frechet_name"], "kernel distance ± s. d.", "precision", "recall", "density",
-               "coverage", "slices"]  # fmt: skip
-    return EvaluationTable(f"Distance to the real images: {name} features", columns, rows, notes)
-
-
-def _kernel_cell(kernel: Figures | None) -> str:
-    if kernel is None:
-        return "-"
-    spread = kernel["standard_deviation"]
-    return significant(kernel["mean"]) + ("" if math.isnan(spread) else f" ± {significant(spread)}")
-
-
-def _volumes(content: Figures) -> Iterable[EvaluationTable]:
-    rows = [
-        (each["name"], [summary_cell(each["volume_consistency"].get(key), 4)
-                        for key in ("brightness_jump", "pixel_jump")])
-        for each in content["methods"] if "volume_consistency" in each
-    ]  # fmt: skip
-    notes = ["between neighbouring slices, inside the body, intensities in [0, 1]"]
-    yield EvaluationTable("Jumps from slice to slice", ["brightness", "pixels"], rows, notes)
-
-
-def _diversity(content: Figures) -> Iterable[EvaluationTable]:
-    found = content.get("diversity")
+def _overlap(found: Content | None) -> list[float | None]:
     if found is None:
-        return
-    columns = {
-        "brightness_over_noises": "brightness, noise to noise",
-        "brightness_over_slices": "brightness, slice to slice",
-        "pairwise_distance": "distance of two noises",
-    }
-    cells = [number(found[name], 4) for name in columns]
-    notes = [
-        f"{found['noises']} noises for each of {counted(found['slices'], 'label map')}; standard "
-        "deviations of a slice's mean, and mean absolute difference, inside the body, intensities "
-        "in [0, 1]"
-    ]
-    rows = [(content["model"]["name"], cells)]
-    yield EvaluationTable("Diversity", list(columns.values()), rows, notes)
+        return [None] * 3
+    distance = found["hd95_mm"]
+    return [found["dice"], found["iou"], None if distance is None else distance["mean"]]
 
 
-def _memorization(content: Figures) -> Iterable[EvaluationTable]:
-    audit = content.get("memorization")
-    if audit is None or "problem" in audit:
-        return
-    columns = ["slices", "distance", "ratio to next subject", audit["similarity"], "near copies"]
-    rows = []
-    for name in ("synthetic", "held_out"):
-        cells = [number(audit[f"{name}_median_{figure}"])
-                 for figure in ("distance", "ratio", "similarity")]  # fmt: skip
-        copies = f"{100 * audit['near_copies']:.1f} %" if name == "synthetic" else "1 %"
-        title = "synthetic slices" if name == "synthetic" else "held-out real slices"
-        rows.append((title, [str(audit[f"{name}_slices"]), *cells, copies]))
-    by_slice = audit["tested"]["synthetic"] == audit["synthetic_slices"]
-    tested = "slices, for there are few patients" if by_slice else "patients' medians"
-    notes = [
-        f"to the nearest training slice, medians; features: {audit['features']}",
-        "ratio: of the distance to that of the next training subject, near 0 for a copy; near "
-        "copies: slices of a smaller ratio than all but 1 % of the held-out ones",
-        f"one-sided Mann-Whitney U test that synthetic slices are nearer, of {tested}: p = "
-        f"{significant(audit['ratio_p_value'])} by ratio, "
-        f"{significant(audit['distance_p_value'])} by distance, "
-        f"{significant(audit['similarity_p_value'])} by {audit['similarity']}",
-    ]
-    yield EvaluationTable("Nearest training slices", columns, rows, notes, "slices of")
+def _deviation(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    return statistics.stdev(known) if len(known) > 1 else None
 
 
-def _thesis(content: Figures) -> Iterable[EvaluationTable]:
-    methods = [each for each in content["methods"] if "thesis_protocol" in each]
-    rows = [
-        (each["name"], [number(each["thesis_protocol"][key], digits)
-                        for key, digits in (("ssim", 4), ("psnr", 2), ("rmse", 3))])
-        for each in methods
-    ]  # fmt: skip
-    notes = [
-        "only to compare with the thesis's tables: SSIM with data range 255 on [0, 1] is a "
-        "rescaled squared error, PSNR and RMSE are those of batches of 20 slices"
-    ]
-    columns = ["SSIM (range 255)", "PSNR of batches dB", "RMSE of batches"]
-    yield EvaluationTable("Thesis protocol", columns, rows, notes)
+def _number(value: float | None, digits: int) -> str:
+    return MISSING if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _is_finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)

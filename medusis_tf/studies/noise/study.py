@@ -136,7 +136,7 @@ def _paint(
 
 def _measure(pictures: Pictures, label_maps: np.ndarray, shards: "Shards") -> Rows:
     from medusis_tf.data.labels.body import fill_holes
-    from medusis_tf.evaluation.instruments import real_images
+    from medusis_tf.evaluation.setup import real_images
     from medusis_tf.metrics.distribution import FeatureSet, compare
     from medusis_tf.metrics.diversity import noise_spread
     from medusis_tf.metrics.extractors import RadiomicsExtractor

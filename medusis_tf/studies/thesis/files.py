@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from medusis_tf.errors import UserError
+from medusis_tf.reports.data_url import data_url
 from medusis_tf.reports.formatting import template_environment
 from medusis_tf.studies.thesis.tables import (
     NOT_COMPARABLE,
@@ -100,7 +99,5 @@ def _render(
 def _address(path: Path) -> str:
     from PIL import Image
 
-    buffer = io.BytesIO()
-    with Image.open(path) as picture:
-        picture.convert("RGB").save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    with Image.open(path) as image:
+        return data_url(image.convert("RGB"), "JPEG", quality=_JPEG_QUALITY, subsampling=0)

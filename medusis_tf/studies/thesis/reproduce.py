@@ -22,7 +22,7 @@ from medusis_tf.evaluation.command_options import (
 )
 from medusis_tf.evaluation.options import EvaluationOptions
 from medusis_tf.methods.experiment import load_config
-from medusis_tf.reports.evaluation.table import counted
+from medusis_tf.metrics.tables import counted
 from medusis_tf.studies.thesis.files import RowPanel, write_tables
 from medusis_tf.studies.thesis.rows import ROWS, TABLES, ThesisRow
 from medusis_tf.studies.thesis.study import (
@@ -98,6 +98,7 @@ def reproduce_thesis(
     base = load_config(data, changes)
     networks = (("vgg16", lpips_vgg), ("alexnet", lpips_alex))
     options = EvaluationOptions(
+        seeds=(0,),
         segmenter=segmenter,
         inception=inception,
         lpips={name: files for name, files in networks if files is not None},

@@ -122,16 +122,12 @@ class ThesisStudy:
         Raises:
             UserError: One cannot be used, or no test subject has a label map.
         """
-        from medusis_tf.evaluation.evaluated_model import EvaluatedModel
-        from medusis_tf.evaluation.instruments import open_instruments
-        from medusis_tf.evaluation.painters import Method
+        from medusis_tf.evaluation.setup import open_instruments
 
         split = self.options.split
         if not any(entry.has_label_map for entry in self.base.data.subjects_of(split)):
             raise UserError(f"the {split} split of {self.base.name} has no label map to paint.")
-        # Nothing is painted yet: the data alone are what instruments have to fit.
-        nobody = Method("", "model", lambda subject, _: subject.label_map)
-        open_instruments(EvaluatedModel(nobody, self.base, self.config), self.options)
+        open_instruments(self.base, self.options)
 
     def run(self, row: ThesisRow, seed: int, with_others: bool) -> None:
         """Train the row's run if that is not done, paint, judge, and write the result last.
@@ -204,17 +200,17 @@ def open_row(experiment: ExperimentConfig, truncation: float) -> "EvaluatedModel
     judged = open_run(experiment.run_dir)
     has_noise = require_med_usis(experiment).generator.noise_dim > 0
     if math.isinf(truncation):
-        return replace(judged, method=replace(judged.method, is_random=has_noise))
+        return replace(judged, painter=replace(judged.painter, is_random=has_noise))
     painter = painter_of_run(experiment.run_dir)
-    method = replace(
-        judged.method,
-        name=f"{judged.method.name}, truncation {truncation:g}",
+    truncated = replace(
+        judged.painter,
+        name=f"{judged.painter.name}, truncation {truncation:g}",
         paint=lambda subject, seed: painter.paint(
             subject.label_map, painter.draw_noise(seed, truncation)
         ),
         is_random=has_noise,
     )
-    return replace(judged, method=method)
+    return replace(judged, painter=truncated)
 
 
 def _evaluate(judged: "EvaluatedModel", options: EvaluationOptions) -> "Evaluation":

@@ -3,7 +3,7 @@ import pytest
 from medusis_tf.data.preparing.preparation import prepare_shards
 from medusis_tf.methods.experiment import load_config
 from medusis_tf.metrics.grey_levels import learn_grey_levels
-from medusis_tf.metrics.outline import outline_agreement, picture_body
+from medusis_tf.metrics.outline import outline_agreement, visible_body
 from medusis_tf.studies.mask_loss.phantom_study import PHANTOMS, phantom_overrides
 from tests.commands.test_train_segmenter import QUICKSTART
 
@@ -16,7 +16,7 @@ def test_images_that_are_trained_on_tell_a_smaller_outline(name, tmp_path):
 
     def area(split, stream):
         parts = [shards.read(entry).image for entry in shards.subjects(split, stream)]
-        return sum(picture_body(part, levels.dark_tissue).mean() for part in parts) / len(parts)
+        return sum(visible_body(part, levels.dark_tissue).mean() for part in parts) / len(parts)
 
     # The MR of those with a CT is there, for the judge, and built like the label maps.
     seen, told = area("train", "image"), area("train", "label_map")

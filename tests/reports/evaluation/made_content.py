@@ -1,4 +1,4 @@
-"""Made figures of an evaluation, as in `metrics.json`: a model and a baseline."""
+"""Made results of an evaluation, as in `metrics.json`: a model and a baseline."""
 
 import math
 
@@ -20,9 +20,9 @@ def summary(mean):
 
 
 def method(name, kind, ssim):
-    """Figures of a method, all but SSIM the same."""
-    figures = {"ssim": ssim, "psnr": 10.0, "rmse": 0.1, "mae": 0.05}
-    similarity = {key: summary(value) for key, value in figures.items()}
+    """Results of a painter; only SSIM differs."""
+    values = {"ssim": ssim, "psnr": 10.0, "rmse": 0.1, "mae": 0.05}
+    similarity = {key: summary(value) for key, value in values.items()}
     outline = {"dice": 0.9, "pooled_dice": 0.9, "painted_as_air": 0.0, "invisible": 0.1}
     return {
         "name": name,
@@ -62,7 +62,7 @@ def content():
     }  # fmt: skip
     for side in ("synthetic", "held_out"):
         audit |= {f"{side}_slices": 3}
-        audit |= {f"{side}_median_{figure}": 0.5 for figure in ("distance", "ratio", "similarity")}
+        audit |= {f"{side}_median_{name}": 0.5 for name in ("distance", "ratio", "similarity")}
     spread = {"brightness_over_noises": 0.1, "brightness_over_slices": 0.2}
     return {
         "model": {"name": "model", "step": 1, "source": "runs/model"},

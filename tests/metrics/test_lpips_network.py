@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from medusis_tf.metrics.lpips import BACKBONES, LPIPS
+from medusis_tf.metrics.lpips_network import BACKBONES, LPIPS
 from tests.reference.metrics.seeded_weights import read_shapes, seeded_weights
 from tests.reference.reference_arrays import reference_arrays
 

@@ -31,10 +31,8 @@ AUDIT = {
 def test_a_model_beats_the_best_baseline_or_not():
     similarity, distance = verdicts(content())
     assert similarity.is_good
-    assert (
-        "0.600, against 0.500 of the best baseline, means. The model beats it." in similarity.text
-    )
-    assert "best baseline, nearest" in distance.text
+    assert "0.600; best baseline: 0.500, means. The model beats it." in similarity.text
+    assert "best baseline: 10.000, nearest" in distance.text
     similarity, distance = verdicts(content(ssim=0.5, distance=11.0))
     assert not similarity.is_good, "as good as is no better than"
     assert "does NOT beat" in distance.text
@@ -45,7 +43,7 @@ def test_references_are_no_baselines():
     assert "oracle" not in first.text
 
 
-def test_what_is_not_known_is_passed_over():
+def test_unknown_values_are_skipped():
     unpaired = content(ssim=None)
     assert [verdict.text[:8] for verdict in verdicts(unpaired)] == ["Frechet "]
     unpaired["methods"] = unpaired["methods"][:2]
@@ -65,7 +63,7 @@ def test_a_few_near_copies_are_worth_a_look():
     found = verdicts(content(memorization=AUDIT | {"near_copies": 0.1}))[-1]
     assert found.is_good is None
     assert "10 % are nearer" in found.text
-    assert "Look at the nearest pairs" in found.text
+    assert "Check the nearest pairs" in found.text
 
 
 def test_no_audit_is_neither_good_nor_bad():

@@ -1,15 +1,19 @@
-"""Sliced Wasserstein distance of patches on Laplacian pyramids."""
+"""Sliced Wasserstein distance of patches of Laplacian pyramids."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage
 
-from medusis_tf.data.shards.labelled_subjects import LabelledSubject
 from medusis_tf.metrics.distribution import Reservoir
+from medusis_tf.metrics.metric import Measure, Metric, MetricContext
+from medusis_tf.metrics.tables import Column, Content, MetricTable, results_of
+
+if TYPE_CHECKING:
+    from medusis_tf.data.shards.labelled_subjects import LabelledSubject
 
 PATCH = 7
 PATCHES_PER_SLICE = 64
@@ -20,11 +24,11 @@ _TAPS = np.array([1, 4, 6, 4, 1]) / 16
 
 
 class PyramidPatches:
-    """Patches of 7x7 pixels at each level of Laplacian pyramids, an even sample of all slices.
+    """A random sample of patches of 7x7 pixels at each level of Laplacian pyramids.
 
     Args:
-        seed: Of the places of patches and of which are kept.
-        descriptors: Patches that are kept at each level.
+        seed: Seed of the positions of the patches and of the sample.
+        descriptors: Maximum number of patches of a level.
     """
 
     def __init__(self, seed: int = 0, descriptors: int = DESCRIPTORS):
@@ -41,7 +45,7 @@ class PyramidPatches:
                 self._levels[level].update(self._patches(band))
 
     def levels(self) -> list[np.ndarray]:
-        """`[patches, 49]` of each level, finest first, as they are."""
+        """`[patches, 49]` of each level, finest first, not normalized."""
         return [reservoir.features for reservoir in self._levels]
 
     def _patches(self, band: np.ndarray) -> np.ndarray:
@@ -52,25 +56,27 @@ class PyramidPatches:
         return windows[rows, columns].reshape(PATCHES_PER_SLICE, -1)
 
 
-def sliced_wasserstein(first: PyramidPatches, second: PyramidPatches, seed: int = 0) -> list[float]:
+def sliced_wasserstein(
+    images: np.ndarray | PyramidPatches, real: np.ndarray | PyramidPatches, seed: int = 0
+) -> list[float]:
     """Distance at each level of the pyramid, finest first.
 
     The mean over random directions of the 1-D Wasserstein distance of the projections, times 1000
-    as in the paper. Patches of both sets are divided by the standard deviation of the second one,
-    the real images; the paper divides each set by its own, so that contrast does not count.
+    as in the paper. Patches of both sets are divided by the standard deviation of the real ones.
+    The paper divides each set by its own, which ignores differences in contrast.
 
     Args:
-        first: Of the pictures; one slice at least.
-        second: Of the real images, of the same size.
-        seed: Of the directions.
+        images: `[slices, height, width]` in [-1, 1], sides of at least 16, or their patches.
+        real: Real images of the same size, or their patches.
+        seed: Seed of the directions.
 
     Raises:
-        ValueError: There are no slices in one of the two, or slices of different sizes.
+        ValueError: A set has no slices, or the sizes differ.
 
-    Karras et al., Progressive growing of GANs, ICLR 2018, section 5. Checked against SciPy
+    Source: Karras et al., Progressive growing of GANs, ICLR 2018, section 5. Checked against SciPy
     (`wasserstein_distance`).
     """
-    levels = first.levels(), second.levels()
+    levels = _patches_of(images).levels(), _patches_of(real).levels()
     if len(levels[0]) != len(levels[1]) or not levels[0]:
         raise ValueError(
             "a sliced Wasserstein distance needs slices of one size in both sets. Received: "
@@ -81,9 +87,9 @@ def sliced_wasserstein(first: PyramidPatches, second: PyramidPatches, seed: int 
 
 
 def laplacian_pyramid(image: np.ndarray) -> list[np.ndarray]:
-    """Details at each scale, finest first, and what is left; sides of at least 16.
+    """Details at each scale, finest first, and the remaining coarse image; sides of at least 16.
 
-    Burt and Adelson, The Laplacian pyramid as a compact image code, 1983.
+    Source: Burt and Adelson, The Laplacian pyramid as a compact image code, 1983.
     """
     bands = []
     while min(image.shape) >= 2 * SMALLEST_SIDE:
@@ -93,6 +99,14 @@ def laplacian_pyramid(image: np.ndarray) -> list[np.ndarray]:
         bands.append(image - 4 * _smooth(spread))
         image = coarse
     return [*bands, image]
+
+
+def _patches_of(images: np.ndarray | PyramidPatches) -> PyramidPatches:
+    if isinstance(images, PyramidPatches):
+        return images
+    patches = PyramidPatches()
+    patches.update(images)
+    return patches
 
 
 def _distance(first: np.ndarray, second: np.ndarray, generator: np.random.Generator) -> float:
@@ -112,7 +126,7 @@ def wasserstein(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         `[columns]`.
     """
     counts = len(first), len(second)
-    # Where either quantile function steps, in parts of counts[0] * counts[1].
+    # Positions of the steps of either quantile function, in units of 1 / (counts[0] * counts[1]).
     ends = np.union1d(*(np.arange(1, counts[i] + 1) * counts[1 - i] for i in (0, 1)))
     parts = np.diff(ends, prepend=0) / (counts[0] * counts[1])
     quantiles = [
@@ -128,7 +142,7 @@ def _smooth(image: np.ndarray) -> np.ndarray:
 
 
 class PyramidMeasure:
-    """Patches of Laplacian pyramids against those of the real images.
+    """Sliced Wasserstein distance to the patches of the real images.
 
     Args:
         real: Patches of the real images.
@@ -138,11 +152,46 @@ class PyramidMeasure:
         self._real = real
         self._synthetic = PyramidPatches()
 
-    def update(self, subject: LabelledSubject, pictures: np.ndarray) -> None:
+    def update(self, subject: LabelledSubject, images: np.ndarray, seed: int = 0) -> None:
         """Add a volume."""
-        self._synthetic.update(pictures)
+        self._synthetic.update(images)
 
     def results(self) -> Mapping[str, Any]:
         """`levels`, finest first, and their `mean`; times 1000."""
         levels = sliced_wasserstein(self._synthetic, self._real)
         return {"levels": levels, "mean": float(np.mean(levels))}
+
+
+_KEY = "sliced_wasserstein"
+
+
+class SlicedWassersteinMetric(Metric):
+    """Sliced Wasserstein distance, in `distribution/sliced_wasserstein`; needs real images."""
+
+    def __init__(self, context: MetricContext):
+        super().__init__(context)
+        self._real = PyramidPatches()
+        if context.has_images:
+            for images in context.real_images():
+                self._real.update(images)
+
+    def measures(self, is_model: bool = True) -> Mapping[str, Measure]:
+        """See `Metric.measures`."""
+        return (
+            {f"distribution/{_KEY}": PyramidMeasure(self._real)} if self.context.has_images else {}
+        )
+
+    @staticmethod
+    def tables(content: Content) -> Iterable[MetricTable]:
+        """One table."""
+        found = results_of(content, "distribution")
+        rows = [
+            (name, [*each[_KEY]["levels"], each[_KEY]["mean"]])
+            for name, each in found
+            if _KEY in each
+        ]
+        levels = len(rows[0][1]) - 1 if rows else 0
+        columns = [Column(f"level {level + 1}", 1) for level in range(levels)]
+        title = "Sliced Wasserstein distance of patches"
+        notes = ["times 1000, level 1 is the finest; 0 for equal sets"]
+        yield MetricTable(title, [*columns, Column("mean", 1)], rows, notes)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from medusis_tf.errors import UserError
-from medusis_tf.evaluation.instruments import open_extractors
 from medusis_tf.evaluation.options import EvaluationOptions
+from medusis_tf.evaluation.setup import open_extractors
 from medusis_tf.metrics.independent_segmenter import (
     IndependentSegmenter,
     SegmenterExtractor,
@@ -30,7 +30,7 @@ def weights(tmp_path_factory):
         held_out="nothing",
         held_out_dice={},
     )
-    path = tmp_path_factory.mktemp("judge") / "judge.weights.h5"
+    path = tmp_path_factory.mktemp("segmenter") / "segmenter.weights.h5"
     IndependentSegmenter(build_segmenter(record), record).save(path)
     return path
 
@@ -61,18 +61,18 @@ def test_a_feature_is_the_mean_of_the_innermost_activation(weights, images, monk
     assert np.std(found, axis=0).max() > 0
 
 
-def test_a_picture_is_described_alike_whatever_stands_beside_it(weights, images):
+def test_features_do_not_depend_on_other_images(weights, images):
     extractor = SegmenterExtractor(weights)
     np.testing.assert_allclose(extractor(images[9:10]), extractor(images)[9:10], rtol=1e-5)
     assert extractor(images[:0]).shape == (0, extractor.dimension)
 
 
-def test_it_says_which_weights_they_are(weights):
+def test_the_identity_names_the_weights(weights):
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     extractor = SegmenterExtractor(weights, digest.upper())
-    assert extractor.identity == {"file": "judge.weights.h5", "sha256": digest}
+    assert extractor.identity == {"file": "segmenter.weights.h5", "sha256": digest}
     assert extractor.frechet_name == "Frechet segmenter distance"
-    with pytest.raises(UserError, match="not the file that was expected"):
+    with pytest.raises(UserError, match="not the expected file"):
         SegmenterExtractor(weights, "0" * 64)
     with pytest.raises(UserError, match=r"missing\.json"):
         SegmenterExtractor(weights.with_name("missing.weights.h5"))
@@ -85,5 +85,5 @@ def test_weights_add_features_and_a_saved_model_does_not(weights, tmp_path):
     assert names(weights) == ["radiomics", "segmenter"]
     assert names(tmp_path) == names(None) == ["radiomics"]
     other = EvaluationOptions(segmenter=weights, sha256={weights: "0" * 64})
-    with pytest.raises(UserError, match="not the file that was expected"):
+    with pytest.raises(UserError, match="not the expected file"):
         open_extractors(other)

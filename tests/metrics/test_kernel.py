@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medusis_tf.metrics.kernel_distance import kernel_distance, polynomial_mmd
+from medusis_tf.metrics.kernel import kernel_distance, polynomial_mmd
 from tests.reference.reference_arrays import cases, reference_arrays
 
 ARRAYS = reference_arrays("activation_distances")
@@ -10,7 +10,7 @@ RECORDED = reference_arrays("metrics/feature_distances")
 
 @pytest.mark.parametrize("case", cases(ARRAYS, "first"))
 def test_agrees_with_tensorflow_gan(case):
-    # Blocks of 1024 pictures at most: those of the large case are two, the longer one last.
+    # Blocks of at most 1024 images: the large case has two, the longer one last.
     first, second = (ARRAYS[f"{case}/{name}"].astype(float) for name in ("first", "second"))
     count = -(-max(len(first), len(second)) // 1024)
     cuts = [[len(part) * i // count for i in range(1, count)] for part in (first, second)]
@@ -22,7 +22,7 @@ def test_agrees_with_tensorflow_gan(case):
 
 @pytest.mark.parametrize("case", cases(RECORDED, "first"))
 def test_agrees_with_torch_fidelity(case):
-    # The first ones of the larger set: one subset of all pictures.
+    # The first ones of the larger set: one subset of all images.
     first, second = (RECORDED[f"{case}/{name}"] for name in ("first", "second"))
     size = min(len(first), len(second))
     found = kernel_distance(first[:size], second[:size], subset_size=1000)
@@ -48,7 +48,7 @@ def test_grows_with_the_gap():
     assert near.standard_deviation > 0
 
 
-def test_one_subset_where_all_pictures_are_in_it():
+def test_one_subset_if_it_holds_all_images():
     rng = np.random.default_rng(0)
     first, second = rng.normal(size=(2, 30, 4))
     found = kernel_distance(first, second)
@@ -62,11 +62,11 @@ def test_the_larger_set_is_drawn_from():
     first, second = rng.normal(size=(30, 4)), rng.normal(size=(90, 4))
     found = kernel_distance(first, second, subsets=400)
     assert (found.subsets, found.subset_size) == (400, 30)
-    # The smaller set is in every subset whole: the mean is that of all pairs.
+    # Every subset has the whole smaller set: its mean is the mean over all pairs.
     assert found.mean == pytest.approx(polynomial_mmd(first, second), abs=4 * found.standard_error)
     assert found == kernel_distance(first, second, subsets=400)
 
 
-def test_a_single_picture_is_refused():
-    with pytest.raises(ValueError, match="two pictures"):
+def test_a_single_image_is_refused():
+    with pytest.raises(ValueError, match="two images"):
         kernel_distance(np.ones((1, 3)), np.ones((5, 3)))

@@ -13,11 +13,11 @@ from medusis_tf.evaluation.audit import (
     evenly,
     is_flagged,
 )
-from medusis_tf.evaluation.painters import Method
+from medusis_tf.evaluation.painters import Painter
 
 
 class Shards:
-    """Each subject has a smooth random picture of its own, that changes from slice to slice."""
+    """Each subject has a smooth random image of its own that changes from slice to slice."""
 
     def __init__(self, splits, num_slices=12):
         self.num_slices = num_slices
@@ -43,8 +43,8 @@ class Shards:
         return random_slices(number, self.num_slices)
 
 
-class Judged(list):
-    """The test subjects, whose label maps nobody looks at."""
+class Subjects(list):
+    """The test subjects, whose label maps are not used."""
 
     def __init__(self, shards):
         self.records = shards.subjects("test", "image")
@@ -55,7 +55,7 @@ class Judged(list):
 
 
 def random_slices(seed, count):
-    """Smooth pictures, alike from slice to slice, that differ from seed to seed."""
+    """Smooth images, alike from slice to slice, that differ from seed to seed."""
     random = np.random.default_rng(seed)
     base, change = random.normal(size=(2, 6, 6))
     weights = np.linspace(0, 1, count)[:, np.newaxis, np.newaxis]
@@ -69,7 +69,7 @@ def shards():
 
 
 def audited(shards, paint):
-    return audit_model(Method("model", "model", paint), Judged(shards), shards, "test", seed=0)
+    return audit_model(Painter("model", "model", paint), Subjects(shards), shards, "test", seed=0)
 
 
 def test_a_model_that_repeats_training_slices_is_flagged(shards):
@@ -82,12 +82,12 @@ def test_a_model_that_repeats_training_slices_is_flagged(shards):
     assert content["flagged"] is True
     assert content["near_copies"] == 1
     assert content["synthetic_median_distance"] == pytest.approx(0, abs=1e-2)
-    # Slices come in the order of the subject: the first picture is the last training slice.
+    # Slices come in the order of the subject: the first image is the last training slice.
     assert [each.place for each in found.found.synthetic] == list(range(11, -1, -1))
     assert {each.subject for each in found.found.synthetic} == {"b"}
 
 
-def test_the_nearest_pairs_are_those_that_are_seen(shards):
+def test_the_nearest_pairs_are_shown(shards):
     found = audited(shards, lambda subject, _: shards.read_image("a"))
     assert len(found.pairs) == NUM_NEAREST
     for pair in found.pairs:
@@ -96,7 +96,7 @@ def test_the_nearest_pairs_are_those_that_are_seen(shards):
         assert pair.title == "test / a"
 
 
-def test_pictures_of_their_own_are_not_flagged(shards):
+def test_own_images_are_not_flagged(shards):
     found = audited(shards, lambda subject, _: random_slices(100, 12))
     assert not is_flagged(found)
     assert describe_audit(found)["near_copies"] <= 0.25
@@ -127,9 +127,9 @@ def test_with_one_training_subject_the_distance_decides():
 
 
 def test_without_held_out_images_there_is_no_audit(shards):
-    model = Method("model", "model", lambda subject, _: random_slices(1, 12))
-    assert audit_model(model, Judged(shards), shards, "validation", seed=0) is None
-    assert audit_model(model, Judged(shards), shards, "train", seed=0) is None
+    model = Painter("model", "model", lambda subject, _: random_slices(1, 12))
+    assert audit_model(model, Subjects(shards), shards, "validation", seed=0) is None
+    assert audit_model(model, Subjects(shards), shards, "train", seed=0) is None
 
 
 def test_a_large_set_is_thinned_evenly():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage, stats
 
-from medusis_tf.metrics.sliced_wasserstein import (
+from medusis_tf.metrics.wasserstein import (
     DESCRIPTORS,
     PATCHES_PER_SLICE,
     PyramidPatches,

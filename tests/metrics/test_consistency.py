@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medusis_tf.metrics.volume_consistency import volume_consistency
+from medusis_tf.metrics.consistency import volume_consistency
 
 BODY = np.zeros((4, 4), bool)
 BODY[1:3, 1:3] = True
@@ -54,7 +54,7 @@ def test_slices_that_are_apart_are_no_neighbours():
     "images, bodies",
     [(flat(0.5), None), (flat(0.1, 0.9), np.zeros((2, 4, 4), bool)), (np.empty((0, 4, 4)), None)],
 )
-def test_without_neighbours_there_is_no_figure(images, bodies):
+def test_without_neighbours_there_is_no_value(images, bodies):
     found = measured(images, bodies=bodies)
     assert np.isnan([found.brightness_jump, found.pixel_jump]).all()
     assert found.pairs == 0
