@@ -59,6 +59,7 @@ def setup(app: Any) -> None:
 
 
 def _code_spans(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Turn `code` into reStructuredText, so that a colon in it does not end a type."""
-    text = re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", "\n".join(lines))
+    """Turn `code` into reStructuredText on one line, so that a colon in it does not end a type."""
+    spans = re.compile(r"(?<!`)`([^`\n]+(?:\n[^`\n]+)*)`(?!`)")
+    text = spans.sub(lambda span: f"``{' '.join(span[1].split())}``", "\n".join(lines))
     lines[:] = text.split("\n")
