@@ -81,5 +81,5 @@ def test_a_wrong_array_is_refused(model, label_map, message):
 
 
 def test_an_unknown_checkpoint_is_refused(run_dir):
-    with pytest.raises(mt.UserError, match="newest, best. Received: 'last'"):
+    with pytest.raises(mt.UserError, match=r"newest, best\. Received: 'last'"):
         mt.open_run(run_dir, "last")

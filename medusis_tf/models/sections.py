@@ -45,6 +45,7 @@ class StridedSection(Section, ABC):
 class GeneratorSection(StridedSection):
     """Settings that all generators share. The defaults are the sizes of the thesis."""
 
+    name: str  # each network states its own
     base_channels: PositiveInt  # described where the default is
     noise_dim: NonNegativeInt = 64
     """Length of the noise vector. 0 makes the generator deterministic: one image per label map.

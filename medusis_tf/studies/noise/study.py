@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
+from medusis_tf.config.data import Split
 from medusis_tf.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ NUM_PANEL_NOISES = 3
 # Slices that are painted with every noise, spread over the test subjects.
 MAX_SLICES = 64
 WITHOUT = "without noise"
+_SPLITS: tuple[Split, ...] = ("validation", "test")
 
 Pictures = dict[str, np.ndarray]
 
@@ -106,9 +108,11 @@ def _check_noise(config: "ExperimentConfig", run: Path, has_noise: bool) -> None
 
 
 def _label_maps(shards: "Shards", split: str) -> np.ndarray:
-    if split not in ("validation", "test"):
-        raise UserError(f"--split must be validation or test. Received: {split}")
-    parts = [shards.read(entry).label_map for entry in shards.subjects(split, "label_map")]
+    chosen = [name for name in _SPLITS if name == split]
+    if not chosen:
+        raise UserError(f"--split must be {' or '.join(_SPLITS)}. Received: {split}")
+    entries = shards.subjects(chosen[0], "label_map")
+    parts = [shards.read(entry).label_map for entry in entries]
     slices = [part for part in parts if part is not None]
     if not slices:
         raise UserError(f"no subject of the {split} split has a label map. Give another --split.")
