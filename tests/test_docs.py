@@ -11,6 +11,7 @@ import yaml
 from medusis_tf.commands.application import GROUPS, load
 from medusis_tf.methods.experiment import validate
 from medusis_tf.reports.configuration.schema import configuration_schema
+from medusis_tf.runs.run_dir import FREE_TO_CHANGE
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -86,6 +87,12 @@ def test_the_page_of_commands_lists_all_of_them():
         "prepare-thigh",
         "prepare-brain",
     }
+
+
+def test_the_settings_that_a_resumed_run_may_change_are_listed():
+    text = (ROOT / "docs" / "training.md").read_text()
+    sentence = text.partition("may change these settings only:")[2].partition(".\n\n")[0]
+    assert set(re.findall(r"`([\w.]+)`", sentence)) == FREE_TO_CHANGE
 
 
 def test_every_page_is_in_the_table_of_contents():
