@@ -1,4 +1,4 @@
-"""What the published PyTorch code takes, as measured once (`../shared/design/science.md`, 8).
+"""What the published PyTorch code takes, as measured once on another machine.
 
 Alone on two cores with its allocator tuned, 256x256, 31 classes, batch 1, float32. That machine did
 430 GFLOP/s in matrix products, and 425 to 443 in a 3x3 convolution with gradients. The plain ratio

@@ -21,7 +21,7 @@ from medusis_tf.models.sections import (
     WaveletGeneratorConfig,
 )
 
-# `science.md`, 1.0 and 8: 256x256, 38 classes, 3 channels; the wavelet generator has 1,577,408
+# Published: 256x256, 38 classes, 3 channels; the wavelet generator has 1,577,408
 # weights less than published, which never did anything.
 PUBLISHED = {
     "wavelet": (44.1e9, 54_226_476),

@@ -108,7 +108,7 @@ def test_synthrad31_takes_every_class_of_totalsegmentator(name):
     assert [n for n in names if table("synthrad31").class_of(n) is None] == []
 
 
-# Unambiguous and inferred groups of the thesis's merge (science.md 4.6), by the start of the names.
+# Unambiguous and inferred groups of the thesis's merge, by the start of the names.
 THESIS_GROUPS = {
     "kidney_right": 1, "kidney_left": 1, "aorta": 2, "inferior_vena_cava": 2, "portal_": 2,
     "iliac_": 2, "brachiocephalic_": 2, "subclavian_": 2, "common_carotid_": 2, "superior_": 2,

@@ -28,7 +28,7 @@ def test_agrees_with_scikit_image_at_data_range_255():
 
 
 def test_is_a_rescaled_squared_error():
-    # science.md 5.2: 1 - MSE / 6.5 bounds it from below, nearly.
+    # 1 - MSE / 6.5 bounds it from below, nearly.
     image, true_image = np.random.default_rng(1).random((2, 64, 64))
     mse = np.square(image - true_image).mean()
     assert 1 - mse / 6.5 - 1e-3 < thesis_ssim(image, true_image) <= 1
