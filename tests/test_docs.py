@@ -89,6 +89,13 @@ def test_the_page_of_commands_lists_all_of_them():
     }
 
 
+def test_the_modules_of_the_reference_exist():
+    for module in re.findall(
+        r"^   (medusis_tf\.\S+)", (ROOT / "docs" / "modules.md").read_text(), re.MULTILINE
+    ):
+        assert (ROOT / module.replace(".", "/")).with_suffix(".py").exists(), module
+
+
 def test_the_settings_that_a_resumed_run_may_change_are_listed():
     text = (ROOT / "docs" / "training.md").read_text()
     sentence = text.partition("may change these settings only:")[2].partition(".\n\n")[0]
