@@ -207,7 +207,7 @@ def test_errors_are_reported_before_anything_is_written(run_dir, model_dir, conf
     assert "no subject of the validation split" in message(
         "--run", run_dir, "--split", "validation"
     )
-    assert "--seeds are whole numbers" in message("--run", run_dir, "--seeds", "a")
+    assert "--seeds must be whole numbers" in message("--run", run_dir, "--seeds", "a")
     assert "--seeds need a generator" in message(
         "--images", tmp_path, "--data", config, "--seeds", "0"
     )

@@ -87,7 +87,7 @@ def test_incompatible_input_is_reported(trained, config, config_path, tmp_path):
     with pytest.raises(UserError, match=r"nothing\.json"):
         IndependentSegmenter.open(tmp_path / "nothing.weights.h5")
     (tmp_path / "other.json").write_text("{}")
-    with pytest.raises(UserError, match="not a segmenter's"):
+    with pytest.raises(UserError, match="describes no segmenter"):
         IndependentSegmenter.open(tmp_path / "other.weights.h5")
     message = user_error(train_segmenter, "--config", config_path, "--out", tmp_path / "x.h5")
     assert "NAME.weights.h5" in message

@@ -108,7 +108,7 @@ def test_held_out_slices_themselves_are_not_flagged(shards):
     assert found.found.ratio_p_value == pytest.approx(0.5, abs=0.05)
 
 
-def test_patients_are_tested_where_there_are_enough():
+def test_patients_are_tested_if_there_are_enough():
     tests = {f"t{number}": "test" for number in range(5)}
     shards = Shards({"a": "train", "b": "train", "c": "train", **tests})
     content = describe_audit(audited(shards, lambda subject, _: shards.read_image("b")))

@@ -19,7 +19,7 @@ from tests.evaluation.made_subjects import changed_config, made_subject
 from tests.serving.small_run import SHAPE, ellipses, make_model, make_run, write_nifti
 
 SPACING_MM = (2.5, 2.5, 5.0)
-# As small_run writes its volumes; another tool's may be larger, or shifted.
+# Origin of the volumes of small_run; volumes of other tools can be larger, or shifted.
 ORIGIN = (30, 20, -100)
 
 
@@ -128,7 +128,7 @@ def test_a_broken_scale_is_reported(text, folder, data, noise):
         slices(folder, data)
 
 
-def test_what_lies_behind_the_body_is_evaluated_too(run_dir, folder, noise, tmp_path):
+def test_the_background_is_evaluated_too(run_dir, folder, noise, tmp_path):
     path = changed_config(run_dir, tmp_path / "config.yaml", remove_background="image_body")
     write_nifti(folder / "d.nii.gz", noise)
     say_scale(folder / "d.json", [0, 200])
@@ -136,9 +136,7 @@ def test_what_lies_behind_the_body_is_evaluated_too(run_dir, folder, noise, tmp_
     np.testing.assert_allclose(found.mean(), noise.mean() / 100 - 1, atol=1e-3)
 
 
-def test_slices_of_the_overlap_of_label_map_and_image_are_counted_as_in_the_data_set(
-    data, folder, noise, tmp_path
-):
+def test_slices_are_counted_in_the_overlap_of_label_map_and_image(data, folder, noise, tmp_path):
     root = tmp_path / "data"
     label_map = ellipses(3).astype(np.uint8)
     write_placed(root / "l.nii", label_map, lps_affine(SPACING_MM, ORIGIN), "RAS")
@@ -187,9 +185,7 @@ def test_a_volume_on_another_grid_is_refused(cut, origin, spacing, message, fold
     assert "d.nii.gz" in str(caught.value)
 
 
-def test_headers_do_not_count_where_volumes_are_paired_voxel_by_voxel(
-    run_dir, folder, noise, tmp_path
-):
+def test_headers_are_ignored_with_pair_by_voxel(run_dir, folder, noise, tmp_path):
     data = load_config(changed_config(run_dir, tmp_path / "c.yaml", pair_by="voxel")).data
     write_placed(folder / "d.nii.gz", noise, lps_affine((1, 1, 1)))
     say_scale(folder / "d.json", [0, 200])
@@ -234,7 +230,7 @@ def test_all_subjects_without_a_file_are_reported_at_once(data, folder):
         FolderVolumes(folder, "image", data, "test")
 
 
-def test_what_synthesize_writes_is_what_the_run_paints(run_dir, folder, data, tmp_path_factory):
+def test_a_synthesized_volume_equals_the_images_of_the_run(run_dir, folder, data, tmp_path_factory):
     run_command(
         synthesize, "--model", make_model(tmp_path_factory), "--label-map",
         data.root / "d_labels.nii.gz", "--out", folder / "d.nii", "--seed", 5,

@@ -54,7 +54,7 @@ def package(tmp_path, monkeypatch):
     sys.modules.pop("brightness_package", None)
 
 
-def test_without_other_packages_there_are_the_own_metrics():
+def test_without_other_packages_there_are_only_the_listed_metrics():
     assert all_metrics() == METRICS
 
 

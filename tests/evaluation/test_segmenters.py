@@ -27,11 +27,11 @@ from tests.command_runner import run_command, user_error
 from tests.evaluation.made_subjects import made_subject
 from tests.serving.small_run import ellipses, make_run, write_nifti
 
-# Keras 3.15 turns its variables into arrays in a way that NumPy 2 warns of.
+# NumPy 2 warns of the way in which Keras 3.15 converts variables to arrays.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 SIZE = (32, 32)
-# Of classes 0, 1 and 2.
+# Grey levels of classes 0, 1 and 2.
 GREYS = np.array([-0.9, 0.8, 0.0], np.float32)
 ANY = [None, None, None, 1]
 
@@ -100,7 +100,7 @@ def read(folder, images):
         (lambda g, x: {"ids": ids(g, x[..., tf.newaxis])["ids"]}, [None, *SIZE], tf.float32),
     ],
 )
-def test_a_saved_model_answers_scores_or_class_ids(
+def test_a_saved_model_returns_scores_or_class_ids(
     answer, shape, dtype, label_map, images, tmp_path
 ):
     def cast(greys, images):
@@ -112,7 +112,7 @@ def test_a_saved_model_answers_scores_or_class_ids(
 
 def test_what_keras_exports_is_read(label_map, images, tmp_path):
     network = keras.Sequential([keras.Input((*SIZE, 1)), keras.layers.Conv2D(3, 1)])
-    # -(x - grey)^2 without what is common to all classes.
+    # -(x - grey)^2 without the term that all classes share.
     network.layers[0].set_weights([2 * GREYS.reshape(1, 1, 1, 3), -(GREYS**2)])
     network.export(tmp_path / "model", verbose=False)
     np.testing.assert_array_equal(read(tmp_path / "model", images), label_map)
@@ -171,7 +171,7 @@ def test_a_saved_model_gets_its_own_name(config, label_map, images, tmp_path):
     assert found.dtype == np.uint8
 
 
-def test_the_own_segmenter_never_answers_the_synthetic_class(run_dir, images, monkeypatch):
+def test_the_own_segmenter_never_finds_the_synthetic_class(run_dir, images, monkeypatch):
     config, network = load_segmenter(run_dir)
     kernel, bias = network.to_logits.get_weights()
     bias[0] = 100  # every pixel would be synthetic if logit 0 counted
@@ -185,7 +185,7 @@ def test_the_own_segmenter_never_answers_the_synthetic_class(run_dir, images, mo
     assert found.dtype == np.uint8
 
 
-def test_an_independent_segmenter_has_to_fit_the_data(config, images, tmp_path):
+def test_an_independent_segmenter_must_fit_the_data(config, images, tmp_path):
     record = SegmenterRecord(
         class_names=[entry.name for entry in config.data.classes],
         image_size=SIZE,
@@ -238,7 +238,7 @@ def test_masks_that_are_missing_or_of_other_classes_end_the_command(run_dir, tmp
     assert "shows only (24, 20, 4) of the (24, 20, 6) voxels" in message()
 
 
-def test_masks_evaluate_the_images_they_were_made_of_and_no_others(run_dir, tmp_path):
+def test_masks_are_evaluated_for_the_model_only(run_dir, tmp_path):
     write_nifti(tmp_path / "d.nii.gz", ellipses(3))
     run = ["--run", run_dir, "--masks", tmp_path, "--out", tmp_path / "out", "--no-audit"]
     assert run_command(evaluate, *run)[0] == 0

@@ -76,8 +76,8 @@ def test_contrasts_are_drawn_at_random():
     assert 0.25 < np.mean(darker) < 0.75
 
 
-def test_classes_are_seen_apart():
-    # On average two means that are drawn from [0, 1] are a third apart.
+def test_classes_differ_in_intensity():
+    # The mean difference of two numbers drawn from [0, 1] is a third.
     gaps = [
         abs(paint(seed)[VOLUME == 1].mean() - paint(seed)[VOLUME == 2].mean()) for seed in range(40)
     ]
@@ -118,11 +118,11 @@ def nearest():
 @pytest.mark.parametrize(
     "name, place", [(name, i) for name in PARTS for i in range(len(PARTS[name]))]
 )
-def test_finds_the_very_slice(name, place):
+def test_finds_a_slice_of_the_training_set(name, place):
     assert nearest().find(PARTS[name][place : place + 1]) == [(name, place)]
 
 
-def test_finds_the_most_alike():
+def test_finds_the_most_similar_slice():
     assert nearest().find(discs([13, 23])) == [("a", 1), ("c", 1)]
     assert nearest().find(discs([19], (30, 41))) == [("b", 1)]
 

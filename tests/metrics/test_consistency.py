@@ -44,7 +44,7 @@ def test_only_common_body_counts():
     assert measured(images, bodies=bodies).pixel_jump == pytest.approx(0.6)
 
 
-def test_slices_that_are_apart_are_no_neighbours():
+def test_slices_with_a_gap_are_not_neighbours():
     found = measured(flat(0.2, 0.3, 0.9), indices=np.array([3, 4, 6]))
     assert found.brightness_jump == pytest.approx(0.1)
     assert found.pairs == 1

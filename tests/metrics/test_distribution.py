@@ -17,7 +17,7 @@ def collected(array, capacity=1000):
     return found
 
 
-def test_moments_are_those_of_all_and_the_sample_is_bounded():
+def test_moments_use_all_features_and_the_sample_is_bounded():
     array = features(0, 500)
     found = collected(array, capacity=100)
     assert found.count == 500
@@ -27,7 +27,7 @@ def test_moments_are_those_of_all_and_the_sample_is_bounded():
     assert {tuple(row) for row in found.sample} <= {tuple(row) for row in array}
 
 
-def test_standardized_is_as_if_the_features_had_been():
+def test_a_set_can_be_standardized_later():
     array, mean, scale = features(1, mean=3.0), np.arange(4.0), np.array([1.0, 2, 4, 8])
     found = collected(array).standardized(mean, scale)
     by_hand = collected((array - mean) / scale)
@@ -36,7 +36,7 @@ def test_standardized_is_as_if_the_features_had_been():
     np.testing.assert_allclose(found.sample, by_hand.sample)
 
 
-def test_the_unit_of_a_feature_does_not_matter_where_features_have_units():
+def test_units_of_features_do_not_matter_if_they_have_units():
     units = np.array([1.0, 100.0, 0.1, 5.0])
     real, synthetic = features(0, mean=1.0, scale=3.0), features(1, mean=2.0, scale=3.0)
     one = compare(collected(synthetic), collected(real), has_units=True)
@@ -62,7 +62,7 @@ def test_too_few_images_are_reported():
     assert compare(collected(features(0, 6)), collected(features(1)), False)["full_rank"] is True
 
 
-def test_a_feature_that_never_varies_in_real_images_does_not_drown_the_others():
+def test_a_constant_feature_does_not_dominate_the_others():
     real, synthetic = features(0), features(1, mean=1.0)
     apart = compare(collected(synthetic), collected(real), has_units=True)["frechet_distance"]
     real[:, 3] = synthetic[:, 3] = 1.0
@@ -100,7 +100,7 @@ def test_nothing_is_kept_twice():
     assert len(set(kept(50, 1000))) == 50
 
 
-def test_how_it_is_cut_into_pieces_does_not_matter():
+def test_the_division_into_pieces_does_not_matter():
     reservoir = Reservoir(7, seed=3)
     for piece in np.split(numbers(100), [4, 30, 31, 99]):
         reservoir.update(piece)
@@ -112,7 +112,7 @@ def test_the_seed_decides():
     assert kept(5, 100, seed=1).tolist() != kept(5, 100, seed=2).tolist()
 
 
-def test_what_is_kept_does_not_change_with_what_was_offered():
+def test_kept_features_are_copies():
     features = np.ones((3, 2))
     reservoir = Reservoir(5)
     reservoir.update(features)

@@ -21,7 +21,7 @@ def test_agrees_with_tensorflow_gan(case):
 def test_agrees_with(package, case):
     first, second = (RECORDED[f"{case}/{name}"] for name in ("first", "second"))
     expected = float(RECORDED[f"{case}/frechet_{package}"])
-    # Their roots of singular matrices are of float64's precision; ours takes eigenvalues.
+    # The packages take roots of singular matrices in float64; ours takes eigenvalues.
     assert frechet_distance(first, second) == pytest.approx(expected, rel=1e-6)
 
 
@@ -31,7 +31,7 @@ def test_equal_sets_are_at_no_distance():
     assert frechet_distance(Moments.of(features), features) == pytest.approx(0, abs=1e-9)
 
 
-def test_of_known_normal_distributions():
+def test_the_distance_of_known_normal_distributions():
     # Independent features: |m1 - m2|^2 + sum (s1 - s2)^2.
     sign = np.array([[1.0], [-1.0]]) / np.sqrt(2)
     assert frechet_distance(3 * sign, 2 + 5 * sign) == pytest.approx(4 + 4)
@@ -42,7 +42,7 @@ def test_different_features_are_refused():
         frechet_distance(Moments(2), Moments(3))
 
 
-def test_as_numpy_whatever_the_pieces():
+def test_moments_agree_with_numpy_for_any_pieces():
     features = np.random.default_rng(0).normal(5, 2, (57, 6)) @ np.diag([1, 2, 3, 4, 5, 1e-3])
     moments = Moments(6)
     for piece in np.split(features, [1, 1, 20, 21]):

@@ -12,7 +12,7 @@ from medusis_tf.metrics.inception import SIDE, InceptionNetwork, convolution_nam
 from tests.reference.metrics.seeded_weights import read_shapes, seeded_weights
 from tests.reference.reference_arrays import cases, reference_arrays
 
-# Keras numbers its layers in the order of its own code: its names for ours, block by block.
+# Our names of the layers, in the order in which Keras creates them.
 _A = ("branch1x1", "branch5x5_1", "branch5x5_2", "branch3x3dbl_1", "branch3x3dbl_2",
       "branch3x3dbl_3", "branch_pool")  # fmt: skip
 _B = ("branch3x3", "branch3x3dbl_1", "branch3x3dbl_2", "branch3x3dbl_3")
@@ -72,19 +72,19 @@ def test_resizes_by_the_formula_of_pytorch(seeded_network, shape):
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * expected.max())
 
 
-def test_the_mean_does_not_count_what_lies_outside(seeded_network):
+def test_the_mean_ignores_padding(seeded_network):
     ones = tf.ones([1, 5, 5, 2])
     assert (seeded_network._step("mean", ones, "").numpy() == 1).all()
 
 
-def test_the_maximum_does_not_count_what_lies_outside(seeded_network):
+def test_the_maximum_ignores_padding(seeded_network):
     below = -tf.ones([1, 5, 5, 2])
     assert (seeded_network._step("maximum", below, "").numpy() == -1).all()
 
 
 @pytest.fixture(scope="module")
 def keras_network():
-    # With the maximum of the graph of 2015 in the last block.
+    # The last block has the maximum of the graph of 2015.
     means, real = [], keras.layers.AveragePooling2D
     keras.utils.set_random_seed(0)
 
@@ -115,7 +115,7 @@ def weights(keras_network):
     def of(kind):
         return [layer for layer in keras_network.layers if isinstance(layer, kind)]
 
-    # Layers are listed by depth; their names count them in the order they were made.
+    # Layers are listed by depth; the numbers in their names give the order of creation.
     def order(layer):
         return int(layer.name.rpartition("_")[2]) if layer.name[-1].isdigit() else 0
 
@@ -144,7 +144,7 @@ def test_features_agree_with_keras(keras_network, weights):
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
 
 
-def test_keras_own_last_block_differs_in_the_branch_that_pools(keras_network, weights):
+def test_the_last_block_of_keras_differs_in_the_pooling_branch(keras_network, weights):
     own = keras.applications.InceptionV3(include_top=False, weights=None, pooling="avg")
     own.set_weights(keras_network.get_weights())
     images = np.random.default_rng(1).random((1, 299, 299, 3)).astype(np.float32)

@@ -14,7 +14,7 @@ from medusis_tf.metrics.independent_segmenter import (
 )
 from medusis_tf.models.sections import UNetSegmenterConfig
 
-# Keras 3.15 turns its variables into arrays in a way that NumPy 2 warns of.
+# NumPy 2 warns of the way in which Keras 3.15 converts variables to arrays.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 

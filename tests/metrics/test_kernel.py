@@ -31,7 +31,7 @@ def test_agrees_with_torch_fidelity(case):
     assert found.mean == pytest.approx(expected, rel=1e-9)
 
 
-def test_unbiased_for_sets_that_are_alike():
+def test_unbiased_for_similar_sets():
     rng = np.random.default_rng(0)
     values = [polynomial_mmd(*(rng.normal(size=(20, 5)) for _ in range(2))) for _ in range(400)]
     assert min(values) < 0 < max(values)

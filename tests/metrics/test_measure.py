@@ -35,16 +35,16 @@ def test_the_interval_is_that_of_many_more_resamples():
     assert (low, high) == pytest.approx((expected.low, expected.high), abs=0.12 * spread)
 
 
-def test_the_interval_is_of_the_resamples_own_quantiles():
+def test_the_interval_of_two_patients():
     means = np.array([0.0, 1.0])
     # A resample of two has mean 0, 1/2 or 1, with chances 1/4, 1/2 and 1/4.
     assert interval(means) == (0, 1)
 
 
-def test_the_interval_covers_the_truth_as_often_as_it_says():
+def test_the_interval_has_its_nominal_coverage():
     rng = np.random.default_rng(0)
     inside = [low <= 0 <= high for low, high in (interval(rng.normal(size=40)) for _ in range(400))]
-    # A percentile interval of 40 patients is a little short: 93.5 %, give or take 1.2 %.
+    # A percentile interval of 40 patients is a little short: 93.5 ± 1.2 %.
     assert 0.90 < np.mean(inside) < 0.98
 
 
@@ -69,7 +69,7 @@ def test_one_patient_has_neither_spread_nor_interval():
 
 
 @pytest.mark.parametrize("values", [{}, {"a": []}, {"a": [np.nan], "b": [np.nan]}])
-def test_nobody_has_a_value(values):
+def test_without_values_everything_is_nan(values):
     found = summarize(values)
     assert np.isnan([found.mean, found.standard_deviation, found.low, found.high]).all()
     assert (found.patients, found.slices) == (0, 0)
@@ -81,7 +81,7 @@ def test_an_infinite_value_leaves_no_spread():
     assert np.isnan([found.standard_deviation, found.slice_standard_deviation, found.low]).all()
 
 
-def test_patients_count_alike_however_many_slices_they_have():
+def test_patients_have_equal_weight():
     values = PatientValues()
     values.add("a", "ssim", [0.2] * 98)
     values.add("b", "ssim", [0.8])

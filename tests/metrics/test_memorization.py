@@ -18,7 +18,7 @@ def rng():
 
 
 def subjects(rng, count=5, slices=20, dimension=12):
-    # Slices of a subject are alike: around a middle of its own.
+    # Slices of a subject are similar: they vary around a centre.
     middles = rng.normal(0, 1, (count, 1, dimension))
     return list(
         zip(
@@ -76,8 +76,8 @@ def test_the_next_subject_is_another_one(rng):
         assert found.next_distance == pytest.approx(distances[owner != owner[first]].min())
 
 
-def test_slices_of_a_patient_are_no_sample_of_their_own(rng):
-    # Five patients of 50 slices that are alike: by slices chance is found significant.
+def test_slices_of_a_patient_are_not_independent(rng):
+    # Five patients with 50 similar slices: a test of slices finds chance significant.
     flagged = {"slices": 0, "patients": 0}
     owners = np.repeat(np.arange(5).astype(str), 50)
     for _ in range(30):
@@ -125,7 +125,7 @@ def test_shrinks_as_scikit_image_does(shape):
     np.testing.assert_allclose(shrink(image), expected, atol=1e-12)
 
 
-def test_masks_become_shares():
+def test_masks_become_fractions():
     mask = np.zeros((64, 64), bool)
     mask[:3, :2] = True
     found = shrink(mask)
@@ -141,7 +141,7 @@ def test_mean_0_and_length_1():
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-6)
 
 
-def test_the_distance_tells_the_correlation():
+def test_the_distance_depends_on_the_correlation():
     images = slices()
     first, second = thumbnails(images)[:2]
     correlation = np.corrcoef(shrink(images[0]).ravel(), shrink(images[1]).ravel())[0, 1]
@@ -167,7 +167,7 @@ def test_a_noisy_or_blurred_copy_stays_near_and_other_slices_do_not():
         assert gaps.max() < 0.4 * others.min(), name
 
 
-def test_a_slice_without_contrast_is_nothing():
+def test_a_slice_without_contrast_is_0():
     assert not thumbnails(np.full((2, 64, 64), -1.0)).any()
 
 

@@ -23,13 +23,13 @@ def blob(seed=0, side=64):
     return np.where(body, np.tanh(5 * smooth + rng.normal(0, 0.1, body.shape)), -1), body
 
 
-def test_names_are_as_many_as_values_and_each_is_one():
+def test_each_value_has_a_name_of_its_own():
     assert len(set(NAMES)) == len(NAMES) == 11 + 6 * 3 + 6
     assert len(features(*blob())) == len(NAMES)
 
 
 def test_intensities_by_hand():
-    # Values inside: -1, -0.5, 0, 1; outside is not looked at.
+    # Values inside: -1, -0.5, 0, 1; the outside is ignored.
     image = np.full((8, 8), 0.77)
     image[2:4, 2:4] = [[-1, -0.5], [0, 1]]
     body = np.zeros((8, 8), bool)
@@ -119,7 +119,7 @@ def test_shapes_agree_with_scikit_image(seed):
     assert found["shape/solidity"] == pytest.approx(region.solidity, abs=0.02)
 
 
-def test_where_the_body_lies_does_not_matter():
+def test_the_position_of_the_body_does_not_matter():
     image, body = blob()
     moved = [np.roll(part, (5, -3), axis=(0, 1)) for part in (image, body)]
     np.testing.assert_allclose(
@@ -149,7 +149,7 @@ def test_degenerate_bodies_and_flat_images_have_finite_features(body):
         assert found["intensity/uniformity"] == 1
 
 
-def test_values_beyond_the_range_count_as_its_ends():
+def test_values_beyond_the_range_are_clipped():
     image, body = blob()
     assert features(3 * image, body) == features(np.clip(3 * image, -1, 1), body)
 

@@ -22,14 +22,14 @@ def test_counts_by_hand():
     np.testing.assert_allclose(matrix.iou, [1, 2 / 3, 1 / 2, np.nan])
 
 
-def test_a_class_read_where_it_is_not_has_dice_0():
+def test_a_class_found_in_the_wrong_place_has_dice_0():
     matrix = ConfusionMatrix(2)
     matrix.update(np.array([0, 0]), np.array([0, 1]))
     assert matrix.dice.tolist() == [pytest.approx(2 / 3), 0]
 
 
 @pytest.mark.parametrize("label_map, found", [([2], [0]), ([0], [2]), ([1], [-1])])
-def test_ids_that_are_not_of_the_table_are_refused(label_map, found):
+def test_unknown_ids_are_refused(label_map, found):
     with pytest.raises(ValueError, match="from 0 to 1"):
         ConfusionMatrix(2).update(np.array(label_map), np.array(found))
 
@@ -95,7 +95,7 @@ def test_dice_and_iou_of_each_class_by_hand():
     assert found["confusion"]["pixels"] == [[2, 0, 0, 0], [0, 1, 1, 0], [0, 0, 3, 1], [0, 0, 0, 0]]
 
 
-def test_a_class_that_is_nowhere_is_left_out():
+def test_an_absent_class_is_left_out():
     found = results((made_subject(LABELS), np.array(LABELS, np.uint8)))
     assert list(found["classes"]) == ["fat", "muscle"]
     assert (found["mean_dice"], found["mean_iou"]) == (1, 1)
@@ -130,7 +130,7 @@ def test_distances_of_slices_in_mm():
     labels[:, 4:8, 4], found[:, 4:8, 6] = 1, 1
     found[1, :] = 0
     distances = results((made_subject(labels), found))["classes"]["fat"]["hd95_mm"]
-    # Pixels of 2.5 mm; in the second slice there is no distance to nothing.
+    # Pixels of 2.5 mm; the second slice has no distance, because a mask is empty.
     assert distances["mean"] == 5
     assert distances["slices"] == 1
 
@@ -170,7 +170,7 @@ def test_agrees_with_medpy(case):
 
 
 @pytest.mark.parametrize("case", cases(ARRAYS, "monai"))
-def test_monai_takes_the_greater_of_the_two_directions(case):
+def test_monai_takes_the_larger_of_two_directions(case):
     # Pooled, the percentile lies between those of the directions.
     first, second, spacing, greater = recorded(case, "first", "second", "spacing", "monai")
     assert hd95(first, second, tuple(spacing)) <= float(greater) * (1 + 1e-6)
@@ -204,7 +204,7 @@ def test_the_inner_border_counts_too():
     assert hd95(ring, full, (1.0, 1.0)) == pytest.approx(3)
 
 
-def test_no_distance_to_nothing():
+def test_an_empty_mask_has_no_distance():
     assert np.isnan(hd95(mask((8, 8), 3), mask((8, 8), slice(0)), (1.0, 1.0)))
 
 

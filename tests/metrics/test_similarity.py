@@ -63,7 +63,7 @@ def test_inside_a_mask_agrees_with_scikit_image(images, rows, columns):
     )
 
 
-def test_one_comparison_serves_many_masks_in_any_order(images):
+def test_masks_can_be_compared_in_any_order(images):
     mask = np.random.default_rng(1).random(images[0].shape) < 0.3
     once = Comparison(*images)
     assert (once.inside(mask), once.inside(), once.inside(~mask)) == (
@@ -198,7 +198,7 @@ def test_slices_without_body_are_left_out_inside_the_body():
     assert found["body"] == rest["body"]
 
 
-def test_no_body_at_all_has_no_value():
+def test_without_body_there_is_no_value():
     one = subject()
     found = results((dataclasses.replace(one, label_map=0 * one.label_map), one.image))
     assert np.isnan(means(found["body"])["ssim"])
@@ -227,7 +227,7 @@ def test_multiscale_similarity_needs_large_slices():
     assert means(results((large, large.image))["slice"])["ms_ssim"] == pytest.approx(1)
 
 
-def test_a_subject_without_a_true_image_is_passed_over():
+def test_a_subject_without_a_true_image_is_skipped():
     one = subject()
     blind = dataclasses.replace(one, image=None)
     assert results((one, one.image + 0.1), (blind, one.image)) == results((one, one.image + 0.1))

@@ -10,8 +10,8 @@ def test_white_against_black_as_recorded():
     assert thesis_ssim(np.ones((32, 32)), np.zeros((32, 32))) == pytest.approx(0.8667, abs=5e-5)
 
 
-def test_agrees_with_pytorch_msssim_as_it_comes():
-    # The package that the thesis names, called without a data range.
+def test_agrees_with_the_defaults_of_pytorch_msssim():
+    # The package of the thesis, with its default data range.
     recorded = reference_arrays("metrics/similarities")
     pairs = (recorded[name].astype(float) for name in ("images", "true_images"))
     found = [thesis_ssim(*pair) for pair in zip(*pairs, strict=True)]
@@ -28,7 +28,7 @@ def test_agrees_with_scikit_image_at_data_range_255():
 
 
 def test_is_a_rescaled_squared_error():
-    # 1 - MSE / 6.5 bounds it from below, nearly.
+    # 1 - MSE / 6.5 is nearly a lower bound.
     image, true_image = np.random.default_rng(1).random((2, 64, 64))
     mse = np.square(image - true_image).mean()
     assert 1 - mse / 6.5 - 1e-3 < thesis_ssim(image, true_image) <= 1

@@ -63,7 +63,7 @@ def test_equal_sets_are_at_no_distance():
     assert sliced_wasserstein(patches(images), patches(images)) == [0, 0, 0]
 
 
-def test_other_slices_are_near_and_noise_is_far_where_it_is_fine():
+def test_fine_noise_is_far_in_the_fine_levels_only():
     real = patches(slices(0))
     near, noisy = (
         sliced_wasserstein(patches(images), real) for images in (slices(1), slices(1, noise=0.3))
@@ -72,7 +72,7 @@ def test_other_slices_are_near_and_noise_is_far_where_it_is_fine():
     assert noisy[-1] < 3 * near[-1], "noise is averaged away in the coarsest level"
 
 
-def test_a_shift_of_all_greys_is_seen_in_the_coarsest_level_alone():
+def test_a_shift_of_all_intensities_changes_only_the_coarsest_level():
     images = slices(0)
     found = sliced_wasserstein(patches(images + 0.5), patches(images))
     assert found[:-1] == pytest.approx([0, 0], abs=1e-6)

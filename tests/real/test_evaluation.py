@@ -69,13 +69,13 @@ def test_one_repeated_patient_is_enough(subjects, shards):
 
 
 def test_held_out_slices_are_not_flagged(subjects, shards):
-    # Real MR of two patients that is not among the images that training sees.
+    # Real MR of two patients whose images are not used for training.
     found = audited(copies(shards, ["STS_034", "STS_038"]), subjects, shards)
     assert not is_flagged(found)
     assert found.found.near_copies < 0.1
 
 
-def test_noise_is_nothing_and_the_true_image_perfect(config, tmp_path):
+def test_noise_is_bad_and_the_true_image_is_perfect(config, tmp_path):
     model = EvaluatedModel(Painter("noise", "model", noise, is_random=True), config, tmp_path)
     evaluation = evaluate_model(model, EvaluationOptions())
     write_evaluation(tmp_path, evaluation)
@@ -89,7 +89,7 @@ def test_noise_is_nothing_and_the_true_image_perfect(config, tmp_path):
     assert abs(means_of["noise"]["ssim"]) < 0.05
     perfect = next(name for name in methods if name.startswith("true image"))
     assert (means_of[perfect]["ssim"], means_of[perfect]["mae"]) == (pytest.approx(1), 0)
-    # What a model has to beat is far from both.
+    # The baseline is far from both.
     means = next(name for name in methods if name.startswith("class means (training"))
     assert 0.4 < means_of[means]["ssim"] < 0.6
     distances = {

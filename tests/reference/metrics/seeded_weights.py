@@ -1,4 +1,4 @@
-"""Weights of a network drawn by seed, so that two implementations of it have the same ones."""
+"""Random weights that two implementations of a network can share."""
 
 import zlib
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def seeded_weights(shapes: Mapping[str, tuple[int, ...]], seed: int = 0) -> dict[str, np.ndarray]:
-    """Weights that keep activations in range: He's spread, and norms unlike those of new ones.
+    """Random weights with He's standard deviation, and normalizations that are not the identity.
 
     Args:
         shapes: PyTorch tensor name to shape; `lin*` are heads of LPIPS, not negative.
@@ -33,11 +33,11 @@ def _drawn(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
 
 
 def write_shapes(shapes: Mapping[str, tuple[int, ...]]) -> np.ndarray:
-    """Shapes as an array of texts, for a `.npz`."""
+    """Convert shapes to an array of texts, for a `.npz`."""
     return np.array([f"{name} {' '.join(map(str, shape))}" for name, shape in shapes.items()])
 
 
 def read_shapes(texts: np.ndarray) -> dict[str, tuple[int, ...]]:
-    """What `write_shapes` wrote."""
+    """Convert the texts of `write_shapes` to shapes."""
     parts = (text.split() for text in texts.tolist())
     return {name: tuple(map(int, sides)) for name, *sides in parts}

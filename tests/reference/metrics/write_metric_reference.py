@@ -1,13 +1,12 @@
-"""Write what published packages compute, for tests of the metrics.
+"""Write results of published packages, as a reference for the tests of the metrics.
 
     python -m venv /tmp/oracles
     /tmp/oracles/bin/pip install -r tests/reference/metrics/requirements.txt
     /tmp/oracles/bin/python tests/reference/metrics/write_metric_reference.py
 
-The packages are none of medusis_tf's and stay in an environment of their own; nothing is
-downloaded but they: networks have weights drawn by seed. Each `.npz` has arrays named
-`<case>/<quantity>`, inputs as well as outputs, and `versions`, the packages that wrote it. All
-inputs are made from a seed.
+The packages are no dependencies of medusis_tf and have an environment of their own. No weights are
+downloaded: those of the networks are random. Each `.npz` has arrays named `<case>/<quantity>`, both
+inputs and outputs, and `versions` of the packages. All inputs are made from a seed.
 """
 
 import platform
@@ -55,7 +54,7 @@ def write(name: str, arrays: Arrays) -> None:
 
 
 def surface_distances() -> Arrays:
-    """HD95 by MedPy, which pools both directions; by MONAI, which takes the greater of the two."""
+    """HD95 of MedPy, which pools both directions, and of MONAI, which takes the larger one."""
     rng = np.random.default_rng(0)
     rows, columns = np.indices((48, 40))
     disc = np.hypot(rows - 20, columns - 18) < 9
@@ -100,7 +99,7 @@ def feature_distances() -> Arrays:
 
 
 def distances_of(first: np.ndarray, second: np.ndarray) -> Arrays:
-    """By each package, of the first (synthetic) and the second (real)."""
+    """Distances of the first (synthetic) to the second (real) features, by each package."""
     tensors = [torch.from_numpy(part) for part in (first, second)]
     statistics = [torch_fidelity.metric_fid.fid_features_to_statistics(part) for part in tensors]
     frechet = torch_fidelity.metric_fid.fid_statistics_to_metric(*statistics, verbose=False)
@@ -148,7 +147,7 @@ def similarities() -> Arrays:
 
 
 def perceptual_distances() -> Arrays:
-    """LPIPS with weights drawn by seed, over both networks, of images of two sizes."""
+    """LPIPS of images of two sizes, with both networks and random weights."""
     arrays: Arrays = {}
     for name, net in {"vgg16": "vgg", "alexnet": "alex"}.items():
         network = lpips.LPIPS(net=net, pretrained=False, pnet_rand=True, verbose=False)
@@ -174,7 +173,7 @@ def perceptual_distances() -> Arrays:
 
 
 def is_weight(key: str) -> bool:
-    """Whether it is a convolution's or a head's."""
+    """Whether a tensor belongs to a convolution or a head."""
     return key.startswith("net.") or (key.startswith("lin") and not key.startswith("lins"))
 
 
@@ -184,7 +183,7 @@ def ours(key: str) -> str:
 
 
 def inception_features() -> Arrays:
-    """Features of pytorch-fid's Inception with weights drawn by seed; nothing is downloaded."""
+    """Features of pytorch-fid's Inception with random weights."""
     with mock.patch.object(pytorch_fid.inception, "load_state_dict_from_url", seeded_state):
         network = pytorch_fid.inception.InceptionV3([3]).eval()
         shapes = SHAPES
@@ -203,7 +202,7 @@ SHAPES: dict[str, tuple[int, ...]] = {}
 
 
 def seeded_state(*_: Any, **__: Any) -> dict[str, torch.Tensor]:
-    """In place of the file of weights."""
+    """Random weights instead of the file."""
     blank = pytorch_fid.inception._inception_v3(num_classes=1008, aux_logits=False, weights=None)
     blank.Mixed_7c = pytorch_fid.inception.FIDInceptionE_2(2048)
     state = blank.state_dict()

@@ -19,7 +19,7 @@ def table(results, title):
     return found
 
 
-def test_every_table_has_a_line_for_each_method_that_has_its_results():
+def test_a_table_has_a_row_for_each_painter_with_results():
     found = table(content(), "Similarity to the true image, whole slice")
     assert found.columns == ["SSIM", "PSNR dB", "RMSE", "MAE"]
     assert [name for name, _ in found.rows] == ["model", "means"]
@@ -27,7 +27,7 @@ def test_every_table_has_a_line_for_each_method_that_has_its_results():
     assert "3 slices of 1 patient with a true image" in found.notes[0]
 
 
-def test_a_column_that_nobody_has_is_left_out():
+def test_an_empty_column_is_left_out():
     results = content()
     whole = "Similarity to the true image, whole slice"
     assert "MS-SSIM" not in table(results, whole).columns
@@ -48,7 +48,7 @@ def test_tables_without_results_are_left_out():
     ]
 
 
-def test_a_distance_is_called_by_its_network_and_warns_of_few_slices():
+def test_a_distance_has_the_name_of_its_network_and_warns_of_few_slices():
     found = table(content(), "Distance to the real images")
     assert found.columns[0] == "Frechet radiomics distance"
     assert found.rows[0][1] == ["12.35", "0.123 ± 0.01", "-", "-", "-", "-", "3"]
@@ -65,7 +65,7 @@ def test_segmenters_and_the_audit():
     assert "p = - by ratio" in found.notes[-1]
 
 
-def test_a_line_for_each_class():
+def test_a_row_for_each_class():
     found = class_table(content(), CLASSES)
     assert found.first_column == "class"
     assert found.columns[-3:] == ["Dice, own segmenter", "IoU", "HD95 mm"]
@@ -83,7 +83,7 @@ def test_the_console_shows_all_tables_and_the_verdicts(capsys):
     assert "does NOT beat" in printed
 
 
-def test_numbers_that_do_not_exist_are_dashes():
+def test_missing_numbers_are_dashes():
     results = content()
     results["methods"][0]["similarity"]["slice"]["ssim"] = summary(math.nan)
     found = table(results, "Similarity to the true image, whole slice")

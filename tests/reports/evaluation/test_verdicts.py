@@ -59,7 +59,7 @@ def test_memorisation_in_plain_words(flagged):
     assert "does not prove" in found.text, "the limits are said either way"
 
 
-def test_a_few_near_copies_are_worth_a_look():
+def test_a_few_near_copies_are_reported():
     found = verdicts(content(memorization=AUDIT | {"near_copies": 0.1}))[-1]
     assert found.is_good is None
     assert "10 % are nearer" in found.text
