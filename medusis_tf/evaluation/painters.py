@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from medusis_tf.serving.predictor import SlicePainter
 
 # Values of `name` in metrics.json, by which studies find them.
-TRUE_IMAGE = "true image (what a perfect picture would get)"
+TRUE_IMAGE = "true image (score of a perfect image)"
 TRAINING_MEANS = "class means (training pairs)"
 ORACLE_MEANS = "class means (this subject; oracle)"
 GAUSSIAN_MIXTURE = "random Gaussian mixture"

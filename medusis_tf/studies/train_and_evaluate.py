@@ -1,7 +1,7 @@
-"""Train to several step counts and evaluate at each: `medusis train-and-evaluate`.
+"""Training with evaluations at several step counts: `medusis train-and-evaluate`.
 
-What is there already is not done again: a step count that was evaluated is passed over, and a run
-that was cut short goes on from its newest checkpoint, as with `medusis_tf.train --resume`.
+Completed step counts are skipped. An interrupted run resumes from its newest checkpoint, as with
+`medusis_tf.train --resume`.
 """
 
 import json
@@ -23,22 +23,24 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("medusis_tf.train_and_evaluate")
 
-NUM_PICTURES = 4
+NUM_IMAGES = 4
 
 
 def train_and_evaluate(
-    config: Annotated[Path, typer.Option(help="YAML file of the experiment, as in configs/.")],
-    steps: Annotated[str, typer.Option(help="Step counts to evaluate at, as in 500,1000.")],
+    config: Annotated[
+        Path, typer.Option(help="Experiment file (YAML), such as those in configs/.")
+    ],
+    steps: Annotated[str, typer.Option(help="Training steps at which to evaluate, e.g. 500,1000.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[key=value]...", help="Changes, as in loss_weights.mask=0."),
+        typer.Argument(metavar="[key=value]...", help="Overrides, e.g. loss_weights.mask=0."),
     ] = None,
     segmenter: Annotated[
         Path | None,
         typer.Option(help="Weights of an independent segmenter, from medusis train-segmenter."),
     ] = None,
 ) -> None:
-    """Train one run, and evaluate it on the test subjects at several step counts."""
+    """Train one run and evaluate it on the test subjects at several step counts."""
     experiment = load_config(config, overrides or [])
     counts = read_steps(steps)
     left = [count for count in counts if not evaluation_path(experiment.run_dir, count).is_file()]
@@ -49,7 +51,7 @@ def train_and_evaluate(
     if too_late := [count for count in left if count < reached]:
         raise UserError(
             f"{experiment.run_dir} is at step {reached}, and was not evaluated at {too_late}. "
-            "Choose later steps, or another place for the run."
+            "Choose later steps, or another folder for the run."
         )
     loop = _open_loop(experiment, reached, counts[-1])
     for count in left:
@@ -57,51 +59,52 @@ def train_and_evaluate(
             loop.config = _with_steps(experiment, count)
             signal = loop.run(resume=reached > 0)
             if signal is not None:
-                logger.info("stopped by signal %d; the same command goes on", signal)
+                logger.info("stopped by signal %d; repeat the command to resume", signal)
                 raise typer.Exit(128 + signal)
             reached = count
         _evaluate(experiment, count, segmenter)
 
 
 def read_steps(text: str) -> list[int]:
-    """Step counts in ascending order, of `500,1000`.
+    """Parse step counts such as `500,1000`, in ascending order.
 
     Raises:
-        UserError: They are not such.
+        UserError: The text is not a list of positive whole numbers.
     """
     if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", text):
-        raise UserError(f"--steps are whole numbers, as in 500,1000. Received: {text!r}")
+        raise UserError(f"--steps must be whole numbers, such as 500,1000. Received: {text!r}")
     return sorted({int(part) for part in text.split(",")})
 
 
 def evaluation_path(run_dir: Path, steps: int) -> Path:
-    """Where the figures of a step count are written, beside its report."""
+    """Path of `metrics.json` of the evaluation at a step count, beside its report."""
     return run_dir / "evaluation" / f"test_step_{steps:07d}" / "metrics.json"
 
 
-def pictures_path(run_dir: Path, steps: int) -> Path:
-    """Where some slices of that evaluation are: `label_map`, `image`, `slice` and `subject`."""
+def images_path(run_dir: Path, steps: int) -> Path:
+    """Path of example slices of that evaluation: `label_map`, `image`, `slice` and `subject`."""
     return evaluation_path(run_dir, steps).with_name("slices.npz")
 
 
 def reached_step(run_dir: Path) -> int:
-    """The step of a run's newest checkpoint, 0 if there is none."""
+    """Step of the newest checkpoint of a run; 0 without a checkpoint."""
     found = [path.name for path in (run_dir / "checkpoints").glob("step-*.index")]
     return max((int(name[len("step-") : -len(".index")]) for name in found), default=0)
 
 
 def train_to(experiment: ExperimentConfig, steps: int) -> int | None:
-    """Bring a run to a step count, from its newest checkpoint if it has one.
+    """Train a run to a step count, resuming from its newest checkpoint if there is one.
 
     Args:
-        experiment: Of the run; its own step count is not looked at.
-        steps: To train to; nothing is done if the run has got there.
+        experiment: Experiment of the run; its own step count is ignored.
+        steps: Step count to reach; nothing is done if the run has reached it.
 
     Returns:
-        The signal that ended the training early, or None.
+        The signal that interrupted the training, or None.
 
     Raises:
-        UserError: The run is of another experiment, or its training diverged or cannot be written.
+        UserError: The folder holds a run of another experiment, the training diverged, or the run
+            cannot be written.
     """
     reached = reached_step(experiment.run_dir)
     if reached >= steps:
@@ -142,16 +145,16 @@ def _evaluate(experiment: ExperimentConfig, steps: int, segmenter: Path | None) 
     print_evaluation(evaluation.content)
     folder = evaluation_path(experiment.run_dir, steps).parent
     folder.mkdir(parents=True, exist_ok=True)
-    _write_pictures(pictures_path(experiment.run_dir, steps), evaluation)
-    # Last: a step count that has its figures is done.
+    _write_images(images_path(experiment.run_dir, steps), evaluation)
+    # Last: metrics.json marks the step count as completed.
     write_evaluation(folder, evaluation)
 
 
-def _write_pictures(path: Path, evaluation: "Evaluation") -> None:
-    """Synthetic slices spread over the first subject, with their label maps."""
+def _write_images(path: Path, evaluation: "Evaluation") -> None:
+    """Write synthetic slices spread over the first subject, with their label maps."""
     subject = next(iter(evaluation.subjects))
     painter, seed = evaluation.painters[0], evaluation.seeds[0]
-    count = min(NUM_PICTURES, len(subject.label_map))
+    count = min(NUM_IMAGES, len(subject.label_map))
     places = (np.arange(count) + 0.5) * len(subject.label_map) / count
     chosen = places.astype(int)
     np.savez_compressed(

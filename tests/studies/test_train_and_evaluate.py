@@ -7,7 +7,7 @@ import pytest
 from medusis_tf.studies.mask_loss.phantom_study import phantom_overrides
 from medusis_tf.studies.train_and_evaluate import (
     evaluation_path,
-    pictures_path,
+    images_path,
     read_steps,
     train_and_evaluate,
 )
@@ -24,7 +24,7 @@ def arguments(tmp_path_factory):
     return ["--config", QUICKSTART, *overrides]
 
 
-def test_each_step_count_is_evaluated_once_and_a_run_goes_on(arguments):
+def test_each_step_count_is_evaluated_once_and_a_run_resumes(arguments):
     run_dir = Path(arguments[-2].removeprefix("runs_dir=")) / "one"
     status, _, _ = run_command(train_and_evaluate, "--steps", "2", *arguments)
     assert status == 0
@@ -37,8 +37,8 @@ def test_each_step_count_is_evaluated_once_and_a_run_goes_on(arguments):
     assert second["model"]["step"] == 4
     assert second["methods"][0]["outline"]["dice"]["mean"] <= 1
     assert evaluation_path(run_dir, 4).with_name("report.html").is_file()
-    with np.load(pictures_path(run_dir, 4)) as pictures:
-        assert pictures["image"].shape == pictures["label_map"].shape == (4, 32, 32)
+    with np.load(images_path(run_dir, 4)) as images:
+        assert images["image"].shape == images["label_map"].shape == (4, 32, 32)
     assert "nothing to do" in run_command(train_and_evaluate, "--steps", "2,4", *arguments)[1]
     assert "is at step 4" in user_error(train_and_evaluate, "--steps", "3", *arguments)
 

@@ -1,6 +1,7 @@
-"""Phantoms whose images tell a wrong outline: what the mask loss is for, with nothing else wrong.
+"""Phantoms whose training images have a smaller body outline than their label maps.
 
-The label maps and the test subject show what the training images never do.
+This is the problem that the mask loss addresses, without any other domain gap. The test subject
+has the outline of the label maps.
 """
 
 import logging
@@ -12,7 +13,7 @@ from medusis_tf.errors import UserError
 
 logger = logging.getLogger("medusis_tf.phantom_study")
 
-# How the subjects with label maps are built, and those with images.
+# Anatomy of the subjects with label maps, and of the subjects with images.
 PHANTOMS = {
     "thin_fat": (Build(fat=1.5), Build(fat=0.3)),
     "arms": (Build(size=0.68, arm="seen"), Build(size=0.68, arm="cut")),
@@ -21,20 +22,21 @@ NUM_SUBJECTS = 4
 
 
 def phantom_overrides(name: str, folder: Path) -> list[str]:
-    """Draw the volumes of a phantom study, if they are not there, and name their experiment.
+    """Write the volumes of a phantom study unless they exist, and return its overrides.
 
     Args:
         name: One of `PHANTOMS`.
-        folder: The volumes go to `folder/data`, the prepared slices to `folder/cache`.
+        folder: Folder of the volumes (`data`) and of the prepared slices (`cache`).
 
     Returns:
-        Overrides for a configuration with the classes of the phantom, as configs/quickstart.yaml.
+        Overrides for a configuration with the classes of the phantom, such as
+        configs/quickstart.yaml.
 
     Raises:
-        UserError: There is no such phantom, or the volumes cannot be written.
+        UserError: The name is unknown, or the volumes cannot be written.
     """
     if name not in PHANTOMS:
-        raise UserError(f"--phantom is one of {', '.join(PHANTOMS)}. Received: {name}")
+        raise UserError(f"--phantom must be one of {', '.join(PHANTOMS)}. Received: {name}")
     data = folder / "data"
     manifest = data / f"{name}.csv"
     if not manifest.is_file():

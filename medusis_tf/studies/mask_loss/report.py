@@ -1,4 +1,4 @@
-"""What a study of the mask loss found: tables, a plot and panels."""
+"""Tables, a plot and panels of a mask-loss study."""
 
 from __future__ import annotations
 
@@ -37,33 +37,33 @@ class StudyRow:
     """One evaluation of one run.
 
     Attributes:
-        seed: Of the run.
+        seed: Seed of the run.
         mask: Whether the mask loss was on.
-        steps: The step count it was evaluated at.
-        figures: Name to value, of the synthetic pictures; the mean over test subjects.
-        true_image: The same figures of the true images.
+        steps: Training steps at the evaluation.
+        metrics: Mean over the test subjects by metric name, for the synthetic images.
+        true_image: The same metrics of the true images; NaN if undefined.
     """
 
     seed: int
     mask: Mask
     steps: int
-    figures: Mapping[str, float]
+    metrics: Mapping[str, float]
     true_image: Mapping[str, float]
 
 
 def read_row(evaluation: Mapping[str, Any], seed: int, mask: Mask, steps: int) -> StudyRow:
-    """The row of an evaluation, from `metrics.json`."""
+    """Read the row of an evaluation from the content of its `metrics.json`."""
     methods = evaluation["methods"]
-    true_image = next(method for method in methods if method["name"] == TRUE_IMAGE)
-    return StudyRow(seed, mask, steps, _figures(methods[0]), _figures(true_image))
+    true_image = next(method for method in methods if _is_true_image(method))
+    return StudyRow(seed, mask, steps, _metrics(methods[0]), _metrics(true_image))
 
 
 def study_table(rows: Sequence[StudyRow]) -> str:
-    """A Markdown table: for each step count off and on, the mean over seeds and each seed.
+    """Markdown table with one line per step count and mask loss: mean over seeds and each seed.
 
-    The last line holds what the true images get.
+    The last line has the metrics of the true images.
     """
-    names = list(rows[0].figures)
+    names = list(rows[0].metrics)
     seeds = sorted({row.seed for row in rows})
     header = ["steps", "mask loss", *map(title, names)]
     lines = [header, ["---"] * 2 + ["---:"] * len(names)]
@@ -71,7 +71,7 @@ def study_table(rows: Sequence[StudyRow]) -> str:
         for mask in ("off", "on"):
             found = [row for row in rows if (row.steps, row.mask) == (steps, mask)]
             if found:
-                cells = [_cell(name, [row.figures[name] for row in found]) for name in names]
+                cells = [_cell(name, [row.metrics[name] for row in found]) for name in names]
                 lines.append([str(steps), mask, *cells])
     true = [_number(name, rows[0].true_image[name]) for name in names]
     lines.append(["true image", "", *true])
@@ -83,17 +83,17 @@ def write_results(folder: Path, rows: Sequence[StudyRow]) -> None:
     """Write `results.json`, `results.csv` and `results.md`.
 
     Raises:
-        UserError: They cannot be written.
+        UserError: A file cannot be written.
     """
     try:
-        text = strict_json([asdict(row) for row in rows])
+        text = strict_json([_as_json(row) for row in rows])
         (folder / "results.json").write_text(text, encoding="utf-8")
         (folder / "results.md").write_text(study_table(rows) + "\n", encoding="utf-8")
         with (folder / "results.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["seed", "mask_loss", "steps", *rows[0].figures])
+            writer.writerow(["seed", "mask_loss", "steps", *rows[0].metrics])
             for row in rows:
-                writer.writerow([row.seed, row.mask, row.steps, *row.figures.values()])
+                writer.writerow([row.seed, row.mask, row.steps, *row.metrics.values()])
     except OSError as error:
         raise UserError(
             f"cannot write the results to {folder}: {error.strerror}. Give another --out."
@@ -101,7 +101,7 @@ def write_results(folder: Path, rows: Sequence[StudyRow]) -> None:
 
 
 def study_plot(rows: Sequence[StudyRow]) -> np.ndarray:
-    """Every figure against the steps: thin lines for the seeds, thick ones for their means.
+    """Plot every metric against the steps: thin lines for seeds, thick lines for their means.
 
     Returns:
         `[height, width, 3]` uint8.
@@ -109,8 +109,8 @@ def study_plot(rows: Sequence[StudyRow]) -> np.ndarray:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    # PSNR says what SSIM says, and the true image has none.
-    names = [name for name in rows[0].figures if name != "psnr"]
+    # PSNR is redundant with SSIM, and undefined for the true image.
+    names = [name for name in rows[0].metrics if name != "psnr"]
     lines = -(-len(names) // _COLUMNS)
     figure = Figure(figsize=(4.2 * _COLUMNS, 3.0 * lines), dpi=_DPI, layout="constrained")
     canvas = FigureCanvasAgg(figure)
@@ -124,19 +124,19 @@ def study_plot(rows: Sequence[StudyRow]) -> np.ndarray:
 
 
 def study_panel(
-    pictures: Mapping[Mask, Path], classes: Sequence[ClassEntry], heading: str
+    image_files: Mapping[Mask, Path], classes: Sequence[ClassEntry], heading: str
 ) -> np.ndarray:
-    """Label map, and what was painted without and with the mask loss; no real image.
+    """Panel of label maps and synthetic images without and with the mask loss; no real image.
 
     Args:
-        pictures: Files of `medusis train-and-evaluate`, of the same slices.
-        classes: The class table.
-        heading: Written above.
+        image_files: Files of `medusis train-and-evaluate` with the same slices.
+        classes: Class table.
+        heading: Text above the panel.
 
     Returns:
         `[height, width, 3]` uint8.
     """
-    found = {mask: np.load(path) for mask, path in pictures.items()}
+    found = {mask: np.load(path) for mask, path in image_files.items()}
     label_map, slices = (found["off"][name] for name in ("label_map", "slice"))
     rows = []
     for place, index in enumerate(slices):
@@ -146,14 +146,14 @@ def study_panel(
 
 
 def title(name: str) -> str:
-    """A figure's name to read."""
+    """Display name of a metric."""
     return _TITLES.get(name, name.removeprefix("dice_").replace("_", " ") + " Dice")
 
 
-def _figures(method: Mapping[str, Any]) -> dict[str, float]:
+def _metrics(method: Mapping[str, Any]) -> dict[str, float]:
     outline, similarity = method["outline"], method["similarity"]
     classes = method.get("segmentation", {}).get(INDEPENDENT, {}).get("classes", {})
-    figures = {
+    metrics = {
         "outline_dice": outline["dice"]["mean"],
         **{f"dice_{name}": found["dice"] for name, found in classes.items()},
         "painted_as_air": outline["painted_as_air"]["mean"],
@@ -162,8 +162,18 @@ def _figures(method: Mapping[str, Any]) -> dict[str, float]:
         "body_ssim": similarity["body"]["ssim"]["mean"],
         "psnr": similarity["slice"]["psnr"]["mean"],
     }
-    # What does not exist is null in JSON: the true image's PSNR.
-    return {name: float("nan") if value is None else value for name, value in figures.items()}
+    # Undefined values are null in JSON, such as the PSNR of the true image.
+    return {name: float("nan") if value is None else value for name, value in metrics.items()}
+
+
+def _is_true_image(method: Mapping[str, Any]) -> bool:
+    # Evaluations of earlier versions have other text in the brackets.
+    return method["name"].partition(" (")[0] == TRUE_IMAGE.partition(" (")[0]
+
+
+def _as_json(row: StudyRow) -> dict[str, Any]:
+    """Content of `results.json`, which calls the metrics `figures`."""
+    return {"figures" if key == "metrics" else key: value for key, value in asdict(row).items()}
 
 
 def _cell(name: str, values: Sequence[float]) -> str:
@@ -184,7 +194,7 @@ def _draw(axes: Any, rows: Sequence[StudyRow], name: str) -> None:
         lines: dict[int, dict[int, float]] = {}
         for row in rows:
             if row.mask == mask:
-                lines.setdefault(row.seed, {})[row.steps] = row.figures[name]
+                lines.setdefault(row.seed, {})[row.steps] = row.metrics[name]
         for line in lines.values():
             axes.plot(list(line), list(line.values()), color=colour, lw=0.7, alpha=0.5)
         steps = sorted({count for line in lines.values() for count in line})

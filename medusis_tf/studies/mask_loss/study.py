@@ -1,8 +1,8 @@
-"""The mask loss on against off: `medusis mask-loss-study --config FILE --out DIR`.
+"""Comparison of the mask loss on and off: `medusis mask-loss-study --config FILE --out DIR`.
 
-For each seed two runs that differ in `loss_weights.mask` only, the configuration's against 0:
-the same weights to start from, the same slices in the same order. Each run is a process of its own,
-`medusis train-and-evaluate`. Called again, the study goes on where it was cut short.
+Each seed has two runs that differ only in `loss_weights.mask`: the configured weight, and 0. Both
+start from the same weights and read the same slices in the same order. Each run is a separate
+process, `medusis train-and-evaluate`. An interrupted study resumes when the command is repeated.
 """
 
 import json
@@ -33,7 +33,7 @@ from medusis_tf.studies.mask_loss.report import (
 )
 from medusis_tf.studies.train_and_evaluate import (
     evaluation_path,
-    pictures_path,
+    images_path,
     reached_step,
     read_steps,
 )
@@ -47,26 +47,28 @@ MASKS: tuple[Literal["off", "on"], ...] = ("off", "on")
 def mask_loss_study(
     out: Annotated[Path, typer.Option(help="Folder for the runs and the results.")],
     config: Annotated[
-        Path | None, typer.Option(help="YAML file of the experiment, as in configs/.")
+        Path | None, typer.Option(help="Experiment file (YAML), such as those in configs/.")
     ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[key=value]...", help="Changes of all runs, as in seed=1."),
+        typer.Argument(metavar="[key=value]...", help="Overrides for all runs, e.g. seed=1."),
     ] = None,
-    seeds: Annotated[str, typer.Option(help="Seeds, as in 0,1,2.")] = "0,1,2",
-    steps: Annotated[str, typer.Option(help="Step counts to evaluate at.")] = "500,1000,1500",
+    seeds: Annotated[str, typer.Option(help="Seeds, e.g. 0,1,2.")] = "0,1,2",
+    steps: Annotated[
+        str, typer.Option(help="Training steps at which to evaluate.")
+    ] = "500,1000,1500",
     segmenter: Annotated[
         Path | None,
         typer.Option(help="Weights of an independent segmenter, from medusis train-segmenter."),
     ] = None,
     phantom: Annotated[
         str | None,
-        typer.Option(help=f"Volumes to draw instead of a data set: {' or '.join(PHANTOMS)}."),
+        typer.Option(help=f"Phantom to generate instead of a data set: {' or '.join(PHANTOMS)}."),
     ] = None,
 ) -> None:
-    """Train with the mask loss and without, for several seeds, and compare.
+    """Train with and without the mask loss for several seeds, and compare the results.
 
-    Writes results.json, results.csv, results.md, results.png (figures against steps) and panels of
+    Writes results.json, results.csv, results.md, results.png (metrics against steps) and panels of
     synthetic slices to the folder.
     """
     changes = list(overrides or [])
@@ -74,7 +76,7 @@ def mask_loss_study(
         changes = [*phantom_overrides(phantom, out), *changes]
         config = config or CONFIG
     if config is None:
-        raise UserError("give --config FILE, or --phantom NAME to draw volumes.")
+        raise UserError("give --config FILE, or --phantom NAME to generate volumes.")
     experiment = require_med_usis(load_config(config, changes))
     if experiment.loss_weights.mask == 0:
         raise UserError("loss_weights.mask is 0: there is no mask loss to compare with.")
@@ -86,8 +88,8 @@ def mask_loss_study(
         for mask in MASKS:
             _run(config, changes, out, seed, mask, steps, segmenter)
             rows += [_row(out, seed, mask, count) for count in counts]
-            _check_figures(out, rows)
-            # After every run, so that a long study can be looked at while it goes on.
+            _check_metrics(out, rows)
+            # After every run, so that intermediate results of a long study are available.
             _report(out, experiment, rows, counts)
     logger.info("%s", study_table(rows))
     logger.info("wrote %s", out / "results.md")
@@ -96,7 +98,7 @@ def mask_loss_study(
 def _read_seeds(text: str) -> list[int]:
     parts = text.split(",")
     if not all(part.isdecimal() for part in parts):
-        raise UserError(f"--seeds are whole numbers, as in 0,1,2. Received: {text!r}")
+        raise UserError(f"--seeds must be whole numbers, such as 0,1,2. Received: {text!r}")
     return sorted({int(part) for part in parts})
 
 
@@ -113,12 +115,12 @@ def _run(
     steps: str,
     segmenter: Path | None,
 ) -> None:
-    """Bring one run to the last step count, in a process of its own: that frees its memory."""
+    """Train and evaluate one run in a separate process, which frees its memory."""
     run_dir = _run_dir(out, seed, mask)
     if all(evaluation_path(run_dir, count).is_file() for count in read_steps(steps)):
         return
     if reached_step(run_dir) == 0 and (run_dir / "config.yaml").is_file():
-        # Cut short before its first checkpoint: nothing in it can be gone on with.
+        # Interrupted before its first checkpoint: there is nothing to resume from.
         shutil.rmtree(run_dir)
     line = ["-m", "medusis_tf", "train-and-evaluate", "--config", str(config), "--steps", steps]
     line += [] if segmenter is None else ["--segmenter", str(segmenter)]
@@ -135,7 +137,7 @@ def _command(line: list[str]) -> None:
 
 
 def _phantom_segmenter(config: Path, changes: list[str], out: Path) -> Path:
-    """A judge for drawn limbs, trained once on pairs of its own."""
+    """Train the segmenter of the phantom study once, on separate image pairs."""
     weights = out / "segmenter.weights.h5"
     if not weights.is_file():
         line = ["-m", "medusis_tf", "train-segmenter", "--config", str(config), "--steps", "600"]
@@ -148,12 +150,12 @@ def _row(out: Path, seed: int, mask: Literal["off", "on"], steps: int) -> StudyR
     return read_row(json.loads(path.read_text(encoding="utf-8")), seed, mask, steps)
 
 
-def _check_figures(out: Path, rows: list[StudyRow]) -> None:
+def _check_metrics(out: Path, rows: list[StudyRow]) -> None:
     for row in rows:
-        if row.figures.keys() != rows[0].figures.keys():
+        if row.metrics.keys() != rows[0].metrics.keys():
             raise UserError(
                 f"the runs in {out} were evaluated differently: some with --segmenter, some "
-                "without. Give another --out, or remove the evaluations to make anew."
+                "without. Give another --out, or delete the evaluations to repeat."
             )
 
 
@@ -164,8 +166,8 @@ def _report(
     write_png(out / "results.png", study_plot(rows))
     last = counts[-1]
     for seed in sorted({row.seed for row in rows}):
-        places = {mask: pictures_path(_run_dir(out, seed, mask), last) for mask in MASKS}
+        places = {mask: images_path(_run_dir(out, seed, mask), last) for mask in MASKS}
         if all(path.is_file() for path in places.values()):
             title = f"{experiment.name}, seed {seed}, step {last}"
-            picture = study_panel(places, experiment.data.classes, title)
-            write_png(out / f"panel_seed_{seed}.png", picture)
+            image = study_panel(places, experiment.data.classes, title)
+            write_png(out / f"panel_seed_{seed}.png", image)

@@ -1,8 +1,8 @@
-"""What the noise does: `medusis noise-study --run DIR [--without DIR] --out DIR`.
+"""Effect of the noise on the images: `medusis noise-study --run DIR [--without DIR] --out DIR`.
 
-Paints the test subjects' label maps with several noises, drawn from a normal distribution that is
-truncated at some bounds, and measures how the pictures differ. A second run, trained with
-`generator.noise_dim=0`, is what is had without noise.
+Synthesizes images of the test subjects' label maps with several noise samples, drawn from normal
+distributions with different truncation bounds, and measures how the images differ. A second run,
+trained with `generator.noise_dim=0`, is the reference without noise.
 """
 
 import logging
@@ -29,21 +29,23 @@ logger = logging.getLogger("medusis_tf.noise_study")
 TRUNCATIONS = (0.5, 1.0, 1.5, math.inf)
 NUM_PANEL_ROWS = 3
 NUM_PANEL_NOISES = 3
-# Slices that are painted with every noise, spread over the test subjects.
+# Slices synthesized with every noise sample, spread over the test subjects.
 MAX_SLICES = 64
 WITHOUT = "without noise"
 _SPLITS: tuple[Split, ...] = ("validation", "test")
 
-Pictures = dict[str, np.ndarray]
+# Images `[noises, slices, height, width]` by the name of the truncation.
+Images = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class NoiseRow:
-    """What one truncation does.
+    """Measurements for one truncation.
 
     Attributes:
-        spread: Of the pictures from noise to noise.
-        frechet_radiomics_distance: To the real training images; NaN with fewer than two slices.
+        spread: Variation of the images between noise samples.
+        frechet_radiomics_distance: Distance to the real training images; NaN with fewer than two
+            slices.
     """
 
     spread: "NoiseSpread"
@@ -59,10 +61,12 @@ def noise_study(
     without: Annotated[
         Path | None, typer.Option(help="Folder of a run with generator.noise_dim=0.")
     ] = None,
-    noises: Annotated[int, typer.Option(min=2, help="Noises for each label map.")] = 8,
-    split: Annotated[str, typer.Option(help="Whose label maps: test or validation.")] = "test",
+    noises: Annotated[int, typer.Option(min=2, help="Noise samples for each label map.")] = 8,
+    split: Annotated[
+        str, typer.Option(help="Split of the label maps: test or validation.")
+    ] = "test",
 ) -> None:
-    """Measure what the noise does, truncated and not, and write noise.json, noise.md, noise.png."""
+    """Measure the effect of the noise and its truncation; write noise.json, .md and .png."""
     from medusis_tf.data.preparing.preparation import prepare_shards
     from medusis_tf.methods.experiment import load_config
     from medusis_tf.panels import write_png
@@ -76,15 +80,15 @@ def noise_study(
         _check_noise(load_config(without / "config.yaml"), without, has_noise=False)
     shards = prepare_shards(config, jobs=None)
     label_maps = _label_maps(shards, split)
-    pictures = _paint(painter, plain, label_maps, noises)
-    rows = _measure(pictures, label_maps, shards)
+    images = _paint(painter, plain, label_maps, noises)
+    rows = _measure(images, label_maps, shards)
     _write(out, painter.metadata.title, rows, noises)
-    write_png(out / "noise.png", _panel(painter, config, pictures, label_maps))
+    write_png(out / "noise.png", _panel(painter, config, images, label_maps))
     logger.info("%s\nwrote %s", table(rows), out / "noise.md")
 
 
 def table(rows: Mapping[str, NoiseRow]) -> str:
-    """A Markdown table, a line for each truncation."""
+    """Markdown table with one line per truncation."""
     lines = [
         "| noise | brightness over noises | brightness over slices | distance between noises "
         "| Frechet radiomics distance to real images |",
@@ -122,23 +126,22 @@ def _label_maps(shards: "Shards", split: str) -> np.ndarray:
 
 def _paint(
     painter: "SlicePainter", plain: "SlicePainter | None", label_maps: np.ndarray, noises: int
-) -> Pictures:
-    """Title to `[noises, slices, height, width]`."""
+) -> Images:
     from medusis_tf.metrics.diversity import truncation_name
 
     painted = {}
     for truncation in TRUNCATIONS:
         drawn = [painter.draw_noise(seed, truncation) for seed in range(noises)]
-        pictures = np.stack([painter.paint(label_maps, noise) for noise in drawn])
-        painted[f"truncation {truncation_name(truncation)}"] = pictures
-        logger.info("painted: truncation %s", truncation_name(truncation))
+        images = np.stack([painter.paint(label_maps, noise) for noise in drawn])
+        painted[f"truncation {truncation_name(truncation)}"] = images
+        logger.info("synthesized: truncation %s", truncation_name(truncation))
     if plain is not None:
         noise = plain.draw_noise(0)
         painted[WITHOUT] = plain.paint(label_maps, noise)[np.newaxis]
     return painted
 
 
-def _measure(pictures: Pictures, label_maps: np.ndarray, shards: "Shards") -> Rows:
+def _measure(images: Images, label_maps: np.ndarray, shards: "Shards") -> Rows:
     from medusis_tf.data.labels.body import fill_holes
     from medusis_tf.evaluation.setup import real_images
     from medusis_tf.metrics.distribution import FeatureSet, compare
@@ -147,11 +150,11 @@ def _measure(pictures: Pictures, label_maps: np.ndarray, shards: "Shards") -> Ro
 
     extractor = RadiomicsExtractor()
     real = FeatureSet(extractor.dimension)
-    for images in real_images(shards, "train"):
-        real.update(extractor(images))
+    for slices in real_images(shards, "train"):
+        real.update(extractor(slices))
     bodies = fill_holes(label_maps != 0)
     rows = {}
-    for name, found in pictures.items():
+    for name, found in images.items():
         features = FeatureSet(extractor.dimension)
         for slices in found:
             features.update(extractor(slices))
@@ -169,7 +172,7 @@ def _write(out: Path, title: str, rows: Rows, noises: int) -> None:
         "intensities": "in [0, 1], inside the body of the label map, holes filled",
         "frechet_radiomics_distance": "of hand-made features inside the body to those of the real "
         "training images; not an FID",
-        "rows": {name: _figures(row) for name, row in rows.items()},
+        "rows": {name: _as_json(row) for name, row in rows.items()},
     }
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -179,7 +182,7 @@ def _write(out: Path, title: str, rows: Rows, noises: int) -> None:
         raise UserError(f"cannot write to {out}: {error.strerror}. Give another --out.") from None
 
 
-def _figures(row: NoiseRow) -> dict[str, float]:
+def _as_json(row: NoiseRow) -> dict[str, float]:
     return {
         **asdict(row.spread),
         "frechet_radiomics_distance": row.frechet_radiomics_distance,
@@ -189,22 +192,22 @@ def _figures(row: NoiseRow) -> dict[str, float]:
 def _panel(
     painter: "SlicePainter",
     config: "ExperimentConfig",
-    pictures: Pictures,
+    images: Images,
     label_maps: np.ndarray,
 ) -> np.ndarray:
-    """Rows of label maps; for the outermost truncations some noises each. No real image."""
+    """Panel of label maps and images of the smallest and largest truncation; no real image."""
     from medusis_tf.panels import PanelRow, panel
 
     places = _spread(len(label_maps), NUM_PANEL_ROWS)
-    chosen = [name for name in pictures if name.endswith((" 0.5", " none")) or name == WITHOUT]
+    chosen = [name for name in images if name.endswith((" 0.5", " none")) or name == WITHOUT]
     rows = []
     for place in places:
-        images = {
+        columns = {
             f"{name.removeprefix('truncation ')}, {number}": found[place]
             for name in chosen
-            for number, found in enumerate(pictures[name][:NUM_PANEL_NOISES])
+            for number, found in enumerate(images[name][:NUM_PANEL_NOISES])
         }
-        rows.append(PanelRow(label_maps[place], images))
+        rows.append(PanelRow(label_maps[place], columns))
     return panel(rows, config.data.classes, f"{painter.metadata.title}: truncation, noise")
 
 

@@ -1,4 +1,4 @@
-"""Write the thesis's tables down: `tables.md`, `tables.csv`, and `tables.html` with panels."""
+"""Writer of the thesis's tables: `tables.md`, `tables.csv`, and `tables.html` with panels."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medusis_tf.errors import UserError
+from medusis_tf.files import replacing
 from medusis_tf.reports.data_url import data_url
 from medusis_tf.reports.formatting import template_environment
 from medusis_tf.studies.thesis.tables import (
@@ -24,11 +25,11 @@ _JPEG_QUALITY = 80
 
 @dataclass(frozen=True)
 class RowPanel:
-    """Slices of a row: label map, real image, pictures of three noises, error map.
+    """Example slices of a row: label map, real image, images of three noise samples, error map.
 
     Attributes:
-        title: Which row, or rows.
-        path: A PNG.
+        title: Names of the rows.
+        path: PNG file.
     """
 
     title: str
@@ -42,20 +43,20 @@ def write_tables(
     tables: Sequence[ThesisTable],
     panels: Sequence[RowPanel],
 ) -> list[Path]:
-    """Write all three files; each appears whole, or not at all.
+    """Write all three files, each atomically.
 
     Args:
-        folder: Made if need be.
+        folder: Output folder; created if missing.
         title: Heading.
-        origin: Lines that say of what data and steps the figures are.
-        tables: What to show.
-        panels: Pictures, in the HTML only: that file holds slices of real volumes.
+        origin: Lines with the data set, the training steps and the seeds of the values.
+        tables: Tables to write.
+        panels: Example slices for the HTML file only, which then contains real images.
 
     Returns:
-        The files.
+        Paths of the files.
 
     Raises:
-        UserError: They cannot be written.
+        UserError: A file cannot be written.
     """
     try:
         pages = {
@@ -65,9 +66,8 @@ def write_tables(
         }
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in pages.items():
-            temporary = folder / f"{name}.partial"
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(folder / name)
+            with replacing(folder / name) as temporary:
+                temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(
             f"cannot write the tables to {folder}: {error.strerror or error}. Give another --out."
@@ -91,12 +91,12 @@ def _render(
             protocols=PROTOCOLS,
             tables=tables,
             column_title=column_title,
-            panels=[(panel.title, _address(panel.path)) for panel in panels],
+            panels=[(panel.title, _encoded(panel.path)) for panel in panels],
         )
     )
 
 
-def _address(path: Path) -> str:
+def _encoded(path: Path) -> str:
     from PIL import Image
 
     with Image.open(path) as image:

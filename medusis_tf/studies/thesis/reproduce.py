@@ -1,8 +1,8 @@
 """The thesis's tables: `medusis reproduce-thesis --data CONFIG --steps N --seeds K`.
 
-Trains and evaluates the rows of the thesis's tables on one data set, row by row, and writes the
-tables with the published figures beside. Called again, it goes on where it was cut short: a row
-that is finished is not trained again.
+Trains and evaluates the rows of the thesis's tables on one data set, and writes the tables together
+with the published values. An interrupted study resumes when the command is repeated; completed rows
+are not trained again.
 """
 
 import gc
@@ -41,43 +41,43 @@ WAITING = "not run yet"
 
 @dataclass(frozen=True)
 class Problem:
-    """Why a run could not be had.
+    """Reason for a missing run.
 
     Attributes:
-        text: For the tables.
-        may_pass: Whether another try may do better; else the data set cannot have it.
+        text: Text for the tables.
+        is_retryable: Whether another attempt may succeed; if not, the data set is unsuitable.
     """
 
     text: str
-    may_pass: bool
+    is_retryable: bool
 
 
-# By the name of the training and its seed.
+# By name of the training and seed.
 Problems = dict[tuple[str, int], Problem]
 
 
 def reproduce_thesis(
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[key=value]...", help="Changes of all rows."),
+        typer.Argument(metavar="[key=value]...", help="Overrides for all rows."),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="YAML file of the experiment, as in configs/.")
+        Path | None, typer.Option(help="Experiment file (YAML), such as those in configs/.")
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps of every row.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Trainings of every row.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds to train for every row.")] = 1,
     out: Annotated[
-        Path | None, typer.Option(help="Folder; by default runs_dir/NAME_thesis_tables.")
+        Path | None, typer.Option(help="Output folder; default: runs_dir/NAME_thesis_tables.")
     ] = None,
     rows: Annotated[
-        str | None, typer.Option(help="Rows or tables to run, as in noise,paired_oasis.")
+        str | None, typer.Option(help="Rows or tables to run, e.g. noise,paired_oasis.")
     ] = None,
     as_published: Annotated[
         bool,
-        typer.Option(help="Batch size and learning rate of each row as published, where known."),
+        typer.Option(help="Use the published batch sizes and learning rates, where known."),
     ] = False,
     show_rows: Annotated[
-        bool, typer.Option("--list", help="Show the rows and run nothing.")
+        bool, typer.Option("--list", help="List the rows without running them.")
     ] = False,
     segmenter: Annotated[
         Path | None,
@@ -87,7 +87,7 @@ def reproduce_thesis(
     lpips_vgg: LpipsVggOption = None,
     lpips_alex: LpipsAlexOption = None,
 ) -> None:
-    """Run the rows of the thesis's tables and write tables.md, tables.csv and tables.html."""
+    """Train and evaluate rows of the thesis's tables; write tables.md, tables.csv, tables.html."""
     chosen = choose_rows(rows)
     if show_rows:
         _list(chosen)
@@ -105,33 +105,33 @@ def reproduce_thesis(
     )
     folder = out or base.runs_dir / f"{base.name}_thesis_tables"
     study = ThesisStudy(data, changes, steps, folder, options, as_published)
-    # What is wrong is told before the first training, not after it.
-    study.check_judges()
+    # Report errors before the first training instead of after it.
+    study.check_evaluation_files()
     study.check_settings()
-    # Every row traces graphs of its own: what TensorFlow says of that warns of nothing.
+    # Every row traces new graphs; TensorFlow's warnings about retracing do not apply.
     import tensorflow as tf
 
     tf.get_logger().setLevel(logging.ERROR)
     problems = _run(study, chosen, seeds)
-    if failed := sorted({name for (name, _), found in problems.items() if found.may_pass}):
+    if failed := sorted({name for (name, _), found in problems.items() if found.is_retryable}):
         raise UserError(
-            f"failed: {', '.join(failed)}; {folder / 'tables.md'} says why. The same command tries "
-            "again."
+            f"failed: {', '.join(failed)}; {folder / 'tables.md'} gives the reasons. Repeat the "
+            "command to retry."
         )
 
 
 def choose_rows(text: str | None) -> list[ThesisRow]:
-    """Rows by their names, or those of tables, as in `noise,paired_oasis`; all if None.
+    """Select rows by row or table name, e.g. `noise,paired_oasis`; all rows for None.
 
     Raises:
-        UserError: There is no such row or table.
+        UserError: A name is unknown.
     """
     if text is None:
         return list(ROWS)
     wanted = {part.strip() for part in text.split(",")}
     if unknown := sorted(wanted - {row.name for row in ROWS} - set(TABLES)):
         raise UserError(
-            f"--rows knows no {', '.join(unknown)}. Tables: {', '.join(TABLES)}. "
+            f"--rows has unknown names: {', '.join(unknown)}. Tables: {', '.join(TABLES)}. "
             f"Rows: {', '.join(row.name for row in ROWS)}."
         )
     return [row for row in ROWS if wanted & {row.name, row.table}]
@@ -142,17 +142,17 @@ def _list(rows: list[ThesisRow]) -> None:
         published = ", ".join(
             f"{key} {value:g} ({each.data_set})"
             for each in row.published
-            for key, value in each.figures.items()
+            for key, value in each.metrics.items()
         )
         title = TABLES[row.table][0]
         logger.info("%-22s %s: %s; published: %s", row.name, title, row.title, published or "-")
 
 
 def _run(study: ThesisStudy, rows: list[ThesisRow], seeds: int) -> Problems:
-    """Run what is not finished, and write the tables after every row.
+    """Run the rows without a result, and write the tables after every row.
 
     Raises:
-        typer.Exit: A signal came.
+        typer.Exit: The process received a signal.
     """
     problems: Problems = {}
     try:
@@ -175,15 +175,15 @@ def _run_row(study: ThesisStudy, row: ThesisRow, seed: int, problems: Problems) 
     if study.result(row, seed) is not None:
         logger.info("  seed %d: finished", seed)
         return
-    logger.info("  seed %d: to step %d, then evaluation", seed, study.steps)
+    logger.info("  seed %d: training to step %d, then evaluation", seed, study.steps)
     key = (row.training.name, seed)
     if key not in problems:
         try:
             study.run(row, seed, with_others=not _others(study))
         except UnsuitableError as error:
-            problems[key] = Problem(f"not run: {error}", may_pass=False)
+            problems[key] = Problem(f"not run: {error}", is_retryable=False)
         except UserError as error:
-            problems[key] = Problem(f"failed: {error}", may_pass=True)
+            problems[key] = Problem(f"failed: {error}", is_retryable=True)
         _free_memory()
     if key in problems:
         logger.info("  seed %d: %s", seed, problems[key].text)
@@ -191,12 +191,12 @@ def _run_row(study: ThesisStudy, row: ThesisRow, seed: int, problems: Problems) 
 
 def _stop(study: ThesisStudy, problems: Problems, seeds: int, signal: int) -> None:
     _report(study, problems, seeds)
-    logger.info("stopped by signal %d; the same command goes on", signal)
+    logger.info("stopped by signal %d; repeat the command to resume", signal)
     raise typer.Exit(128 + signal)
 
 
 def _free_memory() -> None:
-    """Give back the networks and graphs of a row: the next one brings its own."""
+    """Release the networks and graphs of a row."""
     import keras
 
     keras.backend.clear_session()
@@ -214,7 +214,7 @@ def _all_results(study: ThesisStudy, seeds: int) -> Iterator[Mapping]:
 
 
 def _others(study: ThesisStudy) -> Mapping:
-    """Figures of what needs no network: judged once, with the first row."""
+    """Metrics of the methods without a network, which are evaluated once, with the first row."""
     folder = study.out / "results"
     count = len(list(folder.glob("seed_*")))
     return next((r["others"] for r in _all_results(study, count) if r["others"]), {})
@@ -223,25 +223,27 @@ def _others(study: ThesisStudy) -> Mapping:
 def _tables(
     study: ThesisStudy, problems: Problems, seeds: int
 ) -> tuple[str, list[str], list[ThesisTable]]:
-    """Heading, of what data and steps the figures are, and the tables."""
+    """Heading, lines on the origin of the values, and the tables."""
     tables = []
     for key, (title, notes) in TABLES.items():
         rows = [_table_row(study, row, problems, seeds) for row in ROWS if row.table == key]
         tables.append(ThesisTable(title, rows, notes))
     if others := _others(study):
-        rows = [TableRow(name, {0: figures}) for name, figures in others.items() if figures]
-        note = "What the rows above have to beat, on the same slices; FID of real images for scale."
+        rows = [TableRow(name, {0: metrics}) for name, metrics in others.items() if metrics]
+        note = "Baselines for the rows above, on the same slices; FID of real images for scale."
         tables.append(ThesisTable("Without a network", rows, [note]))
     settings = (
-        "batch size and rate as published" if study.as_published else "all rows by one recipe"
+        "batch sizes and learning rates as published"
+        if study.as_published
+        else "the same settings for all rows"
     )
     origin = [
         f"Here: {study.base.name}, {study.steps} steps, "
         f"seed{'' if seeds == 1 else 's'} {', '.join(map(str, range(seeds)))}, {settings}."
-        + ("" if seeds == 1 else " Mean over seeds; each in brackets.")
+        + ("" if seeds == 1 else " Mean over seeds; each seed in brackets.")
     ]
     origin += [
-        f"Judged on the {found['split']} split: {counted(found['slices'], 'slice')} of "
+        f"Evaluated on the {found['split']} split: {counted(found['slices'], 'slice')} of "
         f"{counted(found['patients'], 'patient')}, {found['paired_slices']} with a true image."
         for found in [r["data"] for r in _all_results(study, seeds)][:1]
     ]
@@ -252,11 +254,11 @@ def _table_row(study: ThesisStudy, row: ThesisRow, problems: Problems, seeds: in
     results = _results(study, row, seeds)
     missing = [seed for seed in range(seeds) if seed not in results]
     found = [problems.get((row.training.name, seed)) for seed in missing]
-    # A reason that holds for all seeds is said once.
+    # A reason that applies to several seeds is given once.
     texts = dict.fromkeys(each.text if each else WAITING for each in found)
     problem = "; ".join(texts) or None
-    figures = {seed: result["model"] for seed, result in results.items()}
-    return TableRow(row.title, figures, row.published, problem)
+    metrics = {seed: result["model"] for seed, result in results.items()}
+    return TableRow(row.title, metrics, row.published, problem)
 
 
 def _report(study: ThesisStudy, problems: Problems, seeds: int) -> None:

@@ -1,7 +1,7 @@
-"""The rows of the thesis's tables, as data: what they train, how they paint, what was published.
+"""Rows of the thesis's tables: training, noise truncation and published values of each.
 
-Published figures are those of the thesis's slides and of the README of TWWinde/Med-USIS. Figures
-whose row is not known are left out, and told of in the notes of their table.
+Published values are from the thesis's slides and from the README of TWWinde/Med-USIS. Values that
+cannot be assigned to a row are omitted and listed in the notes of their table.
 """
 
 import math
@@ -11,29 +11,29 @@ from typing import Literal
 from medusis_tf.methods.med_usis.config import MedUSISConfig
 from medusis_tf.studies.thesis.tables import Published
 
-# For rows with the mask loss where the configuration has it off: the default weight. That of the
-# thesis is 0.5, of a loss without a gradient.
+# Weight for rows with the mask loss if the configuration disables it: the default weight. The
+# thesis used 0.5, for a loss without a gradient.
 MASK_WEIGHT = 10.0
 NOISE_DIM = 64
-# A wavelet generator's features are four bands each: 16 and 64 base channels are one width.
+# A wavelet generator's features have four bands each: 16 base channels have the width of 64.
 BANDS = 4
 
 _SYNTHRAD, _AUTOPET = "SynthRAD2023 pelvis", "AutoPET"
 _TABLES = "thesis's tables"
-_NO_GRADIENT = "the published mask loss passed no gradient, so that it made no difference"
+_NO_GRADIENT = "the published mask loss had no gradient and therefore no effect"
 
 
 @dataclass(frozen=True)
 class Training:
-    """A run that one row or several are of.
+    """Training run that one or more rows share.
 
     Attributes:
-        generator: Which.
-        pairing: `paired_sampling` is the thesis's "paired": no loss makes use of it.
+        generator: Name of the generator.
+        pairing: `paired_sampling` is the thesis's "paired"; no loss uses the pairs.
         mask: Whether the mask loss is on.
-        noise: Whether the generator has noise.
-        as_published: Overrides that bring batch size and learning rate to those of the published
-            row, as far as the launch scripts tell.
+        noise: Whether the generator has noise inputs.
+        as_published: Overrides with the published batch size and learning rate, as far as the
+            launch scripts specify them.
     """
 
     generator: Literal["oasis", "wavelet"]
@@ -44,13 +44,13 @@ class Training:
 
     @property
     def name(self) -> str:
-        """Of the run."""
+        """Name of the run."""
         parts = ["unpaired" if self.pairing == "unpaired" else "paired", self.generator]
         parts += ["mask"] if self.mask else []
         return "_".join(parts if self.noise else [*parts, "no_noise"])
 
     def changes(self, base: MedUSISConfig) -> list[str]:
-        """Overrides that make the row of a configuration; all else stays as it is there."""
+        """Overrides that turn a configuration into this row; other settings stay unchanged."""
         noise_dim = (base.generator.noise_dim or NOISE_DIM) if self.noise else 0
         weight = (base.loss_weights.mask or MASK_WEIGHT) if self.mask else 0
         found = [
@@ -68,15 +68,15 @@ class Training:
 
 @dataclass(frozen=True)
 class ThesisRow:
-    """A row of a table.
+    """Row of a table.
 
     Attributes:
-        name: To choose it by.
+        name: Name for `--rows`.
         table: Key of `TABLES`.
-        title: In the table.
-        training: Its run.
-        truncation: Bound of the noise when it paints.
-        published: Its figures.
+        title: Text in the table.
+        training: Training run.
+        truncation: Truncation bound of the noise at synthesis.
+        published: Published values.
     """
 
     name: str
@@ -88,27 +88,27 @@ class ThesisRow:
 
     @property
     def painting(self) -> str:
-        """What is evaluated: rows of one training and one truncation share it."""
+        """Name of the evaluation, shared by rows with the same training and truncation."""
         if math.isinf(self.truncation):
             return self.training.name
         return f"{self.training.name}_truncation_{self.truncation:g}"
 
 
-# Title, and what is to be known of the whole table.
+# Title and notes of each table.
 TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
     "unpaired": (
         "Unpaired",
         (
-            "With and without the mask loss the published wavelet rows differ in batch size too: "
+            "The published wavelet rows with and without the mask loss also differ in batch size: "
             "2 with, 4 without.",
         ),
     ),
     "paired": (
         "Paired",
         (
-            "Published and here, paired says how slices are drawn; no loss compares a picture with "
-            "the true image. docs/learning_modes.md has those that do.",
-            "Left out, for it is not known which row they belong to: FID 60.70 and 68.35 of paired "
+            "Paired refers to the sampling of slices, in the thesis and here; no loss compares a "
+            "synthetic image with the true image. docs/learning_modes.md describes such losses.",
+            "Omitted because the row is unknown: FID 60.70 and 68.35 of paired "
             "SynthRAD2023 rows (README); PSNR 24.89 and 23.27 of the two AutoPET wavelet rows; "
             "LPIPS 0.29 or 0.27 and 0.22 (OASIS), 0.06 and 0.05 (wavelet), over several networks "
             "and scales; a mIoU of about 0.75, from a script that compared the wrong masks.",
@@ -116,13 +116,13 @@ TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "noise": (
         "Noise",
-        ("Here both rows are without the mask loss and differ in the noise only.",),
+        ("Here both rows are trained without the mask loss and differ only in the noise.",),
     ),
     "truncation": (
         "Truncated noise",
         (
-            "One run, painted with noise from N(0, 1) conditioned on [-a, a]. Nothing was "
-            "published of it but the bound that its author settled on, 1.5.",
+            "One run, synthesized with noise from N(0, 1) conditioned on [-a, a]. Only the bound "
+            "that the author chose, 1.5, was published.",
         ),
     ),
 }
@@ -150,13 +150,13 @@ def _unpaired() -> list[ThesisRow]:
         _AUTOPET,
         {"fid": 10.76, "ssim": 0.9283, "psnr": 13.82, "rmse": 0.21},
         "README, unpaired",
-        "compared with the wrong slices, since label maps were shuffled, and the SSIM is possible "
-        "on images of twice the range only",
+        "compared with the wrong slices, because label maps were shuffled; the SSIM is possible "
+        "only for images of twice the range",
     )
     mask = Published(
         _SYNTHRAD,
         {"fid": 54.53, "ssim": 0.9984, "psnr": 18.77},
-        f"{_TABLES}; SSIM and PSNR from the noise table, whose are this row's",
+        f"{_TABLES}; SSIM and PSNR from the noise table, which has this row's values",
         _NO_GRADIENT,
     )
     return [
@@ -177,18 +177,18 @@ def _paired() -> list[ThesisRow]:
         _AUTOPET,
         {"fid": 15.83, "psnr": 15.39, "rmse": 0.923},
         _TABLES,
-        "PSNR and RMSE contradict each other: that RMSE is of images scaled as for ImageNet",
+        "PSNR and RMSE contradict each other: the RMSE is of images with ImageNet normalization",
     )
     mask = Published(
         _AUTOPET,
         {"fid": 5.67, "ssim": 0.9713, "psnr": 7.04, "rmse": 0.45},
         _TABLES,
-        "SSIM, PSNR and RMSE are of images scaled twice, errors four times too large (the README "
-        f"later has PSNR 19.83); {_NO_GRADIENT}",
+        "SSIM, PSNR and RMSE are of images scaled twice, with errors four times too large (a later "
+        f"README has PSNR 19.83); {_NO_GRADIENT}",
     )
     wavelets = [
-        Published(_AUTOPET, {"fid": fid, "rmse": 0.06}, _TABLES, doubt)
-        for fid, doubt in ((7.29, ""), (10.68, _NO_GRADIENT))
+        Published(_AUTOPET, {"fid": fid, "rmse": 0.06}, _TABLES, caveat)
+        for fid, caveat in ((7.29, ""), (10.68, _NO_GRADIENT))
     ]
     return [
         _row("paired", "OASIS", oasis, plain),
@@ -203,16 +203,16 @@ def _noise() -> list[ThesisRow]:
         _SYNTHRAD,
         {"fid": 51.92, "ssim": 0.9984, "psnr": 18.77},
         f"{_TABLES}, noise",
-        "two models in one row: the FID is that of wavelet without, SSIM and PSNR those of wavelet "
-        "with mask loss",
+        "values of two models: the FID of wavelet without mask loss, SSIM and PSNR of wavelet with "
+        "mask loss",
     )
     no_noise = Training("wavelet", noise=False, as_published=(_FOUR, _SLOW))
-    doubt = "trained with the mask loss on, which passed no gradient"
+    caveat = "trained with the mask loss on, which had no gradient"
     return [
         ThesisRow("noise_on", "noise", "wavelet, noise", _WAVELET, published=(with_noise,)),
         ThesisRow(
             "noise_off", "noise", "wavelet, no noise", no_noise,
-            published=(_fid(_SYNTHRAD, 60.35, doubt, f"{_TABLES}, noise"),),
+            published=(_fid(_SYNTHRAD, 60.35, caveat, f"{_TABLES}, noise"),),
         ),
     ]  # fmt: skip
 
@@ -229,8 +229,8 @@ def _row(table: str, title: str, training: Training, *published: Published) -> T
     return ThesisRow(training.name, table, title, training, published=published)
 
 
-def _fid(data_set: str, fid: float, doubt: str = "", source: str = _TABLES) -> Published:
-    return Published(data_set, {"fid": fid}, source, doubt)
+def _fid(data_set: str, fid: float, caveat: str = "", source: str = _TABLES) -> Published:
+    return Published(data_set, {"fid": fid}, source, caveat)
 
 
 ROWS: tuple[ThesisRow, ...] = (*_unpaired(), *_paired(), *_noise(), *_truncation())

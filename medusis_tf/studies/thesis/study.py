@@ -1,4 +1,4 @@
-"""Train and evaluate a row of the thesis's tables, and remember under which settings."""
+"""Training and evaluation of a row of the thesis's tables, with a record of the settings."""
 
 import functools
 import json
@@ -13,6 +13,7 @@ from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.data.shards.checksums import sha256_of
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.options import EvaluationOptions
+from medusis_tf.files import replacing
 from medusis_tf.methods.experiment import load_config
 from medusis_tf.methods.med_usis.config import require_med_usis
 from medusis_tf.reports.formatting import strict_json
@@ -25,20 +26,20 @@ if TYPE_CHECKING:
     from medusis_tf.evaluation.evaluation import Evaluation
 
 PANEL, RESULT, SETTINGS = "panel.png", "result.json", "settings.json"
-# Beside what a resumed run may change: rows are named and seeded by the study.
+# Settings that may differ between calls; the study sets name and seed of the rows.
 _FREE = FREE_TO_CHANGE | {"name", "seed"}
 _LONGEST_VALUE = 60
 
 
 class UnsuitableError(UserError):
-    """The data set, or its configuration, cannot have this row."""
+    """The data set or its configuration does not support this row."""
 
 
 class StoppedError(Exception):
-    """A signal came while a row was trained.
+    """The training of a row was interrupted by a signal.
 
     Args:
-        number: Of the signal.
+        number: Signal number.
     """
 
     def __init__(self, number: int):
@@ -51,12 +52,12 @@ class ThesisStudy:
     """All rows on one data set.
 
     Attributes:
-        config: YAML file of the experiment.
-        overrides: Changes of all rows.
-        steps: Every row is trained to.
+        config: Experiment file (YAML).
+        overrides: Overrides for all rows.
+        steps: Training steps of every row.
         out: Folder of runs, results and tables.
-        options: What pictures are judged by.
-        as_published: Whether rows have batch size and learning rate of their published ones.
+        options: Options of the evaluation.
+        as_published: Whether rows use the published batch size and learning rate.
     """
 
     config: Path
@@ -68,14 +69,14 @@ class ThesisStudy:
 
     @functools.cached_property
     def base(self) -> ExperimentConfig:
-        """The experiment that the rows change."""
+        """Experiment that the rows modify."""
         return load_config(self.config, self.overrides)
 
     def experiment(self, training: Training, seed: int) -> ExperimentConfig:
-        """The experiment of one run.
+        """Experiment of one run.
 
         Raises:
-            UnsuitableError: The data set, or its configuration, cannot have it.
+            UnsuitableError: The data set or its configuration does not support the run.
         """
         first = training.as_published if self.as_published else ()
         place = [f"name={training.name}", f"seed={seed}", f"runs_dir={self.out}/runs/seed_{seed}"]
@@ -87,19 +88,19 @@ class ThesisStudy:
             raise UnsuitableError("; ".join(reason.strip() for reason in reasons)) from None
 
     def result_dir(self, row: ThesisRow, seed: int) -> Path:
-        """Where the evaluation of a row is; `result.json` is written last."""
+        """Folder of the evaluation of a row; `result.json` is written last."""
         return self.out / "results" / f"seed_{seed}" / row.painting
 
     def result(self, row: ThesisRow, seed: int) -> dict[str, Any] | None:
-        """What was found, with `model` and maybe `others`; None if the row is not finished."""
+        """Content of `result.json`; None if the row is not completed."""
         path = self.result_dir(row, seed) / RESULT
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
     def check_settings(self) -> None:
-        """Remember the settings, or refuse others than those that results here were made with.
+        """Record the settings, or compare them with those of the earlier results.
 
         Raises:
-            UserError: They differ, or cannot be written.
+            UserError: The settings differ, or cannot be written.
         """
         path = self.out / SETTINGS
         text = strict_json(self._settings())
@@ -108,44 +109,43 @@ class ThesisStudy:
                 _compare(json.loads(path.read_text(encoding="utf-8")), json.loads(text), self.out)
                 return
             self.out.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f"{SETTINGS}.partial")
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(path)
+            with replacing(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
         except OSError as error:
             raise UserError(
                 f"cannot write to {self.out}: {error.strerror}. Give another --out."
             ) from None
 
-    def check_judges(self) -> None:
-        """Find out what is wrong with files that pictures are judged by, before any training.
+    def check_evaluation_files(self) -> None:
+        """Open the files that the evaluation needs, to find errors before any training.
 
         Raises:
-            UserError: One cannot be used, or no test subject has a label map.
+            UserError: A file cannot be used, or no test subject has a label map.
         """
         from medusis_tf.evaluation.setup import open_instruments
 
         split = self.options.split
         if not any(entry.has_label_map for entry in self.base.data.subjects_of(split)):
-            raise UserError(f"the {split} split of {self.base.name} has no label map to paint.")
+            raise UserError(f"the {split} split of {self.base.name} has no label map.")
         open_instruments(self.base, self.options)
 
     def run(self, row: ThesisRow, seed: int, with_others: bool) -> None:
-        """Train the row's run if that is not done, paint, judge, and write the result last.
+        """Train the row's run unless completed, evaluate it, and write the result last.
 
         Args:
-            row: Which.
-            seed: Of the run.
-            with_others: Whether to judge what needs no network too.
+            row: Row to run.
+            seed: Seed of the run.
+            with_others: Whether to also evaluate the methods without a network.
 
         Raises:
-            UnsuitableError: The data set cannot have this row.
-            StoppedError: A signal came; the run goes on from there when it is called again.
+            UnsuitableError: The data set does not support this row.
+            StoppedError: A signal interrupted the training; the next call resumes it.
             UserError: Training or evaluation failed.
         """
         experiment = self.experiment(row.training, seed)
         _check_pairs(experiment)
         if reached_step(experiment.run_dir) == 0 and experiment.run_dir.exists():
-            # Cut short before its first checkpoint: nothing in it can be gone on with.
+            # Interrupted before its first checkpoint: there is nothing to resume from.
             shutil.rmtree(experiment.run_dir)
         signal = train_to(experiment, self.steps)
         if signal is not None:
@@ -158,7 +158,7 @@ class ThesisStudy:
         from medusis_tf.evaluation.evaluation import TRAINING_IMAGES
         from medusis_tf.panels import write_png
         from medusis_tf.reports.evaluation.report import sample_panel, write_evaluation
-        from medusis_tf.studies.thesis.tables import read_figures
+        from medusis_tf.studies.thesis.tables import read_metrics
 
         model, *others = evaluation.content["methods"]
         folder = self.result_dir(row, seed)
@@ -172,53 +172,52 @@ class ThesisStudy:
             "seed": seed,
             "steps": self.steps,
             "data": evaluation.content["data"],
-            "model": read_figures(model),
-            "others": {each["name"]: read_figures(each) for each in baselines},
+            "model": read_metrics(model),
+            "others": {each["name"]: read_metrics(each) for each in baselines},
         }
-        temporary = folder / f"{RESULT}.partial"
-        temporary.write_text(strict_json(content), encoding="utf-8")
-        temporary.replace(folder / RESULT)
+        with replacing(folder / RESULT) as temporary:
+            temporary.write_text(strict_json(content), encoding="utf-8")
 
     def _settings(self) -> dict[str, Any]:
         config = dict(_flatten("", self.base.model_dump(mode="json")))
-        judges = {"inception": self.options.inception, "segmenter": self.options.segmenter}
-        for name, files in self.options.lpips.items():
-            judges |= {f"lpips {name}": files[0], f"lpips heads {name}": files[1]}
+        files = {"inception": self.options.inception, "segmenter": self.options.segmenter}
+        for name, (network, heads) in self.options.lpips.items():
+            files |= {f"lpips {name}": network, f"lpips heads {name}": heads}
         return {
             "steps": self.steps,
             "as_published": self.as_published,
-            **{f"--{name}": _identity(path) for name, path in judges.items() if path is not None},
+            **{f"--{name}": _identity(path) for name, path in files.items() if path is not None},
             **{key: value for key, value in config.items() if key not in _FREE},
         }
 
 
 def open_row(experiment: ExperimentConfig, truncation: float) -> "EvaluatedModel":
-    """The newest checkpoint of a run, which paints with noise from [-truncation, truncation]."""
+    """Open the newest checkpoint of a run, for noise from [-truncation, truncation]."""
     from medusis_tf.evaluation.evaluated_model import open_run
     from medusis_tf.serving.exporter import painter_of_run
 
-    judged = open_run(experiment.run_dir)
+    evaluated = open_run(experiment.run_dir)
     has_noise = require_med_usis(experiment).generator.noise_dim > 0
     if math.isinf(truncation):
-        return replace(judged, painter=replace(judged.painter, is_random=has_noise))
+        return replace(evaluated, painter=replace(evaluated.painter, is_random=has_noise))
     painter = painter_of_run(experiment.run_dir)
     truncated = replace(
-        judged.painter,
-        name=f"{judged.painter.name}, truncation {truncation:g}",
+        evaluated.painter,
+        name=f"{evaluated.painter.name}, truncation {truncation:g}",
         paint=lambda subject, seed: painter.paint(
             subject.label_map, painter.draw_noise(seed, truncation)
         ),
         is_random=has_noise,
     )
-    return replace(judged, painter=truncated)
+    return replace(evaluated, painter=truncated)
 
 
-def _evaluate(judged: "EvaluatedModel", options: EvaluationOptions) -> "Evaluation":
+def _evaluate(model: "EvaluatedModel", options: EvaluationOptions) -> "Evaluation":
     from medusis_tf.evaluation.evaluation import evaluate_model
     from medusis_tf.progress import EvaluationProgress
 
     with EvaluationProgress() as progress:
-        return evaluate_model(judged, options, progress.report)
+        return evaluate_model(model, options, progress.report)
 
 
 def _check_pairs(experiment: ExperimentConfig) -> None:
@@ -238,7 +237,7 @@ def _compare(before: dict[str, Any], now: dict[str, Any], out: Path) -> None:
     if changed:
         lines = [f"  {k}: {_short(before.get(k))} -> {_short(now.get(k))}" for k in changed]
         raise UserError(
-            "\n".join([f"{out} holds results of other settings. Give another --out.", *lines])
+            "\n".join([f"{out} has results with other settings. Give another --out.", *lines])
         )
 
 
@@ -248,7 +247,7 @@ def _short(value: object) -> str:
 
 
 def _identity(path: Path) -> str:
-    """What a file holds, wherever it lies; a folder is known by its place."""
+    """Checksum of a file, independent of its path; for a folder, its absolute path."""
     if path.is_dir():
         return str(path.resolve())
     try:

@@ -1,4 +1,4 @@
-"""The thesis's tables: what was published beside what came out here, as Markdown and CSV."""
+"""The thesis's tables with published and reproduced values, as Markdown and CSV."""
 
 from __future__ import annotations
 
@@ -17,63 +17,63 @@ _KINDS: Mapping[Kind, str] = {
     "correct": "correct, here",
 }
 NOT_COMPARABLE = (
-    "Published figures are of SynthRAD2023 and AutoPET, trained to the end. Those of other data, "
-    "other step counts or another split are not comparable with them. docs/reproduce_thesis.md "
-    "says why they are to be doubted even on the same data."
+    "Published values are of SynthRAD2023 and AutoPET, after complete trainings. Values of other "
+    "data, step counts or splits are not comparable with them. docs/reproduce_thesis.md explains "
+    "why the published values are questionable even on the same data."
 )
 PROTOCOLS = (
     "Thesis protocol: SSIM with data range 255 on images in [0, 1], which makes it a rescaled "
-    "squared error; PSNR and RMSE of batches of 20 slices; LPIPS fed images in [0, 1]. Correct: "
-    "data range 1, the mean of patients' means, LPIPS fed [-1, 1]. FID is defined once and stands "
-    "in both; the published mIoU has no protocol that could be repeated."
+    "squared error; PSNR and RMSE of batches of 20 slices; LPIPS of images in [0, 1]. Correct: "
+    "data range 1, mean of the patients' means, LPIPS of images in [-1, 1]. FID has one definition "
+    "and is in both; the protocol of the published mIoU cannot be reproduced."
 )
 
 
 @dataclass(frozen=True)
 class Published:
-    """Figures of a row as published.
+    """Published values of a row.
 
     Attributes:
-        data_set: They are of.
-        figures: Key of a measure to value.
-        source: Where they stand.
-        doubt: What is wrong with them.
+        data_set: Data set of the values.
+        metrics: Values by metric key.
+        source: Table or document with the values.
+        caveat: Known problem of the values; empty if there is none.
     """
 
     data_set: str
-    figures: Mapping[str, float]
+    metrics: Mapping[str, float]
     source: str
-    doubt: str = ""
+    caveat: str = ""
 
     @property
     def text(self) -> str:
-        """As a note below a table."""
-        return f"{self.data_set}: {self.source}" + (f"; {self.doubt}" if self.doubt else "")
+        """Note below a table."""
+        return f"{self.data_set}: {self.source}" + (f"; {self.caveat}" if self.caveat else "")
 
 
 @dataclass(frozen=True)
 class TableRow:
-    """A row of a table.
+    """Row of a table.
 
     Attributes:
-        title: In the first column.
-        results: Seed to figures, of what was run here.
-        published: What there is beside.
-        problem: Why it was not run, or not for all seeds; None if it was.
+        title: Text of the first column.
+        results: Metrics of the reproduced runs by seed.
+        published: Published values.
+        problem: Reason for missing runs; None if all seeds were run.
     """
 
     title: str
-    results: Mapping[int, ThesisFigures] = field(default_factory=dict)
+    results: Mapping[int, ThesisMetrics] = field(default_factory=dict)
     published: Sequence[Published] = ()
     problem: str | None = None
 
     def values(self, measure: str, kind: Kind) -> dict[str, float]:
-        """Seed, or text of the source, to value."""
+        """Values by seed or, if published, by text of the source."""
         if kind == "published":
             return {
-                each.text: each.figures[measure]
+                each.text: each.metrics[measure]
                 for each in self.published
-                if measure in each.figures
+                if measure in each.metrics
             }
         found = {str(seed): each.get(measure, {}).get(kind) for seed, each in self.results.items()}
         return {seed: value for seed, value in found.items() if value is not None}
@@ -81,12 +81,12 @@ class TableRow:
 
 @dataclass(frozen=True)
 class ThesisTable:
-    """A table of the thesis.
+    """Table of the thesis.
 
     Attributes:
-        title: Above it.
-        rows: Its rows.
-        notes: Below it.
+        title: Heading of the table.
+        rows: Rows of the table.
+        notes: Notes below the table.
     """
 
     title: str
@@ -95,7 +95,7 @@ class ThesisTable:
 
     @property
     def columns(self) -> list[tuple[Measure, list[Kind]]]:
-        """Measures and whose values of them there are; what no row has is left out."""
+        """Metrics with the kinds of their values; metrics without any value are omitted."""
         found = [
             (measure, [k for k in _KINDS if any(r.values(measure.key, k) for r in self.rows)])
             for measure in MEASURES
@@ -104,19 +104,19 @@ class ThesisTable:
 
     @property
     def sources(self) -> list[str]:
-        """Where published figures are from; number 1 first."""
+        """Sources of the published values, in the order of their numbers from 1."""
         return list(dict.fromkeys(each.text for row in self.rows for each in row.published))
 
     @property
     def problems(self) -> list[str]:
-        """What was not run, and why."""
+        """Rows with missing runs, and the reasons."""
         return [f"{row.title}: {row.problem}" for row in self.rows if row.problem]
 
     def cells(self, row: TableRow) -> list[tuple[Kind, str]]:
-        """What stands in a row beside its title, and whose figure each cell holds.
+        """Kind and text of each cell of a row, without the title.
 
-        Published figures with the number of their source in brackets; several seeds as their
-        mean, with each in brackets.
+        Published values have the number of their source in brackets. Several seeds are shown as
+        their mean, with the value of each seed in brackets.
         """
         return [
             (kind, self._cell(row, measure, kind))
@@ -127,7 +127,7 @@ class ThesisTable:
     def _cell(self, row: TableRow, measure: Measure, kind: Kind) -> str:
         values = row.values(measure.key, kind)
         if kind == "published":
-            # As printed: their decimals are theirs.
+            # With the decimals of the publication.
             shown = [f"{v:g} [{1 + self.sources.index(text)}]" for text, v in values.items()]
             return ", ".join(shown)
         each = [f"{value:.{measure.digits}f}" for value in values.values()]
@@ -138,17 +138,17 @@ class ThesisTable:
 
 
 def column_title(kind: Kind) -> str:
-    """What stands above a column of a measure."""
+    """Heading of a column of a metric."""
     return _KINDS[kind]
 
 
 def markdown(title: str, origin: Sequence[str], tables: Sequence[ThesisTable]) -> str:
-    """All tables as one Markdown page.
+    """Format all tables as one Markdown page.
 
     Args:
-        title: Its heading.
-        origin: Lines that say of what data and steps the figures are.
-        tables: What to show.
+        title: Heading of the page.
+        origin: Lines with the data set, the training steps and the seeds of the values.
+        tables: Tables of the page.
     """
     lines = [f"# {title}", "", *_paragraphs([*origin, NOT_COMPARABLE, PROTOCOLS])]
     for table in tables:
@@ -162,11 +162,11 @@ def markdown(title: str, origin: Sequence[str], tables: Sequence[ThesisTable]) -
 
 
 def csv_text(tables: Sequence[ThesisTable]) -> str:
-    """All tables as one list, a figure to a line, unrounded.
+    """Format all tables as one CSV text with one unrounded value per line.
 
-    `kind` is `published`, `thesis` or `correct`; `seed_or_source` is the seed of a figure that was
-    made here, or where a published one is from. A row that was not run has a line with its reason,
-    of kind `not run`.
+    `kind` is `published`, `thesis` or `correct`. `seed_or_source` is the seed of a reproduced value
+    or the source of a published one. A row with missing runs has a line of kind `not run` with the
+    reason.
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -202,18 +202,18 @@ def _paragraphs(texts: Sequence[str]) -> list[str]:
 
 
 Protocol = Literal["thesis", "correct"]
-# Measure to protocol to value; what was not measured is left out.
-ThesisFigures = Mapping[str, Mapping[Protocol, float]]
+# Values by metric and protocol; metrics that were not computed are omitted.
+ThesisMetrics = Mapping[str, Mapping[Protocol, float]]
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A column of the thesis's tables.
+    """Metric in the columns of the thesis's tables.
 
     Attributes:
-        key: In files.
-        title: Above the column.
-        digits: Decimals shown.
+        key: Name in files.
+        title: Heading of the columns.
+        digits: Number of decimals shown.
     """
 
     key: str
@@ -234,15 +234,15 @@ MEASURES = (
 )
 
 
-def read_figures(method: Mapping[str, Any]) -> ThesisFigures:
-    """What the tables need of one method of `metrics.json`.
+def read_metrics(method: Mapping[str, Any]) -> ThesisMetrics:
+    """Read the metrics of the tables from one method of `metrics.json`.
 
-    FID is one definition, so that both protocols have the same. LPIPS is that over VGG16, or over
-    AlexNet if only that was asked for. mIoU and Dice are those of a segmenter that was given: a
-    run's own reads what it agreed on with the generator.
+    FID has one definition and is the same for both protocols. LPIPS uses VGG16, or AlexNet if only
+    AlexNet was evaluated. mIoU and Dice need a separate segmenter: a run's own segmenter is trained
+    together with the generator and therefore biased.
 
     Args:
-        method: An entry of `methods`.
+        method: Entry of `methods`.
     """
     found: dict[str, dict[Protocol, float]] = {}
     for measure, protocol, value in _values(method):

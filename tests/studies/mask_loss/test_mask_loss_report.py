@@ -20,8 +20,8 @@ TRUE = {"outline_dice": 0.98, "dice_fat": 0.9, "invisible": 0.01, "psnr": float(
 
 
 def row(seed, mask, steps, dice):
-    figures = {"outline_dice": dice, "dice_fat": 0.5, "invisible": 0.123, "psnr": 12.34}
-    return StudyRow(seed, mask, steps, figures, TRUE)
+    metrics = {"outline_dice": dice, "dice_fat": 0.5, "invisible": 0.123, "psnr": 12.34}
+    return StudyRow(seed, mask, steps, metrics, TRUE)
 
 
 ROWS = [
@@ -33,7 +33,7 @@ ROWS = [
 ]
 
 
-def test_a_line_for_each_step_count_off_and_on_and_the_true_image():
+def test_the_table_has_lines_for_steps_mask_loss_and_true_image():
     lines = study_table(ROWS).splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[:-2]]
     assert cells[0] == [
@@ -47,12 +47,12 @@ def test_a_line_for_each_step_count_off_and_on_and_the_true_image():
     assert "seeds 0, 1" in lines[-1]
 
 
-def test_files_hold_every_row(tmp_path):
+def test_files_have_every_row(tmp_path):
     write_results(tmp_path, ROWS)
     content = json.loads((tmp_path / "results.json").read_text())
     assert content[3] == {
         "seed": 1, "mask": "on", "steps": 10,
-        "figures": dict(ROWS[3].figures), "true_image": {**TRUE, "psnr": None},
+        "figures": dict(ROWS[3].metrics), "true_image": {**TRUE, "psnr": None},
     }  # fmt: skip
     with (tmp_path / "results.csv").open() as file:
         lines = list(csv.DictReader(file))
@@ -66,13 +66,13 @@ def test_files_hold_every_row(tmp_path):
 
 
 def test_the_plot_shows_both():
-    picture = study_plot(ROWS)
-    assert picture.dtype == np.uint8
+    image = study_plot(ROWS)
+    assert image.dtype == np.uint8
     for colour in ([194, 87, 26], [31, 111, 178]):
-        assert (picture == colour).all(axis=-1).sum() > 50
+        assert (image == colour).all(axis=-1).sum() > 50
 
 
-def test_a_panel_has_a_column_each(tmp_path):
+def test_a_panel_has_one_column_per_setting(tmp_path):
     label_map = np.zeros((2, 32, 32), np.uint8)
     paths = {}
     for mask, grey in (("off", -0.5), ("on", 0.5)):
@@ -80,18 +80,22 @@ def test_a_panel_has_a_column_each(tmp_path):
         image = np.full((2, 32, 32), grey)
         np.savez(paths[mask], label_map=label_map, image=image, slice=[3, 4])
     classes = [ClassEntry(id=0, name="background", colour=(0, 0, 0))]
-    picture = study_panel(paths, classes, "title")
+    image = study_panel(paths, classes, "title")
     for grey in (64, 191):
-        assert (picture == grey).all(axis=-1).sum() == 2 * 160 * 160
+        assert (image == grey).all(axis=-1).sum() == 2 * 160 * 160
 
 
-def test_a_row_is_read_from_an_evaluation():
+EARLIER_NAME = "true image (text of an earlier version)"
+
+
+@pytest.mark.parametrize("true_image", [TRUE_IMAGE, EARLIER_NAME])
+def test_a_row_is_read_from_an_evaluation(true_image):
     def method(name, dice, psnr):
-        figures = {"dice": dice, "pooled_dice": 0, "painted_as_air": 0.1, "invisible": 0.2}
+        outline = {"dice": dice, "pooled_dice": 0, "painted_as_air": 0.1, "invisible": 0.2}
         similarity = {"slice": {"ssim": 0.3, "psnr": psnr}, "body": {"ssim": 0.4, "psnr": 1.0}}
         return {
             "name": name,
-            "outline": {key: {"mean": value} for key, value in figures.items()},
+            "outline": {key: {"mean": value} for key, value in outline.items()},
             "similarity": {
                 part: {key: {"mean": value} for key, value in each.items()}
                 for part, each in similarity.items()
@@ -99,10 +103,10 @@ def test_a_row_is_read_from_an_evaluation():
             "segmentation": {INDEPENDENT: {"classes": {"fat": {"dice": 0.6}}}},
         }
 
-    methods = [method("model", 0.8, 12.0), method(TRUE_IMAGE, 0.98, None)]
+    methods = [method("model", 0.8, 12.0), method(true_image, 0.98, None)]
     found = read_row({"methods": methods}, 3, "on", 100)
     assert (found.seed, found.mask, found.steps) == (3, "on", 100)
-    assert found.figures == {
+    assert found.metrics == {
         "outline_dice": 0.8, "dice_fat": 0.6, "painted_as_air": 0.1, "invisible": 0.2,
         "ssim": 0.3, "body_ssim": 0.4, "psnr": 12.0,
     }  # fmt: skip

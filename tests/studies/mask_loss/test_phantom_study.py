@@ -9,7 +9,7 @@ from tests.commands.test_train_segmenter import QUICKSTART
 
 
 @pytest.mark.parametrize("name", PHANTOMS)
-def test_images_that_are_trained_on_tell_a_smaller_outline(name, tmp_path):
+def test_training_images_have_a_smaller_outline(name, tmp_path):
     overrides = phantom_overrides(name, tmp_path)
     shards = prepare_shards(load_config(QUICKSTART, overrides))
     levels = learn_grey_levels(shards)
@@ -18,9 +18,9 @@ def test_images_that_are_trained_on_tell_a_smaller_outline(name, tmp_path):
         parts = [shards.read(entry).image for entry in shards.subjects(split, stream)]
         return sum(visible_body(part, levels.dark_tissue).mean() for part in parts) / len(parts)
 
-    # The MR of those with a CT is there, for the judge, and built like the label maps.
-    seen, told = area("train", "image"), area("train", "label_map")
-    assert told > 1.15 * seen
+    # Subjects with a label map have an MR image of the same outline, to train the segmenter.
+    seen, labelled = area("train", "image"), area("train", "label_map")
+    assert labelled > 1.15 * seen
     test = shards.read("test_0")
     assert outline_agreement(test.image, test.label_map, levels).dice > 0.96
     assert phantom_overrides(name, tmp_path) == overrides

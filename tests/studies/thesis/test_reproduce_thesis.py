@@ -1,4 +1,4 @@
-"""A few rows on drawn ellipses, one step each, with the smallest networks."""
+"""A few rows on synthetic ellipses, one step each, with the smallest networks."""
 
 import csv
 import json
@@ -23,7 +23,7 @@ CHOSEN = "unpaired_wavelet,paired_oasis,truncation_0.5"
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    """A YAML file whose training subjects have no pair for both streams."""
+    """Experiment file whose training subjects have no pair for both streams."""
     folder = tmp_path_factory.mktemp("thesis")
     for number, subject in enumerate("abcd"):
         label_map = ellipses(number)
@@ -44,7 +44,7 @@ def arguments(config):
 
 @pytest.fixture(scope="module")
 def first(arguments):
-    """Folder and printed lines of the first call."""
+    """Folder and output of the first call."""
     status, printed, errors = run_command(reproduce_thesis, "--rows", CHOSEN, *arguments)
     assert status == 0, errors
     return arguments[5], printed
@@ -52,7 +52,7 @@ def first(arguments):
 
 @pytest.fixture
 def copy(first, arguments, tmp_path):
-    """The finished study, to spoil; and the command that goes on with it."""
+    """Copy of the completed study, and the arguments that resume it."""
     out = tmp_path / "out"
     shutil.copytree(first[0], out)
     return out, [str(out) if argument == first[0] else argument for argument in arguments]
@@ -60,7 +60,7 @@ def copy(first, arguments, tmp_path):
 
 @pytest.fixture
 def trained(monkeypatch):
-    """Names of runs as they are trained, to no avail: a fake that is told what to do."""
+    """Names of trained runs and the behaviour of the fake training."""
     names, behaviour = [], {}
 
     def train_to(experiment, steps):
@@ -75,7 +75,7 @@ def results(out):
     return {path.parent.name: json.loads(path.read_text()) for path in out.rglob("result.json")}
 
 
-def test_rows_stand_in_the_tables_beside_what_was_published(first):
+def test_tables_have_reproduced_and_published_values(first):
     out, printed = first
     assert "row 1 of 3: unpaired_wavelet (Unpaired)" in printed
     found = results(out)
@@ -93,7 +93,7 @@ def test_rows_stand_in_the_tables_beside_what_was_published(first):
             for line in csv.DictReader(file)
         }
     assert float(values["Unpaired", "wavelet", "ssim", "correct"]) == ssim["correct"]
-    # One run, painted as it is, stands in three tables.
+    # One run without truncation is in three tables.
     for table, row in [("Noise", "wavelet, noise"), ("Truncated noise", "wavelet, not truncated")]:
         assert float(values[table, row, "ssim", "correct"]) == ssim["correct"]
     assert ("Without a network", "random Gaussian mixture", "ssim", "correct") in values
@@ -102,7 +102,7 @@ def test_rows_stand_in_the_tables_beside_what_was_published(first):
     assert "Shows slices of real volumes" in page
 
 
-def test_a_row_that_the_data_cannot_have_says_why(first):
+def test_an_unsuitable_row_has_its_reason(first):
     out, printed = first
     text = (out / "tables.md").read_text()
     assert "| OASIS (not run) |" in text
@@ -112,7 +112,7 @@ def test_a_row_that_the_data_cannot_have_says_why(first):
     assert "* OASIS, mask loss: not run yet" in text
 
 
-def test_truncated_noise_is_what_a_truncated_row_is_painted_with(first):
+def test_a_truncated_row_uses_truncated_noise(first):
     folder = first[0] / "results" / "seed_0"
     distance = {
         name: json.loads((folder / name / "metrics.json").read_text())["diversity"]
@@ -123,7 +123,7 @@ def test_truncated_noise_is_what_a_truncated_row_is_painted_with(first):
     assert [path.name for path in (first[0] / "runs" / "seed_0").iterdir()] == ["unpaired_wavelet"]
 
 
-def test_what_is_finished_is_not_done_again(copy, trained):
+def test_completed_rows_are_not_repeated(copy, trained):
     out, arguments = copy
     before = {path: path.stat().st_mtime_ns for path in out.rglob("result.json")}
     status, printed, _ = run_command(reproduce_thesis, "--rows", CHOSEN, *arguments)
@@ -132,7 +132,7 @@ def test_what_is_finished_is_not_done_again(copy, trained):
     assert {path: path.stat().st_mtime_ns for path in out.rglob("result.json")} == before
 
 
-def test_an_unfinished_row_is_judged_again_and_its_run_goes_on(copy, monkeypatch):
+def test_an_incomplete_row_is_evaluated_again_without_training(copy, monkeypatch):
     out, arguments = copy
     lost = out / "results" / "seed_0" / "unpaired_wavelet" / "result.json"
     before = json.loads(lost.read_text())
@@ -145,15 +145,15 @@ def test_an_unfinished_row_is_judged_again_and_its_run_goes_on(copy, monkeypatch
     assert again["model"]["ssim"] == pytest.approx(before["model"]["ssim"], rel=1e-6)
 
 
-def test_a_run_cut_short_before_its_first_checkpoint_begins_anew(copy, trained):
+def test_a_run_without_a_checkpoint_restarts(copy, trained):
     out, arguments = copy
     left = out / "runs" / "seed_0" / "unpaired_oasis"
     left.mkdir()
-    (left / "config.yaml").write_text("of a run that was killed")
+    (left / "config.yaml").write_text("of a killed run")
     trained[1]["do"] = lambda: 15
     status, printed, _ = run_command(reproduce_thesis, "--rows", "unpaired_oasis", *arguments)
     assert (status, trained[0], left.exists()) == (128 + 15, ["unpaired_oasis"], False)
-    assert "stopped by signal 15; the same command goes on" in printed
+    assert "stopped by signal 15; repeat the command to resume" in printed
 
 
 def interrupt():
@@ -161,7 +161,7 @@ def interrupt():
 
 
 @pytest.mark.parametrize("do", [lambda: 2, interrupt], ids=["training", "elsewhere"])
-def test_sigint_leaves_tables_of_what_is_there(copy, trained, do):
+def test_tables_are_written_on_sigint(copy, trained, do):
     out, arguments = copy
     (out / "tables.md").unlink()
     trained[1]["do"] = do
@@ -170,7 +170,7 @@ def test_sigint_leaves_tables_of_what_is_there(copy, trained, do):
     assert "* OASIS: not run yet" in (out / "tables.md").read_text()
 
 
-def test_a_training_that_fails_does_not_keep_others_from_running(copy, trained):
+def test_a_failed_training_does_not_stop_the_others(copy, trained):
     out, arguments = copy
     for result in out.rglob("result.json"):
         result.unlink()
@@ -182,36 +182,36 @@ def test_a_training_that_fails_does_not_keep_others_from_running(copy, trained):
     chosen = ["--rows", "unpaired_wavelet,noise", "--seeds", "2", *arguments]
     message = user_error(reproduce_thesis, *chosen)
     assert "failed: unpaired_wavelet, unpaired_wavelet_no_noise" in message
-    # Each run was tried once, though two rows are of the first.
+    # Each run was tried once, although two rows share the first.
     assert trained[0] == ["unpaired_wavelet"] * 2 + ["unpaired_wavelet_no_noise"] * 2
     text = (out / "tables.md").read_text()
     assert "* wavelet, noise: failed: the training diverged by step 1\n" in text
 
 
-def test_other_settings_are_refused(copy):
+def test_other_settings_are_rejected(copy):
     out, arguments = copy
     arguments[arguments.index("--steps") + 1] = "2"
     message = user_error(reproduce_thesis, *arguments, "loss_weights.segmentation=3")
-    assert f"{out} holds results of other settings" in message
+    assert f"{out} has results with other settings" in message
     assert "steps: 1 -> 2" in message
     assert "loss_weights.segmentation: 1.0 -> 3.0" in message
     arguments[arguments.index("--steps") + 1] = "1"
     assert "as_published: False -> True" in user_error(
         reproduce_thesis, "--as-published", *arguments
     )
-    # Where data lie, and how often a run is saved, are no settings.
+    # The folder of the data and the checkpoint interval may differ.
     status, _, _ = run_command(
         reproduce_thesis, "--rows", CHOSEN, *arguments, "training.checkpoint_interval=7"
     )
     assert status == 0
 
 
-def test_what_cannot_be_run_is_said_before_any_training(config, tmp_path, trained):
+def test_errors_are_reported_before_any_training(config, tmp_path, trained):
     def message(*more, steps="1"):
         begin = ["--data", config, "--out", tmp_path / "out", "--steps", steps]
         return user_error(reproduce_thesis, *begin, *more)
 
-    assert "--rows knows no paired_swin" in message("--rows", "noise,paired_swin")
+    assert "--rows has unknown names: paired_swin" in message("--rows", "noise,paired_swin")
     assert "missing.pth" in message("--inception", tmp_path / "missing.pth")
     assert "missing.json" in message("--segmenter", tmp_path / "missing.weights.h5")
     assert "give --data" in user_error(reproduce_thesis)
@@ -219,12 +219,12 @@ def test_what_cannot_be_run_is_said_before_any_training(config, tmp_path, traine
     train = load_config(config).data.subjects_of("train")
     kept = [entry.model_dump(mode="json", exclude_defaults=True) for entry in train]
     subjects = json.dumps(kept + test_subjects)
-    assert "has no label map to paint" in message(f"data.subjects={subjects}")
+    assert "has no label map" in message(f"data.subjects={subjects}")
     assert trained[0] == []
     assert not (tmp_path / "out").exists()
 
 
-def test_list_shows_the_rows_and_runs_nothing():
+def test_list_shows_the_rows_without_running_them():
     status, printed, _ = run_command(reproduce_thesis, "--list", "--rows", "noise")
     assert status == 0
     lines = printed.splitlines()
@@ -232,7 +232,7 @@ def test_list_shows_the_rows_and_runs_nothing():
     assert "fid 60.35 (SynthRAD2023 pelvis)" in lines[1]
 
 
-def test_rows_are_chosen_by_name_and_by_table():
+def test_rows_are_selected_by_name_and_table():
     assert [row.name for row in choose_rows("paired_oasis,noise")] == [
         "paired_oasis", "noise_on", "noise_off",
     ]  # fmt: skip
@@ -242,7 +242,7 @@ def test_rows_are_chosen_by_name_and_by_table():
 
 
 def pairs(config):
-    """A study whose training subject c is a pair that both streams may use."""
+    """Study whose training subject c is a pair for both streams."""
     base = load_config(config)
     entries = [entry.model_dump(mode="json", exclude_defaults=True) for entry in base.data.subjects]
     entries[2].pop("streams")
@@ -251,11 +251,11 @@ def pairs(config):
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_every_row_trains_what_its_name_says(config, row):
+def test_every_row_trains_the_experiment_of_its_name(config, row):
     found = pairs(config).experiment(row.training, seed=3)
     generator = "oasis" if "oasis" in row.name else "wavelet"
     assert found.generator.name == generator
-    # The widths agree: a wavelet generator's features are four bands each.
+    # Same width: a wavelet generator's features have four bands each.
     assert found.generator.base_channels == (8 if generator == "oasis" else 2)
     assert (found.loss_weights.mask > 0) == row.name.endswith("_mask")
     assert found.data.pairing == ("paired_sampling" if row.table == "paired" else "unpaired")
@@ -264,10 +264,12 @@ def test_every_row_trains_what_its_name_says(config, row):
     assert math.isinf(row.truncation) == (row.table != "truncation" or "none" in row.name)
 
 
-def test_batch_sizes_and_rates_are_the_published_ones_where_asked_for(config):
+def test_published_batch_sizes_and_learning_rates_are_optional(config):
     row = next(row for row in ROWS if row.name == "unpaired_oasis")
-    asked = ThesisStudy(config, (), 1, config.parent, EvaluationOptions(seeds=(0,)), as_published=True)
-    found = asked.experiment(row.training, 0)
+    published = ThesisStudy(
+        config, (), 1, config.parent, EvaluationOptions(seeds=(0,)), as_published=True
+    )
+    found = published.experiment(row.training, 0)
     assert (found.training.batch_size, found.optimizers.generator.learning_rate) == (2, 1e-4)
     plain = ThesisStudy(config, (), 1, config.parent, EvaluationOptions(seeds=(0,)))
     assert plain.experiment(row.training, 0).optimizers == load_config(config).optimizers
@@ -275,9 +277,9 @@ def test_batch_sizes_and_rates_are_the_published_ones_where_asked_for(config):
         plain.experiment(next(row for row in ROWS if row.table == "paired").training, 0)
 
 
-def test_published_figures_are_those_on_record():
+def test_published_fid_values():
     record = {
-        (row.name, each.data_set.split()[0]): each.figures["fid"]
+        (row.name, each.data_set.split()[0]): each.metrics["fid"]
         for row in ROWS
         for each in row.published
     }

@@ -1,4 +1,4 @@
-"""Every row of the thesis is a configuration that a prepared data set completes."""
+"""The experiment files of the thesis's rows are valid with a prepared data set."""
 
 import pytest
 
@@ -31,7 +31,7 @@ def configs(request):
 
 @pytest.mark.parametrize("row", ROWS)
 @pytest.mark.parametrize("data_set", ["synthrad2023", "autopet"])
-def test_a_dry_run_accepts_it(roots, configs, data_set, row):
+def test_a_dry_run_accepts_the_file(roots, configs, data_set, row):
     path = configs / f"{data_set}_{row}.yaml"
     root = f"data.root={roots[data_set]}"
     status, out, err = run_command(train, "--config", path, root, "--dry-run")
@@ -41,7 +41,7 @@ def test_a_dry_run_accepts_it(roots, configs, data_set, row):
 
 @pytest.mark.parametrize("row", ROWS)
 @pytest.mark.parametrize(("data_set", "num_classes"), [("synthrad2023", 31), ("autopet", 37)])
-def test_it_is_the_row_that_its_name_says(roots, configs, data_set, num_classes, row):
+def test_settings_match_the_name_of_the_row(roots, configs, data_set, num_classes, row):
     config = load_config(configs / f"{data_set}_{row}.yaml", [f"data.root={roots[data_set]}"])
     assert config.name == f"{data_set}_{row}"
     assert config.preset == ("thesis" if row == "thesis" else "default")
@@ -62,7 +62,7 @@ def test_the_thesis_scales_every_slice(roots, configs, data_set):
     assert config.training.schedule == "alternating"
 
 
-def test_rows_that_the_comments_tell_how_to_get(roots, configs):
+def test_overrides_in_the_comments_are_valid(roots, configs):
     for data_set, overrides in [
         ("synthrad2023", ["generator.name=oasis", "training.batch_size=2"]),
         ("synthrad2023", ["generator.noise_dim=0"]),
@@ -73,7 +73,7 @@ def test_rows_that_the_comments_tell_how_to_get(roots, configs):
 
 
 @pytest.mark.parametrize("data_set", ["synthrad2023", "autopet"])
-def test_a_missing_manifest_is_named(configs, tmp_path, data_set):
+def test_a_missing_manifest_is_reported(configs, tmp_path, data_set):
     arguments = (f"data.root={tmp_path}", "--dry-run")
     path = configs / f"{data_set}_wavelet.yaml"
     status, _, err = run_command(train, "--config", path, *arguments)

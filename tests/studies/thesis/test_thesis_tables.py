@@ -14,21 +14,21 @@ from medusis_tf.studies.thesis.tables import (
     ThesisTable,
     csv_text,
     markdown,
-    read_figures,
+    read_metrics,
 )
 
 SLIDES = Published("SynthRAD2023", {"fid": 51.92, "ssim": 0.9984}, "slides", "of two models")
 README = Published("AutoPET", {"fid": 10.76}, "README")
 
 
-def figures(ssim, thesis_ssim):
+def metrics(ssim, thesis_ssim):
     return {"ssim": {"thesis": thesis_ssim, "correct": ssim}}
 
 
 TABLE = ThesisTable(
     "Unpaired",
     [
-        TableRow("OASIS", {0: figures(0.41, 0.998), 2: figures(0.43, 0.999)}, [SLIDES]),
+        TableRow("OASIS", {0: metrics(0.41, 0.998), 2: metrics(0.43, 0.999)}, [SLIDES]),
         TableRow("wavelet", {}, [README, SLIDES], "not run: no pairs"),
     ],
     ["a note"],
@@ -44,50 +44,50 @@ def method(**changes):
     }
 
 
-def test_both_protocols_are_read_and_what_does_not_exist_is_left_out():
-    found = read_figures(method())
+def test_both_protocols_are_read_and_missing_values_omitted():
+    found = read_metrics(method())
     assert found["ssim"] == {"thesis": 0.998, "correct": 0.4}
     assert found["psnr"] == {"thesis": 18.0}
     assert set(found) == {"ssim", "psnr", "rmse"}
-    assert read_figures({"distribution": {}}) == {}
+    assert read_metrics({"distribution": {}}) == {}
 
 
-def test_lpips_is_that_over_vgg_where_there_is_one():
+def test_lpips_prefers_vgg():
     def network(value):
         return {"lpips": {"mean": value}, "lpips_thesis_protocol": {"mean": value / 2}}
 
     both = method(perceptual={"alexnet": network(0.2), "vgg16": network(0.6)})
-    assert read_figures(both)["lpips"] == {"thesis": 0.3, "correct": 0.6}
+    assert read_metrics(both)["lpips"] == {"thesis": 0.3, "correct": 0.6}
     alone = method(perceptual={"alexnet": network(0.2)})
-    assert read_figures(alone)["lpips"] == {"thesis": 0.1, "correct": 0.2}
+    assert read_metrics(alone)["lpips"] == {"thesis": 0.1, "correct": 0.2}
 
 
 @pytest.mark.parametrize(
     ("name", "key"), [("FID", "fid"), ("Frechet distance (other Inception weights)", "frechet")]
 )
-def test_only_fid_is_called_fid(name, key):
+def test_only_the_original_inception_weights_give_fid(name, key):
     inception = {
         "frechet_name": name,
         "frechet_distance": 60.0,
         "kernel_distance": {"mean": 0.01},
     }
-    found = read_figures(method(distribution={"inception": inception, "radiomics": {}}))
+    found = read_metrics(method(distribution={"inception": inception, "radiomics": {}}))
     assert found[key] == {"thesis": 60.0, "correct": 60.0}
     assert found["kid"] == {"correct": 0.01}
     assert {"fid", "frechet"} & set(found) == {key}
 
 
 @pytest.mark.parametrize("segmenter", [INDEPENDENT, EXTERNAL])
-def test_a_segmenter_that_was_given_counts_and_the_own_one_does_not(segmenter):
+def test_segmentation_metrics_need_a_separate_segmenter(segmenter):
     own = {OWN: {"mean_iou": 0.9, "mean_dice": 0.95}}
-    assert "miou" not in read_figures(method(segmentation=own))
+    assert "miou" not in read_metrics(method(segmentation=own))
     both = {**own, segmenter: {"mean_iou": 0.5, "mean_dice": 0.6}}
-    found = read_figures(method(segmentation=both))
+    found = read_metrics(method(segmentation=both))
     assert found["miou"] == {"correct": 0.5}
     assert found["dice"] == {"correct": 0.6}
 
 
-def test_a_row_shows_the_mean_of_its_seeds_and_each_beside_what_was_published():
+def test_a_row_has_the_mean_each_seed_and_published_values():
     lines = markdown("Tables", ["on phantoms"], [TABLE]).splitlines()
     header = next(line for line in lines if line.startswith("| row"))
     assert header == (
@@ -102,13 +102,13 @@ def test_a_row_shows_the_mean_of_its_seeds_and_each_beside_what_was_published():
     assert "2. AutoPET: README" in lines
 
 
-def test_a_row_that_was_not_run_stays_with_its_reason():
+def test_a_missing_row_has_its_reason():
     lines = markdown("Tables", [], [TABLE]).splitlines()
     assert "| wavelet (not run) | 0.9984 [1] | - | - | 10.76 [2], 51.92 [1] |" in lines
     assert "* wavelet: not run: no pairs" in lines
 
 
-def test_csv_holds_every_figure_once_and_unrounded():
+def test_csv_has_every_value_once_and_unrounded():
     lines = list(csv.DictReader(io.StringIO(csv_text([TABLE]))))
     here = [line for line in lines if line["row"] == "OASIS" and line["kind"] == "correct"]
     assert [(line["seed_or_source"], float(line["value"])) for line in here] == [
@@ -121,11 +121,11 @@ def test_csv_holds_every_figure_once_and_unrounded():
     ]
 
 
-def test_the_page_is_one_private_file_that_loads_nothing(tmp_path):
-    picture = tmp_path / "panel.png"
-    write_png(picture, np.full((8, 8, 3), 90, np.uint8))
+def test_the_page_is_self_contained_and_marked_private(tmp_path):
+    image = tmp_path / "panel.png"
+    write_png(image, np.full((8, 8, 3), 90, np.uint8))
     out = tmp_path / "out"
-    made = write_tables(out, "A <b> title", ["origin"], [TABLE], [RowPanel("OASIS", picture)])
+    made = write_tables(out, "A <b> title", ["origin"], [TABLE], [RowPanel("OASIS", image)])
     assert [path.name for path in made] == ["tables.md", "tables.csv", "tables.html"]
     page = (out / "tables.html").read_text()
     assert "default-src 'none'; img-src data:" in page
@@ -138,12 +138,12 @@ def test_the_page_is_one_private_file_that_loads_nothing(tmp_path):
     assert sorted(path.name for path in out.iterdir()) == ["tables.csv", "tables.html", "tables.md"]
 
 
-def test_without_panels_nothing_is_private(tmp_path):
+def test_without_panels_the_page_is_not_marked_private(tmp_path):
     write_tables(tmp_path, "Tables", [], [TABLE], [])
     assert "Shows slices" not in (tmp_path / "tables.html").read_text()
 
 
-def test_a_place_that_cannot_be_written_is_said(tmp_path):
+def test_an_unwritable_folder_is_reported(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot write the tables"):
         write_tables(tmp_path / "file" / "out", "Tables", [], [TABLE], [])
