@@ -122,8 +122,8 @@ def map_shared(path: Path) -> np.ndarray:
     """Map the slices of a `.npy` file such that TensorFlow can share the memory.
 
     TensorFlow shares only writable memory, so writing would change a private copy. Linux reserves
-    memory of the file's size for such a mapping, and refuses files larger than the memory, unless
-    told not to. Nothing is written here.
+    memory of the file's size for such a mapping, and by default refuses files larger than the
+    memory. Nothing is written here.
 
     Raises:
         UserError: An earlier version wrote the file.
