@@ -1,19 +1,18 @@
-"""Multiply-adds that networks need, counted from their convolution and dense layers.
+"""Multiply-adds of networks, counted from their convolution and dense layers.
 
-Two prices of a layer. `plain`: its formula, kernel times output pixels, as published code runs it.
-`needed`: the same where no exact and cheaper formula is known, else that one's price:
+Each layer has two costs. `plain` is kernel size times output pixels, as the published code computes
+it. `needed` is the cost of the cheapest known exact formula:
 
-- Convolutions of one-hot label maps and of noise that is constant over the image cost nothing:
-  sums of a few kernel rows.
-- SPADE's gamma and beta are a 3x3 convolution of hidden features, which are the same wherever an
-  image has the same 3x3 labels. Each of the different ones is multiplied by the nine taps once, and
-  what comes out is picked and added up. So the price depends on the label maps.
-- A 3x3 convolution with 2x2 mean pooling behind it, or with nearest doubling before it, is a 4x4
-  kernel: 16 taps for a pixel of the lower resolution instead of 36.
+- Convolutions of one-hot label maps and of spatially constant noise cost nothing: they are sums of
+  a few kernel rows.
+- SPADE's gamma and beta are a 3x3 convolution of hidden features that are equal wherever the 3x3
+  labels are equal. Each distinct feature vector is multiplied by the nine taps once; the results
+  are gathered and added. The cost therefore depends on the label maps.
+- A 3x3 convolution followed by 2x2 mean pooling, or preceded by nearest-neighbour upsampling, is a
+  4x4 kernel: 16 taps per pixel of the lower resolution instead of 36.
 
-Not counted: Haar transforms, blurs, normalisations, activations, spectral norms, losses,
-optimizers. They are needed too, so a machine that reaches 100 % of its peak in the convolutions
-stays below 100 % here.
+Not counted: Haar transforms, blurs, normalizations, activations, spectral norms, losses and
+optimizers. A machine at 100 % of its convolution peak is therefore below 100 % here.
 """
 
 import math
@@ -30,10 +29,10 @@ _FOLDED = 16 / 36
 
 @dataclass(frozen=True)
 class Layer:
-    """Multiply-adds of one layer's forward pass over one image, at either price.
+    """Multiply-adds of one layer's forward pass over one image, by both formulas.
 
-    `reads` says whether a gradient by the input is ever asked for: always of `features`, of the
-    `image` for some losses, never of `labels`.
+    `reads` is the kind of input, which determines whether its gradient is computed: always for
+    `features`, for some losses for the `image`, never for `labels`.
     """
 
     name: str
@@ -50,14 +49,14 @@ def count(
     by_weights: int = 0,
     image_gradient: bool = False,
 ) -> float:
-    """Multiply-adds of passes over one image.
+    """Count the multiply-adds of passes over one image.
 
     Args:
-        layers: Of one network.
+        layers: Layers of one network.
         price: `needed` or `plain`.
-        forward: Forward passes.
-        by_input: Gradients by the layers' inputs, which cost as much each.
-        by_weights: Gradients by the weights, as much again.
+        forward: Number of forward passes.
+        by_input: Number of gradients with respect to the inputs; each costs one forward pass.
+        by_weights: Number of gradients with respect to the weights; each costs one forward pass.
         image_gradient: Whether the gradient reaches the image.
     """
     total = 0.0
@@ -69,7 +68,7 @@ def count(
 
 
 def generator_layers(generator: Any, label_maps: np.ndarray) -> list[Layer]:
-    """The layers of a wavelet or OASIS generator, priced on label maps `[batch, rows, columns]`."""
+    """Layers of a wavelet or OASIS generator for label maps `[batch, rows, columns]`."""
     is_wavelet = hasattr(generator, "to_bands")
     first_pixels = _pixels(label_maps, generator.stride)
     layers = [_conv(generator.stem, first_pixels, reads="labels", needed=0)]
@@ -90,7 +89,7 @@ def generator_layers(generator: Any, label_maps: np.ndarray) -> list[Layer]:
 
 
 def _spade(generator: Any, maps: np.ndarray, channels: int, name: str) -> list[Layer]:
-    """The first convolution of a SPADE, of labels and noise, and gamma and beta."""
+    """Layers of a SPADE: the shared convolution of labels and noise, and gamma and beta."""
     hidden = generator.spade_channels
     pixels = math.prod(maps.shape[1:])
     inputs = generator.noise_dim + generator.num_classes
@@ -103,7 +102,7 @@ def _spade(generator: Any, maps: np.ndarray, channels: int, name: str) -> list[L
 
 
 def segmenter_layers(segmenter: Any, size: tuple[int, int]) -> list[Layer]:
-    """The layers of the U-Net on images of a size."""
+    """Layers of the U-Net for images of a size."""
     layers = []
     for index, block in enumerate(segmenter.encoder):
         pixels = math.prod(size) // 4**index
@@ -120,7 +119,7 @@ def segmenter_layers(segmenter: Any, size: tuple[int, int]) -> list[Layer]:
 
 
 def _shortcut(block: Any, pixels: int, reads: str = "features") -> list[Layer]:
-    """A 1x1 convolution, at the lower resolution; plain formulas have it at the higher one."""
+    """A 1x1 convolution at the lower resolution; the plain cost is for the higher one."""
     if not block.has_shortcut:
         return []
     layer = _conv(block.conv_shortcut, pixels, block.name, reads)
@@ -129,7 +128,7 @@ def _shortcut(block: Any, pixels: int, reads: str = "features") -> list[Layer]:
 
 
 def discriminator_layers(discriminator: Any) -> list[Layer]:
-    """The layers of the wavelet discriminator on images of its own size."""
+    """Layers of the wavelet discriminator for its image size."""
     pixels = math.prod(discriminator.image_size) // 4
     layers = []
     for index, from_bands in enumerate(discriminator.from_bands):
@@ -145,7 +144,7 @@ def discriminator_layers(discriminator: Any) -> list[Layer]:
 def _conv(
     layer: Any, pixels: int, block: str = "", reads: Any = "features", needed: float = 1
 ) -> Layer:
-    """A convolution with so many output pixels, or a dense layer; `needed` is a share of plain."""
+    """A convolution with `pixels` outputs, or a dense layer; `needed` is a share of plain."""
     plain = float(pixels * math.prod(layer.kernel.shape))
     return Layer(f"{block}/{layer.name}" if block else layer.name, plain, needed * plain, reads)
 

@@ -1,17 +1,18 @@
-"""How long the figures of an evaluation take that ask no network, and how much memory.
+"""Time and memory of the evaluation metrics that need no network.
 
     python -m benchmarks.evaluation [--pairs 125 500] [--size 256] [--classes 31] [--json FILE]
 
-Made volumes of 25 slices, each of a patient of its own, are judged by all measures of
-`medusis_tf.evaluation.metric_list` that need no weight file, and by the nearest neighbours of
-the audit among as many training slices. Classes are found by a stand-in that shifts the label
-map: what a segmenter takes is not of the measures. Making the volumes is not counted.
+Synthetic volumes of 25 slices, one per patient, are evaluated with all metrics of
+`medusis_tf.evaluation.metric_list` that need no weight file, and with the nearest-neighbour search
+of the audit among the same number of training slices. A shifted label map replaces the segmenter,
+whose time is not included. Generation of the volumes is not included either.
 
-Each number of pairs runs in a process of its own, so that its peak memory is its own; memory is
-meant not to grow with it. Seconds are those of this process on the cores that it has.
+Each number of pairs runs in a separate process to measure its peak memory, which should not grow
+with the number. Seconds are for the cores available to this process.
 
-Measured on two cores of an Intel Xeon that another job kept one of: 125 pairs of 256x256 pixels and
-31 classes in 10 seconds and 0.86 GB, 500 in 37 seconds and 0.88 GB, of which 0.64 are TensorFlow.
+Measured on two cores of an Intel Xeon, one of them busy with another job: 125 pairs of 256x256
+pixels and 31 classes in 10 seconds and 0.86 GB, 500 pairs in 37 seconds and 0.88 GB, of which
+TensorFlow takes 0.64 GB.
 """
 
 import argparse
@@ -38,10 +39,12 @@ VOLUME_SLICES = 25
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=int, nargs="+", default=[125, 500], help="of slices")
+    parser.add_argument(
+        "--pairs", type=int, nargs="+", default=[125, 500], help="numbers of slice pairs"
+    )
     parser.add_argument("--size", type=int, default=256, help="rows and columns of a slice")
-    parser.add_argument("--classes", type=int, default=31, help="background included")
-    parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser.add_argument("--classes", type=int, default=31, help="number of classes with background")
+    parser.add_argument("--json", type=Path, help="file for the measurements")
     arguments = parser.parse_args()
     columns = {}
     for pairs in arguments.pairs:
@@ -56,15 +59,15 @@ def main() -> None:
 
 
 def measure(pairs: int, size: int, num_classes: int) -> dict[str, Any]:
-    """Judge so many pairs.
+    """Evaluate pairs of slices.
 
     Args:
-        pairs: Of slices.
+        pairs: Number of pairs.
         size: Rows and columns of a slice.
-        num_classes: Background included.
+        num_classes: Number of classes with background.
 
     Returns:
-        Seconds of each part and of all, seconds for each pair, and gigabytes.
+        Seconds of each part and in total, milliseconds per pair, and gigabytes.
     """
     from benchmarks.label_maps import made_label_maps
 
@@ -76,10 +79,10 @@ def measure(pairs: int, size: int, num_classes: int) -> dict[str, Any]:
     imported = peak_gigabytes()
     measures = _measures(clock, maps, num_classes, volumes)
     for number in range(volumes):
-        subject, pictures = made_subject(maps, number, num_classes)
+        subject, images = made_subject(maps, number, num_classes)
         for name, each in measures.items():
             with clock.of(name):
-                each.update(subject, pictures)
+                each.update(subject, images)
     for name, each in measures.items():
         with clock.of(name):
             each.results()
@@ -96,26 +99,26 @@ def measure(pairs: int, size: int, num_classes: int) -> dict[str, Any]:
 
 
 class Clock:
-    """Adds up the seconds of named parts."""
+    """Accumulated seconds of named parts."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
 
     @contextmanager
     def of(self, name: str) -> Iterator[None]:
-        """Count what is done inside for a part."""
+        """Add the seconds of the block to a part."""
         start = time.perf_counter()
         yield
         self.seconds[name] += time.perf_counter() - start
 
 
 def made_subject(maps: Any, number: int, num_classes: int) -> tuple[Any, Any]:
-    """A subject with label map and true image, and noisy, blurred pictures of it.
+    """Generate a subject with label map and true image, and noisy, blurred images of it.
 
     Args:
         maps: `[slices, height, width]` class ids.
-        number: Of the subject; classes are exchanged and contrasts drawn by it.
-        num_classes: Background included.
+        number: Number of the subject, which determines classes and contrast.
+        num_classes: Number of classes with background.
     """
     import numpy as np
     from scipy import ndimage
@@ -127,11 +130,11 @@ def made_subject(maps: Any, number: int, num_classes: int) -> tuple[Any, Any]:
     label_map = np.where(maps == 0, 0, ids).astype(np.uint8)
     image = paint_gaussian_mixture(label_map, num_classes, number)
     noise = np.random.default_rng(number).normal(0, 0.05, image.shape)
-    pictures = np.clip(ndimage.gaussian_filter(image, (0, 1, 1)) + noise, -1, 1)
+    images = np.clip(ndimage.gaussian_filter(image, (0, 1, 1)) + noise, -1, 1)
     subject = LabelledSubject(
         f"subject {number}", f"patient {number}", label_map, image, np.arange(len(maps)), (1.5, 1.5)
     )
-    return subject, pictures.astype(np.float32)
+    return subject, images.astype(np.float32)
 
 
 def _measures(clock: Clock, maps: Any, num_classes: int, volumes: int) -> Any:
@@ -172,12 +175,12 @@ def _audit(clock: Clock, maps: Any, num_classes: int, volumes: int) -> None:
     from medusis_tf.metrics.memorization import find_neighbours, thumbnails
 
     step = -(-volumes * len(maps) // MAX_SLICES)
-    parts, training = [], []  # 4 KB a slice
+    parts, training = [], []  # 4 KB per slice
     for number in range(volumes):
-        subject, pictures = made_subject(maps, number, num_classes)
+        subject, images = made_subject(maps, number, num_classes)
         other, _ = made_subject(maps, number + volumes, num_classes)
         with clock.of("audit"):
-            parts += [thumbnails(side[::step]) for side in (pictures, subject.image)]
+            parts += [thumbnails(side[::step]) for side in (images, subject.image)]
             training.append((other.name, thumbnails(other.image)))
     with clock.of("audit"):
         find_neighbours(np.concatenate(parts), training)

@@ -1,12 +1,11 @@
-"""Operations that a compiled function really executes: its convolutions and matrix products.
+"""Convolutions and matrix products that a compiled function executes.
 
-TensorFlow prunes what nothing reads, and some shapes are known only when the function runs. So the
-function is traced inside another one that also returns the unknown shapes, and is run once under
-the profiler, which tells what was executed.
+TensorFlow prunes unused operations, and some shapes are known only at run time. The function is
+therefore traced inside another one that also returns the shapes, and run once under the profiler,
+which records the executed operations.
 
-Not counted: operations inside loops and other nested functions (`unknown` says how many matrix
-products and convolutions were executed without a known shape), and whatever is neither a
-convolution nor a matrix product.
+Not counted: operations inside loops and other nested functions (`unknown` is the number of executed
+matrix products and convolutions without a known shape), and operations of other kinds.
 """
 
 import math
@@ -20,7 +19,7 @@ from typing import Any
 
 CONVOLUTIONS = ("Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter")
 PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3")
-# oneDNN and grappler replace operations by others of the same name in the graph.
+# oneDNN and grappler replace operations by others with the same name in the graph.
 _REPLACED = re.compile("^_(Mkl)?(Native)?(PadWith)?(Fused)?")
 _DEPTHWISE = (
     "DepthwiseConv2dNative",
@@ -31,7 +30,7 @@ _DEPTHWISE = (
 
 @dataclass(frozen=True)
 class Executed:
-    """Multiply-adds of one run; `unknown` operations are left out."""
+    """Multiply-adds of one run, without the `unknown` operations."""
 
     convolutions: float
     products: float
@@ -39,17 +38,16 @@ class Executed:
 
     @property
     def total(self) -> float:
-        """Both kinds."""
+        """Multiply-adds of both kinds."""
         return self.convolutions + self.products
 
 
 def executed(function: Callable[..., Any], *arguments: Any) -> Executed:
-    """Run a function once, or twice, and count.
+    """Run a function and count its operations.
 
     Args:
-        function: Of tensors, to tensors; not compiled yet, since nested functions hide their
-            operations.
-        *arguments: Its arguments.
+        function: Uncompiled function of tensors; nested compiled functions hide their operations.
+        *arguments: Arguments of the function.
     """
     import tensorflow as tf
 
@@ -87,7 +85,7 @@ def executed(function: Callable[..., Any], *arguments: Any) -> Executed:
 
 
 def _origin(name: str, known: Mapping[str, Any], followers: Mapping[str, str]) -> str:
-    """The operation that an executed one began with: a convolution, before bias or activation."""
+    """Original operation of a fused one: the convolution before bias or activation."""
     for _ in range(3):
         if name in known:
             return name
@@ -96,7 +94,7 @@ def _origin(name: str, known: Mapping[str, Any], followers: Mapping[str, str]) -
 
 
 def _multiply_adds(kind: str, attributes: Any, shapes: list[Any]) -> float:
-    """Of one operation; `shapes` are those of what `_measured_inputs` returns, and the output."""
+    """Multiply-adds of one operation; `shapes` of `_measured_inputs` and of the output."""
     *inputs, output = shapes
     if kind in PRODUCTS:
         (first,) = inputs
@@ -113,7 +111,7 @@ def _multiply_adds(kind: str, attributes: Any, shapes: list[Any]) -> float:
 
 
 def _measured_inputs(operation: Any) -> list[Any]:
-    """The inputs that tell, with the output, the size of an operation."""
+    """Inputs that, with the output, determine the size of an operation."""
     kind = operation.type
     if kind in PRODUCTS:
         return [operation.inputs[0]]
@@ -125,7 +123,7 @@ def _measured_inputs(operation: Any) -> list[Any]:
 
 
 def _attributes(operation: Any) -> Any:
-    """Whether a product's first matrix is transposed."""
+    """Whether the first matrix of a product is transposed."""
     for name in ("transpose_a", "adj_x"):
         if name in operation.node_def.attr:
             return bool(operation.get_attr(name))
@@ -133,7 +131,7 @@ def _attributes(operation: Any) -> Any:
 
 
 def _alive(results: list[Any], graph: Any) -> list[Any]:
-    """The operations that results or changes of state depend on."""
+    """Operations that the results or state changes depend on."""
     import tensorflow as tf
 
     waiting = [tensor.op for tensor in results if isinstance(tensor, tf.Tensor)]
@@ -149,7 +147,7 @@ def _alive(results: list[Any], graph: Any) -> list[Any]:
 
 
 def _executions(run: Callable[[], Any]) -> Counter[tuple[str, str]]:
-    """How often each convolution and product was executed, by name in the graph and kind."""
+    """Executions of each convolution and product, by name in the graph and kind."""
     import tensorflow as tf
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 

@@ -1,21 +1,21 @@
-"""Slices per second that training batches are made at, beside what the machine can do.
+"""Throughput of the training batches, compared with the limits of the machine.
 
     python -m benchmarks.input_pipeline [--size 256] [--batch-size 16] [--json FILE]
 
 A pair is one label map (uint8) and one image (uint16 in the shards, float32 in the batch): read,
-decoded, augmented and batched. The variants take turns, each with a stream of its own that ends
-with the turn, and the median of the turns counts, so that a busy moment of the machine does not
-fall on one of them alone. Pairs per second are what came; pairs per CPU second, of all threads of
-this process, times the cores is what comes where nothing else runs.
+decoded, augmented and batched. The variants are measured in alternation, and the result is the
+median over the turns, so that other load does not affect a single variant. Pairs per second are
+wall-clock rates. Pairs per CPU second of all threads, times the number of cores, estimate the rate
+on an otherwise idle machine.
 
-The roofline is what copying memory allows for the bytes that a pair must be read and written with.
-One-hot label maps, which the networks need, are made on the device: `one_hot_in_pipeline` shows
-what it would cost to make them here.
+The roofline is the memory-copy rate divided by the bytes that a pair must be read and written with.
+The networks create one-hot label maps on the device; `one_hot_in_pipeline` measures the cost of
+creating them here.
 
-Measured on two quiet cores of an Intel Xeon, 256x256, batches of 16, median pairs per second: 9,500
-read, 9,100 flipped, 3,080 with every change (3,210 from memory), 810 with one-hot label maps too;
-the roofline was at 28,700, matrix products at 307 GFLOP/s. Beside three other jobs 1,900 came with
-every change.
+Measured on two idle cores of an Intel Xeon, 256x256, batches of 16, median pairs per second: 9,500
+read, 9,100 flipped, 3,080 with all augmentations (3,210 from memory), 810 with one-hot label maps
+too. The roofline was 28,700, matrix products reached 307 GFLOP/s. With three other jobs: 1,900 with
+all augmentations.
 """
 
 import argparse
@@ -43,7 +43,7 @@ AUGMENTED = {
 MOVED = {**AUGMENTED, "gamma": 0.0, "bias_field": 0.0}
 STILL = {"flip": False}
 WARM_UP_STEPS = 30
-NUM_CLASSES = 31  # of the thesis's class table, for one-hot label maps
+NUM_CLASSES = 31  # as in the thesis's class table, for one-hot label maps
 
 
 def main() -> None:
@@ -51,9 +51,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=256, help="rows and columns of a slice")
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=120, help="batches of one turn")
+    parser.add_argument("--steps", type=int, default=120, help="batches per turn")
     parser.add_argument("--turns", type=int, default=7)
-    parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser.add_argument("--json", type=Path, help="file for the measurements")
     arguments = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.basicConfig(level=logging.WARNING)
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def measure(size: int, batch_size: int, steps: int, turns: int) -> dict[str, float | int]:
-    """Median, slowest and fastest pairs per second of each variant, with the roofline."""
+    """Median, slowest and fastest pairs per second of each variant, and the roofline."""
     result: dict[str, float | int] = {"size": size, "batch_size": batch_size}
     with tempfile.TemporaryDirectory() as folder:
         streams = variants(Path(folder), size, batch_size)
@@ -93,7 +93,7 @@ def measure(size: int, batch_size: int, steps: int, turns: int) -> dict[str, flo
 
 
 def variants(folder: Path, size: int, batch_size: int) -> dict[str, Iterable[Any]]:
-    """What is compared: streams of batches."""
+    """Streams of batches by variant."""
     from medusis_tf.data.batches.dataset import training_batches
     from medusis_tf.data.phantom import write_phantom_dataset
     from medusis_tf.data.preparing.preparation import prepare_shards
@@ -135,7 +135,7 @@ def variants(folder: Path, size: int, batch_size: int) -> dict[str, Iterable[Any
 
 
 def _rates(batches: Iterator[Any], steps: int, batch_size: int) -> tuple[float, float]:
-    """Pairs per second and per second of CPU time, once the stream runs."""
+    """Pairs per second and per CPU second, after warm-up."""
     for _ in range(WARM_UP_STEPS):
         next(batches)
     start, busy = time.perf_counter(), time.process_time()

@@ -1,4 +1,4 @@
-"""Measurements in processes of their own, so that the peak memory of each is its own."""
+"""Measurements in separate processes, to measure the peak memory of each."""
 
 import argparse
 import itertools
@@ -16,12 +16,12 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 def measure_apart(module: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Run `python -m module --measure` in a new process, and return the figures it writes.
+    """Run `python -m module --measure` in a new process, and return its measurements.
 
-    The caller should hold little memory: the peak of a child is never less than its parent's was.
+    The caller should use little memory: the peak of a child is never below that of its parent.
     """
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "figures.json"
+        out = Path(folder) / "measurements.json"
         command = [sys.executable, "-m", module, "--measure", json.dumps(settings), str(out)]
         environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}
         done = subprocess.run(  # noqa: S603
@@ -33,7 +33,7 @@ def measure_apart(module: str, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_measurement(measure: Callable[..., dict[str, Any]]) -> bool:
-    """Whether this process was started by `measure_apart`; if so, measure and write."""
+    """If `measure_apart` started this process, measure, write the result and return True."""
     if sys.argv[1:2] != ["--measure"]:
         return False
     settings, out = sys.argv[2:4]
@@ -42,25 +42,25 @@ def is_measurement(measure: Callable[..., dict[str, Any]]) -> bool:
 
 
 def peak_gigabytes() -> float:
-    """The greatest resident memory of this process so far."""
+    """Peak resident memory of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def machine() -> dict[str, float | int]:
-    """Cores of this process, and how many jobs wanted one in the last minute: 0 if all is quiet."""
+    """Cores of this process, and load average of the last minute: 0 on an idle machine."""
     return {"cpu_cores": len(os.sched_getaffinity(0)), "load_before": os.getloadavg()[0]}
 
 
 def print_table(columns: dict[str, dict[str, Any]]) -> None:
-    """One row for each figure, one column for each configuration."""
-    names = dict.fromkeys(name for figures in columns.values() for name in figures)
+    """Print a table with one row per value and one column per configuration."""
+    names = dict.fromkeys(name for values in columns.values() for name in values)
     first = max(map(len, names))
     widths = [max(12, len(title)) for title in columns]
     print(" ".join([" " * first, *(f"{t:>{w}}" for t, w in zip(columns, widths, strict=True))]))
     for name in names:
         cells = [
-            f"{_text(figures.get(name, '')):>{width}}"
-            for figures, width in zip(columns.values(), widths, strict=True)
+            f"{_text(values.get(name, '')):>{width}}"
+            for values, width in zip(columns.values(), widths, strict=True)
         ]
         print(f"{name:{first}}", *cells)
 
@@ -72,13 +72,13 @@ def _text(value: Any) -> str:
 
 
 def write_json(path: Path | None, columns: dict[str, dict[str, Any]]) -> None:
-    """The figures by configuration, if a file is asked for."""
+    """Write the measurements by configuration, unless the path is None."""
     if path:
         path.write_text(json.dumps(columns, indent=2) + "\n")
 
 
 def configurations(arguments: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Title and settings of what `add_common_arguments` and `--generator` ask for."""
+    """Title and settings of each configuration of `--generator` and the common options."""
     for networks, precision, batch_size in itertools.product(
         arguments.generator, arguments.precision, arguments.batch_size
     ):
@@ -93,11 +93,11 @@ def configurations(arguments: argparse.Namespace) -> Iterator[tuple[str, dict[st
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the benchmarks of the networks share."""
+    """Add the options that the benchmarks of networks share."""
     parser.add_argument("--size", type=int, default=256, help="rows and columns of a slice")
-    parser.add_argument("--classes", type=int, default=31, help="background included")
+    parser.add_argument("--classes", type=int, default=31, help="number of classes with background")
     parser.add_argument("--batch-size", type=int, nargs="+", default=[1])
     parser.add_argument("--precision", nargs="+", default=["float32"])
-    parser.add_argument("--repeats", type=int, default=7, help="beside two that do not count")
-    parser.add_argument("--labels", help="NIfTI label map; made ones without it")
-    parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser.add_argument("--repeats", type=int, default=7, help="calls after two for warm-up")
+    parser.add_argument("--labels", help="NIfTI label map; default: synthetic")
+    parser.add_argument("--json", type=Path, help="file for the measurements")

@@ -1,6 +1,6 @@
-"""Label maps that networks are measured on: of a file, or made.
+"""Label maps for the benchmarks of networks, from a file or synthetic.
 
-What a generator has to compute depends on them: the pixels near a boundary between classes.
+The cost of a generator depends on the number of pixels near class boundaries.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ _SPADE_REACH = 2  # two 3x3 convolutions see 5x5 pixels
 
 
 def made_label_maps(size: int, num_classes: int, batch_size: int) -> np.ndarray:
-    """Smooth regions of random classes within an ellipse, about as a slice of the abdomen.
+    """Smooth regions of random classes within an ellipse, similar to a slice of the abdomen.
 
     Returns:
         `[batch_size, size, size]` uint8 ids from 0, background, to `num_classes - 1`.
@@ -38,15 +38,15 @@ def _made(size: int, num_classes: int, seed: int) -> np.ndarray:
 
 
 def label_maps_of_file(path: Path, size: int, num_classes: int, batch_size: int) -> np.ndarray:
-    """Slices of a volume, evenly spread over those with foreground, as large as fits.
+    """Slices spread evenly over the foreground of a volume, scaled to fit.
 
-    Ids are numbered anew, from 0 for background; the ids above `num_classes - 1` become one class.
+    Ids are renumbered from 0 for background; ids above `num_classes - 1` become one class.
 
     Args:
         path: NIfTI label map.
-        size: Rows and columns to make, by nearest neighbours.
-        num_classes: Background included.
-        batch_size: How many slices.
+        size: Rows and columns of the result, by nearest-neighbour resampling.
+        num_classes: Number of classes with background.
+        batch_size: Number of slices.
 
     Returns:
         `[batch_size, size, size]` uint8.
@@ -77,7 +77,7 @@ def _fitted(slices: np.ndarray, spacing: np.ndarray, size: int) -> np.ndarray:
 
 
 def has_mixed_neighbourhood(label_maps: np.ndarray) -> np.ndarray:
-    """Where the 5x5 pixels that a SPADE sees hold more than one class; padding counts as one.
+    """Pixels with more than one class in the 5x5 receptive field of a SPADE; padding is a class.
 
     Args:
         label_maps: `[batch, height, width]`.
@@ -94,9 +94,9 @@ def has_mixed_neighbourhood(label_maps: np.ndarray) -> np.ndarray:
 
 
 def distinct_neighbourhoods(label_map: np.ndarray) -> int:
-    """How many different 3x3 neighbourhoods one map `[height, width]` has; padding is a class.
+    """Number of distinct 3x3 neighbourhoods of a map `[height, width]`; padding is a class.
 
-    A first 3x3 convolution of the map has so many different responses.
+    A 3x3 convolution of the map has this number of distinct responses.
     """
     padded = np.pad(label_map.astype(np.int16), 1, constant_values=-1)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3)).reshape(-1, 9)
@@ -104,5 +104,5 @@ def distinct_neighbourhoods(label_map: np.ndarray) -> int:
 
 
 def boundary_share(label_maps: np.ndarray) -> float:
-    """Share of pixels with a mixed neighbourhood, at full resolution."""
+    """Share of pixels with a mixed neighbourhood at full resolution."""
     return float(has_mixed_neighbourhood(label_maps).mean())

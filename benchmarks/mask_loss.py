@@ -1,21 +1,21 @@
-"""What the mask loss costs, part by part and as a share of a training step.
+"""Cost of the mask loss, by part and as a share of a training step.
 
     python -m benchmarks.mask_loss [--size 256] [--batch-size 4] [--precision float32] [--json FILE]
 
-The parts see pictures of a body with noise, specks and dark holes. The step is that of networks of
-the thigh experiment's widths without the R1 penalty, the cheapest of four; it takes turns with the
-same step without the mask loss. The difference of two steps is uncertain by what else the machine
-does, so the share is also told from the loss measured alone, with its gradient. Milliseconds are
-medians; those of CPU time count all threads of this process and depend least on other jobs.
+The parts run on images of a body with noise, specks and dark holes. The step uses networks with the
+widths of the thigh experiment, without the R1 penalty: the cheapest of four steps. It alternates
+with the same step without the mask loss. Other load affects the difference of the two steps, so the
+share is also computed from the loss and its gradient alone. Milliseconds are medians. CPU time
+counts all threads of this process and depends least on other jobs.
 
-The roofline is what copying memory allows for the loss's forward and gradient if every pass over
-the pixels were one: read the picture, the label map and the body's mask, write the gradient.
+The roofline is the memory-copy time of the loss and its gradient as a single pass over the pixels:
+read the image, the label map and the body mask, write the gradient.
 
-Measured on two cores beside several other jobs (matrix products at 31 GFLOP/s of the 307 of quiet
-ones), 256x256, batches of 4, mixed_bfloat16, milliseconds of CPU time: opening with its gradient 7,
-large components 18, holes 16, the whole loss 49, with its gradient 56; a step 5,500. That is 1.0 %
-of the step, 1.5 % by the clock. Three turns of the two steps are too few there: with the mask loss
-they took 2.4 % more CPU time, but 16 % less by the clock.
+Measured on two cores with several other jobs (matrix products at 31 GFLOP/s, 307 when idle),
+256x256, batches of 4, mixed_bfloat16, milliseconds of CPU time: opening with gradient 7, large
+components 18, holes 16, whole loss 49, with gradient 56; a step 5,500. This is 1.0 % of the step in
+CPU time and 1.5 % in wall-clock time. Three turns of the two steps were too few: the step with the
+mask loss took 2.4 % more CPU time, but 16 % less wall-clock time.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from benchmarks.roofline import roofline
 
 CLASSES = ("background", "fat", "soft_tissue", "bone", "tumour")
 PROMISED_PERCENT = 3.0
-Milliseconds = tuple[float, float]  # by the clock and of CPU time
+Milliseconds = tuple[float, float]  # wall-clock time and CPU time
 
 
 def main() -> None:
@@ -41,10 +41,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=256, help="rows and columns of a slice")
     parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--precision", default="mixed_bfloat16", help="of the networks")
-    parser.add_argument("--repeats", type=int, default=25, help="of each part")
-    parser.add_argument("--turns", type=int, default=7, help="steps with and without")
-    parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser.add_argument("--precision", default="mixed_bfloat16", help="precision of the networks")
+    parser.add_argument("--repeats", type=int, default=25, help="measurements of each part")
+    parser.add_argument("--turns", type=int, default=7, help="steps with and without mask loss")
+    parser.add_argument("--json", type=Path, help="file for the measurements")
     arguments = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     batch = body_batch(arguments.size, arguments.batch_size)
@@ -54,7 +54,7 @@ def main() -> None:
     result = report(times, arguments.size, arguments.batch_size) | roofline()
     pixels = arguments.batch_size * arguments.size**2
     copied = float(result["memory_copy_gb_per_second"]) * 1e9
-    result["roofline_ms"] = 1e3 * pixels * (4 + 1 + 1 + 4) / (2 * copied)  # it reads and writes
+    result["roofline_ms"] = 1e3 * pixels * (4 + 1 + 1 + 4) / (2 * copied)  # copies read and write
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n")
     for name, value in result.items():
@@ -64,7 +64,7 @@ def main() -> None:
 def report(
     times: dict[str, Milliseconds], size: int, batch_size: int
 ) -> dict[str, float | int | str]:
-    """The figures by name; shares of the step without the mask loss, in per cent."""
+    """Measurements by name; shares in percent of the step without the mask loss."""
     result: dict[str, float | int | str] = {"size": size, "batch_size": batch_size}
     for name, (wall, busy) in times.items():
         result[f"{name}_ms"], result[f"{name}_cpu_ms"] = wall, busy
@@ -80,7 +80,7 @@ def report(
 
 
 def parts(config: Any, batch: dict[str, Any]) -> dict[str, Callable[[], Any]]:
-    """The mask loss's parts, each compiled as the training step compiles it."""
+    """Parts of the mask loss, each compiled as in the training step."""
     import tensorflow as tf
 
     from medusis_tf.losses.mask import MaskLoss
@@ -118,7 +118,7 @@ def parts(config: Any, batch: dict[str, Any]) -> dict[str, Callable[[], Any]]:
 
 
 def steps(precision: str, batch: dict[str, Any]) -> dict[str, Callable[[], Any]]:
-    """A training step without and with the mask loss, of networks of their own."""
+    """Training steps without and with the mask loss, each with its own networks."""
     import tensorflow as tf
 
     from medusis_tf.methods.distribution import share_batch
@@ -141,7 +141,7 @@ def steps(precision: str, batch: dict[str, Any]) -> dict[str, Callable[[], Any]]
 
 
 def experiment(size: int, batch_size: int, precision: str, mask_weight: float) -> Any:
-    """The thigh experiment's widths."""
+    """Configuration with the network widths of the thigh experiment."""
     from medusis_tf.methods.experiment import validate
 
     values = {
@@ -173,7 +173,7 @@ def experiment(size: int, batch_size: int, precision: str, mask_weight: float) -
 
 
 def body_batch(size: int, batch_size: int) -> dict[str, Any]:
-    """Ellipses of five classes and pictures of them, with noise, specks and dark holes."""
+    """Ellipses of five classes and images of them, with noise, specks and dark holes."""
     import tensorflow as tf
 
     rng = np.random.default_rng(0)
@@ -192,7 +192,7 @@ def body_batch(size: int, batch_size: int) -> dict[str, Any]:
 
 
 def _medians(functions: dict[str, Callable[[], Any]], turns: int) -> dict[str, Milliseconds]:
-    """Medians of functions that take turns; the first two turns compile and do not count."""
+    """Median times of alternating functions, after two warm-up turns."""
     import tensorflow as tf
 
     times: dict[str, list[Milliseconds]] = {name: [] for name in functions}

@@ -1,4 +1,4 @@
-"""The experiment that benchmarks of the data part run on."""
+"""Experiment for the benchmarks of the data pipeline."""
 
 from pathlib import Path
 from typing import Any
@@ -9,15 +9,15 @@ CLASSES = ("background", "fat", "soft_tissue", "bone", "tumour")
 def phantom_experiment(
     root: Path, cache_dir: Path, subjects: Any, size: int, batch_size: int = 16, **data: Any
 ) -> dict[str, Any]:
-    """Values of a configuration on the volumes of `medusis_tf.data.phantom`, fit for YAML.
+    """Configuration values, suitable for YAML, for volumes of `medusis_tf.data.phantom`.
 
     Args:
-        root: Where the volumes are.
-        cache_dir: Where slices are kept.
-        subjects: Entries for `data.subjects`.
+        root: Folder of the volumes.
+        cache_dir: Folder of the prepared slices.
+        subjects: Entries of `data.subjects`.
         size: Rows and columns of a slice.
-        batch_size: Slices of a batch.
-        data: Further values of `data`.
+        batch_size: Slices per batch.
+        data: Other values of `data`.
     """
     return {
         "name": "benchmark",

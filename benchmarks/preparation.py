@@ -1,17 +1,17 @@
-"""How fast volumes become slices, beside plain decompression, and in how much memory.
+"""Time and memory of preparing volumes, compared with plain decompression.
 
     python -m benchmarks.preparation [--data ../shared/data] [--size 256] [--json FILE]
 
-`python -m medusis_tf.prepare --jobs 1` runs on made volumes of 512x512x800 voxels (an int16 image,
-a uint8 label map, a subject with both), and on real ones if `--data` names the folder of them: the
-brain experiment, whose volumes are read as they are, and the thigh experiment, whose label maps are
-made from CTs. What it takes to start, and to find that all is prepared, is measured by a second run
-and taken off. `gzip -dc` of the same files is the bound. Both use one core and are measured in CPU
-seconds, which other work on the machine hardly changes. The peak memory is that of the whole
-process, the report included, as the system tells it.
+`python -m medusis_tf.prepare --jobs 1` runs on synthetic volumes of 512x512x800 voxels (an int16
+image, a uint8 label map, a subject with both), and on real volumes if `--data` gives their folder:
+the brain experiment, whose volumes are read directly, and the thigh experiment, whose label maps
+are derived from CTs. A second run measures the time to start and to find that everything is
+prepared, which is subtracted. The bound is `gzip -dc` of the same files. Both use one core and are
+measured in CPU seconds, which other load hardly affects. The peak memory is that of the whole
+process including the report, as reported by the system.
 
-Measured on a core of an Intel Xeon, in times of `gzip -dc` and MB: large image 1.6 and 784, large
-label map 2.8 and 517, both of one subject 1.5 and 890, brain experiment 1.1 and 203, thigh
+Measured on one core of an Intel Xeon, in multiples of `gzip -dc` and MB: large image 1.6 and 784,
+large label map 2.8 and 517, both of one subject 1.5 and 890, brain experiment 1.1 and 203, thigh
 experiment 3.5 (its CTs are classified) and 203.
 """
 
@@ -44,7 +44,7 @@ REPOSITORY = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Run:
-    """What a process took; `peak_mb` is its greatest resident memory."""
+    """Time and peak resident memory of a process."""
 
     seconds: float
     cpu_seconds: float
@@ -56,8 +56,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder of real volumes: ../shared/data")
     parser.add_argument("--size", type=int, default=256, help="rows and columns of a slice")
-    parser.add_argument("--repeats", type=int, default=3, help="the median counts")
-    parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser.add_argument("--repeats", type=int, default=3, help="the median is reported")
+    parser.add_argument("--json", type=Path, help="file for the measurements")
     arguments = parser.parse_args()
     result = roofline()
     with tempfile.TemporaryDirectory() as folder:
@@ -74,12 +74,12 @@ def main() -> None:
 
 
 def measure(config: list[str], cache: Path, repeats: int) -> dict[str, float]:
-    """CPU seconds of preparing, beside those of `gzip -dc`, and the peak memory.
+    """Measure CPU seconds of the preparation and of `gzip -dc`, and the peak memory.
 
     Args:
-        config: The file, and changes to it.
-        cache: Where slices are kept.
-        repeats: Of all measurements, taking turns.
+        config: Experiment file and overrides.
+        cache: Folder of the prepared slices.
+        repeats: Number of alternating measurements.
     """
     config = [*config, f"data.cache_dir={cache}"]
     data = load_config(Path(config[0]), config[1:]).data
@@ -104,7 +104,7 @@ def measure(config: list[str], cache: Path, repeats: int) -> dict[str, float]:
 
 
 def source_files(data: DataConfig) -> list[Path]:
-    """All files that the subjects are made of."""
+    """All source files of the subjects."""
     root = data.root or Path()
     paths = [
         path
@@ -116,7 +116,7 @@ def source_files(data: DataConfig) -> list[Path]:
 
 
 def real_volumes(folder: Path, data: Path) -> dict[str, list[str]]:
-    """The experiments on real volumes: configuration, and changes to it."""
+    """Experiments on real volumes: experiment file and overrides by name."""
     manifest = folder / "brain.csv"
     listing = [sys.executable, "-m", "medusis_tf", "prepare-brain", "--root", str(data)]
     listing += ["--out", str(manifest)]
@@ -129,14 +129,14 @@ def real_volumes(folder: Path, data: Path) -> dict[str, list[str]]:
 
 
 def large_volumes(folder: Path, size: int) -> dict[str, list[str]]:
-    """Configurations of made volumes: a large image, a large label map, and both of one subject."""
+    """Experiments on synthetic volumes: large image, large label map, both of one subject."""
     for name in ("image", "label_map"):
         write_volume(folder / f"large_{name}.nii.gz", LARGE, name)
         write_volume(folder / f"small_{name}.nii.gz", (64, 64, 20), name)
     image = Subject(subject="l", split="train", image=Path("large_image.nii.gz"))
     labels = Subject(subject="l", split="train", label_map=Path("large_label_map.nii.gz"))
     both = image.model_copy(update={"label_map": labels.label_map})
-    # Training needs both streams: what the large subject lacks comes from a small one.
+    # Training needs both streams: a small subject provides the one that the large subject lacks.
     small_labels = Subject(subject="s", split="train", label_map=Path("small_label_map.nii.gz"))
     small_image = Subject(subject="s", split="train", image=Path("small_image.nii.gz"))
     subjects = {
@@ -148,9 +148,9 @@ def large_volumes(folder: Path, size: int) -> dict[str, list[str]]:
 
 
 def write_volume(path: Path, shape: tuple[int, int, int], name: str) -> None:
-    """A noisy cylinder or its classes, voxels of 1 mm; written a slice at a time.
+    """Write a noisy cylinder or its classes with voxels of 1 mm, slice by slice.
 
-    This process must stay small: the peak memory of a child is never less than its parent's was.
+    This process must use little memory: the peak of a child is never below that of its parent.
     """
     dtype = np.dtype(np.uint8 if name == "label_map" else np.int16)
     header = nib.Nifti1Header()
@@ -175,7 +175,7 @@ def write_volume(path: Path, shape: tuple[int, int, int], name: str) -> None:
 
 
 def write_config(folder: Path, name: str, subjects: list[Subject], size: int) -> Path:
-    """The configuration as a file."""
+    """Write the experiment file."""
     values: dict[str, Any] = phantom_experiment(
         folder, folder / "cache", subjects, size, field_of_view_mm=[400, 400]
     )
@@ -185,7 +185,7 @@ def write_config(folder: Path, name: str, subjects: list[Subject], size: int) ->
 
 
 def run(command: list[str]) -> Run:
-    """Run a command in a process of its own."""
+    """Run a command in a separate process and measure it."""
     start = time.perf_counter()
     with tempfile.TemporaryFile() as log, Path(os.devnull).open("wb") as nowhere:
         process = subprocess.Popen(command, stdout=nowhere, stderr=log, cwd=REPOSITORY)  # noqa: S603

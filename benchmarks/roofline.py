@@ -1,4 +1,4 @@
-"""What the machine can do at best, measured in the run that it is compared with."""
+"""Peak rates of the machine, measured in the same run as the benchmark."""
 
 import os
 import statistics
@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-# Height and width, input and output channels of 3x3 convolutions: the sizes that networks have.
+# Height and width, input and output channels of 3x3 convolutions, as in the networks.
 CONVOLUTIONS = ((128, 128, 128), (64, 256, 256), (32, 512, 512), (256, 64, 64))
 PRECISIONS = ("float32", "bfloat16")
 
 
 def roofline() -> dict[str, float | int]:
-    """Memory copies of one thread, matrix products of all, and the number of cores."""
+    """Memory-copy rate of one thread, matrix-product rate of all, and the number of cores."""
     return {
         "memory_copy_gb_per_second": memory_copy_rate() / 1e9,
         "matmul_gflop_per_second": matmul_rate() / 1e9,
@@ -22,10 +22,10 @@ def roofline() -> dict[str, float | int]:
 
 
 def network_roofline(repeats: int = 5) -> dict[str, float]:
-    """TensorFlow's matrix products and 3x3 convolutions on all cores, GFLOP/s by precision.
+    """Rates of TensorFlow's matrix products and 3x3 convolutions on all cores, in GFLOP/s.
 
-    `conv_*` is the greatest rate of a forward pass or of one with both gradients, of any size in
-    `CONVOLUTIONS`: the peak that networks are compared with.
+    `conv_*` is the highest rate of any size in `CONVOLUTIONS`, forward or with both gradients: the
+    peak that networks are compared with.
     """
     rates = {}
     for precision in PRECISIONS:
@@ -41,7 +41,7 @@ def network_roofline(repeats: int = 5) -> dict[str, float]:
 def conv_rate(
     side: int, inputs: int, filters: int, precision: str, with_gradients: bool, repeats: int = 5
 ) -> float:
-    """Operations per second of a 3x3 convolution of one image, least time of some repeats."""
+    """Operations per second of a 3x3 convolution of one image, for the fastest repeat."""
     import tensorflow as tf
 
     dtype = tf.as_dtype(precision)
@@ -66,7 +66,7 @@ def conv_rate(
 
 
 def tf_matmul_rate(precision: str, size: int = 2048, repeats: int = 5) -> float:
-    """Operations per second of TensorFlow's matrix product, least time of some repeats."""
+    """Operations per second of TensorFlow's matrix product, for the fastest repeat."""
     import tensorflow as tf
 
     matrix = tf.cast(tf.random.stateless_normal([size, size], [0, 1]), tf.as_dtype(precision))

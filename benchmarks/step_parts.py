@@ -1,7 +1,7 @@
-"""The parts of a training step as functions of their own, each compiled by itself.
+"""Parts of a training step as separately compiled functions.
 
-A part starts from a given image or a given gradient, so that no part contains another. R1 is not
-among them: it is the difference of the steps with and without it.
+A part starts from a given image or gradient, so that no part contains another. R1 is not included:
+it is the difference of the steps with and without it.
 """
 
 from collections.abc import Callable
@@ -20,11 +20,11 @@ NETWORKS = ("generator", "segmenter", "discriminator")
 
 
 def step_parts(model: Any, batch: dict[str, Any]) -> dict[str, Callable[[], Any]]:
-    """Functions without arguments that run one part each, by name.
+    """Functions without arguments that each run one part, by name.
 
     Args:
-        model: A `MedUSIS`; the parts move its weights as steps do.
-        batch: Of `benchmarks.thesis_networks.batch`.
+        model: `MedUSIS` whose weights the parts update, as steps do.
+        batch: Batch of `benchmarks.thesis_networks.batch`.
     """
     image, label_map = batch["image"], tf.cast(batch["label_map"], tf.int32)
     one_hot = tf.one_hot(label_map, model.config.data.num_classes)
@@ -66,7 +66,7 @@ def _discriminator_parts(model: Any, image: tf.Tensor) -> dict[str, Callable[[],
     def synthetic():
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(image)
-            # The discriminator's own loss does not reach the image.
+            # The discriminator's loss has no gradient with respect to the image.
             logits = model.discriminator(image)
             loss = discriminator_synthetic_loss(logits)
             wish = generator_adversarial_loss(logits)
@@ -94,7 +94,7 @@ def _optimizers(model: Any) -> Callable[[], Any]:
 
 
 def _compiled(part: Callable[[], Any]) -> Callable[[], Any]:
-    """The part with a scalar for a result, so that reading it takes no time of its own."""
+    """Compile a part with a scalar result, which takes no time to read."""
 
     def reduced():
         values = [value for value in tf.nest.flatten(part()) if value is not None]

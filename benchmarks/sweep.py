@@ -1,10 +1,10 @@
-"""How the cost of a step and of a slice grows with image size, classes and batch size.
+"""Cost of a step and of a slice by image size, classes and batch size.
 
     python -m benchmarks.sweep --json sweep.json [--png docs/performance_sweep.png] \
         [--generator wavelet oasis] [--axes size classes batch_size]
 
-One of the three is changed at a time; the others are 256x256, 31 classes and batch 1. Every figure
-is written to the JSON file as soon as it is measured, and is not measured again by the next call.
+One of the three varies at a time; the others are 256x256, 31 classes and batch 1. Every measurement
+is written to the JSON file at once, and is not repeated by the next call.
 """
 
 import argparse
@@ -33,16 +33,16 @@ TASKS = {
 
 
 def main() -> None:
-    """Measure what is missing, and draw."""
+    """Run the missing measurements and plot."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, required=True, help="read, added to and written")
+    parser.add_argument("--json", type=Path, required=True, help="measurements, read and extended")
     parser.add_argument("--png", type=Path, help="plot")
     parser.add_argument("--generator", nargs="+", default=["wavelet", "oasis"])
     parser.add_argument("--axes", nargs="+", default=list(AXES), choices=list(AXES))
     parser.add_argument("--task", nargs="+", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--plot-only", action="store_true", help="measure nothing")
+    parser.add_argument("--plot-only", action="store_true", help="plot without measuring")
     arguments = parser.parse_args()
     results = json.loads(arguments.json.read_text()) if arguments.json.exists() else {}
     if not arguments.plot_only:
@@ -58,7 +58,7 @@ def main() -> None:
 def configurations(
     tasks: list[str], generators: list[str], axes: list[str], precision: str
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What is measured: task and settings, each once."""
+    """Task and settings of each measurement, without duplicates."""
     seen = set()
     for task in tasks:
         for networks in generators:
@@ -71,32 +71,32 @@ def configurations(
 
 
 def name_of(task: str, settings: dict[str, Any]) -> str:
-    """The key of a measurement in the JSON file."""
+    """Key of a measurement in the JSON file."""
     return " ".join([task, *(str(value) for value in settings.values())])
 
 
 def add(results: dict[str, Any], task: str, settings: dict[str, Any], repeats: int) -> None:
-    """Measure, unless that is done; a failure, such as for want of memory, is noted."""
+    """Measure unless already measured; record failures, such as insufficient memory."""
     name = name_of(task, settings)
     if "seconds" in results.get(name, {}):
         return
-    module, more, figure = TASKS[task]
+    module, more, key = TASKS[task]
     print(name, end=": ", flush=True)
     try:
-        figures = measure_apart(module, {**settings, **more, "repeats": repeats})
+        measured = measure_apart(module, {**settings, **more, "repeats": repeats})
     except SystemExit as error:
         results[name] = {"task": task, **settings, "error": str(error)[-300:]}
         print("failed")
         return
     kept = ("peak_gigabytes", "gflop_needed", "gflop_done", "peak_conv_float32")
     kept += ("needed_share_of_conv_peak", "boundary_pixels_percent")
-    results[name] = {"task": task, **settings, "seconds": figures[figure]}
-    results[name] |= {key: figures[key] for key in kept}
-    print(f"{figures[figure]:.3f} s, {figures['peak_gigabytes']:.2f} GB")
+    results[name] = {"task": task, **settings, "seconds": measured[key]}
+    results[name] |= {other: measured[other] for other in kept}
+    print(f"{measured[key]:.3f} s, {measured['peak_gigabytes']:.2f} GB")
 
 
 def draw(results: dict[str, Any], path: Path) -> None:
-    """Seconds for an image, and peak memory, against each of the three."""
+    """Plot seconds per image and peak memory against each of the three."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -121,7 +121,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
 def series(
     results: dict[str, Any], task: str, key: str, value: str
 ) -> dict[str, list[tuple[float, float]]]:
-    """Points of each generator where only `key` is not as in `BASE`, in ascending order."""
+    """Points of each generator where only `key` differs from `BASE`, in ascending order."""
     found: dict[str, list[tuple[float, float]]] = {}
     for result in results.values():
         is_base = all(result[other] == BASE[other] for other in BASE if other != key)

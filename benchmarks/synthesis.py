@@ -1,18 +1,18 @@
-"""How long a synthesized slice takes, and a volume, and how near that is to the machine's limit.
+"""Time of synthesizing slices and volumes, compared with the limits of the machine.
 
     python -m benchmarks.synthesis [--generator wavelet oasis] [--batch-size 1 8] \
         [--precision float32 mixed_bfloat16] [--labels FILE.nii.gz] [--json FILE]
     python -m benchmarks.synthesis --volume [--generator wavelet] [--slices 200] [--side 512]
 
-Slices go through the endpoint that exported models have, with a new noise in every run:
-`from_noise` of `medusis_tf.serving.signatures`; weights are random. `gflop_needed` and `gflop_done`
-are counted as in `benchmarks.training_step`.
+Slices are synthesized by the endpoint of exported models, `from_noise` of
+`medusis_tf.serving.signatures`, with new noise in every run and random weights. `gflop_needed` and
+`gflop_done` are counted as in `benchmarks.training_step`.
 
 `--volume` exports a randomly initialised generator, and synthesizes a NIfTI volume for a label map
-of 512x512x200 voxels in a process of its own. The model's pixels are as much larger as its slices
-are smaller: volumes of 512x512 are painted in slices of 256x256 and resampled. `seconds` is the
-whole of it, from reading the label map to writing the files; `seconds_per_slice` is of the
-painting, from the first progress report to the last.
+of 512x512x200 voxels in a separate process. Volumes of 512x512 are synthesized in slices of 256x256
+with pixels of twice the size, and resampled. `seconds` is the total time from reading the label map
+to writing the files; `seconds_per_slice` covers the synthesis, from the first progress report to
+the last.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--generator", nargs="+", default=["wavelet", "oasis"])
     parser.add_argument("--volume", action="store_true", help="a volume instead of slices")
-    parser.add_argument("--slices", type=int, default=200, help="of the volume")
+    parser.add_argument("--slices", type=int, default=200, help="slices of the volume")
     parser.add_argument("--side", type=int, default=512, help="rows and columns of the volume")
     add_common_arguments(parser)
     parser.set_defaults(batch_size=[1, 8])
@@ -56,12 +56,12 @@ def main() -> None:
 
 
 def measure(repeats: int, labels: str | None = None, **settings: Any) -> dict[str, Any]:
-    """All figures of one configuration.
+    """Run all measurements of one configuration.
 
     Args:
-        repeats: Of the endpoint.
-        labels: NIfTI label map, or None for made ones.
-        **settings: Of `benchmarks.thesis_networks.experiment`.
+        repeats: Number of measured calls.
+        labels: NIfTI label map, or None for synthetic ones.
+        **settings: Arguments of `benchmarks.thesis_networks.experiment`.
     """
     import tensorflow as tf
 
@@ -84,7 +84,7 @@ def measure(repeats: int, labels: str | None = None, **settings: Any) -> dict[st
         **settings,
         **before,
         "boundary_pixels_percent": 100 * boundary_share(maps),
-        **times.figures("call"),
+        **times.by_name("call"),
         "seconds_per_slice": times.median / batch_size,
         "slices_per_second": batch_size / times.median,
         "peak_gigabytes": peak_gigabytes(),
@@ -98,13 +98,13 @@ def measure(repeats: int, labels: str | None = None, **settings: Any) -> dict[st
 
 
 def endpoint(config: Any) -> tuple[Any, Any]:
-    """A randomly initialised generator and the function that an exported one offers."""
+    """A randomly initialised generator and the endpoint of its export."""
     from medusis_tf.layers.spectral_conv import fold_spectral_norms
     from medusis_tf.methods.med_usis.networks import build_generator
     from medusis_tf.serving.signatures import Endpoints
 
     generator = build_generator(config, synchronized=False)
-    fold_spectral_norms(generator)  # as exporting does
+    fold_spectral_norms(generator)  # as in the export
     endpoints = Endpoints(
         generator, config.data.num_classes, generator.noise_shape, generator.stride
     )
@@ -114,7 +114,7 @@ def endpoint(config: Any) -> tuple[Any, Any]:
 def rates(
     seconds: float, run: Any, generator: Any, maps: Any, precision: str, peaks: dict[str, float]
 ) -> dict[str, float]:
-    """Operations of one call, counted and executed, beside the machine's peaks."""
+    """Operations of one call, counted and executed, and the peaks of the machine."""
     from benchmarks.arithmetic import count, generator_layers
     from benchmarks.training_step import shares
 
@@ -134,7 +134,7 @@ def rates(
 
 
 def compare(networks: str, seconds: float, peaks: dict[str, float]) -> dict[str, float]:
-    """Beside the published code, whose OASIS figure is the better end of a range."""
+    """Comparison with the published code; its OASIS time is the shorter of a range."""
     on_record = {
         "wavelet": published.WAVELET_SLICE_SECONDS,
         "oasis": published.OASIS_SLICE_SECONDS[0],

@@ -1,4 +1,4 @@
-"""The experiments that networks are measured on: thesis-size ones, and that of the thigh."""
+"""Experiments for the benchmarks of networks: thesis sizes and the thigh experiment."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks.label_maps import label_maps_of_file, made_label_maps
 
 REPOSITORY = Path(__file__).parents[1]
-AIR_THRESHOLD = -0.5  # of the made images; the mask loss asks for one
+AIR_THRESHOLD = -0.5  # of the synthetic images; the mask loss needs one
 
 
 def experiment(
@@ -19,16 +19,16 @@ def experiment(
     precision: str = "float32",
     preset: str = "default",
 ) -> Any:
-    """The configuration of an experiment.
+    """Configuration of an experiment.
 
     Args:
-        networks: `wavelet` or `oasis`, thesis-size without mask loss (the published one has no
-            gradient); `thigh`, those of `configs/thigh_ct_to_mr.yaml`, with it; `tiny_wavelet` or
-            `tiny_oasis`, for tests.
+        networks: `wavelet` or `oasis` in thesis size without mask loss (the published one has no
+            gradient); `thigh` for the networks of `configs/thigh_ct_to_mr.yaml` with mask loss;
+            `tiny_wavelet` or `tiny_oasis` for tests.
         size: Rows and columns of a slice.
-        num_classes: Background included.
-        batch_size: Slices of a step.
-        precision: As in `training.precision`.
+        num_classes: Number of classes with background.
+        batch_size: Slices per step.
+        precision: Value of `training.precision`.
         preset: `default` or `thesis`.
     """
     from medusis_tf.config.yaml_files import merge
@@ -54,15 +54,14 @@ def experiment(
 
 
 def _preset(name: str) -> dict[str, Any]:
-    from medusis_tf.methods import experiment as load
+    from medusis_tf.config.yaml_files import read_yaml
+    from medusis_tf.methods.experiment import PRESETS
 
-    if name == "default":
-        return {}
-    return load.read_yaml(Path(load.__file__).parent / "presets" / f"{name}.yaml")
+    return {} if name == "default" else read_yaml(PRESETS / f"{name}.yaml")
 
 
 def _sections(networks: str) -> dict[str, Any]:
-    """What is not the same for all experiments."""
+    """Sections that differ between the experiments."""
     if networks == "thigh":
         import yaml
 
@@ -83,14 +82,14 @@ def _sections(networks: str) -> dict[str, Any]:
 
 
 def label_maps(size: int, num_classes: int, batch_size: int, file: str | None) -> np.ndarray:
-    """`[batch_size, size, size]` uint8 of a NIfTI label map, or made without one."""
+    """Label maps `[batch_size, size, size]` uint8 from a NIfTI file, or synthetic for None."""
     if file:
         return label_maps_of_file(Path(file), size, num_classes, batch_size)
     return made_label_maps(size, num_classes, batch_size)
 
 
 def batch(maps: np.ndarray) -> dict[str, Any]:
-    """A training batch: the label maps, their bodies, and white noise for images."""
+    """Training batch of the label maps, their body masks, and white noise as images."""
     import tensorflow as tf
 
     image = np.random.default_rng(1).uniform(-1, 1, (*maps.shape, 1)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Seconds of functions that take turns, and their spread."""
+"""Times of alternating functions, and their spread."""
 
 import statistics
 import time
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Spread:
-    """Seconds of several runs; `first` is that of the first call, which traces and compiles."""
+    """Seconds of several runs; `first` is the first call, which traces and compiles."""
 
     median: float
     least: float
@@ -20,22 +20,22 @@ class Spread:
 
     @classmethod
     def of(cls, first: float, seconds: Sequence[float]) -> "Spread":
-        """The spread of the runs after the first."""
+        """Spread of the runs after the first."""
         quartiles = statistics.quantiles(seconds, n=4, method="inclusive") if seconds[1:] else None
         lower, _, upper = quartiles or [seconds[0]] * 3
         median = statistics.median(seconds)
         return cls(median, min(seconds), lower, upper, len(seconds), first)
 
-    def figures(self, name: str) -> dict[str, float]:
-        """By name, for a table."""
+    def by_name(self, name: str) -> dict[str, float]:
+        """Values by name, for a table."""
         return {f"{name}_{key}": value for key, value in asdict(self).items()}
 
 
 def spreads(functions: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, Spread]:
-    """Time functions that take turns, so that a busy moment does not fall on one alone.
+    """Time functions in alternation, so that other load does not affect a single one.
 
-    Each is called once for its compilation and once to settle, and then `repeats` times. What
-    it returns is read, so that no work is left undone.
+    Each is called twice for warm-up and then `repeats` times. The results are read, so that all
+    work is completed.
     """
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(repeats + 2):
@@ -47,7 +47,7 @@ def spreads(functions: Mapping[str, Callable[[], Any]], repeats: int) -> dict[st
 
 
 def compiled(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
-    """The function compiled by TensorFlow, on fixed arguments."""
+    """Compile a function with TensorFlow for fixed arguments."""
     import tensorflow as tf
 
     graph_function = tf.function(function, autograph=False)

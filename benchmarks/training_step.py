@@ -1,18 +1,18 @@
-"""How long a training step takes, part by part, and how near that is to the machine's limit.
+"""Time of a training step by part, compared with the limits of the machine.
 
     python -m benchmarks.training_step [--generator wavelet oasis] [--batch-size 1 2] \
         [--precision float32 mixed_bfloat16] [--labels FILE.nii.gz] [--json FILE]
 
-Thesis-size networks on fixed label maps and white noise for images; `--generator thigh` takes the
-networks and the losses of `configs/thigh_ct_to_mr.yaml`. Each configuration is measured in a
-process of its own. Steps with and without the R1 penalty take turns; `step_mean` counts R1 every
-`interval` steps. `gflop_needed` is counted from the layers (`benchmarks.arithmetic`), `gflop_done`
-from what was executed (`benchmarks.executed`). The peaks are measured after the steps, in the same
-process. `needed_share` is `gflop_needed / (seconds * peak)`, with
-the convolution peak of float32 or, for mixed precision, of bfloat16.
+Thesis-size networks run on fixed label maps and white noise as images; `--generator thigh` uses the
+networks and losses of `configs/thigh_ct_to_mr.yaml`. Each configuration is measured in a separate
+process. Steps with and without the R1 penalty alternate; `step_mean` includes R1 every `interval`
+steps. `gflop_needed` is counted from the layers (`benchmarks.arithmetic`), `gflop_done` from the
+executed operations (`benchmarks.executed`). The peaks are measured after the steps in the same
+process. `needed_share` is `gflop_needed / (seconds * peak)`, with the convolution peak of float32
+or, for mixed precision, of bfloat16.
 
-The parts are compiled by themselves; `part_r1` is the difference of the two steps. The step may
-take less than the sum of its parts, or more.
+The parts are compiled separately; `part_r1` is the difference of the two steps. The step may take
+less or more time than the sum of its parts.
 """
 
 import argparse
@@ -53,13 +53,13 @@ def main() -> None:
 def measure(
     repeats: int, labels: str | None = None, with_parts: bool = True, **settings: Any
 ) -> dict[str, Any]:
-    """All figures of one configuration.
+    """Run all measurements of one configuration.
 
     Args:
-        repeats: Of every function.
-        labels: NIfTI label map, or None for made ones.
-        with_parts: Whether the parts are measured too.
-        **settings: Of `benchmarks.thesis_networks.experiment`.
+        repeats: Number of measured calls of every function.
+        labels: NIfTI label map, or None for synthetic ones.
+        with_parts: Whether to also measure the parts.
+        **settings: Arguments of `benchmarks.thesis_networks.experiment`.
     """
     import tensorflow as tf
 
@@ -77,7 +77,7 @@ def measure(
     shared = share_batch(tf.distribute.get_strategy(), values)
     steps = step_functions(model)
     times = spreads({name: compiled(step, shared) for name, step in steps.items()}, repeats)
-    result = {**settings, **before, **built, **step_figures(times, model.config)}
+    result = {**settings, **before, **built, **step_times(times, model.config)}
     result["peak_gigabytes"] = peak_gigabytes()
     peaks = network_roofline()
     runs = {name: executed(step, shared) for name, step in steps.items()}
@@ -87,12 +87,12 @@ def measure(
         result |= published.compare(step_seconds, seconds, peaks["conv_float32"])
         result["published_gigabytes"] = published.WAVELET_STEP_GIGABYTES
     if with_parts:
-        result |= part_figures(spreads(step_parts(model, values), repeats), result, model, maps)
+        result |= part_times(spreads(step_parts(model, values), repeats), result, model, maps)
     return result
 
 
 def build(labels: str | None, **settings: Any) -> tuple[Any, Any, dict[str, float]]:
-    """The model, its label maps, and what these took."""
+    """Build the model and its label maps; also return time and memory of the build."""
     from benchmarks.label_maps import boundary_share
     from benchmarks.thesis_networks import AIR_THRESHOLD, experiment, label_maps
     from medusis_tf.methods.med_usis.med_usis import MedUSIS
@@ -102,16 +102,16 @@ def build(labels: str | None, **settings: Any) -> tuple[Any, Any, dict[str, floa
     maps = label_maps(size, classes, config.training.batch_size, labels)
     start = time.perf_counter()
     model = MedUSIS(config, air_threshold=AIR_THRESHOLD)
-    figures = {
+    measured = {
         "boundary_pixels_percent": 100 * boundary_share(maps),
         "build_seconds": time.perf_counter() - start,
         "built_gigabytes": peak_gigabytes(),
     }
-    return model, maps, figures
+    return model, maps, measured
 
 
 def step_functions(model: Any) -> dict[str, Callable[[Any], Any]]:
-    """The step with R1 and the one without, of a shared batch; the loop compiles the same."""
+    """Steps with and without R1 on a shared batch, as compiled by the training loop."""
 
     def step(batch, regularize):
         losses = model.train_step(batch, regularize=regularize)
@@ -124,15 +124,15 @@ def step_functions(model: Any) -> dict[str, Callable[[Any], Any]]:
     }
 
 
-def step_figures(times: dict[str, Any], config: Any) -> dict[str, float]:
-    """Seconds of the steps, and of the mean of both."""
+def step_times(times: dict[str, Any], config: Any) -> dict[str, float]:
+    """Seconds of both steps and of their mean."""
     interval = config.training.r1.interval
     with_r1, without = times["step_with_r1"], times["step_without_r1"]
     mean = (with_r1.median + (interval - 1) * without.median) / interval
     batch_size = config.training.batch_size
     return {
-        **with_r1.figures("step_with_r1"),
-        **without.figures("step_without_r1"),
+        **with_r1.by_name("step_with_r1"),
+        **without.by_name("step_without_r1"),
         "step_mean": mean,
         "step_mean_least": (with_r1.least + (interval - 1) * without.least) / interval,
         "seconds_per_image": mean / batch_size,
@@ -143,7 +143,7 @@ def step_figures(times: dict[str, Any], config: Any) -> dict[str, float]:
 def rates(
     result: dict[str, Any], model: Any, maps: Any, runs: dict[str, Any], peaks: dict[str, float]
 ) -> dict[str, float]:
-    """Operations of the mean step, counted and executed, beside the machine's peaks."""
+    """Operations of the mean step, counted and executed, and the peaks of the machine."""
     from benchmarks.step_arithmetic import mean_step, step_counts
 
     training = model.config.training
@@ -172,32 +172,32 @@ def rates(
 def shares(
     needed: float, done: float, seconds: float, precision: str, peaks: dict[str, float]
 ) -> dict[str, float]:
-    """What was needed and done as shares of what the machine could do in the time."""
+    """Needed and executed operations as shares of the machine's peaks in that time."""
     kind = "bfloat16" if precision == "mixed_bfloat16" else "float32"
-    figures = {}
+    found = {}
     for peak in ("conv", "tf_matmul"):
         possible = seconds * peaks[f"{peak}_{kind}"]
-        figures[f"needed_share_of_{peak}_peak"] = needed / possible
-        figures[f"done_share_of_{peak}_peak"] = done / possible
-    return figures
+        found[f"needed_share_of_{peak}_peak"] = needed / possible
+        found[f"done_share_of_{peak}_peak"] = done / possible
+    return found
 
 
-def part_figures(
+def part_times(
     times: dict[str, Any], result: dict[str, Any], model: Any, maps: Any
 ) -> dict[str, float]:
-    """Seconds of each part and what it needs; R1 as the difference of the steps."""
+    """Seconds and needed operations of each part; R1 is the difference of the steps."""
     from benchmarks.step_arithmetic import step_counts
 
     counts, images = step_counts(model, maps), model.config.training.batch_size
     seconds = {name: spread.median for name, spread in times.items()}
     seconds["r1"] = result["step_with_r1_median"] - result["step_without_r1_median"]
-    figures = {f"part_{name}_seconds": value for name, value in seconds.items()}
+    found = {f"part_{name}_seconds": value for name, value in seconds.items()}
     for name, macs in counts.items():
-        figures[f"part_{name}_gflop_needed"] = 2e-9 * macs * images
+        found[f"part_{name}_gflop_needed"] = 2e-9 * macs * images
     parts = ("generator", "segmenter", "discriminator_real", "discriminator_synthetic")
     parts += ("optimizers", "ema")
-    figures["parts_sum_without_r1"] = sum(seconds[name] for name in parts)
-    return figures
+    found["parts_sum_without_r1"] = sum(seconds[name] for name in parts)
+    return found
 
 
 if __name__ == "__main__" and not is_measurement(measure):

@@ -1,4 +1,4 @@
-"""A whole volume to NIfTI with an exported model: the part of `benchmarks.synthesis --volume`."""
+"""Synthesis of a NIfTI volume with an exported model, for `benchmarks.synthesis --volume`."""
 
 import gzip
 import tempfile
@@ -10,15 +10,15 @@ from benchmarks.isolation import is_measurement, measure_apart, peak_gigabytes
 
 
 def measure_volume(settings: dict[str, Any], slices: int, side: int) -> dict[str, Any]:
-    """Export, then synthesize, each in a process of its own.
+    """Export and synthesize, each in a separate process.
 
     Args:
-        settings: Of `benchmarks.thesis_networks.experiment`.
-        slices: Of the label map.
-        side: Its rows and columns.
+        settings: Arguments of `benchmarks.thesis_networks.experiment`.
+        slices: Slices of the label map.
+        side: Rows and columns of the label map.
     """
     with tempfile.TemporaryDirectory() as folder:
-        # Voxels are 1 mm wide: the volume is painted in slices of the training's size.
+        # Voxels are 1 mm wide; this pixel size gives slices of the training size.
         pixel_mm = side / settings["size"]
         paths = {"folder": folder, "settings": settings}
         exported = measure_apart(
@@ -31,13 +31,13 @@ def measure_volume(settings: dict[str, Any], slices: int, side: int) -> dict[str
 
 
 def measure(task: str, folder: str, settings: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """One of the tasks of `measure_volume`."""
+    """Run one of the tasks of `measure_volume`."""
     tasks = {"export": export, "write_label_map": write_label_map, "synthesize": synthesize}
     return tasks[task](Path(folder), settings, **more)
 
 
 def export(folder: Path, settings: dict[str, Any], pixel_mm: float) -> dict[str, float]:
-    """A model as `medusis_tf.export` writes it, of random weights and pixels of this size."""
+    """Export a model with random weights and this pixel size, as `medusis_tf.export` does."""
     from benchmarks.thesis_networks import experiment
     from medusis_tf.data.intensities.intensity import IntensityScale
     from medusis_tf.layers.spectral_conv import fold_spectral_norms
@@ -47,7 +47,7 @@ def export(folder: Path, settings: dict[str, Any], pixel_mm: float) -> dict[str,
 
     config = experiment(**settings)
     generator = build_generator(config, synchronized=False)
-    fold_spectral_norms(generator)  # as exporting does
+    fold_spectral_norms(generator)  # as in the export
     metadata = ModelMetadata(
         name="benchmark",
         step=0,
@@ -55,7 +55,7 @@ def export(folder: Path, settings: dict[str, Any], pixel_mm: float) -> dict[str,
         image_size=config.data.image_size,
         spacing_mm=(pixel_mm, pixel_mm),
         stride=generator.stride,
-        noise_dim=config.generator.noise_dim,
+        noise_shape=generator.noise_shape or (0,),
         image_channels=config.data.image_channels,
         intensity=IntensityScale(source=(0.0, 1000.0), scaled=(-1.0, 1.0)),
         config={},
@@ -73,7 +73,7 @@ def export(folder: Path, settings: dict[str, Any], pixel_mm: float) -> dict[str,
 def write_label_map(
     folder: Path, settings: dict[str, Any], slices: int, side: int
 ) -> dict[str, Any]:
-    """Eight made label maps, again and again; voxels of 1 x 1 x 2 mm."""
+    """Write a volume that repeats eight synthetic label maps; voxels of 1 x 1 x 2 mm."""
     import nibabel as nib
     import numpy as np
 
@@ -94,7 +94,7 @@ def write_label_map(
 
 
 def synthesize(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """Through `synthesize_files`, as the command does it."""
+    """Synthesize with `synthesize_files`, as the command does."""
     from medusis_tf.serving.synthesis import SynthesisRequest, synthesize_files
 
     request = SynthesisRequest(

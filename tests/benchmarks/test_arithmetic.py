@@ -1,4 +1,4 @@
-"""Counts of multiply-adds against published figures and counts by hand."""
+"""Multiply-add counts match published values and manual counts."""
 
 from types import SimpleNamespace
 
@@ -21,8 +21,8 @@ from medusis_tf.models.sections import (
     WaveletGeneratorConfig,
 )
 
-# Published: 256x256, 38 classes, 3 channels; the wavelet generator has 1,577,408
-# weights less than published, which never did anything.
+# Published: 256x256, 38 classes, 3 channels. The wavelet generator here lacks 1,577,408 unused
+# weights of the published one.
 PUBLISHED = {
     "wavelet": (44.1e9, 54_226_476),
     "oasis": (160.2e9, 71_190_467),
@@ -68,13 +68,13 @@ def test_a_generator_needs_less_for_a_label_map_of_one_class(kind):
     assert costs[0] < costs[1] < dense
 
 
-def test_spade_is_priced_by_its_rows():
+def test_spade_cost_is_the_number_of_distinct_neighbourhoods():
     generator = tiny_generator("oasis")
     label_map = np.zeros((1, 32, 32), np.uint8)
     label_map[0, 16, 16] = 3
     layers = {layer.name: layer for layer in generator_layers(generator, label_map)}
     last = layers["block_2/norm_0/gamma_beta"]
-    # The dot in nine places, nine sorts of place within the frame, one of them the inside.
+    # Nine positions of the dot, and nine positions relative to the border including the interior.
     rows = 9 + 9
     channels = generator.blocks[2].conv_0.kernel.shape[2]
     assert last.needed == 9 * rows * 4 * 2 * channels
@@ -82,7 +82,7 @@ def test_spade_is_priced_by_its_rows():
     assert layers["block_2/norm_0/shared"].needed == 0
 
 
-def test_convolutions_beside_pooling_and_doubling_take_16_taps():
+def test_convolutions_next_to_pooling_and_upsampling_take_16_taps():
     segmenter = UNetSegmenterConfig(base_channels=2, num_levels=3).build(5, 1)
     layers = {layer.name: layer for layer in segmenter_layers(segmenter, (32, 32))}
     shares = {name: layer.needed / layer.plain for name, layer in layers.items()}
@@ -90,7 +90,7 @@ def test_convolutions_beside_pooling_and_doubling_take_16_taps():
     assert shares["encoder_1/conv_2"] == shares["decoder_1/conv_1"] == pytest.approx(16 / 36)
 
 
-def test_a_gradient_by_the_image_is_counted_only_if_asked_for():
+def test_the_gradient_of_the_image_is_optional():
     layers = discriminator_layers(WaveletDiscriminatorConfig(base_channels=4).build((32, 32), 1))
     first = sum(layer.plain for layer in layers if layer.reads == "image")
     without = count(layers, forward=0, by_input=1)
@@ -121,7 +121,7 @@ def test_the_published_schedule_needs_more_than_ours():
     difference = {
         part: counts["thesis"][part] - counts["default"][part] for part in counts["thesis"]
     }
-    # Two more synthetic images, one judged, one segmented; R1 judges the real ones again.
+    # New images for segmenter and discriminator; R1 runs the discriminator once more.
     assert difference["generator"] == pytest.approx(2 * forward["generator"])
     assert difference["discriminator_synthetic"] == pytest.approx(forward["discriminator"])
     assert difference["r1"] == pytest.approx(forward["discriminator"])

@@ -1,4 +1,4 @@
-"""The benchmark of the evaluation judges by every measure that asks no network."""
+"""The benchmark of the evaluation covers every metric that needs no network."""
 
 import numpy as np
 import pytest
@@ -19,21 +19,21 @@ def test_every_part_is_timed():
     assert found["pairs"] == 8
     assert found["milliseconds_per_pair"] == pytest.approx(1000 * found["seconds"] / 8)
     assert 0 < found["gigabytes_when_imported"] <= found["peak_gigabytes"]
-    assert not [name for name in found if name.endswith("_seconds")], "nothing else is timed"
+    assert not [name for name in found if name.endswith("_seconds")], "no other part is timed"
 
 
-def test_made_pictures_resemble_their_true_images():
+def test_synthetic_images_resemble_their_true_images():
     maps = made_label_maps(64, 5, 3)
-    subject, pictures = made_subject(maps, 2, 5)
-    assert subject.image.shape == pictures.shape == maps.shape
+    subject, images = made_subject(maps, 2, 5)
+    assert subject.image.shape == images.shape == maps.shape
     assert set(np.unique(subject.label_map)) == set(np.unique(maps))
     assert ((subject.label_map == 0) == (maps == 0)).all()
-    assert np.corrcoef(pictures.ravel(), subject.image.ravel())[0, 1] > 0.8
+    assert np.corrcoef(images.ravel(), subject.image.ravel())[0, 1] > 0.8
     other, _ = made_subject(maps, 3, 5)
     assert (other.image != subject.image).mean() > 0.3
 
 
-def test_a_clock_adds_up():
+def test_a_clock_accumulates():
     clock = Clock()
     for _ in range(2):
         with clock.of("a"):

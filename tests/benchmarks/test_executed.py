@@ -1,4 +1,4 @@
-"""Operations counted in what TensorFlow executes."""
+"""Counts of the operations that TensorFlow executes."""
 
 import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""The sweep: what it measures, and that it goes on where it was cut short."""
+"""Measurements of the sweep, and resuming an interrupted sweep."""
 
 from benchmarks import sweep
 
@@ -9,7 +9,7 @@ def test_each_configuration_is_measured_once():
     assert len(names) == len(set(names)) == 4 + 4 + 3
 
 
-def test_what_is_known_is_not_measured_again(monkeypatch):
+def test_completed_measurements_are_not_repeated(monkeypatch):
     calls = []
     keys = ("peak_gigabytes", "gflop_needed", "gflop_done", "peak_conv_float32")
     keys += ("needed_share_of_conv_peak", "boundary_pixels_percent", "seconds_per_slice")
@@ -26,10 +26,10 @@ def test_what_is_known_is_not_measured_again(monkeypatch):
     assert calls == [64, 128]
 
 
-def test_the_plot_joins_points_that_differ_in_one_thing(tmp_path):
-    figures = {"seconds": 1.0, "peak_gigabytes": 2.0}
+def test_the_plot_joins_points_that_differ_in_one_setting(tmp_path):
+    measured = {"seconds": 1.0, "peak_gigabytes": 2.0}
     results = {
-        str(number): {"task": "step", "networks": "oasis", **sweep.BASE, **change, **figures}
+        str(number): {"task": "step", "networks": "oasis", **sweep.BASE, **change, **measured}
         for number, change in enumerate([{"size": 128}, {"size": 64}, {"batch_size": 2}, {}])
     }
     points = sweep.series(results, "step", "size", "seconds")

@@ -1,4 +1,4 @@
-"""The benchmarks of a step and of a slice, on tiny networks: what they report, not how fast."""
+"""Reported values of the step and slice benchmarks, on tiny networks."""
 
 import json
 
@@ -52,14 +52,14 @@ def test_every_part_is_reported(step):
     assert {"optimizers_seconds", "ema_seconds"} <= parts
 
 
-def test_the_table_has_a_row_for_every_figure_and_json_keeps_them(step, tmp_path, capsys):
+def test_table_and_json_have_every_value(step, tmp_path, capsys):
     columns = {"one": step, "two": {"networks": "other"}}
     print_table(columns)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["one", "two"]
     assert [line.split()[0] for line in lines[1:]] == list(step)
-    write_json(tmp_path / "figures.json", columns)
-    assert json.loads((tmp_path / "figures.json").read_text()) == columns
+    write_json(tmp_path / "measurements.json", columns)
+    assert json.loads((tmp_path / "measurements.json").read_text()) == columns
 
 
 def test_a_slice_is_measured_through_the_endpoint():
