@@ -17,32 +17,52 @@ STEPS = 3
 BOTH = {"subject": "a", "split": "train", "label_map": "a.nii", "image": "b.nii"}
 
 
-def train(strategy, config):
+def train(strategy, config, compiled):
+    """Train a few steps; return the weights of all networks and the losses of every step."""
     keras.utils.set_random_seed(0)
     with strategy.scope():
         model = MedUSIS(config, strategy.num_replicas_in_sync)
-    take_step = tf.function(distribute(strategy, model.train_step), autograph=False)
+    take_step = distribute(strategy, model.train_step)
+    if compiled:
+        take_step = tf.function(take_step, autograph=False)
     losses = []
     for step in range(STEPS):
         batch = tiny_batch(config, step)
         if config.data.pairing == "paired":
-            # Unequal shares of the pairs on two replicas, which take turns.
+            # Two replicas get different numbers of pairs.
             batch["is_paired"] = tf.constant([True, False, True, True, True, False, True, False])
         losses.append(take_step(share_batch(strategy, batch)))
         model.update_averages()
-    networks = (model.generator, model.ema_generator, model.segmenter, model.discriminator)
     weights = {
-        f"{network.name}/{number}/{weight.name}": tf.convert_to_tensor(weight.value).numpy()
-        for network in networks
+        f"{name}/{number}/{weight.name}": tf.convert_to_tensor(weight.value).numpy()
+        for name, network in model.networks.items()
         for number, weight in enumerate(network.weights)
     }
     return weights, [{name: float(value) for name, value in step.items()} for step in losses]
 
 
-# The groups of the minibatch standard deviation lie within a replica: 8 samples give two groups
-# of 4 on one device, and one on each of two, of the same samples since they are dealt in turn.
-# SGD-like sizes: Adam divides by the gradient's own size, so a gradient that is zero but for
-# rounding would move its weight by a whole step in a random direction; its epsilon stops that.
+# Groups of the minibatch standard deviation are within a replica. 8 samples give two groups of 4
+# on one device, and one group on each of two devices, with the same samples.
+# Adam divides by the size of the gradient. Its large epsilon here prevents that a gradient which is
+# zero except for rounding moves a weight by a whole step in a random direction.
+ADAM = {"learning_rate": 1e-3, "epsilon": 1e-3}
+
+
+def experiment(training, **changes):
+    optimizers = dict.fromkeys(("generator", "segmenter", "discriminator"), ADAM)
+    return tiny_experiment(optimizers=optimizers, training={"batch_size": 8, **training}, **changes)
+
+
+def assert_same_training(config, compiled):
+    one, one_losses = train(tf.distribute.get_strategy(), config, compiled)
+    two, two_losses = train(mirrored(["CPU:0", "CPU:1"], on_gpu=False), config, compiled)
+    for name, weight in one.items():
+        np.testing.assert_allclose(two[name], weight, atol=1e-5, err_msg=name)
+    for before, after in zip(one_losses, two_losses, strict=True):
+        assert before == pytest.approx(after, abs=1e-4)
+
+
+# Not compiled: for two replicas, TensorFlow takes minutes to trace a step with every loss.
 @pytest.mark.parametrize(
     ("generator", "training", "pairing"),
     [
@@ -51,23 +71,20 @@ def train(strategy, config):
     ],
 )
 def test_one_and_two_replicas_end_with_the_same_weights(generator, training, pairing):
-    adam = {"learning_rate": 1e-3, "epsilon": 1e-3}
-    config = tiny_experiment(
+    config = experiment(
+        {"real_segmentation": "consistency", **training},
         data={"pairing": pairing, "subjects": [BOTH]},
         generator={"name": generator},
         loss_weights={"real_segmentation": 0.5, "diversity": 0.1},
-        optimizers=dict.fromkeys(("generator", "segmenter", "discriminator"), adam),
-        training={"batch_size": 8, "real_segmentation": "consistency", **training},
     )
-    one, one_losses = train(tf.distribute.get_strategy(), config)
-    two, two_losses = train(mirrored(["CPU:0", "CPU:1"], on_gpu=False), config)
-    for name, weight in one.items():
-        np.testing.assert_allclose(two[name], weight, atol=1e-5, err_msg=name)
-    for before, after in zip(one_losses, two_losses, strict=True):
-        assert before == pytest.approx(after, abs=1e-4)
+    assert_same_training(config, compiled=False)
 
 
-def test_a_batch_is_dealt_in_turn():
+def test_compiled_steps_of_one_and_two_replicas_end_with_the_same_weights():
+    assert_same_training(experiment({}), compiled=True)
+
+
+def test_the_samples_of_a_batch_alternate_between_replicas():
     strategy = mirrored(["CPU:0", "CPU:1"], on_gpu=False)
     shared = share_batch(strategy, {"label_map": tf.range(6)})
     first, second = strategy.experimental_local_results(shared["position"])
@@ -75,10 +92,10 @@ def test_a_batch_is_dealt_in_turn():
     assert second.numpy().tolist() == [1, 3, 5]
 
 
-def test_a_batch_that_cannot_be_shared_is_refused():
+def test_a_batch_that_cannot_be_divided_is_refused():
     with pytest.raises(UserError, match=r"divisible by the number of devices \(2\). Received: 3"):
         make_strategy("mirrored", 3)
 
 
-def test_auto_is_one_device_where_there_is_no_second_gpu():
+def test_auto_is_one_device_without_a_second_gpu():
     assert make_strategy("auto", 4).num_replicas_in_sync == 1

@@ -1,4 +1,4 @@
-"""`training.jit`: the step compiled as a whole, and when it is refused."""
+"""`training.jit`: when the step can be compiled by XLA, and when it is refused."""
 
 import pytest
 import tensorflow as tf
@@ -7,34 +7,40 @@ from medusis_tf.errors import UserError
 from medusis_tf.methods.distribution import mirrored, share_batch
 from medusis_tf.methods.med_usis import draws
 from medusis_tf.training.loop import TrainingLoop
+from tests.methods.stub_method import stub_experiment
 from tests.training.tiny_experiment import tiny_batch, tiny_experiment
+
+# Without validation, no slices are read.
+UNVALIDATED = {"validation": {"interval": 0}}
 
 
 def make_loop(spade, strategy=None, **training):
-    # Without validation no slices are asked for.
-    training |= {"validation": {"interval": 0}}
-    config = tiny_experiment(generator={"spade": spade}, training=training)
+    config = tiny_experiment(generator={"spade": spade}, training={**training, **UNVALIDATED})
     return TrainingLoop(config, None, strategy)
 
 
-def is_compiled(loop, batch):
-    """Whether XLA must compile the loop's step."""
-    step = loop.method._compile_step(True).get_concrete_function(share_batch(loop.strategy, batch))
-    return step.function_def.attr["_XlaMustCompile"].b
+@pytest.mark.parametrize("jit", [False, True])
+def test_xla_compiles_the_step_if_configured(jit):
+    config = stub_experiment(training={"jit": jit, **UNVALIDATED})
+    loop = TrainingLoop(config, None)
+    batch = share_batch(loop.strategy, tiny_batch(config, seed=0))
+    step = loop.method._compile_step("odd").get_concrete_function(batch)
+    assert step.function_def.attr["_XlaMustCompile"].b == jit
 
 
-def test_a_compiled_step_is_the_same_step(monkeypatch):
-    # XLA draws other numbers from the same seed: none are drawn.
+def test_a_step_compiled_by_xla_has_the_same_losses(monkeypatch):
+    # XLA draws different random numbers from the same seed, so none are drawn.
     def noise(seed, position, batch_size, noise_shape):
         return tf.sin(tf.range(3.0) + tf.cast(position, tf.float32)[:, tf.newaxis])
 
     monkeypatch.setattr(draws, "draw_noise", noise)
     still = {"segmenter_jitter": {"contrast": 0, "gamma": 0, "blur": 0, "noise": 0}}
-    plain, compiled = (make_loop("dense", jit=jit, **still) for jit in (False, True))
-    batch = tiny_batch(plain.config, seed=0)
-    assert [is_compiled(loop, batch) for loop in (plain, compiled)] == [False, True]
+    eager, compiled = (make_loop("dense", jit=jit, **still) for jit in (False, True))
+    batch = tiny_batch(eager.config, seed=0)
     for step in (1, 2):
-        expected, found = (loop.train_on(batch, step) for loop in (plain, compiled))
+        expected = eager.method.train_step(share_batch(eager.strategy, batch))
+        eager.method.update_averages()
+        found = compiled.train_on(batch, step)
         assert found.keys() == expected.keys()
         for name, value in expected.items():
             assert float(found[name]) == pytest.approx(float(value), rel=1e-3, abs=1e-5), name

@@ -17,7 +17,7 @@ def profile(folder, steps, start=0, last=4):
 
 
 def profiled_steps(folder):
-    """The numbers of the steps in the profiles of a folder."""
+    """Return the numbers of the steps in the profiles of a folder."""
     numbers = []
     for path in sorted(folder.glob("plugins/profile/*/*.xplane.pb")):
         space = xplane_pb2.XSpace.FromString(path.read_bytes())
@@ -36,7 +36,7 @@ def test_the_chosen_steps_are_profiled(tmp_path):
     assert profiled_steps(tmp_path) == [2, 3]
 
 
-def test_a_training_that_ends_early_leaves_what_it_profiled(tmp_path):
+def test_a_training_that_ends_early_leaves_its_profile(tmp_path):
     profile(tmp_path, "3:9")
     assert profiled_steps(tmp_path) == [3, 4]
 
@@ -44,12 +44,12 @@ def test_a_training_that_ends_early_leaves_what_it_profiled(tmp_path):
 @pytest.mark.parametrize(
     ("steps", "profiled", "message"),
     [
-        ("1:2", [], "these were already taken before step 3"),
-        ("2:3", [3], "some of these were already taken before step 3"),
+        ("1:2", [], ": these steps are already taken, the run resumes at step 3"),
+        ("2:3", [3], ": some of these steps are already taken, the run resumes at step 3"),
         ("4:4", [4], ""),
     ],
 )
-def test_a_resumed_run_profiles_what_is_to_come(tmp_path, caplog, steps, profiled, message):
+def test_a_resumed_run_profiles_the_remaining_steps(tmp_path, caplog, steps, profiled, message):
     with caplog.at_level(logging.INFO):
         profile(tmp_path, steps, start=2)
     assert profiled_steps(tmp_path) == profiled
@@ -57,6 +57,6 @@ def test_a_resumed_run_profiles_what_is_to_come(tmp_path, caplog, steps, profile
     assert ("already taken" in caplog.text) == bool(message)
 
 
-def test_nothing_is_profiled_unless_asked(tmp_path):
+def test_nothing_is_profiled_by_default(tmp_path):
     profile(tmp_path, None)
     assert not list(tmp_path.iterdir())

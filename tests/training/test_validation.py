@@ -1,4 +1,4 @@
-"""What is measured on validation patients, on phantom volumes, with stand-ins for the generator."""
+"""Validation on phantoms, with stand-ins for the painter."""
 
 import dataclasses
 import random
@@ -9,12 +9,12 @@ import pytest
 import tensorflow as tf
 
 from medusis_tf.config.training import VALIDATION_METRICS
-from medusis_tf.data.phantom import write_phantom_dataset
 from medusis_tf.data.preparing.preparation import prepare_shards
 from medusis_tf.data.shards.shards import Shards
 from medusis_tf.errors import UserError
 from medusis_tf.methods.med_usis.networks import build_generator
 from medusis_tf.training.validation import open_validation, spread
+from tests.training.phantom_data import phantom_data
 from tests.training.tiny_experiment import tiny_experiment
 
 SLICES = 4
@@ -22,32 +22,12 @@ DISTANCES = {"frechet_radiomics", "sliced_wasserstein"}
 
 
 @pytest.fixture(scope="module")
-def volumes(tmp_path_factory):
-    """Training: ct_0 and mr_0; validation: the pairs ct_1 and ct_2; test: the pair test_0."""
-    folder = tmp_path_factory.mktemp("volumes")
-    subjects = [
-        subject.model_dump(mode="json", exclude_none=True)
-        for subject in write_phantom_dataset(folder, 3, 1, shape=(40, 40, 8), with_pairs=True)
-    ]
-    for subject in subjects[1:3]:
-        subject["split"] = "validation"
-    return folder, subjects
-
-
-@pytest.fixture(scope="module")
-def experiment(volumes):
+def experiment(tmp_path_factory):
     def make(keep=lambda subject: subject, **settings):
-        folder, subjects = volumes
-        config = tiny_experiment(
-            name="tiny",
-            data={
-                "root": str(folder),
-                "cache_dir": str(folder / "cache"),
-                "subjects": [keep(dict(subject)) for subject in subjects],
-                "field_of_view_mm": [80, 80],
-            },
-            training={"validation": {"slices": SLICES, **settings}},
-        )
+        data = phantom_data(tmp_path_factory)
+        data["subjects"] = [keep(subject) for subject in data["subjects"]]
+        validation = {"slices": SLICES, **settings}
+        config = tiny_experiment(data=data, training={"validation": validation})
         return config, prepare_shards(config)
 
     return make
@@ -60,17 +40,17 @@ def pairs(experiment):
 
 
 class Painter:
-    """Paints made images, whatever the label maps are; keeps what it was asked for."""
+    """Returns given images, whatever the label maps are, and records its input."""
 
     noise_shape = (3,)
 
     def __init__(self, images):
         self._images = list(images)
-        self.asked, self.noises = [], []
+        self.label_maps, self.noises = [], []
 
     def __call__(self, one_hot, noises, training):
         assert not training
-        self.asked.append(one_hot.numpy().argmax(axis=-1))
+        self.label_maps.append(one_hot.numpy().argmax(axis=-1))
         self.noises += list(noises.numpy())
         count = len(one_hot)
         painted, self._images = self._images[:count], self._images[count:]
@@ -78,7 +58,7 @@ class Painter:
 
 
 def chosen(shards, kind):
-    """The slices that 4 of 2 subjects with 8 each are, in the order in which they are painted."""
+    """Return the chosen slices, 4 of 2 subjects with 8 slices each, in their order."""
     return np.concatenate([getattr(shards.read(name), kind)[[2, 6]] for name in ("ct_1", "ct_2")])
 
 
@@ -101,9 +81,7 @@ def test_slices_are_spread_over_subjects_and_heights(sizes, count, expected):
     ]
 
 
-def test_only_validation_patients_are_painted_and_none_of_the_test_split_is_read(
-    experiment, monkeypatch
-):
+def test_only_validation_patients_are_used_and_the_test_split_is_not_read(experiment, monkeypatch):
     config, shards = experiment()
     read, names = Shards.read, []
 
@@ -114,46 +92,46 @@ def test_only_validation_patients_are_painted_and_none_of_the_test_split_is_read
     monkeypatch.setattr(Shards, "read", spy)
     validation = open_validation(config, shards)
     monkeypatch.undo()
-    # mr_0, a training image, tells what is air and what tissue.
+    # The grey levels of air and tissue are learned from mr_0, a training image.
     assert set(names) == {"ct_1", "ct_2", "mr_0"}
     painter = Painter(chosen(shards, "image"))
     validation.measure(painter)
-    np.testing.assert_array_equal(np.concatenate(painter.asked), chosen(shards, "label_map"))
+    np.testing.assert_array_equal(np.concatenate(painter.label_maps), chosen(shards, "label_map"))
 
 
-def test_the_true_images_get_perfect_figures(pairs):
+def test_the_true_images_have_perfect_values(pairs):
     validation, shards = pairs
-    figures = validation.measure(Painter(chosen(shards, "image")))
+    values = validation.measure(Painter(chosen(shards, "image")))
     # The PSNR of equal images is infinite, and left out.
-    assert list(figures) == [name for name in VALIDATION_METRICS if not name.startswith("psnr")]
+    assert list(values) == [name for name in VALIDATION_METRICS if not name.startswith("psnr")]
     for name in ("frechet_radiomics", "sliced_wasserstein", "mae_slice", "mae_body"):
-        assert figures[name] == pytest.approx(0, abs=1e-6)
+        assert values[name] == pytest.approx(0, abs=1e-6)
     for name in ("ssim_slice", "ssim_body"):
-        assert figures[name] == pytest.approx(1)
-    assert 0.9 < figures["outline_dice"] <= 1
+        assert values[name] == pytest.approx(1)
+    assert 0.9 < values["outline_dice"] <= 1
 
 
-def test_an_error_of_a_tenth_of_the_range_is_one(pairs):
+def test_an_error_of_a_tenth_of_the_range_is_measured(pairs):
     validation, shards = pairs
     image = chosen(shards, "image")
-    figures = validation.measure(Painter(np.where(image > 0, image - 0.2, image + 0.2)))
+    values = validation.measure(Painter(np.where(image > 0, image - 0.2, image + 0.2)))
     for region in ("slice", "body"):
-        assert figures[f"mae_{region}"] == pytest.approx(0.1, abs=1e-6)
-        assert figures[f"psnr_{region}"] == pytest.approx(20, abs=1e-4)
-        assert figures[f"ssim_{region}"] < 1
-    assert figures["frechet_radiomics"] > 1
-    assert figures["sliced_wasserstein"] > 1
+        assert values[f"mae_{region}"] == pytest.approx(0.1, abs=1e-6)
+        assert values[f"psnr_{region}"] == pytest.approx(20, abs=1e-4)
+        assert values[f"ssim_{region}"] < 1
+    assert values["frechet_radiomics"] > 1
+    assert values["sliced_wasserstein"] > 1
 
 
-def test_patients_count_alike(pairs):
-    """One slice of four is wrong by 0.1: a patient's mean is 0.05, that of both 0.025."""
+def test_patients_have_equal_weight(pairs):
+    """One slice of four is wrong by 0.1: the mean of its patient is 0.05, of both 0.025."""
     validation, shards = pairs
     image = chosen(shards, "image")
     image[0] = np.where(image[0] > 0, image[0] - 0.2, image[0] + 0.2)
     assert validation.measure(Painter(image))["mae_slice"] == pytest.approx(0.025, abs=1e-6)
 
 
-def test_each_subject_has_its_noise_the_same_every_time(pairs):
+def test_each_subject_has_its_own_noise_the_same_every_time(pairs):
     validation, shards = pairs
     first, second = (Painter(chosen(shards, "image")) for _ in range(2))
     for painter in (first, second):
@@ -163,20 +141,20 @@ def test_each_subject_has_its_noise_the_same_every_time(pairs):
     assert np.all(first.noises[1] != first.noises[2])
 
 
-def test_a_generator_is_judged_without_touching_a_random_state(pairs, experiment):
+def test_validation_changes_no_random_state_and_no_weight(pairs, experiment):
     validation, _ = pairs
     generator = build_generator(experiment()[0], synchronized=False)
     before = [weight.numpy() for weight in generator.weights]
     states = random.getstate(), str(np.random.get_state())
-    figures = validation.measure(generator)
+    values = validation.measure(generator)
     assert (random.getstate(), str(np.random.get_state())) == states
     for weight, value in zip(generator.weights, before, strict=True):
         np.testing.assert_array_equal(weight.numpy(), value)
-    assert {"outline_dice", "sliced_wasserstein", "ssim_body"} < set(figures)
-    assert validation.measure(generator) == figures
+    assert {"outline_dice", "sliced_wasserstein", "ssim_body"} < set(values)
+    assert validation.measure(generator) == values
 
 
-def test_pictures_that_are_not_finite_have_no_figures(pairs):
+def test_images_that_are_not_finite_have_no_values(pairs):
     validation, shards = pairs
     images = chosen(shards, "image")
     images[3, 5, 5] = np.nan
@@ -191,7 +169,7 @@ def without_image(subject):
 
 
 def unpaired(subject):
-    """ct_1 has a label map only, ct_2 an image only."""
+    """Keep only the label map of ct_1 and only the image of ct_2."""
     if subject["subject"] == "ct_1":
         return without_image(subject)
     if subject["subject"] == "ct_2":
@@ -199,7 +177,7 @@ def unpaired(subject):
     return subject
 
 
-def test_label_maps_alone_have_an_outline(experiment):
+def test_label_maps_without_images_have_an_outline(experiment):
     config, shards = experiment(without_image)
     validation = open_validation(config, shards)
     assert validation.metric == "outline_dice"
@@ -211,22 +189,22 @@ def test_real_images_need_not_belong_to_the_label_maps(experiment):
     config, shards = experiment(unpaired)
     validation = open_validation(config, shards)
     assert validation.metric == "frechet_radiomics"
-    figures = validation.measure(Painter(shards.read("ct_2").image[[1, 3, 5, 7]]))
-    assert set(figures) == DISTANCES | {"outline_dice"}
-    # 4 of 8 slices: the very ones that were painted.
-    assert figures["frechet_radiomics"] == pytest.approx(0, abs=1e-6)
+    values = validation.measure(Painter(shards.read("ct_2").image[[1, 3, 5, 7]]))
+    assert set(values) == DISTANCES | {"outline_dice"}
+    # The reference has the same 4 of 8 slices.
+    assert values["frechet_radiomics"] == pytest.approx(0, abs=1e-6)
 
 
 def test_one_real_image_is_no_distribution(experiment):
     config, shards = experiment(slices=1)
     validation = open_validation(config, shards)
     assert validation.metric == "outline_dice"
-    figures = validation.measure(Painter(shards.read("ct_2").image[[4]]))
-    assert set(figures) == set(VALIDATION_METRICS) - DISTANCES - {"psnr_slice", "psnr_body"}
+    values = validation.measure(Painter(shards.read("ct_2").image[[4]]))
+    assert set(values) == set(VALIDATION_METRICS) - DISTANCES - {"psnr_slice", "psnr_body"}
 
 
 def without_slices(shards):
-    """The same, but that no slice of the validation split shows enough."""
+    """Remove all slices of the validation split."""
     subjects = [
         subject.model_copy(update={"slice_indices": ()})
         if subject.split == "validation"
@@ -237,34 +215,34 @@ def without_slices(shards):
     return dataclasses.replace(shards, records=records)
 
 
-def test_what_was_asked_for_and_has_no_slices_is_refused(experiment):
+def test_required_validation_without_slices_is_refused(experiment):
     config, shards = experiment(interval=2)
     with pytest.raises(UserError, match="interval needs slices of label maps in the validation"):
         open_validation(config, without_slices(shards))
     config, shards = experiment(best_metric="ssim_body")
     one_more = experiment(unpaired)[1]
-    with pytest.raises(UserError, match=r"needs slices with label map and image .* ssim_body"):
+    with pytest.raises(UserError, match=r"ssim_body needs slices with label map and image"):
         open_validation(config, one_more)
 
 
-def test_without_validation_subjects_there_is_one_line(experiment, caplog):
+def test_a_run_without_validation_logs_one_line(experiment, caplog):
     config, shards = experiment()
-    caplog.clear()  # what was said while the slices were prepared
+    caplog.clear()  # the lines of the preparation
     with caplog.at_level("INFO", "medusis_tf"):
         assert open_validation(config, without_slices(shards)) is None
     assert [record.message for record in caplog.records] == [
-        "no validation: the validation split has no label map; checkpoints/best stays out"
+        "no validation: the validation split has no label map; there will be no checkpoints/best"
     ]
 
 
-def test_zero_turns_it_off(experiment):
+def test_interval_0_turns_validation_off(experiment):
     assert open_validation(*experiment(interval=0)) is None
 
 
 @pytest.mark.parametrize(
     ("settings", "due"), [({"interval": 3}, [3, 6, 8]), ({}, [4, 8]), ({"interval": 100}, [8])]
 )
-def test_it_is_due_at_intervals_and_at_the_end(experiment, settings, due):
+def test_validation_is_due_at_intervals_and_at_the_end(experiment, settings, due):
     config, shards = experiment(**settings)
     training = config.training.model_copy(update={"panel_interval": 4})
     validation = open_validation(config.model_copy(update={"training": training}), shards)
