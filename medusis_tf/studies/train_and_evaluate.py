@@ -114,16 +114,12 @@ def train_to(experiment: ExperimentConfig, steps: int) -> int | None:
 
 def _open_loop(experiment: ExperimentConfig, reached: int, last: int) -> "TrainingLoop":
     from medusis_tf.data.preparing.preparation import prepare_shards
-    from medusis_tf.runs.run_dir import check_run_dir, write_run_dir
+    from medusis_tf.runs.run_dir import check_run_dir
     from medusis_tf.training.loop import TrainingLoop
 
     whole = _with_steps(experiment, last)
     check_run_dir(whole, resume=reached > 0)
-    shards = prepare_shards(experiment, jobs=None)
-    loop = TrainingLoop(whole, shards)
-    if reached == 0:
-        write_run_dir(whole, shards.manifest)
-    return loop
+    return TrainingLoop(whole, prepare_shards(experiment, jobs=None))
 
 
 def _with_steps(config: ExperimentConfig, steps: int) -> ExperimentConfig:
