@@ -114,7 +114,7 @@ GROUPS: dict[str, dict[str, Command]] = {
             "Compare training with and without the mask loss.",
         ),
         "noise-study": Command(
-            "medusis_tf.studies.noise.study:noise_study",
+            "medusis_tf.studies.noise_study:noise_study",
             "Measure what the noise changes in the images of a run.",
         ),
         "train-and-evaluate": Command(

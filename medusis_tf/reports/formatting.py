@@ -72,12 +72,16 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def template_environment() -> Environment:
-    """The templates of this folder; values are escaped, and missing values are errors."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+def template_environment(*folders: str) -> Environment:
+    """The templates of this folder; values are escaped, and missing values are errors.
+
+    Args:
+        *folders: Further folders of the package with templates.
+    """
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
     return Environment(
-        loader=PackageLoader("medusis_tf", "reports"),
+        loader=ChoiceLoader([PackageLoader("medusis_tf", each) for each in ("reports", *folders)]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

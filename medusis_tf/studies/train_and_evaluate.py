@@ -14,6 +14,7 @@ import numpy as np
 import typer
 
 from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.data.shards.spread import spread_centres
 from medusis_tf.errors import UserError
 from medusis_tf.methods.experiment import load_config
 
@@ -56,8 +57,7 @@ def train_and_evaluate(
     loop = _open_loop(experiment, reached, counts[-1])
     for count in left:
         if count > reached:
-            loop.config = _with_steps(experiment, count)
-            signal = loop.run(resume=reached > 0)
+            signal = loop.run(resume=reached > 0, until=count)
             if signal is not None:
                 logger.info("stopped by signal %d; repeat the command to resume", signal)
                 raise typer.Exit(128 + signal)
@@ -117,14 +117,10 @@ def _open_loop(experiment: ExperimentConfig, reached: int, last: int) -> "Traini
     from medusis_tf.runs.run_dir import check_run_dir
     from medusis_tf.training.loop import TrainingLoop
 
-    whole = _with_steps(experiment, last)
-    check_run_dir(whole, resume=reached > 0)
-    return TrainingLoop(whole, prepare_shards(experiment, jobs=None))
-
-
-def _with_steps(config: ExperimentConfig, steps: int) -> ExperimentConfig:
-    training = config.training.model_copy(update={"steps": steps})
-    return config.model_copy(update={"training": training})
+    training = experiment.training.model_copy(update={"steps": last})
+    whole = experiment.model_copy(update={"training": training})
+    check_run_dir(whole, resume=reached > 0)  # before the time that preparation takes
+    return TrainingLoop(whole, prepare_shards(whole, jobs=None))
 
 
 def _evaluate(experiment: ExperimentConfig, steps: int, segmenter: Path | None) -> None:
@@ -150,9 +146,7 @@ def _write_images(path: Path, evaluation: "Evaluation") -> None:
     """Write synthetic slices spread over the first subject, with their label maps."""
     subject = next(iter(evaluation.subjects))
     painter, seed = evaluation.painters[0], evaluation.seeds[0]
-    count = min(NUM_IMAGES, len(subject.label_map))
-    places = (np.arange(count) + 0.5) * len(subject.label_map) / count
-    chosen = places.astype(int)
+    chosen = spread_centres(NUM_IMAGES, len(subject.label_map))
     np.savez_compressed(
         path,
         label_map=subject.label_map[chosen],

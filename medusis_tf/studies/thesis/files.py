@@ -19,7 +19,7 @@ from medusis_tf.studies.thesis.tables import (
     markdown,
 )
 
-_TEMPLATE = "thesis_tables.html.jinja"
+_TEMPLATE = "tables.html.jinja"
 _JPEG_QUALITY = 80
 
 
@@ -82,7 +82,7 @@ def _render(
     panels: Sequence[RowPanel],
 ) -> str:
     return (
-        template_environment()
+        template_environment("studies/thesis")
         .get_template(_TEMPLATE)
         .render(
             title=title,

@@ -4,7 +4,6 @@ import functools
 import json
 import math
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from medusis_tf.files import replacing
 from medusis_tf.methods.experiment import load_config
 from medusis_tf.methods.med_usis.config import require_med_usis
 from medusis_tf.reports.formatting import strict_json
-from medusis_tf.runs.run_dir import FREE_TO_CHANGE
+from medusis_tf.runs.run_dir import FREE_TO_CHANGE, flat_settings
 from medusis_tf.studies.thesis.rows import ThesisRow, Training
 from medusis_tf.studies.train_and_evaluate import reached_step, train_to
 
@@ -179,7 +178,7 @@ class ThesisStudy:
             temporary.write_text(strict_json(content), encoding="utf-8")
 
     def _settings(self) -> dict[str, Any]:
-        config = dict(_flatten("", self.base.model_dump(mode="json")))
+        config = flat_settings(self.base)
         files = {"inception": self.options.inception, "segmenter": self.options.segmenter}
         for name, (network, heads) in self.options.lpips.items():
             files |= {f"lpips {name}": network, f"lpips heads {name}": heads}
@@ -254,11 +253,3 @@ def _identity(path: Path) -> str:
         return sha256_of(path)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}. Check the path.") from None
-
-
-def _flatten(prefix: str, values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _flatten(f"{prefix}{key}.", value)
-        else:
-            yield prefix + key, value

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from medusis_tf.studies.noise.study import noise_study
+from medusis_tf.studies.noise_study import noise_study
 from tests.command_runner import run_command, user_error
 from tests.serving.small_run import make_run
 
@@ -29,6 +29,6 @@ def test_truncation_reduces_the_variation(run_dir, tmp_path):
 
 def test_invalid_arguments_are_reported(run_dir, tmp_path):
     run = ["--run", run_dir, "--out", tmp_path]
-    assert "noise_dim=4" in user_error(noise_study, *run, "--without", run_dir)
+    assert "trained with noise" in user_error(noise_study, *run, "--without", run_dir)
     assert "no subject" in user_error(noise_study, *run, "--split", "validation")
     assert "--split must be" in user_error(noise_study, *run, "--split", "train")

@@ -7,7 +7,7 @@ trained with `generator.noise_dim=0`, is the reference without noise.
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +16,7 @@ import numpy as np
 import typer
 
 from medusis_tf.config.data import Split
+from medusis_tf.data.shards.spread import spread_centres, step_within
 from medusis_tf.errors import UserError
 
 if TYPE_CHECKING:
@@ -73,11 +74,11 @@ def noise_study(
     from medusis_tf.serving.exporter import painter_of_run
 
     painter, config = painter_of_run(run), load_config(run / "config.yaml")
-    _check_noise(config, run, has_noise=True)
+    _check_noise(painter, run, has_noise=True)
     plain = None
     if without is not None:
         plain = painter_of_run(without)
-        _check_noise(load_config(without / "config.yaml"), without, has_noise=False)
+        _check_noise(plain, without, has_noise=False)
     shards = prepare_shards(config, jobs=None)
     label_maps = _label_maps(shards, split)
     images = _paint(painter, plain, label_maps, noises)
@@ -100,15 +101,10 @@ def table(rows: Mapping[str, NoiseRow]) -> str:
     return "\n".join(lines)
 
 
-def _check_noise(config: "ExperimentConfig", run: Path, has_noise: bool) -> None:
-    from medusis_tf.methods.med_usis.config import require_med_usis
-
-    noise_dim = require_med_usis(config).generator.noise_dim
-    if (noise_dim > 0) != has_noise:
-        wanted = "noise" if has_noise else "generator.noise_dim=0"
-        raise UserError(
-            f"{run} was trained with generator.noise_dim={noise_dim}. Give a run with {wanted}."
-        )
+def _check_noise(painter: "SlicePainter", run: Path, has_noise: bool) -> None:
+    if painter.metadata.has_noise != has_noise:
+        found, wanted = ("without", "with") if has_noise else ("with", "without")
+        raise UserError(f"{run} was trained {found} noise. Give a run {wanted} noise.")
 
 
 def _label_maps(shards: "Shards", split: str) -> np.ndarray:
@@ -121,7 +117,7 @@ def _label_maps(shards: "Shards", split: str) -> np.ndarray:
     if not slices:
         raise UserError(f"no subject of the {split} split has a label map. Give another --split.")
     joined = np.concatenate(slices)
-    return joined[:: -(-len(joined) // MAX_SLICES)]
+    return joined[:: step_within(MAX_SLICES, len(joined))]
 
 
 def _paint(
@@ -198,10 +194,9 @@ def _panel(
     """Panel of label maps and images of the smallest and largest truncation; no real image."""
     from medusis_tf.panels import PanelRow, panel
 
-    places = _spread(len(label_maps), NUM_PANEL_ROWS)
     chosen = [name for name in images if name.endswith((" 0.5", " none")) or name == WITHOUT]
     rows = []
-    for place in places:
+    for place in spread_centres(NUM_PANEL_ROWS, len(label_maps)):
         columns = {
             f"{name.removeprefix('truncation ')}, {number}": found[place]
             for name in chosen
@@ -209,8 +204,3 @@ def _panel(
         }
         rows.append(PanelRow(label_maps[place], columns))
     return panel(rows, config.data.classes, f"{painter.metadata.title}: truncation, noise")
-
-
-def _spread(length: int, count: int) -> Sequence[int]:
-    count = min(length, count)
-    return [(2 * row + 1) * length // (2 * count) for row in range(count)]
