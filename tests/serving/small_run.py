@@ -16,6 +16,7 @@ from medusis_tf.methods.med_usis.med_usis import MedUSIS
 from medusis_tf.runs.checkpoints import Checkpoints
 from medusis_tf.runs.run_dir import write_run_dir
 from medusis_tf.serving.exporter import export_run
+from medusis_tf.serving.predictor import Predictor
 
 STEP = 7
 CLASSES = [
@@ -65,9 +66,19 @@ def make_model(factory: pytest.TempPathFactory, noise: str = "image") -> Path:
     return _export(make_run(factory, noise))
 
 
+def make_predictor(factory: pytest.TempPathFactory, noise: str = "image") -> Predictor:
+    """Return the exported run, opened once per session."""
+    return _open(make_model(factory, noise))
+
+
 @functools.cache
 def _export(run_dir: Path) -> Path:
     return export_run(run_dir, run_dir.parent / "saved_models").parent
+
+
+@functools.cache
+def _open(model_dir: Path) -> Predictor:
+    return Predictor(str(model_dir))
 
 
 def experiment(folder: Path, noise: dict[str, Any]) -> ExperimentConfig:

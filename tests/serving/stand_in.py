@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 class StandInGenerator(keras.Model):
-    """Paints class i with `tanh(i / K)`, shifted by the mean of the noise."""
+    """Paints class i with `tanh(i / K)`, shifted by the mean of the noise of image or class."""
 
     def __init__(self, num_classes=3, image_channels=1):
         super().__init__(name="generator")
@@ -18,5 +18,6 @@ class StandInGenerator(keras.Model):
     def call(self, one_hot, noise=None, training=False):
         image = self.paint(one_hot)
         if noise is not None:
-            image += 0.1 * tf.reduce_mean(noise, axis=1)[:, tf.newaxis, tf.newaxis, tf.newaxis]
+            shift = 0.1 * tf.reduce_mean(noise, axis=-1, keepdims=noise.shape.rank == 2)
+            image += tf.reduce_sum(one_hot * shift[:, tf.newaxis, tf.newaxis], -1, keepdims=True)
         return tf.tanh(image)

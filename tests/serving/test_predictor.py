@@ -9,7 +9,7 @@ from medusis_tf.errors import UserError
 from medusis_tf.serving.exporter import painter_of_run
 from medusis_tf.serving.metadata import find_model
 from medusis_tf.serving.predictor import Predictor
-from tests.serving.small_run import SHAPE, make_model, make_run, write_nifti
+from tests.serving.small_run import SHAPE, make_model, make_predictor, make_run, write_nifti
 
 
 @pytest.fixture(scope="module")
@@ -18,8 +18,8 @@ def model_dir(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def predictor(model_dir):
-    return Predictor(model_dir)
+def predictor(tmp_path_factory):
+    return make_predictor(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def random_slices(count=3):
     ("kind", "noise_shape"), [("image", (4,)), ("classes", (3, 4)), ("none", (0,))]
 )
 def test_an_exported_model_paints_like_its_run(kind, noise_shape, tmp_path_factory):
-    predictor = Predictor(str(make_model(tmp_path_factory, kind)))
+    predictor = make_predictor(tmp_path_factory, kind)
     painter = painter_of_run(make_run(tmp_path_factory, kind))
     noise = predictor.draw_noise(3, truncation=1.5)
     assert noise.shape == predictor.metadata.noise_shape == noise_shape
@@ -79,7 +79,7 @@ def test_seed_and_truncation_determine_the_volume(predictor, label_map):
 
 
 def test_the_noise_of_a_class_changes_only_slices_with_this_class(tmp_path_factory):
-    predictor = Predictor(make_model(tmp_path_factory, "classes"))
+    predictor = make_predictor(tmp_path_factory, "classes")
     without_muscle = np.minimum(random_slices(2), 1)
     noise = predictor.draw_noise(0)
     before = predictor.paint(np.stack([without_muscle[0], random_slices()[2]]), noise)

@@ -3,7 +3,6 @@ import pytest
 import tensorflow as tf
 from scipy.stats import truncnorm
 
-from medusis_tf.models.generators.oasis import OASISGenerator
 from medusis_tf.serving.signatures import Endpoints, truncated_noise, write_saved_model
 from tests.serving.stand_in import StandInGenerator
 
@@ -112,11 +111,8 @@ def test_a_generator_without_noise_gets_none():
 
 
 def test_class_noise_has_a_row_for_each_class():
-    generator = OASISGenerator(
-        NUM_CLASSES, base_channels=2, noise_dim=NOISE_DIM, num_blocks=3, spade_channels=4,
-        class_noise=True,
-    )  # fmt: skip
-    endpoints = Endpoints(generator, NUM_CLASSES, generator.noise_shape, STRIDE)
+    generator = StandInGenerator(NUM_CLASSES)
+    endpoints = Endpoints(generator, NUM_CLASSES, (NUM_CLASSES, NOISE_DIM), STRIDE)
     inputs = request()
     noise = endpoints.draw_noise(inputs["seed"], inputs["truncation"])["noise"]
     assert noise.shape == (2, NUM_CLASSES, NOISE_DIM)
@@ -124,6 +120,10 @@ def test_class_noise_has_a_row_for_each_class():
     np.testing.assert_array_equal(endpoints.serving_default(**inputs)["image"], image)
     expected = generator(tf.one_hot(inputs["label_map"], NUM_CLASSES), noise)
     np.testing.assert_allclose(image, expected, atol=1e-6)
+    other = endpoints.from_noise(inputs["label_map"], tf.add(noise, [[[0.0], [0.0], [1.0]]]))[
+        "image"
+    ]
+    np.testing.assert_array_equal(other[..., 0] != image[..., 0], inputs["label_map"] == 2)
 
 
 def test_each_example_has_its_own_truncation_of_class_noise():

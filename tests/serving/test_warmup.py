@@ -3,8 +3,7 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
 from medusis_tf.serving.exporter import WARMUP_PATH
-from medusis_tf.serving.metadata import find_model
-from tests.serving.small_run import NOISES, make_model
+from tests.serving.small_run import NOISES, make_predictor
 
 
 def fields(message):
@@ -28,10 +27,9 @@ def fields(message):
 
 @pytest.mark.parametrize("noise", NOISES)
 def test_every_request_can_be_answered(noise, tmp_path_factory):
-    folder = find_model(make_model(tmp_path_factory, noise))
-    signatures = tf.saved_model.load(str(folder)).signatures
+    predictor = make_predictor(tmp_path_factory, noise)
     endpoints = []
-    for record in tf.data.TFRecordDataset(str(folder / WARMUP_PATH)).as_numpy_iterator():
+    for record in tf.data.TFRecordDataset(str(predictor.folder / WARMUP_PATH)).as_numpy_iterator():
         # The classes of tensorflow-serving-api 2.21.0 read the same (November 2026).
         ((predict_log, content),) = fields(record)
         ((request, content),) = fields(content)
@@ -46,5 +44,5 @@ def test_every_request_can_be_answered(noise, tmp_path_factory):
             tensors[name.decode()] = tf.constant(tf.make_ndarray(proto))
         assert model == b"small"
         endpoints.append(endpoint.decode())
-        signatures[endpoint.decode()](**tensors)
-    assert sorted(endpoints) == sorted(signatures)
+        predictor._endpoints[endpoint.decode()](**tensors)
+    assert sorted(endpoints) == sorted(predictor._endpoints)

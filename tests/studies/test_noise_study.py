@@ -14,7 +14,7 @@ def run_dir(tmp_path_factory):
 
 def test_truncation_reduces_the_variation(run_dir, tmp_path):
     status, printed, _ = run_command(
-        noise_study, "--run", run_dir, "--out", tmp_path / "noise", "--noises", 6
+        noise_study, "--run", run_dir, "--out", tmp_path / "noise", "--noises", 3
     )
     assert status == 0
     content = json.loads((tmp_path / "noise" / "noise.json").read_text())

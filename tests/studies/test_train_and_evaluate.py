@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medusis_tf.studies.mask_loss.phantom_study import phantom_overrides
+from medusis_tf.methods.experiment import save_config
 from medusis_tf.studies.train_and_evaluate import (
     evaluation_path,
     images_path,
@@ -12,20 +12,21 @@ from medusis_tf.studies.train_and_evaluate import (
     train_and_evaluate,
 )
 from tests.command_runner import run_command, user_error
-from tests.small_networks import SMALLEST
-
-QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
+from tests.methods.stub_method import registered_stub, stub_experiment
+from tests.training.phantom_data import phantom_data
 
 
 @pytest.fixture(scope="module")
 def arguments(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
-    overrides = [*phantom_overrides("arms", folder), *SMALLEST, f"runs_dir={folder}", "name=one"]
-    return ["--config", QUICKSTART, *overrides]
+    path = folder / "stub.yaml"
+    save_config(stub_experiment(data=phantom_data(tmp_path_factory)), path)
+    with registered_stub():
+        yield ["--config", path, f"runs_dir={folder}", "name=one"]
 
 
 def test_each_step_count_is_evaluated_once_and_a_run_resumes(arguments):
-    run_dir = Path(arguments[-2].removeprefix("runs_dir=")) / "one"
+    run_dir = Path(arguments[2].removeprefix("runs_dir=")) / "one"
     status, _, _ = run_command(train_and_evaluate, "--steps", "2", *arguments)
     assert status == 0
     first = evaluation_path(run_dir, 2)

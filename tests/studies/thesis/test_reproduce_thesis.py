@@ -17,6 +17,7 @@ from medusis_tf.studies.thesis.rows import ROWS, TABLES
 from medusis_tf.studies.thesis.study import ThesisStudy, UnsuitableError
 from tests.command_runner import run_command, user_error
 from tests.serving.small_run import INTENSITIES, NOISES, SHAPE, ellipses, experiment, write_nifti
+from tests.training.eager_steps import eager_steps
 
 CHOSEN = "unpaired_wavelet,paired_oasis,truncation_0.5"
 
@@ -45,7 +46,8 @@ def arguments(config):
 @pytest.fixture(scope="module")
 def first(arguments):
     """Folder and output of the first call."""
-    status, printed, errors = run_command(reproduce_thesis, "--rows", CHOSEN, *arguments)
+    with eager_steps():
+        status, printed, errors = run_command(reproduce_thesis, "--rows", CHOSEN, *arguments)
     assert status == 0, errors
     return arguments[5], printed
 
