@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from medusis_tf.config.taxonomy import ClassEntry
+from medusis_tf.data.shards.spread import spread_with_ends
 from medusis_tf.reports.data_url import data_url
 
 NUM_TILES = 10
@@ -61,7 +62,7 @@ def contact_sheet(
     height, width = _tile_size(volumes[0].shape[1:], pixel_mm) if volumes else (1, 1)
     palette = np.array([entry.colour for entry in classes], np.uint8)
     tiles = []
-    for index in evenly_spread(NUM_TILES, len(slice_indices)):
+    for index in spread_with_ends(NUM_TILES, len(slice_indices)):
         labels, grey, mask = (
             None if volume is None else volume[index] for volume in (label_map, image, body_mask)
         )
@@ -74,13 +75,6 @@ def contact_sheet(
             )
         )
     return ContactSheet(width, height, tuple(tiles))
-
-
-def evenly_spread(number: int, of: int) -> Sequence[int]:
-    """Choose at most `number` of `of` indices, spread evenly, with the first and the last."""
-    if of <= number:
-        return range(of)
-    return np.linspace(0, of - 1, number).round().astype(int).tolist()
 
 
 def _tile_size(shape: Sequence[int], pixel_mm: tuple[float, float]) -> tuple[int, int]:

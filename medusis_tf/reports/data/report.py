@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,12 +12,14 @@ import numpy as np
 from medusis_tf.config.data import DataConfig, Split
 from medusis_tf.data.preparing.data_warnings import data_warnings
 from medusis_tf.data.shards.manifest import FILE_NAME, SubjectRecord
+from medusis_tf.data.shards.spread import spread_with_ends
 from medusis_tf.data.slicing.slices import SliceGrid
 from medusis_tf.errors import UserError
+from medusis_tf.files import replacing
 from medusis_tf.reports import formatting as number_format
 from medusis_tf.reports.data import summary as data_summary
 from medusis_tf.reports.data.charts import class_chart, curve_chart, spacing_chart, spark_chart
-from medusis_tf.reports.data.contact_sheet import ContactSheet, contact_sheet, evenly_spread
+from medusis_tf.reports.data.contact_sheet import ContactSheet, contact_sheet
 from medusis_tf.reports.data.intensity_curves import scaled_shares, split_intensities
 from medusis_tf.reports.data.summary import describe_scale, describe_settings
 from medusis_tf.reports.formatting import template_environment
@@ -56,13 +57,10 @@ def write_data_report(
         UserError: The file cannot be written.
     """
     page = _render(_content(data, shards, name, mask_weight))
-    temporary = path.with_name(path.name + ".partial")
     try:
-        temporary.write_text(page, encoding="utf-8")
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_text(page, encoding="utf-8")
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise UserError(
             f"cannot write the report {path}: {error.strerror}. Choose a writable folder."
         ) from None
@@ -86,7 +84,7 @@ def chosen_subjects(
     names = set(warned)
     first = {entry.subject for entry in [e for e in subjects if e.subject in names][: limit // 2]}
     others = [entry.subject for entry in subjects if entry.subject not in first]
-    chosen = first | {others[place] for place in evenly_spread(limit - len(first), len(others))}
+    chosen = first | {others[place] for place in spread_with_ends(limit - len(first), len(others))}
     return tuple(entry for entry in subjects if entry.subject in chosen)
 
 

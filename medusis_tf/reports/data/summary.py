@@ -1,4 +1,4 @@
-"""What prepared data add up to: subjects, slices, classes and spacings per split."""
+"""Summaries of prepared data: subjects, slices, classes and spacings of each split."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from medusis_tf.reports.formatting import (
 )
 
 DIRECTIONS = ("left to right", "front to back", "foot to head")
-# Spacings further from the median than this factor are worth a look.
+# Spacings that differ from the median by more than this factor are outliers.
 OUTLIER_FACTOR = 1.5
 
 _STREAM_TITLES: dict[Stream, str] = {"label_map": "label maps", "image": "images"}
@@ -36,7 +36,7 @@ _STREAM_TITLES: dict[Stream, str] = {"label_map": "label maps", "image": "images
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """The size of one split; `num_slices` counts what each stream is fed."""
+    """The size of one split, in total and for each stream."""
 
     split: Split
     num_subjects: int
@@ -49,9 +49,10 @@ class SplitSummary:
 class ClassGroup:
     """Class frequencies of the label maps of one split and domain.
 
-    `domain` is `label maps` (subjects that feed label maps), `images` (subjects that feed images
-    and have a label map besides), or both if these are the same subjects. `pixels` and
-    `subjects_with` count, for each class, pixels of kept slices and subjects that have any.
+    `domain` is `label maps` (subjects of the label-map stream), `images` (subjects of the image
+    stream that also have a label map), or both if they are the same subjects. `pixels` and
+    `subjects_with` have, for each class, the number of its pixels in kept slices and the number of
+    subjects with such pixels.
     """
 
     split: Split
@@ -61,7 +62,7 @@ class ClassGroup:
     subjects_with: tuple[int, ...]
 
     def fraction(self, class_id: int) -> float:
-        """Share of all pixels, background included; 0 if there are none."""
+        """Return the share of a class in all pixels, background included; 0 without pixels."""
         total = sum(self.pixels)
         return self.pixels[class_id] / total if total else 0.0
 
@@ -70,8 +71,8 @@ class ClassGroup:
 class Spacings:
     """Voxel spacings of one domain along one axis of the body.
 
-    `outliers` are subjects whose spacing is further from the median than `OUTLIER_FACTOR`, the
-    furthest first.
+    `outliers` are the subjects whose spacing differs from the median by more than
+    `OUTLIER_FACTOR`, the farthest first.
     """
 
     domain: str
@@ -82,26 +83,26 @@ class Spacings:
 
 
 def split_summaries(subjects: Sequence[SubjectRecord]) -> tuple[SplitSummary, ...]:
-    """One summary for each split that has subjects, in the order train, validation, test."""
+    """Summarize each split with subjects, in the order train, validation, test."""
     summaries = []
     for split in get_args(Split):
         entries = [entry for entry in subjects if entry.split == split]
-        feeding = {s: [e for e in entries if s in e.streams] for s in get_args(Stream)}
+        streaming = {s: [e for e in entries if s in e.streams] for s in get_args(Stream)}
         if entries:
             summaries.append(
                 SplitSummary(
                     split,
                     len(entries),
                     len({entry.patient for entry in entries}),
-                    {stream: len(those) for stream, those in feeding.items()},
-                    {s: sum(e.num_slices for e in those) for s, those in feeding.items()},
+                    {stream: len(members) for stream, members in streaming.items()},
+                    {s: sum(e.num_slices for e in members) for s, members in streaming.items()},
                 )
             )
     return tuple(summaries)
 
 
 def class_groups(manifest: Manifest) -> tuple[ClassGroup, ...]:
-    """Class frequencies of every split and domain with label maps."""
+    """Count the classes of every split and domain with label maps."""
     groups = []
     for split in get_args(Split):
         labelled = [
@@ -114,17 +115,17 @@ def class_groups(manifest: Manifest) -> tuple[ClassGroup, ...]:
             both = " and ".join(_STREAM_TITLES.values())
             named = [(both, members["label_map"])]
         else:
-            named = [(_STREAM_TITLES[stream], those) for stream, those in members.items()]
+            named = [(_STREAM_TITLES[stream], found) for stream, found in members.items()]
         groups += [
-            _class_group(split, domain, those, len(manifest.classes))
-            for domain, those in named
-            if those
+            _class_group(split, domain, found, len(manifest.classes))
+            for domain, found in named
+            if found
         ]
     return tuple(groups)
 
 
 def untrained_classes(manifest: Manifest) -> tuple[int, ...]:
-    """Ids of the classes of which no label map in training has a pixel."""
+    """Return the ids of the classes that occur in no training label map."""
     pixels = np.zeros(len(manifest.classes), np.int64)
     for entry in manifest.subjects:
         if entry.split == "train" and "label_map" in entry.streams:
@@ -133,7 +134,7 @@ def untrained_classes(manifest: Manifest) -> tuple[int, ...]:
 
 
 def class_warnings(manifest: Manifest) -> tuple[str, ...]:
-    """A sentence for every class that training lacks but another split has."""
+    """Return a warning for each class that occurs in another split but not in training."""
     groups = class_groups(manifest)
     warnings = []
     for class_id in untrained_classes(manifest):
@@ -160,7 +161,7 @@ def subject_warnings(manifest: Manifest) -> dict[str, tuple[str, ...]]:
 
 
 def axes_counts(subjects: Iterable[SubjectRecord]) -> dict[str, list[tuple[str, int]]]:
-    """How many source files of each role are stored in which axis order, most common first."""
+    """Count the axis orders of the source files of each role, the most common first."""
     counts: dict[str, Counter[str]] = {}
     for entry in subjects:
         for role, source in entry.sources.items():
@@ -169,7 +170,7 @@ def axes_counts(subjects: Iterable[SubjectRecord]) -> dict[str, list[tuple[str, 
 
 
 def spacings(subjects: Sequence[SubjectRecord]) -> tuple[Spacings, ...]:
-    """Spacings of the volumes with label maps and of those with images, along three axes."""
+    """Collect the spacings of volumes with label maps and with images along the three axes."""
     summaries = []
     for stream in get_args(Stream):
         entries = [entry for entry in subjects if stream in entry.kinds]
@@ -205,16 +206,16 @@ def _class_group(
 
 _PAIRING: dict[Pairing, str] = {
     "unpaired": "label maps and images are drawn independently",
-    "disjoint": "no training patient feeds both label maps and images",
-    "nearest_position": "an image is drawn from about the same height in the body",
+    "disjoint": "no training patient has both label maps and images in use",
+    "nearest_position": "an image is drawn from about the same position in the body",
     "paired_sampling": "every label map is drawn with its own image; no loss compares them",
-    "paired": "every label map is drawn with its own image, and compared with it",
+    "paired": "every label map is drawn with its own image, which the losses compare",
     "semi_supervised": "label maps of some subjects are drawn with their own images",
 }
 
 
 def describe_settings(data: DataConfig, manifest: Manifest) -> tuple[tuple[str, str, str], ...]:
-    """What was prepared how: name of the setting, its value, and what that means."""
+    """Describe the settings of the preparation: name, value and meaning of each."""
     height, width = manifest.image_size
     if manifest.field_of_view_mm is None:
         field, grid = "native pixels", "each volume keeps its own pixels, padded or cropped"
@@ -222,27 +223,27 @@ def describe_settings(data: DataConfig, manifest: Manifest) -> tuple[tuple[str, 
         field = f"{times([millimetres(mm) for mm in manifest.field_of_view_mm])} mm"
         steps = zip(manifest.field_of_view_mm, manifest.image_size, strict=True)
         grid = f"{times([millimetres(mm / size) for mm, size in steps])} mm pixels"
-    skipped = [f"those with less than {percent(data.minimum_foreground)} foreground"]
+    skipped = [f"slices with less than {percent(data.minimum_foreground)} foreground"]
     if data.skip_ends:
-        skipped.append(f"the outermost {data.skip_ends} at each end")
+        skipped.append(f"the outermost {data.skip_ends} slices at each end")
     return (
         ("Pairing", data.pairing.replace("_", " "), _PAIRING[data.pairing]),
         ("Slices", manifest.axis, f"{times([height, width])} pixels, rows by columns"),
         ("Field of view", field, grid),
         ("Intensities", data.intensity.name.replace("_", " "), describe_intensity(data.intensity)),
-        ("Left out", "empty slices", ", and ".join(skipped)),
+        ("Removed slices", "empty slices", ", and ".join(skipped)),
         ("Background", *_background(data)),
     )
 
 
 def describe_intensity(config: IntensityConfig) -> str:
-    """What becomes -1 and 1."""
+    """Describe the intensities that are scaled to -1 and 1."""
     if isinstance(config, PercentileIntensity):
         ends = f"percentiles {config.lower:g} and {config.upper:g} of each volume"
     elif isinstance(config, MinMaxIntensity):
-        ends = "least and greatest value of each volume"
+        ends = "minimum and maximum of each volume"
     elif isinstance(config, SliceMinMaxIntensity):
-        ends = "least and greatest value of each slice"
+        ends = "minimum and maximum of each slice"
     elif isinstance(config, WindowIntensity):
         ends = f"{significant(config.lower, 5)} and {significant(config.upper, 5)}"
     elif isinstance(config, NyulIntensity):
@@ -251,14 +252,15 @@ def describe_intensity(config: IntensityConfig) -> str:
             "images"
         )
     else:
-        ends = f"{config.deviations:g} standard deviations below and above each volume's mean"
+        ends = f"{config.deviations:g} standard deviations below and above the mean of each volume"
     return f"{ends} become \N{MINUS SIGN}1 and 1"
 
 
 def describe_scale(scales: Sequence[IntensityScale]) -> tuple[str, str]:
-    """What the darkest and the brightest value of a subject stand for, in units of its source.
+    """Describe the intensities of a subject that are scaled to -1 and 1, in units of its source.
 
-    Several scales, one for each slice, give ranges. A scale that ends short of -1 or 1 says where.
+    If every slice has its own scale, the texts are ranges. If a scale ends before -1 or 1, the text
+    contains the scaled value.
     """
     ends = []
     for end, full in ((0, -1.0), (-1, 1.0)):
@@ -273,10 +275,10 @@ def describe_scale(scales: Sequence[IntensityScale]) -> tuple[str, str]:
 
 def _background(data: DataConfig) -> tuple[str, str]:
     if data.remove_background == "label_map":
-        return "removed", "all outside the foreground of the label map is air"
+        return "removed", "everything outside the foreground of the label map is set to air"
     if data.remove_background == "image_body":
-        return "removed", "all outside the largest body (table, clothing) is air"
-    return "kept", "table and clothing stay where they are"
+        return "removed", "everything outside the largest body (table, clothing) is set to air"
+    return "kept", "table and clothing remain in the images"
 
 
 def _interval(low: float, high: float, digits: int) -> str:
