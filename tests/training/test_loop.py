@@ -1,176 +1,185 @@
-"""Training from phantom volumes: resume, interruption, and what a run leaves behind."""
+"""The training loop on phantoms: resume, interruption, and the files of a run."""
 
 import json
 import os
+import shutil
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from medusis_tf.data.phantom import write_phantom_dataset
 from medusis_tf.data.preparing.preparation import prepare_shards
 from medusis_tf.errors import UserError
 from medusis_tf.progress import TrainingProgress
-from medusis_tf.runs.checkpoints import load_painter
-from medusis_tf.runs.run_dir import write_run_dir
+from medusis_tf.runs.checkpoints import Checkpoints, load_painter
 from medusis_tf.training.loop import TrainingLoop
+from tests.methods.stub_method import StubMethod, registered_stub, stub_experiment
+from tests.training.phantom_data import phantom_data
 from tests.training.tiny_experiment import tiny_experiment
 
 STEPS = 6
 
 
+@pytest.fixture(scope="module", autouse=True)
+def stub():
+    with registered_stub():
+        yield
+
+
 @pytest.fixture(scope="module")
-def volumes(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("volumes")
-    subjects = [
-        subject.model_dump(mode="json", exclude_none=True)
-        for subject in write_phantom_dataset(folder, 2, 1, shape=(40, 40, 8))
-    ]
-    subjects[1]["split"] = "validation"
-    return folder, subjects
+def places(tmp_path_factory):
+    """Settings of experiments that share a folder for their runs."""
+    runs_dir = str(tmp_path_factory.mktemp("runs"))
+    return {"runs_dir": runs_dir, "data": phantom_data(tmp_path_factory)}
 
 
-def experiment(volumes, name, **training):
-    folder, subjects = volumes
+def open_loop(config):
+    return TrainingLoop(config, prepare_shards(config))
+
+
+def variables(method):
+    networks = [weight for network in method.networks.values() for weight in network.weights]
+    optimizers = [v for each in method.network_optimizers.values() for v in each.variables]
+    return [tf.convert_to_tensor(each.value).numpy() for each in [*networks, *optimizers]]
+
+
+def assert_equal(method, other):
+    for value, expected in zip(variables(method), variables(other), strict=True):
+        np.testing.assert_array_equal(value, expected)
+
+
+def entries(config):
+    lines = (config.run_dir / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def experiment(places, name, **training):
+    """Make an experiment of Med-USIS."""
     return tiny_experiment(
         name=name,
-        runs_dir=str(folder / "runs"),
-        data={
-            "root": str(folder),
-            "cache_dir": str(folder / "cache"),
-            "subjects": subjects,
-            "field_of_view_mm": [80, 80],
-        },
+        **places,
         loss_weights={"real_segmentation": 0.1},
         training={
             "real_segmentation": "consistency",
             "log_interval": 2,
             "panel_interval": 6,
-            "checkpoint_interval": 3,
+            "checkpoint_interval": 2,
+            "checkpoints_to_keep": 3,
             "validation": {"interval": 0, "slices": 2},
+            "ema": {"decay": 0.9, "refresh_batches": 2},
             **training,
         },
     )
 
 
-def make_loop(config, resume=False):
-    shards = prepare_shards(config)
-    if not resume:
-        write_run_dir(config, shards.manifest)
-    return TrainingLoop(config, shards)
-
-
-def everything(loop):
-    model = loop.method
-    networks = (
-        model.generator,
-        model.ema_generator,
-        model.segmenter,
-        model.ema_segmenter,
-        model.discriminator,
-    )
-    optimizers = (
-        model.network_optimizers["generator"],
-        model.network_optimizers["segmenter"],
-        model.network_optimizers["discriminator"],
-    )
-    variables = [weight for network in networks for weight in network.weights]
-    variables += [variable for optimizer in optimizers for variable in optimizer.variables]
-    return [tf.convert_to_tensor(variable.value).numpy() for variable in variables]
-
-
 @pytest.fixture(scope="module")
-def uninterrupted(volumes):
-    loop = make_loop(experiment(volumes, "uninterrupted", profile_steps="3:3"))
+def run(places):
+    """An uninterrupted run of Med-USIS, and its initial weights by network."""
+    loop = open_loop(experiment(places, "uninterrupted", profile_steps="3:3"))
+    initial = {
+        name: [weight.numpy() for weight in network.trainable_weights]
+        for name, network in loop.method.networks.items()
+    }
     assert loop.run() is None
-    return loop
+    return SimpleNamespace(loop=loop, initial=initial, config=loop.config)
 
 
-def signal_at(step, number, monkeypatch):
-    """Send this process a signal once a step is done, as a scheduler or a user would."""
-    steps = []
-    advance = TrainingProgress.advance
-
-    def advance_and_signal(progress):
-        advance(progress)
-        steps.append(1)
-        if len(steps) == step:
-            os.kill(os.getpid(), number)
-
-    monkeypatch.setattr(TrainingProgress, "advance", advance_and_signal)
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_run_stopped_by_a_signal_and_resumed_equals_an_uninterrupted_one(
-    volumes, uninterrupted, monkeypatch, number
-):
-    """Also where it is measured on a validation patient after every step, and the other is not."""
+def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(places, run, tmp_path):
+    """Even if it is validated after every step, and the other is not."""
+    left = tmp_path / run.config.name
+    shutil.copytree(run.config.run_dir, left)
+    # As if it had been killed after the checkpoint of step 2, before the one of step 4.
+    lines = [
+        f'{key}: "step-2"\n' for key in ("model_checkpoint_path", "all_model_checkpoint_paths")
+    ]
+    (left / "checkpoints" / "checkpoint").write_text("".join(lines))
     validation = {"interval": 1, "slices": 2}
-    config = experiment(volumes, f"stopped_{int(number)}", validation=validation)
-    signal_at(2, number, monkeypatch)
-    assert make_loop(config).run() == number
-    monkeypatch.undo()
-    resumed = make_loop(config, resume=True)
+    places = {**places, "runs_dir": str(tmp_path)}
+    config = experiment(places, run.config.name, profile_steps=None, validation=validation)
+    resumed = open_loop(config)
     assert resumed.run(resume=True) is None
-    lines = (config.run_dir / "metrics.jsonl").read_text().splitlines()
-    records = [json.loads(line) for line in lines if "validation/outline_dice" in line]
-    assert [record["step"] for record in records] == [1, 2, 3, 4, 5, 6]
-    for value, expected in zip(everything(resumed), everything(uninterrupted), strict=True):
-        np.testing.assert_array_equal(value, expected)
+    assert_equal(resumed.method, run.loop.method)
+    found = entries(config)
+    assert [e["step"] for e in found if "losses/adversarial" in e] == [2, 4, 6]
+    assert [e["step"] for e in found if "validation/outline_dice" in e] == [3, 4, 5, 6]
 
 
-def test_metrics_name_every_loss_and_survive_a_resume_without_gaps_or_doubles(
-    volumes, uninterrupted
-):
-    lines = (uninterrupted.config.run_dir / "metrics.jsonl").read_text().splitlines()
-    records = [json.loads(line) for line in lines]
-    assert [record["step"] for record in records] == [2, 4, 6]
+def test_metrics_name_every_loss(run):
+    found = entries(run.config)
+    assert [entry["step"] for entry in found] == [2, 4, 6]
     losses = {"adversarial", "segmentation", "mask", "real_segmentation"}
     losses |= {"discriminator_real", "discriminator_synthetic", "r1"}
-    for record in records:
-        assert {f"losses/{name}" for name in losses} < set(record)
-        assert record["learning_rate/discriminator"] > 0
-        assert record["images_per_second"] > 0
+    for entry in found:
+        assert {f"losses/{name}" for name in losses} < set(entry)
+        assert entry["learning_rate/discriminator"] > 0
+        assert entry["images_per_second"] > 0
 
 
-def test_tensorboard_gets_the_profile_of_the_chosen_step(uninterrupted):
-    folder = uninterrupted.config.run_dir / "tensorboard" / "plugins" / "profile"
+def test_tensorboard_gets_the_profile_of_the_chosen_step(run):
+    folder = run.config.run_dir / "tensorboard" / "plugins" / "profile"
     (profile,) = folder.glob("*/*.xplane.pb")
     assert b"Conv2D" in profile.read_bytes()
 
 
-def test_tensorboard_shows_losses_and_panel(uninterrupted):
+def test_tensorboard_shows_losses_panel_and_configuration(run):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(uninterrupted.config.run_dir / "tensorboard"))
+    events = EventAccumulator(str(run.config.run_dir / "tensorboard"))
     events.Reload()
-    tags = set(events.Tags()["tensors"])
-    assert {
-        "losses/adversarial",
-        "learning_rate/generator",
-        "images_per_second",
-        "panel",
-        "config",
-    } <= tags
+    tags = {"losses/adversarial", "learning_rate/generator", "images_per_second"}
+    assert tags | {"panel", "config"} <= set(events.Tags()["tensors"])
     assert [event.step for event in events.Tensors("losses/segmentation")] == [2, 4, 6]
 
 
-def test_the_ema_generator_of_a_run_loads_without_data(volumes, uninterrupted):
-    config, generator, step = load_painter(uninterrupted.config.run_dir)
-    assert (config, step) == (uninterrupted.config, STEPS)
-    expected = uninterrupted.method.ema_generator.weights
+def test_the_ema_generator_of_a_run_loads_without_data(run):
+    config, generator, step = load_painter(run.config.run_dir)
+    assert (config, step) == (run.config, STEPS)
+    expected = run.loop.method.ema_generator.weights
     for weight, other in zip(generator.weights, expected, strict=True):
         np.testing.assert_array_equal(weight.value.numpy(), other.value.numpy())
 
 
-def test_every_network_moves(volumes, uninterrupted):
-    fresh = TrainingLoop(uninterrupted.config, uninterrupted.shards)
-    for name in ("generator", "segmenter", "discriminator", "ema_generator"):
-        before = getattr(fresh.method, name).trainable_weights
-        after = getattr(uninterrupted.method, name).trainable_weights
-        for weight, other in zip(before, after, strict=True):
-            assert np.any(weight.value.numpy() != other.value.numpy()), f"{name}/{weight.path}"
+def test_every_network_moves(run):
+    for name, network in run.loop.method.networks.items():
+        for weight, before in zip(network.trainable_weights, run.initial[name], strict=True):
+            assert np.any(weight.numpy() != before), f"{name}/{weight.path}"
+
+
+def stub_run(places, name, **training):
+    values = {"log_interval": 2, "checkpoint_interval": 3, "validation": {"interval": 0}}
+    return stub_experiment(name=name, **places, training=values | training)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(places):
+    loop = open_loop(stub_run(places, "stub"))
+    loop.run()
+    return loop
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_stopped_by_a_signal_and_resumed_equals_an_uninterrupted_one(
+    places, uninterrupted, monkeypatch, number
+):
+    advance, steps = TrainingProgress.advance, []
+
+    def advance_and_signal(progress):
+        """Send this process a signal after step 2, as a scheduler or a user would."""
+        advance(progress)
+        steps.append(1)
+        if len(steps) == 2:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(TrainingProgress, "advance", advance_and_signal)
+    config = stub_run(places, f"stopped_{int(number)}")
+    assert open_loop(config).run() == number
+    monkeypatch.undo()
+    resumed = open_loop(config)
+    assert resumed.run(resume=True) is None
+    assert [entry["step"] for entry in entries(config)] == [2, 4, 6]
+    assert_equal(resumed.method, uninterrupted.method)
 
 
 @pytest.mark.parametrize(
@@ -179,21 +188,31 @@ def test_every_network_moves(volumes, uninterrupted):
         ({"log_interval": 2, "checkpoint_interval": 3}, 2),
         ({"log_interval": 6, "checkpoint_interval": 1}, 1),
     ],
-    ids=["noticed at a log line", "noticed before a checkpoint"],
+    ids=["noticed at a log entry", "noticed before a checkpoint"],
 )
-def test_a_training_that_diverges_stops_and_spoils_no_checkpoint(volumes, intervals, step):
-    config = experiment(volumes, f"diverging_{step}", **intervals)
-    loop = make_loop(config)
-    loop.method.discriminator.weights[0].assign(np.nan * loop.method.discriminator.weights[0])
-    with pytest.raises(UserError, match=rf"diverged by step {step}: .*adversarial.*not finite"):
+def test_diverged_training_stops_without_a_checkpoint(places, intervals, step):
+    config = stub_run(places, f"diverging_{step}", **intervals)
+    loop = open_loop(config)
+    weight = loop.method.networks["trained"].weights[0]
+    weight.assign(np.nan * weight)
+    with pytest.raises(UserError, match=rf"diverged by step {step}: difference is not finite"):
         loop.run()
     assert not list(config.run_dir.glob("checkpoints/*"))
 
 
-def test_a_checkpoint_that_does_not_fit_is_refused(volumes, uninterrupted):
-    config = experiment(volumes, "uninterrupted")
-    wider = config.model_copy(
-        update={"segmenter": config.segmenter.model_copy(update={"base_channels": 3})}
-    )
+def test_a_run_is_not_overwritten(uninterrupted):
+    with pytest.raises(UserError, match="already holds a run"):
+        uninterrupted.run()
+
+
+def test_a_run_of_other_settings_is_not_resumed(places):
+    other = open_loop(stub_run(places, "stub", batch_size=3))
+    with pytest.raises(UserError, match=r"training\.batch_size: 4 -> 3"):
+        other.run(resume=True)
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused(uninterrupted):
+    method = StubMethod(stub_experiment(data={"image_channels": 3}))
+    checkpoints = Checkpoints(method, uninterrupted.config.run_dir, keep=1)
     with pytest.raises(UserError, match="does not fit the configuration"):
-        TrainingLoop(wider, uninterrupted.shards).run(resume=True)
+        checkpoints.restore()
