@@ -27,6 +27,7 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 
 docs: $(VENV)/.installed-dev ## The documentation site, in site/; broken links are errors
+	rm -rf docs/generated
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs site
 
 reference: $(REFERENCE_VENV)/.installed ## Rewrite the reference arrays of tensorflow-addons and tensorflow-gan
