@@ -8,8 +8,9 @@ import functools
 import inspect
 import logging
 import os
+import sys
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -71,13 +72,18 @@ def guard(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*args, **kwargs)
         except UserError as error:
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(2) from None
+            fail(error)
 
     # Typer reads the options from both.
     guarded.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     guarded.__annotations__ = {each.name: each.annotation for each in parameters}
     return guarded
+
+
+def fail(error: UserError) -> NoReturn:
+    """Print an error of the user and exit with status 2."""
+    typer.echo(f"error: {error}", err=True)
+    sys.exit(2)
 
 
 def show_log(verbose: bool = False) -> None:

@@ -1,7 +1,6 @@
 """The command `python -m medusis_tf.convert`, the same as `medusis convert`."""
 
-from medusis_tf.commands.convert import convert
-from medusis_tf.console import run
+from medusis_tf.commands.application import run_command
 
 if __name__ == "__main__":
-    run(convert)
+    run_command("convert")

@@ -1,7 +1,6 @@
 """The command `python -m medusis_tf.evaluate`, the same as `medusis evaluate`."""
 
-from medusis_tf.commands.evaluate import evaluate
-from medusis_tf.console import run
+from medusis_tf.commands.application import run_command
 
 if __name__ == "__main__":
-    run(evaluate)
+    run_command("evaluate")

@@ -1,7 +1,6 @@
 """The command `python -m medusis_tf.export`, the same as `medusis export`."""
 
-from medusis_tf.commands.export import export
-from medusis_tf.console import run
+from medusis_tf.commands.application import run_command
 
 if __name__ == "__main__":
-    run(export)
+    run_command("export")

@@ -1,7 +1,6 @@
 """The command `python -m medusis_tf.prepare`, the same as `medusis prepare`."""
 
-from medusis_tf.commands.prepare import prepare
-from medusis_tf.console import run
+from medusis_tf.commands.application import run_command
 
 if __name__ == "__main__":
-    run(prepare)
+    run_command("prepare")

@@ -1,7 +1,6 @@
 """The command `python -m medusis_tf.synthesize`, the same as `medusis synthesize`."""
 
-from medusis_tf.commands.synthesize import synthesize
-from medusis_tf.console import run
+from medusis_tf.commands.application import run_command
 
 if __name__ == "__main__":
-    run(synthesize)
+    run_command("synthesize")

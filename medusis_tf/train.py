@@ -1,7 +1,6 @@
 """The command `python -m medusis_tf.train`, the same as `medusis train`."""
 
-from medusis_tf.commands.train import train
-from medusis_tf.console import run
+from medusis_tf.commands.application import run_command
 
 if __name__ == "__main__":
-    run(train)
+    run_command("train")

@@ -11,7 +11,8 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperGroup
 
-from medusis_tf.console import CONTEXT_SETTINGS, guard
+from medusis_tf.console import CONTEXT_SETTINGS, fail, guard
+from medusis_tf.errors import UserError
 
 NAME = "medusis"
 
@@ -139,7 +140,10 @@ def load(name: str) -> Any:
     single = typer.Typer(
         add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
     )
-    function = resolve_name(commands[name].function)
+    try:
+        function = resolve_name(commands[name].function)
+    except UserError as error:  # what another package offers cannot be loaded
+        fail(error)
     single.command(name, context_settings=CONTEXT_SETTINGS)(guard(function))
     return typer.main.get_command(single)
 
@@ -160,6 +164,11 @@ def make_application() -> typer.Typer:
             decorate = application.command(name, help=command.summary, rich_help_panel=title)
             decorate(_placeholder)
     return application
+
+
+def run_command(name: str) -> None:
+    """Run one sub-command as a program of its own, and exit."""
+    load(name)()
 
 
 def main() -> None:

@@ -39,6 +39,11 @@ def configs(
         from medusis_tf.reports.configuration.schema import configuration_schema
 
         logger.info("%s", json.dumps(configuration_schema(), indent=2))
+    elif name is None and out is not None:
+        raise UserError(
+            "--out copies one configuration or class table: name it, for example "
+            f"quickstart. Received: only --out {out}"
+        )
     elif name is None:
         _list("Configurations", CONFIGS)
         _list("\nClass tables and label sources", TABLES)

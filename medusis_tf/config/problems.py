@@ -44,6 +44,11 @@ def _describe(problem: Any, keys: list[str]) -> str:
         message = "unknown key" + suggestion(str(problem["loc"][-1]), keys, lists_all=False)
     elif problem["type"] == "missing":
         message = "is required"
+    elif problem["type"] == "union_tag_invalid":
+        tag, known = problem["ctx"]["tag"], problem["ctx"]["expected_tags"]
+        message = f"unknown name {tag!r}. Known: {known}"
+    elif problem["type"] == "tuple_type":
+        message = f"must be a list. Received: {problem['input']!r}"
     elif problem["type"] == "union_tag_not_found":
         message = f"its {problem['ctx']['discriminator'].strip(chr(39))} is required"
     elif not isinstance(problem["input"], dict | list | tuple) and "Received" not in message:

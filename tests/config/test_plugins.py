@@ -102,6 +102,9 @@ def test_networks_and_methods_of_another_package_can_be_configured(tmp_path):
 @pytest.mark.parametrize("target", ["my_package:Missing", "not_there:MyGenerator"])
 def test_a_package_that_cannot_be_loaded_is_named(tmp_path, target):
     environment = install(tmp_path, f"[medusis_tf.generators]\nmine = {target}\n")
-    result = run("import medusis_tf.methods.experiment", environment)
-    assert "mine of my_package cannot be loaded" in result.stderr
-    assert target in result.stderr and "uninstall that package" in result.stderr
+    for module in ("medusis_tf.train", "medusis_tf train"):
+        command = [sys.executable, "-m", *module.split(), "--config", "quickstart", "--dry-run"]
+        result = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert result.returncode == 2
+        assert result.stderr.startswith("error: mine of my_package cannot be loaded")
+        assert target in result.stderr and "uninstall that package" in result.stderr

@@ -118,7 +118,7 @@ def _table(
     lines = ["| name | type | default | meaning |", "|---|---|---|---|"]
     for key, node in rows:
         default = _default(key, node, definitions)
-        meaning = " ".join(node["description"].split())
+        meaning = " ".join(node.get("description", "").split())
         cells = (f"`{key}`", describe_type(node, links), default, meaning)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return lines
