@@ -1,5 +1,6 @@
 """Fixtures shared by all tests."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -45,3 +46,11 @@ def seeded() -> None:
     import keras
 
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def quiet_log() -> None:
+    """Undo what a command in an earlier test did to the log of the package."""
+    logger = logging.getLogger("medusis_tf")
+    logger.handlers, logger.propagate = [], True
+    logger.setLevel(logging.NOTSET)
