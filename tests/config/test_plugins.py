@@ -1,6 +1,7 @@
 """What another installed package adds by entry points."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -72,9 +73,27 @@ print(type(config.discriminator).__name__, type(config.segmenter).__name__)
 """
 
 
+DOCUMENTED = """
+[medusis_tf.generators]
+my_generator = my_package.sections:MyGeneratorConfig
+"""
+BUILD = """
+import numpy as np
+import keras
+from medusis_tf.models.choices import GENERATORS
+generator = GENERATORS[-1](name="my_generator").build(3, 1, synchronized=False)
+one_hot, noise = np.zeros((2, 32, 64, 3), "float32"), np.ones((2, 64), "float32")
+image = np.asarray(generator(one_hot, noise))
+generator.save("generator.keras")
+again = np.asarray(keras.models.load_model("generator.keras")(one_hot, noise))
+print(type(generator).__name__, image.shape, np.array_equal(image, again))
+"""
+
+
 def install(folder: Path, entry_points: str) -> dict[str, str]:
     """Make a package that is as if installed, and the environment that has it."""
-    (folder / "my_package.py").write_text(SECTIONS)
+    if not (folder / "my_package").is_dir():
+        (folder / "my_package.py").write_text(SECTIONS)
     (folder / "my_method.py").write_text(METHOD)
     info = folder / "my_package-1.0.dist-info"
     info.mkdir()
@@ -83,9 +102,13 @@ def install(folder: Path, entry_points: str) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), str(CHECKOUT)])}
 
 
-def run(program: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def run(
+    program: str, environment: dict[str, str], folder: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", program]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, cwd=folder
+    )
 
 
 def test_networks_and_methods_of_another_package_can_be_configured(tmp_path):
@@ -108,3 +131,16 @@ def test_a_package_that_cannot_be_loaded_is_named(tmp_path, target):
         assert result.returncode == 2
         assert result.stderr.startswith("error: mine of my_package cannot be loaded")
         assert target in result.stderr and "uninstall that package" in result.stderr
+
+
+def test_the_generator_of_the_documentation_works(tmp_path):
+    page = (CHECKOUT / "docs" / "extending.md").read_text()
+    package = tmp_path / "my_package"
+    package.mkdir()
+    for path, code in re.findall(r"```python\n# my_package/(\w+\.py)\n(.*?)```", page, re.DOTALL):
+        (package / path).write_text(code)
+    environment = install(tmp_path, DOCUMENTED)
+    result = run(BUILD, environment, tmp_path)
+    assert result.stdout.split() == ["MyGenerator", "(2,", "32,", "64,", "1)", "True"], (
+        result.stderr
+    )
