@@ -128,5 +128,5 @@ def mask_threshold(config: MedUSISConfig, shards: Shards) -> float | None:
     if config.loss_weights.mask == 0 or not isinstance(threshold, RealImagesThreshold):
         return None
     level = air_threshold(shards, threshold.fraction)
-    logger.info("mask loss: bodies begin at %.3f, estimated from the training images", level)
+    logger.info("mask loss: intensities above %.3f count as body, estimated from the training images", level)
     return level
