@@ -131,7 +131,7 @@ def steps(precision: str, batch: dict[str, Any]) -> dict[str, Callable[[], Any]]
         model = MedUSIS(experiment(size, batch_size, precision, weight))
 
         def step(values, model=model):
-            losses = model.train_step(values, regularize=False)
+            losses = model.train_step(values, kind=False)
             model.update_averages()
             return losses
 

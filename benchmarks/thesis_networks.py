@@ -72,12 +72,12 @@ def _sections(networks: str) -> dict[str, Any]:
     values = {"generator": {"name": kind}, "loss_weights": {"mask": 0.0}}
     if not is_tiny:
         return values
-    sizes = {"base_channels": 2, "num_blocks": 3, "spade_channels": 4, "noise_dim": 4}
+    sizes = {"base_channels": 2, "num_blocks": 2, "spade_channels": 4, "noise_dim": 4}
     return {
         **values,
         "generator": {"name": kind, **sizes},
         "discriminator": {"base_channels": 4, "max_channels": 8},
-        "segmenter": {"base_channels": 2, "num_levels": 3},
+        "segmenter": {"base_channels": 2, "num_levels": 2},
     }
 
 

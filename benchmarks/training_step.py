@@ -114,7 +114,7 @@ def step_functions(model: Any) -> dict[str, Callable[[Any], Any]]:
     """Steps with and without R1 on a shared batch, as compiled by the training loop."""
 
     def step(batch, regularize):
-        losses = model.train_step(batch, regularize=regularize)
+        losses = model.train_step(batch, kind=regularize)
         model.update_averages()
         return losses
 
