@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from medusis_tf.data.labels.body import (
     smooth_levels,
 )
 from medusis_tf.data.shards.shards import Shards
+from medusis_tf.data.shards.spread import spread_with_ends, step_within
 from medusis_tf.errors import UserError
 from medusis_tf.losses.sections import RealImagesThreshold
 from medusis_tf.methods.med_usis.config import MedUSISConfig
@@ -53,22 +53,22 @@ def air_threshold(shards: Shards, fraction: float = 0.5, max_subjects: int = 32)
             f"Received: fraction={fraction}, max_subjects={max_subjects}."
         )
     subjects = shards.subjects("train", "image")
-    number = min(max_subjects, len(subjects))
+    places = spread_with_ends(max_subjects, len(subjects))
     thresholds, extremes = [], []
-    for index in np.linspace(0, len(subjects) - 1, number).round().astype(int):
-        image = shards.read(subjects[index]).image
+    for subject in (subjects[place] for place in places):
+        image = shards.read(subject).image
         if image is None:
-            raise ValueError(f"subject {subjects[index].subject} of the stream image has no image")
+            raise ValueError(f"subject {subject.subject} of the stream image has no image")
         extremes += [image.min(), image.max()]
-        if found := air_and_tissue(image[:: math.ceil(len(image) / _MAX_SLICES)]):
+        if found := air_and_tissue(image[:: step_within(_MAX_SLICES, len(image))]):
             thresholds.append(found[0] + fraction * (found[1] - found[0]))
     if not thresholds:
         values = f" (values from {min(extremes):g} to {max(extremes):g})" if extremes else ""
         raise UserError(
             "cannot estimate a threshold between air and body: none of the "
-            f"{number} training images examined{values} has a body brighter than the air around "
-            "it. Check the images and data.intensity in the data report of medusis prepare, or "
-            "set mask_loss.threshold={name: fixed, value: ...} to a value in (-1, 1)."
+            f"{len(places)} training images examined{values} has a body brighter than the air "
+            "around it. Check the images and data.intensity in the data report of medusis prepare, "
+            "or set mask_loss.threshold={name: fixed, value: ...} to a value in (-1, 1)."
         )
     return float(np.median(thresholds))
 
@@ -128,5 +128,7 @@ def mask_threshold(config: MedUSISConfig, shards: Shards) -> float | None:
     if config.loss_weights.mask == 0 or not isinstance(threshold, RealImagesThreshold):
         return None
     level = air_threshold(shards, threshold.fraction)
-    logger.info("mask loss: intensities above %.3f count as body, estimated from the training images", level)
+    logger.info(
+        "mask loss: intensities above %.3f count as body, estimated from the training images", level
+    )
     return level
