@@ -1,5 +1,6 @@
 """Write files and folders so that a reader never sees half of one."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,8 @@ def replacing(path: Path) -> Iterator[Path]:
     Yields:
         The path to write to.
     """
-    temporary = path.with_name(f".partial-{path.name}")
+    # Two processes may write the same file.
+    temporary = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
         yield temporary
         temporary.replace(path)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from medusis_tf.config.experiment import ExperimentConfig
     from medusis_tf.data.shards.shards import Shards
+    from medusis_tf.runs.checkpoints import CheckpointChoice
     from medusis_tf.serving.predictor import Predictor, SlicePainter
 
 PathLike = str | os.PathLike[str]
@@ -45,13 +46,9 @@ def open_run(run_dir: PathLike, checkpoint: str = "newest") -> SlicePainter:
     Raises:
         UserError: The folder is no run, or has no such checkpoint.
     """
-    from medusis_tf.runs.checkpoints import CheckpointChoice
     from medusis_tf.serving.exporter import painter_of_run
 
-    choices = [choice.value for choice in CheckpointChoice]
-    if checkpoint not in choices:
-        raise UserError(f"checkpoint must be one of {', '.join(choices)}. Received: {checkpoint!r}")
-    return painter_of_run(Path(run_dir), CheckpointChoice(checkpoint))
+    return painter_of_run(Path(run_dir), _checkpoint(checkpoint))
 
 
 def open_model(model_dir: PathLike) -> Predictor:
@@ -85,10 +82,9 @@ def export_run(
     Raises:
         UserError: The run cannot be read, or the model cannot be written.
     """
-    from medusis_tf.runs.checkpoints import CheckpointChoice
     from medusis_tf.serving.exporter import export_run as export
 
-    return export(Path(run_dir), Path(out), choice=CheckpointChoice(checkpoint))
+    return export(Path(run_dir), Path(out), choice=_checkpoint(checkpoint))
 
 
 @overload
@@ -131,6 +127,7 @@ def synthesize(
     Raises:
         UserError: The label map cannot be read, or contains ids that the model does not know.
     """
+    _check_noise(seed, truncation)
     if isinstance(label_map, np.ndarray):
         return _synthesize_slices(model, label_map, seed, truncation)
     return _synthesize_volume(model, label_map, seed, truncation)
@@ -139,9 +136,9 @@ def synthesize(
 def _synthesize_slices(
     model: SlicePainter, label_map: np.ndarray, seed: int, truncation: float
 ) -> np.ndarray:
-    if label_map.ndim not in (2, 3):
+    if label_map.ndim not in (2, 3) or label_map.size == 0:
         raise UserError(
-            "label_map must be [height, width] or [slices, height, width]. "
+            "label_map must be [height, width] or [slices, height, width], and not empty. "
             f"Received: shape {label_map.shape}"
         )
     ids = np.unique(label_map)
@@ -175,10 +172,45 @@ def _synthesize_volume(
 
     if isinstance(label_map, nibabel.Nifti1Image):
         stored = label_map.affine
-        array, affine = to_lps(np.asanyarray(label_map.dataobj), stored)
+        array, affine = to_lps(_class_ids(label_map), stored)
         volume = Volume(array, affine, Path(label_map.get_filename() or "label map in memory"))
     else:
         volume = read_label_map(Path(label_map))
         stored = affine_in_order(volume.axes, volume.shape, volume.affine)
     image = from_lps(model.synthesize_volume(volume, seed, truncation), stored)
     return nibabel.Nifti1Image(image, stored)
+
+
+def _class_ids(image: nibabel.Nifti1Image) -> np.ndarray:
+    """The voxels of an image in memory, `[i, j, k]`, if they are class ids on a usable grid."""
+    from medusis_tf.data.volumes.volume import spans_space
+
+    if len(image.shape) != 3 or 0 in image.shape:
+        raise UserError(f"label_map must have three axes, none empty. Received: {image.shape}")
+    if image.affine is None or not spans_space(image.affine):
+        raise UserError("the affine of label_map must be finite and its axes independent.")
+    voxels = np.asanyarray(image.dataobj)
+    if voxels.dtype.kind not in "iuf":
+        raise UserError(f"label_map must contain integers. Received: {voxels.dtype}")
+    if voxels.dtype.kind == "f" and not (np.isfinite(voxels) & (voxels == np.rint(voxels))).all():
+        raise UserError("label_map must contain integers. Received: fractions or NaN")
+    limits = np.iinfo(np.int32)
+    if voxels.min() < limits.min or voxels.max() > limits.max:
+        raise UserError("label_map must contain integers of 32 bits.")
+    return voxels.astype(np.int32)
+
+
+def _checkpoint(name: str) -> CheckpointChoice:
+    from medusis_tf.runs.checkpoints import CheckpointChoice
+
+    choices = [choice.value for choice in CheckpointChoice]
+    if name not in choices:
+        raise UserError(f"checkpoint must be one of {', '.join(choices)}. Received: {name!r}")
+    return CheckpointChoice(name)
+
+
+def _check_noise(seed: int, truncation: float) -> None:
+    if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**31:
+        raise UserError(f"seed must be an integer from 0 to 2**31 - 1. Received: {seed!r}")
+    if not isinstance(truncation, int | float) or not truncation >= 0:
+        raise UserError(f"truncation must be 0 or more (inf for none). Received: {truncation!r}")

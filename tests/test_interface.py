@@ -73,6 +73,7 @@ def test_an_array_gives_slices(model):
         (np.full((32, 32), -1), "from -1 to -1"),
         (np.zeros((32, 32), np.float32), "Received: float32"),
         (np.zeros((30, 32), int), "divisible by 4"),
+        (np.zeros((0, 32, 32), int), "not empty"),
     ],
 )
 def test_a_wrong_array_is_refused(model, label_map, message):
@@ -83,3 +84,33 @@ def test_a_wrong_array_is_refused(model, label_map, message):
 def test_an_unknown_checkpoint_is_refused(run_dir):
     with pytest.raises(mt.UserError, match=r"newest, best\. Received: 'last'"):
         mt.open_run(run_dir, "last")
+
+
+@pytest.mark.parametrize(
+    ("voxels", "affine", "message"),
+    [
+        (np.full((4, 4, 2), 1.5), np.eye(4), "fractions or NaN"),
+        (np.full((4, 4, 2), np.nan), np.eye(4), "fractions or NaN"),
+        (np.ones((4, 4, 2), np.complex64), np.eye(4), "Received: complex64"),
+        (np.ones((4, 4), np.uint8), np.eye(4), "three axes"),
+        (np.ones((4, 4, 2, 1), np.uint8), np.eye(4), "three axes"),
+        (np.ones((4, 4, 2), np.uint8), np.diag([1, 1, 0, 1]), "axes independent"),
+    ],
+)
+def test_a_wrong_image_is_refused(model, voxels, affine, message):
+    image = nib.Nifti1Image(voxels, None)
+    image._affine = affine
+    with pytest.raises(mt.UserError, match=message):
+        mt.synthesize(model, image)
+
+
+@pytest.mark.parametrize("noise", [{"seed": -1}, {"seed": 2**31}, {"seed": 1.5}])
+def test_a_wrong_seed_is_refused(model, noise):
+    with pytest.raises(mt.UserError, match="seed must be an integer"):
+        mt.synthesize(model, np.zeros((32, 32), int), **noise)
+
+
+@pytest.mark.parametrize("truncation", [-1.0, np.nan, "1"])
+def test_a_wrong_truncation_is_refused(model, truncation):
+    with pytest.raises(mt.UserError, match="truncation must be 0 or more"):
+        mt.synthesize(model, np.zeros((32, 32), int), truncation=truncation)

@@ -60,7 +60,7 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
             )
         try:
             value = yaml.load(text, Loader=_Loader)  # noqa: S506
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError, AttributeError, RecursionError):
             raise UserError(f"the value of {key} is not valid YAML. Received: {text!r}") from None
         for part in reversed(key.split(".")):
             value = {part: value}

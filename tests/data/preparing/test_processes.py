@@ -15,6 +15,9 @@ from medusis_tf.errors import UserError
 ROOT = Path(__file__).parents[3]
 
 SCRIPT = """
+import signal
+# A shell that starts the tests in the background ignores interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import os, sys, time
 from medusis_tf.data.preparing.processes import in_processes
 from medusis_tf.errors import UserError
