@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from medusis_tf.config.problems import problem_lines
 from medusis_tf.config.section import Section
+from medusis_tf.config.yaml_files import read_yaml
 from medusis_tf.errors import UserError
 
 Channel = Annotated[int, Field(ge=0, le=255)]
@@ -154,18 +155,7 @@ def load_label_source(path: Path) -> dict[int, str]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}. Check the path.") from None
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise UserError(
-            f"{path} must contain a class table: name, and classes or labels. "
-            f"Received: {type(values).__name__}."
-        )
-    return values
+    return read_yaml(path, _StrictLoader, "a class table: name, and classes or labels")
 
 
 class _StrictLoader(yaml.SafeLoader):

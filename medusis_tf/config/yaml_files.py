@@ -14,6 +14,9 @@ from medusis_tf.files import replacing
 _SAFE_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
+# A tag such as !!int or !!timestamp on another text raises errors of Python itself.
+_NOT_YAML = (yaml.YAMLError, ValueError, AttributeError, RecursionError)
+
 
 class _Loader(_SAFE_LOADER):
     """Load safe YAML and keep ranges such as 10:20 as text."""
@@ -27,20 +30,25 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path, loader: Any = None, expected: str = "keys and values") -> dict[str, Any]:
     """Read a YAML file that contains a mapping.
+
+    Args:
+        path: YAML file.
+        loader: Safe loader; by default the one of configurations.
+        expected: Description of the mapping, for the message if there is none.
 
     Raises:
         UserError: The file cannot be read, is not valid YAML, or does not contain a mapping.
     """
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=loader or _Loader)  # noqa: S506
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}. Check the path.") from None
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+    except _NOT_YAML as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
-        raise UserError(f"{path} must contain keys and values. Received: {type(values).__name__}.")
+        raise UserError(f"{path} must contain {expected}. Received: {type(values).__name__}.")
     return values
 
 
@@ -60,7 +68,7 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
             )
         try:
             value = yaml.load(text, Loader=_Loader)  # noqa: S506
-        except (yaml.YAMLError, ValueError, AttributeError, RecursionError):
+        except _NOT_YAML:
             raise UserError(f"the value of {key} is not valid YAML. Received: {text!r}") from None
         for part in reversed(key.split(".")):
             value = {part: value}
