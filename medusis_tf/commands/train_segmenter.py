@@ -7,8 +7,6 @@ with `medusis evaluate --run DIR --segmenter FILE`.
 """
 
 import logging
-import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,43 +14,21 @@ import numpy as np
 import typer
 
 from medusis_tf.commands.options import ConfigOption, OverridesArgument
-from medusis_tf.config.augmentation import AugmentationConfig
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.errors import UserError
 from medusis_tf.methods.experiment import load_config
 from medusis_tf.methods.med_usis.config import require_med_usis
 
 if TYPE_CHECKING:
-    import tensorflow as tf
-
     from medusis_tf.data.shards.shards import Shards
     from medusis_tf.metrics.independent_segmenter import IndependentSegmenter
+    from medusis_tf.training.segmenter import Pairs
 
 logger = logging.getLogger(__name__)
 
-AUGMENTATION = AugmentationConfig(
-    rotation_degrees=10, scale=0.15, translation=0.1, gamma=0.4, bias_field=0.3
-)
-# Largest standard deviation of the noise added to images, so that grain does not identify classes.
-NOISE = 0.1
-LEARNING_RATE = 1e-3
-LOG_INTERVAL = 100
 # Slices in memory: one gigabyte at 256x256.
 MAX_SLICES = 4000
 HELD_OUT_FRACTION = 0.2
-
-
-@dataclass(frozen=True, eq=False)
-class Pairs:
-    """Slices of label maps and images on the same grid.
-
-    Attributes:
-        label_map: `[slices, height, width]` uint8.
-        image: `[slices, height, width]` float32 in [-1, 1].
-    """
-
-    label_map: np.ndarray
-    image: np.ndarray
 
 
 def train_segmenter(
@@ -102,15 +78,9 @@ def fit_segmenter(
     Raises:
         UserError: No training subject has both volumes.
     """
-    import keras
-
-    from medusis_tf.layers.initializers import scale_kernels
-    from medusis_tf.metrics.independent_segmenter import (
-        IndependentSegmenter,
-        SegmenterRecord,
-        build_segmenter,
-    )
+    from medusis_tf.metrics.independent_segmenter import IndependentSegmenter, SegmenterRecord
     from medusis_tf.metrics.segmentation import ConfusionMatrix
+    from medusis_tf.training.segmenter import SegmenterTraining
 
     training, held_out, held_out_name = split_pairs(shards)
     names = tuple(entry.name for entry in config.data.classes)
@@ -124,19 +94,18 @@ def fit_segmenter(
         held_out=held_out_name,
         held_out_dice={},
     )
-    keras.utils.set_random_seed(seed)
-    network = build_segmenter(record)
-    scale_kernels(network, 1.0)
-    _fit(network, training, steps, batch_size, seed)
-    segmenter = IndependentSegmenter(network, record)
+    fitting = SegmenterTraining(record, batch_size)
+    fitting.restart(seed)
+    fitting.fit(training, steps, seed)
+    segmenter = IndependentSegmenter(fitting.network, record)
     found = segmenter.read_classes(held_out.image)
     matrix = ConfusionMatrix(len(names))
     matrix.update(held_out.label_map, found)
     dice = {names[k]: float(matrix.dice[k]) for k in range(1, len(names)) if matrix.counts[k].any()}
-    return IndependentSegmenter(network, record.model_copy(update={"held_out_dice": dice}))
+    return IndependentSegmenter(fitting.network, record.model_copy(update={"held_out_dice": dice}))
 
 
-def split_pairs(shards: "Shards") -> tuple[Pairs, Pairs, str]:
+def split_pairs(shards: "Shards") -> tuple["Pairs", "Pairs", str]:
     """Separate the real pairs into slices to train on and held-out slices.
 
     Returns:
@@ -145,6 +114,8 @@ def split_pairs(shards: "Shards") -> tuple[Pairs, Pairs, str]:
     Raises:
         UserError: No training subject has both volumes.
     """
+    from medusis_tf.training.segmenter import Pairs
+
     training = [_read(shards, entry.subject) for entry in shards.pairs("train")]
     if not training:
         raise UserError(
@@ -153,11 +124,11 @@ def split_pairs(shards: "Shards") -> tuple[Pairs, Pairs, str]:
             "from the GAN."
         )
     if validation := [_read(shards, entry.subject) for entry in shards.pairs("validation")]:
-        return _thin(_join(training)), _thin(_join(validation)), "the validation subjects"
+        return _thin(Pairs.join(training)), _thin(Pairs.join(validation)), "the validation subjects"
     # This is easier than another subject: training includes the slices on both sides.
     subjects = [(pairs, _middle(len(pairs.image))) for pairs in training]
-    kept = _join([Pairs(p.label_map[~held], p.image[~held]) for p, held in subjects])
-    held_out = _join([Pairs(p.label_map[held], p.image[held]) for p, held in subjects])
+    kept = Pairs.join([Pairs(p.label_map[~held], p.image[~held]) for p, held in subjects])
+    held_out = Pairs.join([Pairs(p.label_map[held], p.image[held]) for p, held in subjects])
     return _thin(kept), _thin(held_out), "the middle fifth of every training subject's slices"
 
 
@@ -166,93 +137,17 @@ def _middle(count: int) -> np.ndarray:
     return np.abs(position - 0.5) < HELD_OUT_FRACTION / 2
 
 
-def _read(shards: "Shards", subject: str) -> Pairs:
+def _read(shards: "Shards", subject: str) -> "Pairs":
+    from medusis_tf.training.segmenter import Pairs
+
     slices = shards.read(subject)
     if slices.label_map is None or slices.image is None:
         raise ValueError(f"subject {subject} has no label map or no image")
     return Pairs(slices.label_map, slices.image)
 
 
-def _join(subjects: list[Pairs]) -> Pairs:
-    return Pairs(
-        np.concatenate([pairs.label_map for pairs in subjects]),
-        np.concatenate([pairs.image for pairs in subjects]),
-    )
+def _thin(pairs: "Pairs") -> "Pairs":
+    from medusis_tf.training.segmenter import Pairs
 
-
-def _thin(pairs: Pairs) -> Pairs:
     step = -(-len(pairs.image) // MAX_SLICES)
     return Pairs(pairs.label_map[::step], pairs.image[::step])
-
-
-def _fit(network, pairs: Pairs, steps: int, batch_size: int, seed: int) -> None:
-    import keras
-    import tensorflow as tf
-
-    from medusis_tf.progress import TrainingProgress
-
-    # Grappler's remapper fails on this graph with an error message, and would gain nothing.
-    tf.config.optimizer.set_experimental_options({"remapping": False})
-    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(LEARNING_RATE, steps))
-    optimizer.build(network.trainable_variables)
-    label_map = tf.constant(pairs.label_map)
-    levels = tf.constant(np.rint((pairs.image + 1) * 32767.5).astype(np.uint16))
-
-    @tf.function(autograph=False)
-    def step(places: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
-        batch = _augment(tf.gather(label_map, places), tf.gather(levels, places), key)
-        with tf.GradientTape() as tape:
-            loss = _loss(network(batch[1], training=True), batch[0])
-        gradients = tape.gradient(loss, network.trainable_variables)
-        optimizer.apply_gradients(zip(gradients, network.trainable_variables, strict=True))
-        return loss
-
-    random = np.random.default_rng(seed)
-    with TrainingProgress(0, steps) as progress:
-        losses, since = [], time.perf_counter()
-        for number in range(1, steps + 1):
-            places = random.integers(0, len(pairs.image), batch_size)
-            losses.append(step(tf.constant(places), tf.constant([seed, number], tf.int64)))
-            progress.advance()
-            if number % LOG_INTERVAL == 0 or number == steps:
-                mean = float(np.mean([float(loss) for loss in losses]))
-                seconds = time.perf_counter() - since
-                progress.report(number, {"loss": mean}, len(losses) * batch_size / seconds)
-                losses, since = [], time.perf_counter()
-
-
-def _augment(
-    label_map: "tf.Tensor", levels: "tf.Tensor", key: "tf.Tensor"
-) -> tuple["tf.Tensor", "tf.Tensor"]:
-    """Transform label maps and images alike; add gamma, bias field and noise to the images."""
-    import tensorflow as tf
-
-    from medusis_tf.data.batches.augmentation import augment_image, move_label_map
-
-    label_map = move_label_map(label_map, key, AUGMENTATION)
-    image = augment_image(levels, key, AUGMENTATION)
-    # The augmentation folds 0 to 2 into the key; other numbers give independent noise.
-    noise_key = tf.random.fold_in(key, 100, "philox")
-    noise = tf.random.stateless_normal(image.shape, noise_key, alg="philox")
-    strength_key = tf.random.fold_in(key, 101, "philox")
-    strength = tf.random.stateless_uniform(
-        [image.shape[0], 1, 1], strength_key, 0.0, NOISE, alg="philox"
-    )
-    return label_map, tf.clip_by_value(image + strength * noise, -1.0, 1.0)[..., tf.newaxis]
-
-
-def _loss(class_logits: "tf.Tensor", label_map: "tf.Tensor") -> "tf.Tensor":
-    """Sum class-balanced cross-entropy and the soft Dice loss of the classes that are present."""
-    import tensorflow as tf
-
-    from medusis_tf.losses.segmentation import segmentation_loss
-
-    balanced = segmentation_loss(class_logits, label_map, background_weight=1.0)
-    shares = tf.nn.softmax(class_logits[..., 1:])
-    true = tf.one_hot(tf.cast(label_map, tf.int32), shares.shape[-1])
-    axes = [0, 1, 2]
-    counts = tf.reduce_sum(true, axes)
-    common = tf.reduce_sum(shares * true, axes)
-    dice = 2 * common / (counts + tf.reduce_sum(shares, axes))
-    present = tf.cast(counts > 0, tf.float32)
-    return balanced + 1 - tf.reduce_sum(present * dice) / tf.reduce_sum(present)
