@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from medusis_tf.config.appearance import AppearanceConfig
 from medusis_tf.config.data import DataConfig
 from medusis_tf.config.section import Section
 from medusis_tf.config.training import TrainingConfig
@@ -45,6 +46,8 @@ class ExperimentConfig(Section, ABC):
     """Folder that contains the folders of all runs."""
     data: DataConfig
     """Volumes, classes and slices."""
+    appearance: AppearanceConfig = AppearanceConfig()
+    """Grey levels of the classes, estimated from unpaired data."""
     training: TrainingConfig = TrainingConfig()
     """Settings of the training loop."""
 

@@ -1,0 +1,266 @@
+"""Fit the tissues to the sampled pixels, and merge those that cannot be told apart."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from medusis_tf.appearance.atlas import Atlas, build_atlas
+from medusis_tf.appearance.mixture import Mixture, Pixels, fit_mixture, unmix
+from medusis_tf.appearance.samples import ImageSample, LabelSample, by_depth
+from medusis_tf.appearance.tissues import INSIDE_BACKGROUND, Group, fallback, start_levels
+from medusis_tf.config.appearance import AppearanceConfig
+
+logger = logging.getLogger(__name__)
+
+# Folds of the stability test, and pixels of each image that a fold reads.
+_MAX_FOLDS = 8
+_FOLD_PIXELS = 6000
+# A tissue that is rarer than this fraction of the body is not estimated.
+_LEAST_SHARE = 2e-3
+_LEAST_DEVIATION = 0.03
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """Tissues fitted to all images.
+
+    Attributes:
+        groups: Groups of classes, in the order of the columns below.
+        atlas: Probability of each group by location.
+        mixture: Grey levels by image.
+        spread: `[groups]` standard errors of the means; NaN where there is none.
+        overlap: `[groups]` fractions that other groups explain as well.
+        extremes: `[groups]` and for each image, greys of the extreme pixels; None for others.
+        warnings: What was merged, and why.
+    """
+
+    groups: list[Group]
+    atlas: Atlas
+    mixture: Mixture
+    spread: np.ndarray
+    overlap: np.ndarray
+    extremes: list[list[np.ndarray] | None]
+    warnings: list[str]
+
+
+def fit_tissues(
+    labels: Sequence[LabelSample],
+    images: Sequence[ImageSample],
+    groups: list[Group],
+    config: AppearanceConfig,
+) -> Fit:
+    """Fit all groups; merge one after the other that is not trusted, and fit again.
+
+    Args:
+        labels: Counts of the label maps.
+        images: Pixels of the images.
+        groups: Groups of classes without class 0.
+        config: Settings.
+    """
+    counts = _by_patient(labels)
+    groups = _with_background(groups, counts)
+    strengths = build_atlas(_by_group(counts, groups)).strengths
+    warnings: list[str] = []
+    while True:
+        fit = _fit(counts, images, groups, strengths, config, warnings)
+        merged = _merge_worst(fit, config)
+        if merged is None:
+            return fit
+        groups, warning = merged
+        logger.info("%s", warning)
+        warnings.append(warning)
+
+
+def group_columns(table: np.ndarray, groups: Sequence[Group]) -> np.ndarray:
+    """Sum the columns of classes `[..., K]` to columns of groups `[..., groups]`."""
+    return np.stack([table[..., list(group.classes)].sum(axis=-1) for group in groups], axis=-1)
+
+
+def _fit(
+    counts: list[list[np.ndarray]],
+    images: Sequence[ImageSample],
+    groups: list[Group],
+    strengths: tuple[float, ...],
+    config: AppearanceConfig,
+    warnings: list[str],
+) -> Fit:
+    atlas = build_atlas(_by_group(counts, groups), strengths)
+    mixture, extremes = _mixture(atlas, images, groups, config)
+    overlap = _overlap(mixture, atlas, images, len(groups))
+    spread = _spread(counts, images, groups, strengths, config)
+    return Fit(groups, atlas, mixture, spread, overlap, extremes, warnings)
+
+
+def _mixture(
+    atlas: Atlas, images: Sequence[ImageSample], groups: list[Group], config: AppearanceConfig
+) -> tuple[Mixture, list[list[np.ndarray] | None]]:
+    pixels = [_pixels(atlas, image) for image in images]
+    extremes = [_extremes(group, number, pixels, images) for number, group in enumerate(groups)]
+    is_fixed = np.array([each is not None for each in extremes])
+    means, deviations = np.zeros((2, len(images), len(groups)))
+    for number, each in enumerate(extremes):
+        for index, greys in enumerate(each or []):
+            if len(greys):
+                means[index, number] = greys.mean()
+                deviations[index, number] = max(greys.std(), _LEAST_DEVIATION)
+            else:  # this image shows none of it
+                means[index, number], deviations[index, number] = -1, _LEAST_DEVIATION
+    starts = [unmix(pixels)]
+    if (levels := start_levels(groups, config.contrast)) is not None:
+        starts.append(np.array(levels))
+    fits = [
+        fit_mixture(
+            pixels, start, is_fixed, means, deviations, config.em.iterations, config.em.bias_order
+        )
+        for start in starts
+    ]
+    return max(fits, key=lambda fit: fit.log_likelihood), extremes
+
+
+def _pixels(atlas: Atlas, image: ImageSample) -> Pixels:
+    return Pixels(image.grey, atlas.probabilities(image.cells), image.places)
+
+
+def _extremes(
+    group: Group, number: int, pixels: Sequence[Pixels], images: Sequence[ImageSample]
+) -> list[np.ndarray] | None:
+    """Greys of the extreme pixels at each depth, as many as the label maps contain."""
+    if group.kind == "estimated":
+        return None
+    sign = 1 if group.kind == "darkest" else -1
+    return [
+        image.grey[extreme_pixels(sign * image.grey, by_depth(image.cells), each.prior[:, number])]
+        for each, image in zip(pixels, images, strict=True)
+    ]
+
+
+def extreme_pixels(grey: np.ndarray, depth: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """The darkest pixels at each depth.
+
+    Args:
+        grey: `[n]`.
+        depth: `[n]` ids of depth bins.
+        share: `[n]`, probability of the tissue at each pixel; its mean at a depth is the share.
+
+    Returns:
+        `[n]` bool.
+    """
+    order = np.lexsort((grey, depth))
+    sizes = np.bincount(depth)
+    ranks = np.empty(len(grey), np.int64)
+    ranks[order] = np.arange(len(grey)) - (np.cumsum(sizes) - sizes)[depth[order]]
+    wanted = np.bincount(depth, weights=share)
+    return ranks < np.rint(wanted)[depth]
+
+
+def _overlap(
+    mixture: Mixture, atlas: Atlas, images: Sequence[ImageSample], count: int
+) -> np.ndarray:
+    """`[groups, groups]`: fraction of the row's tissue that the column's explains as well."""
+    joint = np.zeros((count, count))
+    for index, image in enumerate(images):
+        posterior = mixture.posterior(index, _pixels(atlas, image))
+        joint += posterior.T @ posterior
+    return joint / np.maximum(joint.sum(axis=1, keepdims=True), 1e-9)
+
+
+def _spread(
+    counts: list[list[np.ndarray]],
+    images: Sequence[ImageSample],
+    groups: list[Group],
+    strengths: tuple[float, ...],
+    config: AppearanceConfig,
+) -> np.ndarray:
+    """Jackknife standard errors of the means over patients with label maps."""
+    folds = min(len(counts), _MAX_FOLDS)
+    if folds < 2:
+        return np.full(len(groups), np.nan)
+    few = [_fewer(image) for image in images]
+    means = []
+    for fold in range(folds):
+        rest = [each for place, each in enumerate(counts) if place % folds != fold]
+        atlas = build_atlas(_by_group(rest, groups), strengths)
+        mixture, _ = _mixture(atlas, few, groups, config)
+        means.append(mixture.means.mean(axis=0))
+    deviations = np.array(means) - np.mean(means, axis=0)
+    return np.sqrt((folds - 1) / folds * (deviations**2).sum(axis=0))
+
+
+def _fewer(image: ImageSample) -> ImageSample:
+    step = max(1, len(image.grey) // _FOLD_PIXELS)
+    return ImageSample(
+        image.record,
+        image.grey[::step],
+        image.cells[:, ::step],
+        image.places[::step],
+        image.air,
+        image.body_mm2,
+    )
+
+
+def _merge_worst(fit: Fit, config: AppearanceConfig) -> tuple[list[Group], str] | None:
+    """Merge the least trusted estimated group into another; None if all are trusted."""
+    estimated = [n for n, group in enumerate(fit.groups) if group.kind == "estimated"]
+    if len(estimated) < 2:
+        return None
+    own = np.diag(fit.overlap)
+    badness = {
+        n: max(
+            np.nan_to_num(fit.spread[n]) / config.spread_limit,
+            (1 - own[n]) / config.overlap_limit,
+        )
+        for n in estimated
+    }
+    worst = max(estimated, key=lambda n: badness[n])
+    if badness[worst] <= 1:
+        return None
+    into = _partner(fit, worst, estimated)
+    group, target = fit.groups[worst], fit.groups[into]
+    why = (
+        f"the mean moves by {fit.spread[worst]:.2f} with the patients"
+        if np.nan_to_num(fit.spread[worst]) > config.spread_limit
+        else f"other tissues explain {100 * (1 - own[worst]):.0f} % of its pixels as well"
+    )
+    warning = f"{group.name} cannot be told apart ({why}): tied to {target.name}"
+    merged = target.merged(group, f"not told apart ({why}): like {target.name}")
+    kept = [each for n, each in enumerate(fit.groups) if n not in (worst, into)]
+    return [*kept, merged], warning
+
+
+def _partner(fit: Fit, worst: int, estimated: list[int]) -> int:
+    """The group that stands in: of the table, or the one that explains most of the pixels."""
+    wanted = fallback(fit.groups[worst].name)
+    others = [n for n in estimated if n != worst]
+    for number in others:
+        if fit.groups[number].name == wanted:
+            return number
+    real = [n for n in others if fit.groups[n].name != INSIDE_BACKGROUND] or others
+    return max(real, key=lambda n: fit.overlap[worst, n])
+
+
+def _by_patient(labels: Sequence[LabelSample]) -> list[list[np.ndarray]]:
+    patients: dict[str, list[np.ndarray]] = {}
+    for sample in labels:
+        before = patients.get(sample.record.patient)
+        own = sample.counts
+        patients[sample.record.patient] = (
+            own if before is None else [a + b for a, b in zip(before, own, strict=True)]
+        )
+    return list(patients.values())
+
+
+def _by_group(counts: list[list[np.ndarray]], groups: Sequence[Group]) -> list[list[np.ndarray]]:
+    return [[group_columns(level, groups) for level in patient] for patient in counts]
+
+
+def _with_background(groups: list[Group], counts: list[list[np.ndarray]]) -> list[Group]:
+    """Add class 0 inside the body as a group, unless there is almost none."""
+    total = sum(patient[0].sum(axis=0) for patient in counts)
+    background = Group(INSIDE_BACKGROUND, "estimated", (0,), {})
+    present = [group for group in groups if total[list(group.classes)].sum() > 0]
+    inside = total[0] / total.sum()
+    return [*present, background] if inside > _LEAST_SHARE else present
