@@ -114,6 +114,10 @@ GROUPS: dict[str, dict[str, Command]] = {
             "medusis_tf.studies.mask_loss.study:mask_loss_study",
             "Compare training with and without the mask loss.",
         ),
+        "downstream-segmentation": Command(
+            "medusis_tf.commands.downstream_segmentation:downstream_segmentation",
+            "Train a segmenter on synthetic MR, and test it on real MR.",
+        ),
         "noise-study": Command(
             "medusis_tf.studies.noise_study:noise_study",
             "Measure what the noise changes in the images of a run.",

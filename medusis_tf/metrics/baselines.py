@@ -98,6 +98,41 @@ def paint_gaussian_mixture(label_map: np.ndarray, num_classes: int, seed: int) -
     return (2 * image - 1).astype(np.float32)
 
 
+# Standard deviation of the greys of a class over patients, on the scale from -1 to 1.
+_GREY_VARIATION = 0.1
+
+
+def paint_gaussian_greys(
+    label_map: np.ndarray, means: np.ndarray, deviations: np.ndarray, seed: int
+) -> np.ndarray:
+    """Paint slices with known greys: the Gaussian mixture with means that are not random.
+
+    Each class gets a mean drawn around its own with standard deviation 0.1, and noise of its own
+    standard deviation. The slices are blurred, and clipped. Air (class 0) has no noise.
+
+    Args:
+        label_map: `[slices, height, width]` class ids.
+        means: `[num_classes]` mean grey of each class in [-1, 1]; NaN for one that is not known,
+            which is drawn from [-1, 1].
+        deviations: `[num_classes]` standard deviation of each class; NaN counts as 0.
+        seed: Seed of all random numbers.
+
+    Returns:
+        Same shape, float32 in [-1, 1].
+
+    Source: Billot et al., SynthSeg, Medical Image Analysis 2023, with priors from one contrast.
+    """
+    generator = np.random.default_rng(seed)
+    drawn = generator.normal(means, _GREY_VARIATION)
+    drawn = np.where(np.isnan(means), generator.uniform(-1, 1, len(means)), drawn)
+    spread = np.nan_to_num(deviations)
+    drawn[0], spread[0] = -1 if np.isnan(means[0]) else means[0], 0
+    image = drawn[label_map] + spread[label_map] * generator.standard_normal(label_map.shape)
+    blur = generator.uniform(0, _LARGEST_BLUR)
+    image = ndimage.gaussian_filter(image, (0, blur, blur))
+    return np.clip(image, -1, 1).astype(np.float32)
+
+
 def _bias(shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
     strength = generator.uniform(0, _LARGEST_BIAS)
     coarse = generator.normal(0, strength, (_BIAS_GRID,) * 3)

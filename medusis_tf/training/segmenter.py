@@ -74,6 +74,8 @@ class SegmenterTraining:
         self._record, self._batch_size = record, batch_size
         self.network: UNetSegmenter = build_segmenter(record)
         self._compiled = functools.cache(self._compile)
+        # Seeding TensorFlow discards compiled functions: once for each seed.
+        self._new_weights = functools.cache(self._draw_weights)
 
     def restart(self, seed: int) -> None:
         """Give the network new weights.
@@ -81,10 +83,7 @@ class SegmenterTraining:
         Args:
             seed: Seed of the weights.
         """
-        keras.utils.set_random_seed(seed)
-        new = build_segmenter(self._record)
-        scale_kernels(new, 1.0)
-        self.network.set_weights(new.get_weights())
+        self.network.set_weights(self._new_weights(seed))
 
     def fit(
         self, pairs: Pairs, steps: int, seed: int, learning_rate: float = LEARNING_RATE
@@ -114,6 +113,12 @@ class SegmenterTraining:
                     speed = len(losses) * self._batch_size / (time.perf_counter() - since)
                     progress.report(number, {"loss": mean}, speed)
                     losses, since = [], time.perf_counter()
+
+    def _draw_weights(self, seed: int) -> list[np.ndarray]:
+        keras.utils.set_random_seed(seed)
+        network = build_segmenter(self._record)
+        scale_kernels(network, 1.0)
+        return network.get_weights()
 
     def _compile(self, learning_rate: float, steps: int) -> tuple[keras.Optimizer, _Step]:
         schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)

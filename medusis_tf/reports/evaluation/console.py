@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -20,12 +22,17 @@ def print_evaluation(content: Content) -> None:
     Args:
         content: Content of `metrics.json`.
     """
+    print_tables(evaluation_tables(content), verdicts(content))
+
+
+def print_tables(tables: Sequence[EvaluationTable], found: Sequence[Verdict]) -> None:
+    """Print tables, and then verdicts."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=_WIDTH)
-    for table in evaluation_tables(content):
+    for table in tables:
         _print_table(console, table)
-    for verdict in verdicts(content):
+    for verdict in found:
         _print_verdict(console, verdict)
 
 

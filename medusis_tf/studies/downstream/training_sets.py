@@ -1,0 +1,199 @@
+"""Training sets of the study: painted label maps, and real images with their label maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from medusis_tf.config.data import Split
+from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.config.taxonomy import ClassEntry
+from medusis_tf.data.shards.labelled_subjects import LabelledSubject, LabelledSubjects
+from medusis_tf.data.shards.spread import step_within
+from medusis_tf.errors import UserError
+from medusis_tf.evaluation.painters import Painter
+from medusis_tf.studies.downstream.scores import TestVolume
+from medusis_tf.training.segmenter import Pairs
+
+if TYPE_CHECKING:
+    from medusis_tf.data.shards.shards import Shards
+
+# Slices in memory: one gigabyte at 256x256.
+MAX_SLICES = 4000
+_SLICE_AXIS = {"axial": 2, "coronal": 1, "sagittal": 0}
+
+
+@dataclass(frozen=True, eq=False)
+class StudyData:
+    """The data of one configuration.
+
+    Attributes:
+        config: Configuration.
+        shards: Its prepared slices.
+    """
+
+    config: ExperimentConfig
+    shards: Shards
+
+    @cached_property
+    def coarse_ids(self) -> np.ndarray:
+        """`[num_classes]` id of the coarse class of every class."""
+        taxonomy = self.config.data.taxonomy
+        ids = getattr(taxonomy, "coarse_ids", range(len(taxonomy.classes)))
+        return np.array(ids, np.uint8)
+
+    @cached_property
+    def classes(self) -> tuple[ClassEntry, ...]:
+        """The coarse classes, which keep their ids."""
+        return self.config.data.classes[: int(self.coarse_ids.max()) + 1]
+
+    def labelled(self) -> list[LabelledSubject]:
+        """Training subjects whose label maps are painted."""
+        names = {entry.subject for entry in self.shards.subjects("train", "label_map")}
+        subjects = LabelledSubjects(self.shards, self.config.data, "train")
+        return [subjects.read(record) for record in subjects.records if record.subject in names]
+
+    def pairs(self) -> dict[str, list[LabelledSubject]]:
+        """Patients of the training split with label map and image, and their subjects."""
+        found: dict[str, list[LabelledSubject]] = {}
+        for subject in LabelledSubjects(self.shards, self.config.data, "train"):
+            if subject.image is not None:
+                found.setdefault(subject.patient, []).append(subject)
+        return found
+
+    def volumes(self, split: Split) -> list[TestVolume]:
+        """Volumes of a split with label map and image; their label maps have the coarse classes."""
+        subjects = LabelledSubjects(self.shards, self.config.data, split)
+        return [
+            TestVolume(
+                subject.patient,
+                self.coarse_ids[subject.label_map],
+                subject.image,
+                subject.slice_indices,
+                (
+                    record.volume_spacing_mm[_SLICE_AXIS[self.config.data.axis]],
+                    *subject.spacing_mm,
+                ),
+            )
+            for record, subject in zip(subjects.records, subjects, strict=True)
+            if subject.image is not None
+        ]
+
+
+class TrainingSets:
+    """Makes the training sets; all of them have the coarse classes.
+
+    Args:
+        labels: Data with the label maps to paint.
+        pairs: Data with real images and their label maps.
+        painters: Painters of the label maps by the key of the training set.
+        draws: Images that a random painter paints of each label map.
+
+    Attributes:
+        label_patients: Patients whose label maps are painted.
+        pair_patients: Patients with real images, at most as many as `label_patients`.
+    """
+
+    def __init__(
+        self, labels: StudyData, pairs: StudyData, painters: Mapping[str, Painter], draws: int
+    ):
+        self._labels, self._painters, self._draws = labels, painters, draws
+        self._subjects = labels.labelled()
+        self._coarse_of_pairs = pairs.coarse_ids
+        self.label_patients = list(dict.fromkeys(each.patient for each in self._subjects))
+        if not self.label_patients:
+            raise UserError(
+                f"no training subject of {labels.config.name} has a label map to paint. "
+                "Give a configuration with label maps: --config FILE."
+            )
+        found = pairs.pairs()
+        self.pair_patients = list(found)[: len(self.label_patients)]
+        self._pairs = {patient: found[patient] for patient in self.pair_patients}
+
+    def painted(self, source: str, seed: int) -> Pairs:
+        """Images of all label maps; those of a random painter differ between seeds.
+
+        Args:
+            source: Key of the training set.
+            seed: Seed of the study.
+        """
+        painter = self._painters[source]
+        draws = self._draws if painter.is_random else 1
+        step = step_within(MAX_SLICES, draws * sum(len(each.label_map) for each in self._subjects))
+        parts = [subject.every(step) for subject in self._subjects]
+        return Pairs.join([self._paint(painter, parts, seed, draw) for draw in range(draws)])
+
+    def _paint(
+        self, painter: Painter, subjects: Sequence[LabelledSubject], seed: int, draw: int
+    ) -> Pairs:
+        painted = []
+        for place, subject in enumerate(subjects):
+            [number] = np.random.SeedSequence([seed, draw, place]).generate_state(1)
+            images = np.clip(painter.paint(subject, int(number)), -1, 1)
+            painted.append(Pairs(self._labels.coarse_ids[subject.label_map], images))
+        return Pairs.join(painted)
+
+    def real(self, patients: Sequence[str]) -> Pairs:
+        """Real images of patients, with their label maps."""
+        pairs = Pairs.join(list(self._real_of(patients)))
+        step = step_within(MAX_SLICES, len(pairs.image))
+        return Pairs(pairs.label_map[::step], pairs.image[::step])
+
+    def _real_of(self, patients: Sequence[str]) -> Iterator[Pairs]:
+        for patient in patients:
+            for subject in self._pairs[patient]:
+                if subject.image is not None:
+                    yield Pairs(self._coarse_of_pairs[subject.label_map], subject.image)
+
+    def choose_patients(self, count: int, seed: int) -> list[str]:
+        """Some patients with real images: others for another seed, more of them for a larger count.
+
+        Args:
+            count: Number of patients.
+            seed: Seed of the study.
+        """
+        order = np.random.default_rng(seed).permutation(len(self.pair_patients))
+        return [self.pair_patients[place] for place in order[:count]]
+
+
+def check_data(labels: StudyData, pairs: StudyData, split: Split) -> None:
+    """Check that two data sets belong together, and that no test patient was trained on.
+
+    Args:
+        labels: Data with the label maps to paint, and the images that the generator learned from.
+        pairs: Data with real images and their label maps.
+        split: Split of the test patients, of `pairs`.
+
+    Raises:
+        UserError: Classes or slices differ, there is nothing to test on, or a patient is in both.
+    """
+    ours, theirs = labels.config.data, pairs.config.data
+    compared = {
+        "coarse classes": ([e.name for e in labels.classes], [e.name for e in pairs.classes]),
+        "image_size": (tuple(ours.image_size), tuple(theirs.image_size)),
+        "field_of_view_mm": (ours.field_of_view_mm, theirs.field_of_view_mm),
+        "axis": (ours.axis, theirs.axis),
+    }
+    for name, (one, other) in compared.items():
+        if one != other:
+            raise UserError(
+                f"{labels.config.name} and {pairs.config.name} differ in {name}: {one} and "
+                f"{other}. Give a --data FILE with the same slices and classes."
+            )
+    tested = {volume.patient for volume in pairs.volumes(split)}
+    if not tested:
+        raise UserError(
+            f"the {split} split of {pairs.config.name} has no subject with both a label map and an "
+            "image to test on. Name a configuration that has some with --data FILE."
+        )
+    for data in (labels, pairs):
+        known = {entry.patient_name for entry in data.config.data.subjects_of("train")}
+        if seen := sorted(tested & known):
+            raise UserError(
+                f"{', '.join(seen)}: in the {split} split of {pairs.config.name}, but also in the "
+                f"training split of {data.config.name}. Test patients must be unseen."
+            )
