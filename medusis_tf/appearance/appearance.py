@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -146,7 +147,7 @@ def load_appearance(folder: Path) -> Appearance | None:
         subjects = content["subjects"]
         if not all(_pseudo_labels_file(folder, name).is_file() for name in subjects):
             return None
-        classes = [
+        classes: list[dict[str, Any]] = [
             {key: np.nan if value is None else value for key, value in each.items()}
             for each in content["classes"]
         ]

@@ -104,7 +104,11 @@ def build_atlas(
     """
     if strengths is None:
         strengths = _choose_strengths(counts)
-    return Atlas(_tables([sum(level) for level in zip(*counts, strict=True)], strengths), strengths)
+    return Atlas(_tables(_sums(counts), strengths), strengths)
+
+
+def _sums(counts: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
+    return [np.sum(level, axis=0) for level in zip(*counts, strict=True)]
 
 
 def _tables(counts: Sequence[np.ndarray], strengths: tuple[float, ...]) -> tuple[np.ndarray, ...]:
@@ -130,7 +134,7 @@ def _at_least(table: np.ndarray) -> np.ndarray:
 def _choose_strengths(counts: Sequence[Sequence[np.ndarray]]) -> tuple[float, ...]:
     if len(counts) < 3:
         return (np.inf, np.inf)
-    whole = [sum(level) for level in zip(*counts, strict=True)]
+    whole = _sums(counts)
     scores = {}
     for strengths in itertools.product(_STRENGTHS, repeat=2):
         score = 0.0

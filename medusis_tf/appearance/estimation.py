@@ -186,16 +186,10 @@ def _describe(
             spread = float(fit.spread[number])
             if fit.groups[number].kind == "estimated":
                 overlap = float(1 - fit.overlap[number, number])
+        share = float(shares[entry.id]) if entry.id else 0.0
+        tissue = tissues[entry.name]
         described.append(
-            ClassAppearance(
-                entry.id,
-                entry.name,
-                tissues[entry.name],
-                found,
-                spread,
-                overlap,
-                float(shares[entry.id]) if entry.id else 0.0,
-            )  # fmt: skip
+            ClassAppearance(entry.id, entry.name, tissue, found, spread, overlap, share)
         )
     return tuple(described)
 

@@ -21,6 +21,10 @@ _MAX_FOLDS = 8
 _FOLD_PIXELS = 6000
 # A tissue that is rarer than this fraction of the body is not estimated.
 _LEAST_SHARE = 2e-3
+# Rarer tissues are also looked for away from the most frequent one.
+_RARE = 0.15
+_START_OFFSET = 0.4
+_START_ITERATIONS = 12
 _LEAST_DEVIATION = 0.03
 
 
@@ -91,34 +95,67 @@ def _fit(
     atlas = build_atlas(_by_group(counts, groups), strengths)
     mixture, extremes = _mixture(atlas, images, groups, config)
     overlap = _overlap(mixture, atlas, images, len(groups))
-    spread = _spread(counts, images, groups, strengths, config)
+    start = mixture.means.mean(axis=0)
+    spread = _spread(counts, images, groups, strengths, config, start)
     return Fit(groups, atlas, mixture, spread, overlap, extremes, warnings)
 
 
 def _mixture(
-    atlas: Atlas, images: Sequence[ImageSample], groups: list[Group], config: AppearanceConfig
+    atlas: Atlas,
+    images: Sequence[ImageSample],
+    groups: list[Group],
+    config: AppearanceConfig,
+    start: np.ndarray | None = None,
 ) -> tuple[Mixture, list[list[np.ndarray] | None]]:
+    """Fit from the given means; by default from the data and from the table of tissues."""
     pixels = [_pixels(atlas, image) for image in images]
     extremes = [_extremes(group, number, pixels, images) for number, group in enumerate(groups)]
-    is_fixed = np.array([each is not None for each in extremes])
-    means, deviations = np.zeros((2, len(images), len(groups)))
-    for number, each in enumerate(extremes):
-        for index, greys in enumerate(each or []):
-            if len(greys):
-                means[index, number] = greys.mean()
-                deviations[index, number] = max(greys.std(), _LEAST_DEVIATION)
-            else:  # this image shows none of it
-                means[index, number], deviations[index, number] = -1, _LEAST_DEVIATION
+    means, deviations = _extreme_moments(extremes, len(images))
+    is_extreme = np.array([each is not None for each in extremes])
+
+    def fit(number: int, iterations: int) -> Mixture:
+        return fit_mixture(
+            pixels, starts[number], is_extreme, means, deviations, iterations, config.em.bias_order
+        )
+
+    starts = _starts(pixels, atlas, groups, config) if start is None else [start]
+    best = 0
+    if len(starts) > 1:
+        scores = [fit(number, _START_ITERATIONS).log_likelihood for number in range(len(starts))]
+        best = int(np.argmax(scores))
+    return fit(best, config.em.iterations), extremes
+
+
+def _starts(
+    pixels: Sequence[Pixels], atlas: Atlas, groups: list[Group], config: AppearanceConfig
+) -> list[np.ndarray]:
+    """Means to start from: of the data, of the table, and with rare tissues moved away."""
     starts = [unmix(pixels)]
     if (levels := start_levels(groups, config.contrast)) is not None:
         starts.append(np.array(levels))
-    fits = [
-        fit_mixture(
-            pixels, start, is_fixed, means, deviations, config.em.iterations, config.em.bias_order
-        )
-        for start in starts
-    ]
-    return max(fits, key=lambda fit: fit.log_likelihood), extremes
+    shares = np.mean([each.prior.mean(axis=0) for each in pixels], axis=0)
+    common = [n for n in np.argsort(-shares) if groups[n].kind == "estimated"][:1]
+    for number, group in enumerate(groups):
+        if group.kind == "estimated" and shares[number] < _RARE and common:
+            for offset in (-_START_OFFSET, _START_OFFSET):
+                moved = starts[0].copy()
+                moved[number] = np.clip(moved[common[0]] + offset, -1, 1)
+                starts.append(moved)
+    return starts
+
+
+def _extreme_moments(
+    extremes: Sequence[list[np.ndarray] | None], count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Means and deviations `[images, groups]` of the extreme pixels."""
+    means, deviations = np.zeros((2, count, len(extremes)))
+    for number, each in enumerate(extremes):
+        for index, greys in enumerate(each or []):
+            means[index, number], deviations[index, number] = -1, _LEAST_DEVIATION
+            if len(greys):  # else this image shows none of it
+                means[index, number] = greys.mean()
+                deviations[index, number] = max(greys.std(), _LEAST_DEVIATION)
+    return means, deviations
 
 
 def _pixels(atlas: Atlas, image: ImageSample) -> Pixels:
@@ -174,6 +211,7 @@ def _spread(
     groups: list[Group],
     strengths: tuple[float, ...],
     config: AppearanceConfig,
+    start: np.ndarray,
 ) -> np.ndarray:
     """Jackknife standard errors of the means over patients with label maps."""
     folds = min(len(counts), _MAX_FOLDS)
@@ -184,7 +222,7 @@ def _spread(
     for fold in range(folds):
         rest = [each for place, each in enumerate(counts) if place % folds != fold]
         atlas = build_atlas(_by_group(rest, groups), strengths)
-        mixture, _ = _mixture(atlas, few, groups, config)
+        mixture, _ = _mixture(atlas, few, groups, config, start)
         means.append(mixture.means.mean(axis=0))
     deviations = np.array(means) - np.mean(means, axis=0)
     return np.sqrt((folds - 1) / folds * (deviations**2).sum(axis=0))

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _SLICE_AXIS = {"axial": 2, "coronal": 1, "sagittal": 0}
 # A smaller fraction of the body in a slice is not a limb of its own.
 _LEAST_LIMB = 0.1
+# Width in pixels of the rim that air may be mixed into.
+_RIM = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,8 +74,37 @@ def image_geometry(image: np.ndarray, record: SubjectRecord, data: DataConfig) -
     # The body continues beyond the borders of an image, so these must be the volume's own.
     window = np.s_[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     body = np.zeros(image.shape, bool)
-    body[window] = image_body(image[window])
+    body[window] = trim_rim(image[window], image_body(image[window]))
     return _geometry(body, record, data)
+
+
+def trim_rim(image: np.ndarray, body: np.ndarray) -> np.ndarray:
+    """Remove pixels of the rim that are darker than half of the tissue beneath.
+
+    Pixels that are partly air belong to the class that fills more of them, as in label maps.
+
+    Args:
+        image: `[slices, height, width]` in [-1, 1].
+        body: Same shape, bool.
+
+    Returns:
+        Same shape, bool.
+    """
+    if body.all() or not body.any():
+        return body
+    air = float(np.median(image[~body]))
+    core = np.stack([_inner(plane) for plane in body])
+    sigma = (0, _RIM, _RIM)
+    weight = ndimage.gaussian_filter(core.astype(np.float32), sigma)
+    tissue = ndimage.gaussian_filter(np.where(core, image, 0).astype(np.float32), sigma)
+    half = (air + tissue / np.maximum(weight, 1e-3)) / 2
+    return body & (core | (weight < 1e-2) | (image >= half))
+
+
+def _inner(body: np.ndarray) -> np.ndarray:
+    """Body without its rim; it continues beyond the border."""
+    cross = ndimage.generate_binary_structure(2, 1)
+    return ndimage.binary_erosion(body, cross, iterations=_RIM, border_value=1)
 
 
 def _geometry(body: np.ndarray, record: SubjectRecord, data: DataConfig) -> Geometry:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import ndimage
 
 from medusis_tf.appearance.appearance import NUM_QUANTILES, PseudoLabels
 from medusis_tf.appearance.atlas import Atlas, build_atlas, locate
@@ -125,6 +126,21 @@ def _width(correlation: float, lag: int) -> float:
     return float(lag / (2 * np.sqrt(-np.log(min(correlation, 0.98)))))
 
 
+def _mean_of_regions(mask: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Replace values by their mean over each connected region of a slice.
+
+    Args:
+        mask: `[slices, height, width]` bool.
+        values: `[n, k]`, values of the pixels of the mask.
+    """
+    in_slice = np.zeros((3, 3, 3), bool)
+    in_slice[1] = ndimage.generate_binary_structure(2, 1)
+    regions = ndimage.label(mask, in_slice)[0][mask]
+    sizes = np.bincount(regions)
+    sums = np.stack([np.bincount(regions, column) for column in values.T], axis=1)
+    return (sums / np.maximum(sizes, 1)[:, np.newaxis])[regions]
+
+
 class Labeller:
     """Labels images with the fitted tissues.
 
@@ -186,18 +202,20 @@ class Labeller:
     def _choose_classes(
         self, posterior: np.ndarray, body: np.ndarray, cells: np.ndarray
     ) -> PseudoLabels:
-        """Most probable class of each pixel; within a group, the most probable by location."""
+        """Most probable group of each pixel; within it, one class for each connected region."""
         probabilities = self._classes.probabilities(cells)
-        joint = np.zeros((*body.shape, self._data.num_classes), np.float32)
+        chosen = posterior.argmax(axis=-1)
+        labels = np.zeros(body.shape, np.uint8)
+        certainty = np.ones(body.shape, np.float32)
         for number, group in enumerate(self._fit.groups):
-            members = list(group.classes)
-            total = probabilities[..., members].sum(axis=-1, keepdims=True) + 1e-9
-            joint[..., members] = (
-                posterior[..., number, np.newaxis] * probabilities[..., members] / total
-            )
-        joint[~body] = 0
-        joint[~body, 0] = 1
-        return PseudoLabels.of(joint.argmax(axis=-1), joint.max(axis=-1))
+            here = body & (chosen == number)
+            within = probabilities[here][:, list(group.classes)]
+            within /= within.sum(axis=1, keepdims=True) + 1e-9
+            if len(group.classes) > 1:
+                within = _mean_of_regions(here, within)
+            labels[here] = np.array(group.classes)[within.argmax(axis=1)]
+            certainty[here] = posterior[here][:, number] * within.max(axis=1)
+        return PseudoLabels.of(labels, certainty)
 
     def _learn_smoothing(self, labels: Sequence[LabelSample]) -> float:
         groups = self._fit.groups

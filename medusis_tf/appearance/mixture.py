@@ -6,6 +6,7 @@ smooth bias field of each volume. The means of a volume are drawn towards the me
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -14,7 +15,10 @@ import numpy as np
 # Fractions of a volume's pixels that the means of all volumes, and its prior, count for.
 _SHRINKAGE = 0.02
 _MIXING_SHRINKAGE = 0.02
+# A tissue may be this many times as frequent, or as rare, as in the label maps.
+_LARGEST_MIXING = 4.0
 _LEAST_DEVIATION = 0.03
+_START_DEVIATION = 0.25
 _TOLERANCE = 1e-4
 # Air is -1; this keeps logarithms finite in the darkest tissue.
 _OFFSET = 0.05
@@ -33,6 +37,15 @@ class Pixels:
     grey: np.ndarray
     prior: np.ndarray
     places: np.ndarray
+    _bases: dict[int, np.ndarray] = field(default_factory=dict, init=False, repr=False)
+
+    def bias_basis(self, order: int) -> np.ndarray:
+        """Monomials of degree 1 to `order` of the coordinates, `[n, terms]` float32."""
+        if order not in self._bases:
+            x, y, z = self.places.astype(np.float32).T
+            columns = [x**a * y**b * z**c for a, b, c in _exponents(order)]
+            self._bases[order] = np.stack(columns, axis=1)
+        return self._bases[order]
 
 
 @dataclass(eq=False)
@@ -63,9 +76,9 @@ class Mixture:
 def fit_mixture(
     subjects: Sequence[Pixels],
     start: np.ndarray,
-    is_fixed: np.ndarray,
-    fixed_means: np.ndarray,
-    fixed_deviations: np.ndarray,
+    is_held: np.ndarray,
+    held_means: np.ndarray,
+    held_deviations: np.ndarray,
     iterations: int,
     bias_order: int,
 ) -> Mixture:
@@ -74,23 +87,24 @@ def fit_mixture(
     Args:
         subjects: Body pixels of each volume.
         start: `[T]` means to start from.
-        is_fixed: `[T]` bool, tissues whose mean and deviation are given.
-        fixed_means: `[subjects, T]`, used where `is_fixed`.
-        fixed_deviations: Same shape.
+        is_held: `[T]` bool, tissues that are held near a given mean and deviation.
+        held_means: `[subjects, T]`, used where `is_held`.
+        held_deviations: Same shape.
         iterations: Largest number of iterations.
         bias_order: Order of the polynomials of the bias field; 0 for none.
     """
     count, tissues = len(subjects), len(start)
     mixture = Mixture(
-        np.where(is_fixed, fixed_means, np.tile(start, (count, 1))),
-        np.where(is_fixed, fixed_deviations, np.full((count, tissues), 0.25)),
+        np.where(is_held, held_means, np.tile(start, (count, 1))),
+        np.where(is_held, held_deviations, np.full((count, tissues), _START_DEVIATION)),
         np.ones((count, tissues)),
         np.zeros((count, len(_exponents(bias_order)))),
         bias_order,
     )
+    held = (is_held, held_means, held_deviations)
     for iteration in range(iterations):
         before = mixture.log_likelihood
-        _iterate(mixture, subjects, is_fixed, with_bias=bias_order > 0 and iteration >= 5)
+        _iterate(mixture, subjects, held, with_bias=bias_order > 0 and iteration >= 5)
         if iteration > 10 and abs(mixture.log_likelihood - before) < _TOLERANCE:
             break
     return mixture
@@ -107,12 +121,6 @@ def unmix(subjects: Sequence[Pixels]) -> np.ndarray:
     ridge = 0.01 * len(grey) / prior.shape[1] * np.eye(prior.shape[1])
     solved = np.linalg.solve(prior.T @ prior + ridge, prior.T @ (grey - mean))
     return np.clip(mean + solved, -1, 1)
-
-
-def bias_basis(places: np.ndarray, order: int) -> np.ndarray:
-    """Monomials of degree 1 to `order` of relative coordinates, `[n, terms]`."""
-    columns = [np.prod(places**exponent, axis=1) for exponent in _exponents(order)]
-    return np.stack(columns, axis=1) if columns else np.zeros((len(places), 0))
 
 
 def log_joint(mixture: Mixture, index: int | None, pixels: Pixels) -> np.ndarray:
@@ -135,15 +143,18 @@ def log_joint(mixture: Mixture, index: int | None, pixels: Pixels) -> np.ndarray
     return np.log(prior + 1e-12) - 0.5 * distance**2 - np.log(deviations)
 
 
-def _exponents(order: int) -> list[np.ndarray]:
-    grid = np.indices((order + 1,) * 3).reshape(3, -1).T
-    return [each for each in grid if 0 < each.sum() <= order]
+def _exponents(order: int) -> list[tuple[int, ...]]:
+    grid = itertools.product(range(order + 1), repeat=3)
+    return [each for each in grid if 0 < sum(each) <= order]
+
+
+Held = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def _iterate(
-    mixture: Mixture, subjects: Sequence[Pixels], is_fixed: np.ndarray, with_bias: bool
+    mixture: Mixture, subjects: Sequence[Pixels], held: Held, with_bias: bool
 ) -> None:
-    sums = np.zeros((3, len(subjects), len(is_fixed)))
+    sums = np.zeros((3, len(subjects), len(held[0])))
     likelihoods = []
     for index, pixels in enumerate(subjects):
         posterior, likelihood = _posterior(mixture, index, pixels)
@@ -159,26 +170,28 @@ def _iterate(
             expected.sum(axis=0) + count * pixels.prior.mean(axis=0) + 1e-9
         )
         mixture.mixing[index] *= np.clip(ratio, 0.2, 5)
-        mixture.mixing[index] = np.clip(mixture.mixing[index], 0.05, 20)
+        mixture.mixing[index] = np.clip(mixture.mixing[index], 1 / _LARGEST_MIXING, _LARGEST_MIXING)
     mixture.log_likelihood = float(np.mean(likelihoods))
-    _update_gaussians(mixture, sums, [len(each.grey) for each in subjects], is_fixed)
+    _update_gaussians(mixture, sums, [len(each.grey) for each in subjects], held)
 
 
 def _update_gaussians(
-    mixture: Mixture, sums: np.ndarray, sizes: list[int], is_fixed: np.ndarray
+    mixture: Mixture, sums: np.ndarray, sizes: list[int], held: Held
 ) -> None:
     """Means and deviations of each volume, drawn towards those of all volumes."""
     share, first, second = sums
     strength = _SHRINKAGE * np.array(sizes, np.float64)[:, np.newaxis]
     total = share.sum(axis=0) + 1e-9
     common = first.sum(axis=0) / total
-    means = (first + strength * common) / (share + strength)
+    is_held, held_means, held_deviations = held
+    # A held tissue is drawn towards its given mean as strongly as by its own pixels.
+    strength = np.where(is_held, share + strength, strength)
+    means = (first + strength * np.where(is_held, held_means, common)) / (share + strength)
     within = second - 2 * means * first + means**2 * share
-    common_variance = within.sum(axis=0) / total
+    common_variance = np.where(is_held, held_deviations**2, within.sum(axis=0) / total)
     variance = (within + strength * common_variance) / (share + strength)
-    deviations = np.sqrt(np.maximum(variance, _LEAST_DEVIATION**2))
-    mixture.means = np.where(is_fixed, mixture.means, means)
-    mixture.deviations = np.where(is_fixed, mixture.deviations, deviations)
+    mixture.means = means
+    mixture.deviations = np.sqrt(np.maximum(variance, _LEAST_DEVIATION**2))
 
 
 def _total(pixels: Pixels, mixture: Mixture, index: int) -> np.ndarray:
@@ -197,7 +210,7 @@ def _corrected(pixels: Pixels, mixture: Mixture, index: int) -> np.ndarray:
     """Grey levels without the bias field, which multiplies the distance from air."""
     if not mixture.bias.shape[1] or not mixture.bias[index].any():
         return pixels.grey
-    field_ = bias_basis(pixels.places, mixture.bias_order) @ mixture.bias[index]
+    field_ = pixels.bias_basis(mixture.bias_order) @ mixture.bias[index]
     return (pixels.grey + 1) * np.exp(-field_) - 1
 
 
@@ -206,7 +219,7 @@ def _fit_bias(mixture: Mixture, index: int, pixels: Pixels, posterior: np.ndarra
     expected = posterior @ mixture.means[index] + 1 + _OFFSET
     variance = posterior @ mixture.deviations[index] ** 2
     weight = expected**2 / variance
-    basis = bias_basis(pixels.places, mixture.bias_order)
+    basis = pixels.bias_basis(mixture.bias_order)
     basis = basis - (weight @ basis) / weight.sum()
     residual = np.log(np.maximum(pixels.grey + 1 + _OFFSET, 0.02) / expected)
     residual = np.clip(residual, -0.7, 0.7)

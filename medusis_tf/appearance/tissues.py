@@ -75,7 +75,7 @@ class Group:
 
     def merged(self, other: Group, note: str) -> Group:
         """This group with the classes of another one."""
-        added = {number: note for number in other.classes}
+        added = dict.fromkeys(other.classes, note)
         classes = tuple(sorted((*self.classes, *other.classes)))
         return Group(self.name, self.kind, classes, {**self.notes, **other.notes, **added})
 
