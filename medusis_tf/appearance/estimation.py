@@ -55,7 +55,7 @@ def load_or_estimate(config: ExperimentConfig, shards: Shards) -> Appearance:
     """
     if shards.folder is None:
         return estimate(config, shards)
-    folder = shards.folder / f"appearance_{_key(config, shards)}"
+    folder = cache_folder(config, shards)
     try:
         with filelock.FileLock(shards.folder / ".appearance.lock"):
             found = load_appearance(folder)
@@ -108,6 +108,17 @@ def estimate(config: ExperimentConfig, shards: Shards) -> Appearance:
         warnings=tuple(fit.warnings),
         pseudo_labels=pseudo_labels,
     )
+
+
+def cache_folder(config: ExperimentConfig, shards: Shards) -> Path:
+    """Folder of the estimate beside prepared slices in files.
+
+    Raises:
+        ValueError: The slices are in memory.
+    """
+    if shards.folder is None:
+        raise ValueError("slices in memory have no folder")
+    return shards.folder / f"appearance_{_key(config, shards)}"
 
 
 def _estimate_to(folder: Path, config: ExperimentConfig, shards: Shards) -> Appearance:

@@ -151,9 +151,7 @@ def _exponents(order: int) -> list[tuple[int, ...]]:
 Held = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def _iterate(
-    mixture: Mixture, subjects: Sequence[Pixels], held: Held, with_bias: bool
-) -> None:
+def _iterate(mixture: Mixture, subjects: Sequence[Pixels], held: Held, with_bias: bool) -> None:
     sums = np.zeros((3, len(subjects), len(held[0])))
     likelihoods = []
     for index, pixels in enumerate(subjects):
@@ -175,9 +173,7 @@ def _iterate(
     _update_gaussians(mixture, sums, [len(each.grey) for each in subjects], held)
 
 
-def _update_gaussians(
-    mixture: Mixture, sums: np.ndarray, sizes: list[int], held: Held
-) -> None:
+def _update_gaussians(mixture: Mixture, sums: np.ndarray, sizes: list[int], held: Held) -> None:
     """Means and deviations of each volume, drawn towards those of all volumes."""
     share, first, second = sums
     strength = _SHRINKAGE * np.array(sizes, np.float64)[:, np.newaxis]

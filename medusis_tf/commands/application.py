@@ -72,6 +72,10 @@ GROUPS: dict[str, dict[str, Command]] = {
             "medusis_tf.commands.prepare:prepare",
             "Check every volume, convert it to slices once, and write report.html.",
         ),
+        "appearance": Command(
+            "medusis_tf.commands.appearance:appearance",
+            "Estimate the grey levels of the classes from unpaired data.",
+        ),
         "train": Command(
             "medusis_tf.commands.train:train",
             "Train one experiment and write its run to runs/NAME.",

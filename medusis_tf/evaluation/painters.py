@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from medusis_tf.appearance.painting import known_means, paint_class_quantiles
 from medusis_tf.data.labels.body import image_body
 from medusis_tf.data.shards.labelled_subjects import LabelledSubject, LabelledSubjects
 from medusis_tf.metrics.baselines import (
@@ -19,6 +20,7 @@ from medusis_tf.metrics.baselines import (
 )
 
 if TYPE_CHECKING:
+    from medusis_tf.appearance.appearance import Appearance
     from medusis_tf.data.shards.shards import Shards
     from medusis_tf.serving.predictor import SlicePainter
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 TRUE_IMAGE = "true image (score of a perfect image)"
 TRAINING_MEANS = "class means (training pairs)"
 ORACLE_MEANS = "class means (this subject; oracle)"
+UNPAIRED_MEANS = "class means (unpaired appearance)"
+UNPAIRED_TEXTURE = "class quantiles with texture (unpaired appearance)"
 GAUSSIAN_MIXTURE = "random Gaussian mixture"
 NEAREST_SLICE = "nearest real slice (by outline)"
 
@@ -70,7 +74,10 @@ def model_painter(model: SlicePainter, batch_size: int | None = None) -> Painter
 
 
 def other_painters(
-    shards: Shards, training: LabelledSubjects, num_classes: int
+    shards: Shards,
+    training: LabelledSubjects,
+    num_classes: int,
+    appearance: Appearance | None = None,
 ) -> Iterator[Painter]:
     """References and baselines: real image, class means, Gaussian mixture, nearest real slice.
 
@@ -78,6 +85,7 @@ def other_painters(
         shards: Prepared slices.
         training: Training subjects with label maps.
         num_classes: K, background included.
+        appearance: Grey levels of the classes from unpaired data, for two more baselines.
     """
     yield Painter(TRUE_IMAGE, "reference", _true_image, needs_image=True)
     if training.has_pairs:
@@ -93,6 +101,8 @@ def other_painters(
         lambda subject, _: _own_class_means(subject, num_classes),
         needs_image=True,
     )
+    if appearance is not None:
+        yield from _unpaired_painters(appearance)
     yield Painter(
         GAUSSIAN_MIXTURE,
         "baseline",
@@ -100,6 +110,19 @@ def other_painters(
         is_random=True,
     )
     yield Painter(NEAREST_SLICE, "baseline", _nearest_slice(shards))
+
+
+def _unpaired_painters(appearance: Appearance) -> Iterator[Painter]:
+    means = known_means(appearance)
+    yield Painter(
+        UNPAIRED_MEANS, "baseline", lambda subject, _: paint_class_means(subject.label_map, means)
+    )
+    yield Painter(
+        UNPAIRED_TEXTURE,
+        "baseline",
+        lambda subject, seed: paint_class_quantiles(subject.label_map, appearance, seed),
+        is_random=True,
+    )
 
 
 def _true_image(subject: LabelledSubject, _: int) -> np.ndarray:

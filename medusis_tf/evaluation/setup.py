@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,7 +27,10 @@ from medusis_tf.metrics.metric import Instruments, Measure, Metric, MetricContex
 from medusis_tf.metrics.segmentation import FindClasses
 
 if TYPE_CHECKING:
+    from medusis_tf.appearance.appearance import Appearance
     from medusis_tf.data.shards.shards import Shards
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +59,8 @@ class EvaluationSetup:
             return [self.model.painter]
         data = self.model.config.data
         training = LabelledSubjects(self.shards, data, "train")
-        others = other_painters(self.shards, training, data.num_classes)
+        appearance = _appearance(self.model.config, self.shards)
+        others = other_painters(self.shards, training, data.num_classes, appearance)
         has_pairs = self.subjects.has_pairs
         return [self.model.painter, *(p for p in others if has_pairs or not p.needs_image)]
 
@@ -156,6 +161,17 @@ def real_images(shards: Shards, split: Split) -> Iterator[np.ndarray]:
     for record in shards.records.subjects:
         if record.split == split and "image" in record.kinds and record.num_slices:
             yield shards.read_image(record)
+
+
+def _appearance(config: ExperimentConfig, shards: Shards) -> Appearance | None:
+    """Grey levels of the classes from unpaired data; None, with a log line, if there are none."""
+    from medusis_tf.appearance.estimation import load_or_estimate
+
+    try:
+        return load_or_estimate(config, shards)
+    except UserError as error:
+        logger.info("no baselines from unpaired appearance: %s", error)
+        return None
 
 
 def _check_split(config: ExperimentConfig, split: Split) -> None:
