@@ -127,6 +127,39 @@ class Adam(keras.optimizers.Optimizer):
         return {**super().get_config(), **own}
 
 
+@keras.saving.register_keras_serializable("medusis_tf")
+class LinearDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate that is constant at first and then falls linearly.
+
+    Args:
+        initial: Learning rate up to step `start`.
+        start: Step at which the learning rate begins to fall.
+        stop: Step from which on it is constant again.
+        final: Learning rate from step `stop` on, as a fraction of `initial`.
+    """
+
+    def __init__(self, initial: float, start: int, stop: int, final: float):
+        self.initial = initial
+        self.start = start
+        self.stop = stop
+        self.final = final
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        """Return the learning rate at a step, counted from 0."""
+        passed = tf.cast(step, tf.float32) - float(self.start)
+        fraction = tf.clip_by_value(passed / float(max(1, self.stop - self.start)), 0.0, 1.0)
+        return self.initial * (1.0 - (1.0 - self.final) * fraction)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {
+            "initial": self.initial,
+            "start": self.start,
+            "stop": self.stop,
+            "final": self.final,
+        }
+
+
 @fused
 def _descend(
     variable: tf.Variable,

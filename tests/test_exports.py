@@ -22,7 +22,8 @@ PACKAGES = [
 
 def test_importing_a_package_does_not_import_tensorflow():
     code = (
-        f"import sys, {', '.join(PACKAGES)}, medusis_tf.models.sections\n"
+        f"import sys, {', '.join(PACKAGES)}, medusis_tf.models.sections, "
+        "medusis_tf.models.discriminator_sections\n"
         "sys.exit(', '.join({'tensorflow', 'keras'} & set(sys.modules)) or None)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

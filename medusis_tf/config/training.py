@@ -125,7 +125,7 @@ class AdamConfig(Section):
     """The Adam optimizer."""
 
     learning_rate: PositiveFloat
-    """Learning rate, constant during training."""
+    """Learning rate, at the first step if `training.learning_rate_decay` is set."""
     beta_1: Fraction = 0.0
     """Decay of the moving average of the gradient. 0 is usual for GANs, 0.5 for paired training."""
     beta_2: Fraction = 0.99
@@ -133,11 +133,34 @@ class AdamConfig(Section):
     epsilon: PositiveFloat = 1e-8
     """Small constant in the denominator that avoids division by zero."""
 
-    def build(self, name: str) -> keras.optimizers.Optimizer:
-        """Build the optimizer."""
-        from medusis_tf.optimizers import Adam
+    def build(
+        self, name: str, decay: LearningRateDecay | None = None, steps: int = 1
+    ) -> keras.optimizers.Optimizer:
+        """Build the optimizer.
 
-        return Adam(self.learning_rate, self.beta_1, self.beta_2, self.epsilon, name=name)
+        Args:
+            name: Name of the optimizer.
+            decay: Decay of the learning rate; None for a constant one.
+            steps: Number of steps of the run.
+        """
+        from medusis_tf.optimizers import Adam, LinearDecay
+
+        rate = self.learning_rate
+        if decay is not None:
+            rate = LinearDecay(rate, int(decay.start * steps), steps, decay.final)
+        return Adam(rate, self.beta_1, self.beta_2, self.epsilon, name=name)
+
+
+class LearningRateDecay(Section):
+    """A linear decay of all learning rates, up to the last step of the run.
+
+    A resumed run with more steps continues with the rates of the longer run.
+    """
+
+    start: Fraction = 0.5
+    """Fraction of `training.steps` after which the learning rates fall."""
+    final: Fraction = 0.1
+    """Learning rates at the last step, as a fraction of those at the first."""
 
 
 class EMAConfig(Section):
@@ -151,6 +174,8 @@ class EMAConfig(Section):
 
     Lower it for short runs: 0.998 for 1,000 steps.
     """
+    half_life: PositiveFloat | None = None
+    """Steps after which a weight counts half, instead of `decay`. 70 is a decay of 0.99."""
     warm_up: bool = True
     """Whether the decay at step t is limited to (1 + t) / (10 + t).
 
@@ -160,6 +185,11 @@ class EMAConfig(Section):
     """Number of forward passes that recompute the batch statistics before the EMA generator is
     used.
     """
+
+    @property
+    def decay_per_step(self) -> float:
+        """Decay of the average per step, from `half_life` if it is set."""
+        return self.decay if self.half_life is None else 0.5 ** (1.0 / self.half_life)
 
 
 class TrainingConfig(Section):
@@ -183,6 +213,8 @@ class TrainingConfig(Section):
 
     `auto` is `mirrored` if there are several GPUs.
     """
+    learning_rate_decay: LearningRateDecay | None = None
+    """Linear decay of all learning rates. null keeps them constant."""
     ema: EMAConfig = EMAConfig()
     """Moving average of the generator's weights."""
     validation: ValidationConfig = ValidationConfig()

@@ -20,6 +20,7 @@ class ConditionalBlock(keras.layers.Layer):
         sparse: Whether SPADE computes each distinct neighbourhood of the label map once, instead
             of each pixel. Equal up to rounding, and faster on a CPU. The number of neighbourhoods
             is known only at run time.
+        padding: `"zeros"` or `"reflect"`: the features beyond the border of an image.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class ConditionalBlock(keras.layers.Layer):
         noise_dim=0,
         synchronized=False,
         sparse=True,
+        padding="zeros",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -37,6 +39,7 @@ class ConditionalBlock(keras.layers.Layer):
         self.noise_dim = noise_dim
         self.synchronized = synchronized
         self.sparse = sparse
+        self.padding = padding
 
     def get_config(self):
         return {
@@ -46,6 +49,7 @@ class ConditionalBlock(keras.layers.Layer):
             "noise_dim": self.noise_dim,
             "synchronized": self.synchronized,
             "sparse": self.sparse,
+            "padding": self.padding,
         }
 
     def _neighbourhoods(self, one_hot):
@@ -62,7 +66,9 @@ class ConditionalBlock(keras.layers.Layer):
         )
 
     def _conv(self, filters, name, **options):
-        return SpectralConv2D(filters, name=name, dtype=self.dtype_policy, **options)
+        return SpectralConv2D(
+            filters, padding=self.padding, name=name, dtype=self.dtype_policy, **options
+        )
 
 
 @keras.saving.register_keras_serializable("medusis_tf")
@@ -77,6 +83,7 @@ class SPADEBlock(ConditionalBlock):
         noise_dim: Length of the noise vector; 0 for no noise.
         synchronized: Whether batch statistics are computed over all replicas.
         sparse: See `ConditionalBlock`.
+        padding: See `ConditionalBlock`.
 
     Reference:
         You only need adversarial supervision (OASIS), https://arxiv.org/abs/2012.04781
@@ -148,6 +155,7 @@ class WaveletBlock(ConditionalBlock):
         noise_dim: Length of the noise vector; 0 for no noise.
         synchronized: Whether batch statistics are computed over all replicas.
         sparse: See `ConditionalBlock`.
+        padding: See `ConditionalBlock`.
 
     Reference:
         Wavelet-based unsupervised label-to-image translation, https://arxiv.org/abs/2305.09647

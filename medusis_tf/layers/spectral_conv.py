@@ -11,12 +11,13 @@ from medusis_tf.ops.convolution import (
     double_then_conv,
     fold_for_doubling,
     fold_for_halving,
+    pad_reflect,
 )
 
 
 @keras.saving.register_keras_serializable("medusis_tf")
 class SpectralConv2D(keras.layers.Layer):
-    """Zero-padded convolution with a spectrally normalised kernel.
+    """Convolution of the same size with a spectrally normalised kernel.
 
     The kernel `W`, as a matrix from inputs to filters, is divided by `sigma = u' W v`. One power
     iteration per training call moves `u` and `v` towards its leading singular vectors.
@@ -32,26 +33,36 @@ class SpectralConv2D(keras.layers.Layer):
         resample: None, `"halve"` (averages 2x2 cells after the convolution) or `"double"` (repeats
             pixels 2x2 times before it). Both need a 3x3 kernel, which is folded with the
             resampling into one strided 4x4 convolution.
+        padding: `"zeros"`, or `"reflect"` for the mirrored features beyond the border.
 
     Raises:
-        ValueError: Unsupported `resample`, or resampling with another kernel size than 3.
+        ValueError: Unsupported `resample` or `padding`, resampling with another kernel size than
+            3, or resampling with reflected features.
 
     Reference:
         Spectral normalization for generative adversarial networks,
         https://arxiv.org/abs/1802.05957
     """
 
-    def __init__(self, filters, kernel_size=3, use_bias=True, resample=None, **kwargs):
+    def __init__(
+        self, filters, kernel_size=3, use_bias=True, resample=None, padding="zeros", **kwargs
+    ):
         super().__init__(**kwargs)
         self.filters = filters
         self.kernel_size = kernel_size
         self.use_bias = use_bias
         self.resample = resample
+        self.padding = padding
         self.is_folded = False
         if resample not in (None, "halve", "double") or (resample and kernel_size != 3):
             raise ValueError(
                 "resample must be None, or 'halve' or 'double' with kernel_size=3. "
                 f"Received: resample={resample!r}, kernel_size={kernel_size}."
+            )
+        if padding != "zeros" and (padding != "reflect" or resample):
+            raise ValueError(
+                "padding must be 'zeros', or 'reflect' without resampling. "
+                f"Received: padding={padding!r}, resample={resample!r}."
             )
 
     def build(self, features_shape):
@@ -98,6 +109,7 @@ class SpectralConv2D(keras.layers.Layer):
             "kernel_size": self.kernel_size,
             "use_bias": self.use_bias,
             "resample": self.resample,
+            "padding": self.padding,
         }
 
     def _convolve(self, features, kernel):
@@ -107,7 +119,10 @@ class SpectralConv2D(keras.layers.Layer):
         if self.resample == "double":
             kernel = ops.cast(fold_for_doubling(kernel), self.compute_dtype)
             return double_then_conv(features, kernel)
-        return convolve(features, ops.cast(kernel, self.compute_dtype))
+        kernel = ops.cast(kernel, self.compute_dtype)
+        if self.padding == "reflect" and self.kernel_size > 1:
+            return convolve(pad_reflect(features, self.kernel_size // 2), kernel, padding="valid")
+        return convolve(features, kernel)
 
     def _add_direction(self, name, size, initializer):
         return self.add_weight(

@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "logits_and_r1_penalty",
             "r1_penalty",
         ],
+        "class_statistics": ["ClassTextureLoss", "class_quantile_loss"],
         "diversity": ["diversity_loss"],
         "mask": ["MaskLoss"],
         "reconstruction": ["feature_matching_loss", "reconstruction_loss"],

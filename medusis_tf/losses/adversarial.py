@@ -10,7 +10,8 @@ def generator_adversarial_loss(synthetic_logits):
     `mean(softplus(-D(G)))`.
 
     Args:
-        synthetic_logits: `[batch]` or `[batch, rows, columns]`, logits of synthetic images.
+        synthetic_logits: `[batch]` or `[batch, rows, columns]`, logits of synthetic images; or a
+            tuple of them, one for each member of an ensemble, whose losses are averaged.
 
     Returns:
         Scalar of at least 0.
@@ -18,7 +19,7 @@ def generator_adversarial_loss(synthetic_logits):
     Reference:
         Generative adversarial networks, https://arxiv.org/abs/1406.2661, section 3
     """
-    return ops.mean(ops.softplus(-synthetic_logits))
+    return _mean_softplus(synthetic_logits, -1.0)
 
 
 def discriminator_real_loss(real_logits):
@@ -27,12 +28,12 @@ def discriminator_real_loss(real_logits):
     `mean(softplus(-D(x)))`.
 
     Args:
-        real_logits: `[batch]` or `[batch, rows, columns]`, logits of real images.
+        real_logits: As `synthetic_logits` of `generator_adversarial_loss`, for real images.
 
     Returns:
         Scalar of at least 0.
     """
-    return ops.mean(ops.softplus(-real_logits))
+    return _mean_softplus(real_logits, -1.0)
 
 
 def discriminator_synthetic_loss(synthetic_logits):
@@ -41,19 +42,20 @@ def discriminator_synthetic_loss(synthetic_logits):
     `mean(softplus(D(G)))`.
 
     Args:
-        synthetic_logits: `[batch]` or `[batch, rows, columns]`, logits of synthetic images.
+        synthetic_logits: `[batch]` or `[batch, rows, columns]`, logits of synthetic images; or a
+            tuple of them, one for each member of an ensemble, whose losses are averaged.
 
     Returns:
         Scalar of at least 0.
     """
-    return ops.mean(ops.softplus(synthetic_logits))
+    return _mean_softplus(synthetic_logits, 1.0)
 
 
 def r1_penalty(discriminator, real_images):
     """Compute the squared gradient norm of the discriminator at real images, unweighted.
 
     `mean_b ||grad_x D(x_b)||^2`, summed over pixels and channels. D is the logit of an image, or
-    the mean logit of its patches.
+    the mean logit of its patches. The penalties of the members of an ensemble are averaged.
 
     Args:
         discriminator: Function from images to logits `[batch]` or `[batch, rows, columns]`.
@@ -79,11 +81,23 @@ def logits_and_r1_penalty(discriminator, real_images):
         The logits and the penalty.
     """
     real_images = tf.cast(real_images, tf.float32)
-    with tf.GradientTape() as tape:
+    with tf.GradientTape(persistent=True) as tape:
         tape.watch(real_images)
         logits = discriminator(real_images)
+        members = tf.nest.flatten(logits)
         # One value per image: the mean over its patches, if there are several.
-        per_image = tf.reduce_mean(tf.reshape(logits, [tf.shape(logits)[0], -1]), axis=1)
-        total = tf.reduce_sum(per_image)
-    gradients = tape.gradient(total, real_images)
-    return logits, tf.reduce_mean(tf.reduce_sum(tf.square(gradients), axis=[1, 2, 3]))
+        totals = [
+            tf.reduce_sum(tf.reduce_mean(tf.reshape(each, [tf.shape(each)[0], -1]), axis=1))
+            for each in members
+        ]
+    penalties = [_squared_norm(tape.gradient(total, real_images)) for total in totals]
+    return logits, tf.add_n(penalties) / len(penalties)
+
+
+def _squared_norm(gradients):
+    return tf.reduce_mean(tf.reduce_sum(tf.square(gradients), axis=[1, 2, 3]))
+
+
+def _mean_softplus(logits, sign):
+    members = [ops.mean(ops.softplus(sign * each)) for each in tf.nest.flatten(logits)]
+    return members[0] if len(members) == 1 else tf.add_n(members) / len(members)

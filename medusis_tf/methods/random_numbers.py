@@ -23,6 +23,7 @@ class Purpose(IntEnum):
     REAL_JITTER = 8
     DIVERSITY_NOISE = 9
     VALIDATION_NOISE = 10
+    PSEUDO_PAIR_NOISE = 11
 
 
 def step_seed(seed: int, step: tf.Tensor, purpose: Purpose) -> tf.Tensor:

@@ -6,15 +6,23 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=["discriminators", "generators", "segmenters"],
     submod_attrs={
-        "discriminators": ["PatchDiscriminator", "ResidualDiscriminator", "WaveletDiscriminator"],
+        "discriminators": [
+            "EnsembleDiscriminator",
+            "PatchDiscriminator",
+            "ResidualDiscriminator",
+            "WaveletDiscriminator",
+        ],
+        "discriminator_sections": [
+            "EnsembleDiscriminatorConfig",
+            "PatchDiscriminatorConfig",
+            "ResidualDiscriminatorConfig",
+            "WaveletDiscriminatorConfig",
+        ],
         "generators": ["OASISGenerator", "WaveletGenerator"],
         "segmenters": ["UNetSegmenter"],
         "sections": [
             "OASISGeneratorConfig",
-            "PatchDiscriminatorConfig",
-            "ResidualDiscriminatorConfig",
             "UNetSegmenterConfig",
-            "WaveletDiscriminatorConfig",
             "WaveletGeneratorConfig",
         ],
     },

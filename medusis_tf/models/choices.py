@@ -8,14 +8,17 @@ from pydantic import BeforeValidator, Field
 
 from medusis_tf.config.plugins import registered
 from medusis_tf.config.section import Section
-from medusis_tf.models.sections import (
+from medusis_tf.models.discriminator_sections import (
     DiscriminatorSection,
-    GeneratorSection,
-    OASISGeneratorConfig,
+    EnsembleDiscriminatorConfig,
     PatchDiscriminatorConfig,
     ResidualDiscriminatorConfig,
-    UNetSegmenterConfig,
     WaveletDiscriminatorConfig,
+)
+from medusis_tf.models.sections import (
+    GeneratorSection,
+    OASISGeneratorConfig,
+    UNetSegmenterConfig,
     WaveletGeneratorConfig,
 )
 
@@ -29,6 +32,7 @@ DISCRIMINATORS: tuple[type[Section], ...] = (
     WaveletDiscriminatorConfig,
     ResidualDiscriminatorConfig,
     PatchDiscriminatorConfig,
+    EnsembleDiscriminatorConfig,
     *registered("medusis_tf.discriminators").values(),
 )
 SEGMENTERS: tuple[type[Section], ...] = (

@@ -114,6 +114,19 @@ def neighbours(values, outside=0):
     ]
 
 
+def pad_reflect(features, margin):
+    """Mirror features beyond the border, with the border repeated, as SciPy's mode `reflect`.
+
+    Args:
+        features: `[batch, height, width, channels]`.
+        margin: Width of the margin in pixels, at most the height and width.
+
+    Returns:
+        `[batch, height + 2 * margin, width + 2 * margin, channels]`.
+    """
+    return tf.pad(features, [[0, 0], [margin, margin], [margin, margin], [0, 0]], "SYMMETRIC")
+
+
 def conv_then_halve(features, kernel):
     """Convolve with zero padding, then average 2x2 cells: 16 products per cell instead of 36.
 

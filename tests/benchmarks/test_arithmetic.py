@@ -14,10 +14,10 @@ from benchmarks.arithmetic import (
 from benchmarks.label_maps import has_mixed_neighbourhood, made_label_maps
 from benchmarks.step_arithmetic import network_counts, step_counts
 from benchmarks.thesis_networks import experiment
+from medusis_tf.models.discriminator_sections import WaveletDiscriminatorConfig
 from medusis_tf.models.sections import (
     OASISGeneratorConfig,
     UNetSegmenterConfig,
-    WaveletDiscriminatorConfig,
     WaveletGeneratorConfig,
 )
 

@@ -12,11 +12,8 @@ CHECKOUT = Path(__file__).parents[2]
 SECTIONS = '''
 from typing import Literal
 
-from medusis_tf.models.sections import (
-    PatchDiscriminatorConfig,
-    UNetSegmenterConfig,
-    WaveletGeneratorConfig,
-)
+from medusis_tf.models.discriminator_sections import PatchDiscriminatorConfig
+from medusis_tf.models.sections import UNetSegmenterConfig, WaveletGeneratorConfig
 
 
 class MyGenerator(WaveletGeneratorConfig):

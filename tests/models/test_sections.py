@@ -7,12 +7,14 @@ from pydantic import TypeAdapter
 from medusis_tf.errors import UserError
 from medusis_tf.methods.experiment import load_config, save_config
 from medusis_tf.models.choices import DiscriminatorConfig
-from medusis_tf.models.sections import (
-    OASISGeneratorConfig,
+from medusis_tf.models.discriminator_sections import (
     PatchDiscriminatorConfig,
     ResidualDiscriminatorConfig,
-    UNetSegmenterConfig,
     WaveletDiscriminatorConfig,
+)
+from medusis_tf.models.sections import (
+    OASISGeneratorConfig,
+    UNetSegmenterConfig,
     WaveletGeneratorConfig,
 )
 from medusis_tf.models.segmenters.unet import UNetSegmenter

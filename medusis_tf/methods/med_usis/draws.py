@@ -2,7 +2,8 @@
 
 import tensorflow as tf
 
-from medusis_tf.methods.med_usis.config import JitterConfig, MedUSISConfig
+from medusis_tf.methods.med_usis.config import MedUSISConfig
+from medusis_tf.methods.med_usis.sections import JitterConfig
 from medusis_tf.methods.random_numbers import Purpose, draw_noise, draw_offsets, step_seed
 from medusis_tf.ops.smoothing import smooth
 

@@ -31,8 +31,8 @@ def build_networks(config: MedUSISConfig, synchronized: bool) -> dict[str, keras
         synchronized: Whether the generator computes batch statistics over all replicas.
 
     Returns:
-        `generator`, `ema_generator`, `segmenter`, `discriminator`, and `ema_segmenter` if the
-        segmenter learns from its own average.
+        `generator`, `ema_generator`, `segmenter`, `discriminator`, and `ema_segmenter` if
+        its labels of real images are needed.
     """
     data, gain = config.data, config.training.initial_gain
     networks = {
@@ -40,7 +40,7 @@ def build_networks(config: MedUSISConfig, synchronized: bool) -> dict[str, keras
         "ema_generator": build_generator(config, synchronized),
         "segmenter": build_segmenter(config),
     }
-    if config.learns_consistency:
+    if config.learns_consistency or config.uses_pseudo_labels:
         networks["ema_segmenter"] = build_segmenter(config)
     with dtype_policy(config.training.precision):
         networks["discriminator"] = config.discriminator.build(data.image_size, data.image_channels)
@@ -57,7 +57,9 @@ def build_optimizers(
     """Build the optimizers of the trained networks, by the name of the network."""
     optimizers = {}
     for name in ("generator", "segmenter", "discriminator"):
-        optimizer = getattr(config.optimizers, name).build(f"{name}_optimizer")
+        optimizer = getattr(config.optimizers, name).build(
+            f"{name}_optimizer", config.training.learning_rate_decay, config.training.steps
+        )
         # An optimizer that is built inside the first step fails on two replicas.
         optimizer.build(networks[name].trainable_variables)
         optimizers[name] = optimizer

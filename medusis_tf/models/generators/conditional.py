@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from medusis_tf.layers.label_conv import LabelConv2D
+from medusis_tf.layers.pixel_noise import PixelNoise
 from medusis_tf.models.image_sizes import are_divisible
 
 
@@ -25,9 +26,12 @@ class ConditionalGenerator(keras.Model):
             vector for all pixels.
         sparse: Whether SPADE computes each distinct neighbourhood of the label map once, instead
             of each pixel. Equal up to rounding, and faster on a CPU.
+        pixel_noise: Whether a random field is added to the features before each block but the
+            first; see `PixelNoise`.
+        padding: `"zeros"` or `"reflect"`: the features beyond the border of an image.
 
     Raises:
-        ValueError: Class noise with a `noise_dim` of 0.
+        ValueError: Class noise or pixel noise with a `noise_dim` of 0.
     """
 
     def __init__(
@@ -41,6 +45,8 @@ class ConditionalGenerator(keras.Model):
         synchronized=False,
         class_noise=False,
         sparse=True,
+        pixel_noise=False,
+        padding="zeros",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -53,9 +59,12 @@ class ConditionalGenerator(keras.Model):
         self.synchronized = synchronized
         self.class_noise = class_noise
         self.sparse = sparse
-        if class_noise and noise_dim == 0:
+        self.pixel_noise = pixel_noise
+        self.padding = padding
+        if (class_noise or pixel_noise) and noise_dim == 0:
+            wanted = "class_noise" if class_noise else "pixel_noise"
             raise ValueError(
-                "class_noise needs noise. Received: noise_dim=0. Set noise_dim to 1 or more."
+                f"{wanted} needs noise. Received: noise_dim=0. Set noise_dim to 1 or more."
             )
 
     @property
@@ -104,6 +113,8 @@ class ConditionalGenerator(keras.Model):
             "synchronized": self.synchronized,
             "class_noise": self.class_noise,
             "sparse": self.sparse,
+            "pixel_noise": self.pixel_noise,
+            "padding": self.padding,
         }
 
     def _stem(self, filters):
@@ -117,11 +128,24 @@ class ConditionalGenerator(keras.Model):
                 self.noise_dim,
                 self.synchronized,
                 self.sparse,
+                self.padding,
                 name=f"block_{index}",
                 dtype=self.dtype_policy,
             )
             for index, channels in enumerate(filters)
         ]
+
+    def _pixel_noises(self):
+        """The random fields before all blocks but the first; empty without pixel noise."""
+        count = self.num_blocks - 1 if self.pixel_noise else 0
+        return [
+            PixelNoise(index, name=f"pixel_noise_{index}", dtype=self.dtype_policy)
+            for index in range(1, count + 1)
+        ]
+
+    def _add_pixel_noise(self, index, features, noise):
+        """Add the field of a block to its input."""
+        return self.pixel_noises[index - 1](features, noise) if self.pixel_noise else features
 
     def _build_blocks(self, one_hot_shape, noise_shape, filters):
         """Create the variables of the stem and the blocks. Only the channels matter."""
@@ -129,6 +153,8 @@ class ConditionalGenerator(keras.Model):
         self.stem.build(one_hot_shape, noise_shape)
         for block, channels in zip(self.blocks, filters, strict=True):
             block.build((None, None, None, channels), one_hot_shape, noise_shape)
+        for field, channels in zip(self.pixel_noises, filters[1:], strict=False):
+            field.build((None, None, None, channels), noise_shape)
 
     def _check_inputs(self, one_hot, noise):
         if one_hot.shape[-1] != self.num_classes:

@@ -8,6 +8,7 @@ from medusis_tf.layers.initializers import xavier_normal
 from medusis_tf.models.generators.conditional import ConditionalGenerator, stride_labels
 from medusis_tf.models.image_sizes import oasis_generator_stride
 from medusis_tf.ops.activations import leaky_relu
+from medusis_tf.ops.convolution import pad_reflect
 from medusis_tf.ops.upsample import upsample_nearest
 
 
@@ -31,11 +32,12 @@ class OASISGenerator(ConditionalGenerator):
         super().__init__(num_classes, image_channels, base_channels, **settings)
         self.stem = self._stem(self.channel_plan[0])
         self.blocks = self._blocks(SPADEBlock, self.channel_plan[1:])
+        self.pixel_noises = self._pixel_noises()
         # In float32: bfloat16 would quantise images in [-1, 1] to steps of up to 1/256.
         self.to_image = keras.layers.Conv2D(
             image_channels,
             3,
-            padding="same",
+            padding="valid" if self.padding == "reflect" else "same",
             kernel_initializer=xavier_normal(),
             name="to_image",
             dtype="float32",
@@ -55,7 +57,10 @@ class OASISGenerator(ConditionalGenerator):
         features = self.stem(stride_labels(one_hot, self.stride), noise)
         for index, block in enumerate(self.blocks):
             if index > 0:
-                features = upsample_nearest(features)
+                features = self._add_pixel_noise(index, upsample_nearest(features), noise)
             labels = stride_labels(one_hot, self.stride // 2**index)
             features = block(features, labels, noise, training=training)
-        return ops.tanh(self.to_image(leaky_relu(features)))
+        features = leaky_relu(features)
+        if self.padding == "reflect":
+            features = pad_reflect(features, 1)
+        return ops.tanh(self.to_image(features))

@@ -42,6 +42,7 @@ class WaveletGenerator(ConditionalGenerator):
         super().__init__(num_classes, image_channels, base_channels, **settings)
         self.stem = self._stem(self.band_plan[0])
         self.blocks = self._blocks(WaveletBlock, self.band_plan[1:])
+        self.pixel_noises = self._pixel_noises()
         # In float32: bfloat16 would quantise images in [-1, 1] to steps of up to 1/256.
         self.to_bands = keras.layers.Conv2D(
             4 * image_channels,
@@ -74,4 +75,5 @@ class WaveletGenerator(ConditionalGenerator):
             skip, residual = block(bands, labels, noise, training=training)
             if index < self.num_blocks - 1:
                 bands = upsample_bands(skip) + upsample_nearest(residual)
+                bands = self._add_pixel_noise(index + 1, bands, noise)
         return ops.tanh(haar_synthesis(self.to_bands(skip + residual)))

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from medusis_tf.methods.med_usis.config import JitterConfig
 from medusis_tf.methods.med_usis.draws import jitter, translate
+from medusis_tf.methods.med_usis.sections import JitterConfig
 from medusis_tf.ops.smoothing import smooth
 
 SEED = tf.constant([3, 5], tf.int64)

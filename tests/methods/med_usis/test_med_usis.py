@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from medusis_tf.methods.distribution import share_batch
-from medusis_tf.methods.med_usis.med_usis import MedUSIS
+from medusis_tf.methods.med_usis.med_usis import MedUSIS, StepKind
 from tests.training.tiny_experiment import tiny_batch, tiny_experiment
 
 ALWAYS = {"adversarial", "segmentation", "discriminator_real", "discriminator_synthetic", "r1"}
@@ -138,3 +138,80 @@ def test_bfloat16_trains_with_all_losses():
     named = {"mask", "reconstruction", "feature_matching", "diversity", "real_segmentation"}
     assert set(losses) == ALWAYS | named
     assert all(loss.dtype == tf.float32 and np.isfinite(loss) for loss in losses.values())
+
+
+def test_losses_with_pseudo_labels_begin_after_their_start_and_at_their_interval():
+    config = tiny_experiment(
+        loss_weights={"pseudo_feature_matching": 1.0, "class_texture": 1.0},
+        training={"pseudo_labels": {"start": 2, "ramp": 4, "interval": 2}, "r1": {"interval": 3}},
+    )
+    model = MedUSIS(config)
+    assert [model.step_kind(step).uses_pseudo_labels for step in range(1, 7)] == [
+        False, False, False, True, False, True
+    ]  # fmt: skip
+    assert [model.step_kind(step).regularizes for step in range(1, 5)] == [True, False, False, True]
+
+
+def test_pseudo_pairs_change_the_generator():
+    config = tiny_experiment(
+        loss_weights={
+            "adversarial": 0.0,
+            "segmentation": 0.0,
+            "mask": 0.0,
+            "pseudo_feature_matching": 1.0,
+            "pseudo_reconstruction": 1.0,
+            "class_texture": 1.0,
+        },
+        training={"pseudo_labels": {"start": 0, "ramp": 1}},
+    )
+    model = MedUSIS(config)
+    before = weights_of(model.generator)
+    batch = share_batch(tf.distribute.get_strategy(), tiny_batch(config, 0))
+    losses = model.train_step(batch, StepKind(uses_pseudo_labels=True))
+    assert {"pseudo_feature_matching", "pseudo_reconstruction"} <= set(losses)
+    assert losses["pseudo_reconstruction"] > 0
+    assert has_changed(before, weights_of(model.generator))
+
+
+def test_class_quantiles_change_the_generator():
+    config = tiny_experiment(
+        loss_weights={"adversarial": 0.0, "segmentation": 0.0, "mask": 0.0, "class_quantiles": 1.0}
+    )
+    quantiles = np.zeros((config.data.num_classes, 32), np.float32)
+    model = MedUSIS(config, class_quantiles=quantiles)
+    before = weights_of(model.generator)
+    losses = model.train_step(share_batch(tf.distribute.get_strategy(), tiny_batch(config, 0)))
+    assert losses["class_quantiles"] > 0
+    assert has_changed(before, weights_of(model.generator))
+
+
+def test_learning_rates_decay_to_the_last_step():
+    config = tiny_experiment(
+        training={"steps": 10, "learning_rate_decay": {"start": 0.5, "final": 0.1}}
+    )
+    optimizer = MedUSIS(config).network_optimizers["generator"]
+    initial, rates = config.optimizers.generator.learning_rate, []
+    for step in (0, 5, 10, 20):
+        optimizer.iterations.assign(step)
+        rates.append(float(optimizer.learning_rate))
+    np.testing.assert_allclose(rates, np.array([1, 1, 0.1, 0.1]) * initial, rtol=1e-6)
+
+
+def test_r1_and_the_average_can_depend_on_image_size_and_half_life():
+    config = tiny_experiment(
+        data={"image_size": [64, 64]},
+        training={"batch_size": 2, "r1": {"gamma": "auto"}, "ema": {"half_life": 70}},
+    )
+    assert config.r1_gamma == pytest.approx(0.0002 * 64 * 64 / 2)
+    assert config.training.ema.decay_per_step**70 == pytest.approx(0.5)
+
+
+def test_classes_balanced_over_the_data_set_weigh_alike_in_every_batch():
+    config = tiny_experiment(training={"class_balance": "data_set"})
+    batch = share_batch(tf.distribute.get_strategy(), tiny_batch(config, 0))
+    by_batch = MedUSIS(config).train_step(batch)["segmentation"]
+    counts = np.bincount(batch["label_map"].numpy().ravel(), minlength=config.data.num_classes)
+    own = MedUSIS(config, class_counts=counts).train_step(batch)["segmentation"]
+    assert own.numpy() == pytest.approx(by_batch.numpy(), rel=1e-5)
+    counts = np.where(np.arange(len(counts)) > 0, 2 * counts, counts)
+    assert MedUSIS(config, class_counts=counts).train_step(batch)["segmentation"] < by_batch

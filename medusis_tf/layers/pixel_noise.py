@@ -1,0 +1,78 @@
+"""Random fields that give regions of one class a texture."""
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("medusis_tf")
+class PixelNoise(keras.layers.Layer):
+    """Adds white noise to features, with a weight for each channel that is 0 at first.
+
+    The field is a function of the noise vector, so an image depends on its label map and noise
+    vector alone. A noise vector of zeros has a field of zeros.
+
+    Args:
+        index: Number of the layer. Layers with different numbers have independent fields.
+
+    Reference:
+        A style-based generator architecture (StyleGAN), https://arxiv.org/abs/1812.04948,
+        section 3.2, where the noise is drawn separately.
+    """
+
+    def __init__(self, index=0, **kwargs):
+        super().__init__(**kwargs)
+        self.index = index
+
+    def build(self, features_shape, noise_shape=None):
+        self.scale = self.add_weight(name="scale", shape=(features_shape[-1],), initializer="zeros")
+
+    def call(self, features, noise):
+        """Add the field of each image.
+
+        Args:
+            features: `[batch, height, width, channels]`.
+            noise: `[batch, ...]` float32.
+
+        Returns:
+            Features of the same shape.
+        """
+        height, width = ops.shape(features)[1:3]
+        field = draw_fields(noise, height, width, self.index)
+        return features + self.scale * ops.cast(field, features.dtype)
+
+    def compute_output_shape(self, features_shape, noise_shape=None):
+        return features_shape
+
+    def get_config(self):
+        return {**super().get_config(), "index": self.index}
+
+
+def draw_fields(noise, height, width, index):
+    """Draw one field of white noise for each noise vector.
+
+    Args:
+        noise: `[batch, ...]`. Equal noise has equal fields.
+        height: Rows of the field.
+        width: Columns of the field.
+        index: Number of the field. Different numbers give independent fields.
+
+    Returns:
+        `[batch, height, width, 1]` float32, standard normal; zeros for noise of zeros only.
+    """
+    noise = tf.reshape(tf.cast(noise, tf.float32), [tf.shape(noise)[0], -1])
+    bits = tf.bitcast(tf.reduce_sum(noise, axis=1), tf.int32)
+    seeds = tf.stack([bits, tf.bitcast(noise[:, 0], tf.int32) + index], axis=1)
+
+    def draw(seed):
+        # Philox gives the same numbers on every device.
+        return tf.random.stateless_normal([height, width, 1], seed, alg="philox")
+
+    fields = tf.map_fn(draw, seeds, fn_output_signature=tf.float32)
+    is_drawn = tf.reduce_any(noise != 0, axis=1)
+    fields = tf.where(is_drawn[:, None, None, None], fields, 0.0)
+    return tf.stop_gradient(tf.ensure_shape(fields, [None, *_static(height, width), 1]))
+
+
+def _static(*lengths):
+    return [length if isinstance(length, int) else None for length in lengths]

@@ -1,0 +1,145 @@
+"""Losses on the statistics of each class: its grey levels and its texture."""
+
+import numpy as np
+import tensorflow as tf
+
+from medusis_tf.losses.segmentation import count_classes
+from medusis_tf.ops.smoothing import blur_down
+
+# A class with fewer pixels in the batch has no reliable quantiles.
+LEAST_PIXELS = 128
+_NUM_FILTERS = 24
+_FILTER_SIZE = 7
+_NUM_SCALES = 2
+# The grey levels span 2. Keys of different classes must not overlap.
+_CLASS_DISTANCE = 4.0
+
+
+def class_quantile_loss(image, label_map, quantiles, least_pixels=LEAST_PIXELS):
+    """Compare the grey levels of each class with the levels it should have.
+
+    The pixels of a class in the whole batch are sorted. `mean_c mean_k |q_k(c) - Q_k(c)|` over the
+    classes with at least `least_pixels` pixels and known quantiles, where `q_k` is the quantile
+    `(k + 1/2) / num_quantiles`. The loss holds the distribution of a class and leaves open where
+    in the class each grey level lies.
+
+    Args:
+        image: `[batch, height, width, channels]` in [-1, 1]. The channels are averaged.
+        label_map: `[batch, height, width]` int32 class ids.
+        quantiles: `[num_classes, num_quantiles]` float32, increasing; NaN for a class without.
+        least_pixels: Smallest number of pixels of a class.
+
+    Returns:
+        Scalar float32 of at least 0; 0 if no class has enough pixels.
+    """
+    quantiles = tf.convert_to_tensor(quantiles, tf.float32)
+    num_classes, num_quantiles = quantiles.shape
+    counts = count_classes(label_map, num_classes)
+    values = sort_by_class(tf.reduce_mean(tf.cast(image, tf.float32), axis=-1), label_map)
+    levels = (tf.range(num_quantiles, dtype=tf.float32) + 0.5) / num_quantiles
+    place = levels * tf.maximum(counts - 1.0, 0.0)[:, tf.newaxis]
+    first = tf.cast(tf.cumsum(counts, exclusive=True), tf.int32)[:, tf.newaxis]
+    last = tf.maximum(first + tf.cast(counts, tf.int32)[:, tf.newaxis] - 1, 0)
+    below = tf.minimum(first + tf.cast(tf.floor(place), tf.int32), last)
+    above = tf.minimum(below + 1, last)
+    rest = place - tf.floor(place)
+    found = tf.gather(values, below) * (1.0 - rest) + tf.gather(values, above) * rest
+    is_known = tf.reduce_all(tf.math.is_finite(quantiles), axis=1)
+    target = tf.where(is_known[:, tf.newaxis], quantiles, 0.0)
+    distance = tf.reduce_mean(tf.abs(found - target), axis=1)
+    return _mean_over_classes(distance, is_known & (counts >= least_pixels))
+
+
+def sort_by_class(values, label_map):
+    """Sort pixels by class, and within a class by value.
+
+    Args:
+        values: `[batch, height, width]` float32 in [-1, 1].
+        label_map: Class ids of the same shape.
+
+    Returns:
+        `[batch * height * width]` values, differentiable with respect to `values`.
+    """
+    values = tf.reshape(values, [-1])
+    classes = tf.cast(tf.reshape(label_map, [-1]), tf.float32)
+    order = tf.argsort(tf.stop_gradient(values) + _CLASS_DISTANCE * classes)
+    return tf.gather(values, order)
+
+
+class ClassTextureLoss:
+    """Compares the texture of each class with its texture in real images.
+
+    Random filters of 7x7 pixels with zero mean and unit norm are applied at two scales. For each
+    class and filter, the mean magnitude and the root mean square of the responses are compared:
+    `mean |log(synthetic) - log(real)|`. They measure the spectrum and the sparsity of a texture.
+    Only pixels whose whole neighbourhood belongs to the class count.
+
+    Args:
+        num_classes: Number of classes, background included.
+        seed: Seed of the filters.
+
+    Reference:
+        Sliced statistics of random filters: Heitz et al., A sliced Wasserstein loss for neural
+        texture synthesis, https://arxiv.org/abs/2006.07229; the filters: Elnekave and Weiss,
+        https://arxiv.org/abs/2203.14643
+    """
+
+    def __init__(self, num_classes: int, seed: int = 0):
+        self.num_classes = num_classes
+        filters = np.random.default_rng(seed).standard_normal(
+            (_FILTER_SIZE, _FILTER_SIZE, 1, _NUM_FILTERS)
+        )
+        filters -= filters.mean(axis=(0, 1), keepdims=True)
+        filters /= np.sqrt(np.square(filters).sum(axis=(0, 1), keepdims=True))
+        self._filters = tf.constant(filters, tf.float32)
+
+    def __call__(self, image, one_hot, real_image, real_one_hot):
+        """Compute the loss of a batch.
+
+        Args:
+            image: `[batch, height, width, channels]`, synthetic, in [-1, 1].
+            one_hot: `[batch, height, width, num_classes]`, classes of `image`.
+            real_image: Real images of the same shape.
+            real_one_hot: Classes of the real images, for example found by a segmenter.
+
+        Returns:
+            Scalar float32 of at least 0, differentiable with respect to `image`.
+        """
+        losses = []
+        for scale in range(_NUM_SCALES):
+            if scale > 0:
+                image, real_image = blur_down(image), blur_down(real_image)
+                one_hot, real_one_hot = _halve(one_hot), _halve(real_one_hot)
+            synthetic, counts = self._statistics(image, one_hot)
+            real, real_counts = self._statistics(real_image, real_one_hot)
+            distance = tf.reduce_mean(tf.abs(synthetic - tf.stop_gradient(real)), axis=1)
+            enough = tf.minimum(counts, real_counts) >= LEAST_PIXELS / 4**scale
+            losses.append(_mean_over_classes(distance, enough))
+        return tf.add_n(losses) / _NUM_SCALES
+
+    def _statistics(self, image, one_hot):
+        """Logarithms of mean magnitudes and root mean squares `[classes, 2 * filters]`; counts."""
+        grey = tf.reduce_mean(tf.cast(image, tf.float32), axis=-1, keepdims=True)
+        responses = tf.nn.conv2d(grey, self._filters, 1, "VALID")
+        # A pixel counts if the 7x7 pixels around it have one class.
+        inside = -tf.nn.max_pool2d(-tf.cast(one_hot, tf.float32), _FILTER_SIZE, 1, "VALID")
+        weights = tf.reshape(inside, [-1, self.num_classes])
+        responses = tf.reshape(responses, [-1, _NUM_FILTERS])
+        counts = tf.reduce_sum(weights, axis=0)
+        moments = tf.concat([tf.abs(responses), tf.square(responses)], axis=1)
+        sums = tf.matmul(weights, moments, transpose_a=True)
+        means = sums / tf.maximum(counts, 1.0)[:, tf.newaxis]
+        magnitude, square = tf.split(means, 2, axis=1)
+        # The offset keeps the gradient finite where an image is flat.
+        logs = [tf.math.log(magnitude + 1e-2), 0.5 * tf.math.log(square + 1e-4)]
+        return tf.concat(logs, axis=1), counts
+
+
+def _halve(one_hot):
+    """Halve the resolution. A pixel has a class if all pixels that it is blurred from have it."""
+    return tf.cast(blur_down(tf.cast(one_hot, tf.float32)) > 0.999, tf.float32)
+
+
+def _mean_over_classes(distance, counts):
+    weights = tf.cast(counts, tf.float32)
+    return tf.math.divide_no_nan(tf.reduce_sum(weights * distance), tf.reduce_sum(weights))

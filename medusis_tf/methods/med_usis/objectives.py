@@ -1,0 +1,205 @@
+"""The losses of one Med-USIS step: what each network minimises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from medusis_tf.losses.adversarial import (
+    discriminator_real_loss,
+    discriminator_synthetic_loss,
+    generator_adversarial_loss,
+    logits_and_r1_penalty,
+    r1_penalty,
+)
+from medusis_tf.losses.class_statistics import ClassTextureLoss, class_quantile_loss
+from medusis_tf.losses.diversity import diversity_loss
+from medusis_tf.losses.mask import MaskLoss
+from medusis_tf.losses.reconstruction import feature_matching_loss, reconstruction_loss
+from medusis_tf.losses.segmentation import (
+    consistency_loss,
+    entropy_loss,
+    segmentation_loss,
+)
+from medusis_tf.methods.med_usis.config import MedUSISConfig
+from medusis_tf.methods.method import Batch, Losses
+from medusis_tf.methods.random_numbers import Purpose
+
+
+class Objectives:
+    """Losses of generator, segmenter and discriminator on a batch with its derived tensors.
+
+    A batch has the tensors of `Method.train_step` and those that `MedUSIS` derives from them:
+    `one_hot`, `class_counts`, `draws`, `ramp` and, with pairs, `pair_weights`. Losses are
+    unweighted, by the name of their weight in `loss_weights`.
+
+    Args:
+        config: The experiment.
+        networks: The networks by name, as in `MedUSIS.networks`.
+        mask_loss: The mask loss; None without.
+        class_quantiles: `[num_classes, quantiles]`, grey levels that the classes should have; None
+            without the loss `class_quantiles`.
+    """
+
+    def __init__(
+        self,
+        config: MedUSISConfig,
+        networks: Mapping[str, keras.Model],
+        mask_loss: MaskLoss | None,
+        class_quantiles: np.ndarray | None,
+    ):
+        self.config = config
+        self.networks = networks
+        self.mask_loss = mask_loss
+        self.class_quantiles = class_quantiles
+        self.class_texture = ClassTextureLoss(config.data.num_classes)
+
+    def synthesize(
+        self, one_hot: tf.Tensor, batch: Batch, purpose: Purpose
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Return synthetic images of label maps, and their noise."""
+        generator = self.networks["generator"]
+        noise = batch["draws"].noise(generator.noise_shape, purpose)
+        return generator(one_hot, noise, training=True), noise
+
+    def synthetic_logits(self, batch: Batch, synthetic_image: tf.Tensor) -> tf.Tensor:
+        """Compute the logits of synthetic images, shifted at random."""
+        shifted = batch["draws"].translate(synthetic_image, Purpose.SYNTHETIC_TRANSLATION)
+        return self.networks["discriminator"](shifted)
+
+    def generator_losses(
+        self,
+        batch: Batch,
+        image: tf.Tensor,
+        noise: tf.Tensor | None,
+        synthetic_logits: tf.Tensor,
+        uses_pseudo_labels: bool,
+    ) -> Losses:
+        """Compute all losses of the generator.
+
+        Args:
+            batch: Batch with its derived tensors.
+            image: Synthetic images of the label maps.
+            noise: Noise of these images.
+            synthetic_logits: Logits of these images.
+            uses_pseudo_labels: Whether the losses with labels found in real images are computed.
+        """
+        weights = self.config.loss_weights
+        losses = {
+            "adversarial": generator_adversarial_loss(synthetic_logits),
+            "segmentation": self.segmentation(batch, image),
+        }
+        if self.mask_loss is not None:
+            losses["mask"] = self.mask_loss(image, batch["body_mask"], batch["label_map"])
+        if weights.class_quantiles > 0:
+            losses["class_quantiles"] = class_quantile_loss(
+                image, batch["label_map"], self.class_quantiles
+            )
+        if weights.diversity > 0:
+            other_image, other_noise = self.synthesize(
+                batch["one_hot"], batch, Purpose.DIVERSITY_NOISE
+            )
+            losses["diversity"] = diversity_loss(image, other_image, noise, other_noise)
+        if uses_pseudo_labels:
+            losses |= self._pseudo_label_losses(batch, image)
+        return losses | self._supervised_losses(batch, image)
+
+    def segmentation(self, batch: Batch, synthetic_image: tf.Tensor) -> tf.Tensor:
+        """Compute the loss of finding the label map again in jittered synthetic images."""
+        seen = batch["draws"].jitter(synthetic_image, Purpose.SYNTHETIC_JITTER)
+        class_logits = self.networks["segmenter"](seen, training=True)
+        background = self.config.loss_weights.background
+        counts = batch["class_counts"]
+        return segmentation_loss(class_logits, batch["label_map"], background, counts)
+
+    def real_segmentation(self, batch: Batch) -> Losses:
+        """Compute the loss of the segmenter on real images, if it has a weight."""
+        if self.config.loss_weights.real_segmentation == 0:
+            return {}
+        seen = batch["draws"].jitter(batch["image"], Purpose.REAL_JITTER)
+        class_logits = self.networks["segmenter"](seen, training=True)
+        if not self.config.learns_consistency:
+            return {"real_segmentation": entropy_loss(class_logits)}
+        teacher_logits = self.networks["ema_segmenter"](batch["image"], training=False)
+        return {"real_segmentation": consistency_loss(class_logits, teacher_logits)}
+
+    def weighted_total(self, losses: Losses) -> tf.Tensor:
+        """Sum the losses, each times the weight of the same name; 0 without losses."""
+        weights = self.config.loss_weights
+        terms = [getattr(weights, name) * loss for name, loss in losses.items()]
+        return tf.add_n(terms) if terms else tf.constant(0.0)
+
+    def discriminator_losses(
+        self, batch: Batch, synthetic_logits: tf.Tensor, regularize: bool
+    ) -> Losses:
+        """Compute the losses of the discriminator, with the R1 penalty where it is a term."""
+        discriminator = self.networks["discriminator"]
+        real_image = batch["draws"].translate(batch["image"], Purpose.REAL_TRANSLATION)
+        losses = {"discriminator_synthetic": discriminator_synthetic_loss(synthetic_logits)}
+        if regularize and self.config.training.r1.mode == "as_term":
+            real_logits, losses["r1"] = logits_and_r1_penalty(discriminator, real_image)
+        else:
+            real_logits = discriminator(real_image)
+        return losses | {"discriminator_real": discriminator_real_loss(real_logits)}
+
+    def discriminator_total(self, losses: Losses) -> tf.Tensor:
+        """Sum the weighted losses of the discriminator."""
+        r1 = self.config.training.r1
+        pair = losses["discriminator_real"] + losses["discriminator_synthetic"]
+        gamma = self.config.r1_gamma
+        penalty = 0.5 * gamma * r1.interval * losses["r1"] if "r1" in losses else 0.0
+        return self.config.loss_weights.discriminator * pair + penalty
+
+    def r1_penalty(self, batch: Batch) -> tf.Tensor:
+        """Compute the R1 penalty of the step that consists of it alone."""
+        real_image = batch["draws"].translate(batch["image"], Purpose.REAL_TRANSLATION)
+        return r1_penalty(self.networks["discriminator"], real_image)
+
+    def _supervised_losses(self, batch: Batch, image: tf.Tensor) -> Losses:
+        """Compare with the true image, for the samples that have one."""
+        losses: Losses = {}
+        if "pair_weights" not in batch:
+            return losses
+        weights, pair_weights = self.config.loss_weights, batch["pair_weights"]
+        if weights.reconstruction > 0:
+            losses["reconstruction"] = reconstruction_loss(image, batch["image"], pair_weights)
+        if weights.feature_matching > 0:
+            losses["feature_matching"] = self._feature_matching(image, batch["image"], pair_weights)
+        return losses
+
+    def _pseudo_label_losses(self, batch: Batch, image: tf.Tensor) -> Losses:
+        """Label the real images, synthesize them again, and compare with them.
+
+        All losses are multiplied by the ramp. The segmenter's moving average finds the labels: a
+        single iterate may lose a class for some steps.
+        """
+        weights, ramp, losses = self.config.loss_weights, batch["ramp"], {}
+        logits = self.networks["ema_segmenter"](batch["image"], training=False)
+        labels = tf.argmax(tf.stop_gradient(logits)[..., 1:], axis=-1, output_type=tf.int32)
+        one_hot = tf.one_hot(labels, self.config.data.num_classes)
+        if weights.class_texture > 0:
+            losses["class_texture"] = ramp * self.class_texture(
+                image, batch["one_hot"], batch["image"], one_hot
+            )
+        if weights.pseudo_reconstruction + weights.pseudo_feature_matching == 0:
+            return losses
+        painted, _ = self.synthesize(one_hot, batch, Purpose.PSEUDO_PAIR_NOISE)
+        size = tf.shape(painted)[0]
+        samples = tf.fill([size], 1.0 / tf.cast(size, tf.float32))
+        if weights.pseudo_reconstruction > 0:
+            difference = reconstruction_loss(painted, batch["image"], samples)
+            losses["pseudo_reconstruction"] = ramp * difference
+        if weights.pseudo_feature_matching > 0:
+            difference = self._feature_matching(painted, batch["image"], samples)
+            losses["pseudo_feature_matching"] = ramp * difference
+        return losses
+
+    def _feature_matching(
+        self, image: tf.Tensor, true_image: tf.Tensor, sample_weights: tf.Tensor
+    ) -> tf.Tensor:
+        discriminator = self.networks["discriminator"]
+        synthetic, true = (discriminator.features(x) for x in (image, true_image))
+        return feature_matching_loss(synthetic, true, sample_weights)

@@ -1,0 +1,86 @@
+"""Losses on grey levels and texture of classes, against NumPy and by their properties."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from medusis_tf.losses.class_statistics import ClassTextureLoss, class_quantile_loss
+
+LEVELS = (np.arange(32) + 0.5) / 32
+
+
+def random_batch(seed=0, classes=3):
+    draw = np.random.default_rng(seed)
+    label_map = draw.integers(0, classes, (2, 24, 24)).astype(np.int32)
+    image = draw.uniform(-1, 1, (2, 24, 24, 1)).astype(np.float32)
+    return image, label_map
+
+
+def test_the_quantile_loss_equals_that_of_numpy():
+    image, label_map = random_batch()
+    target = np.sort(np.random.default_rng(1).uniform(-1, 1, (3, 32)), axis=1).astype(np.float32)
+    found = [np.quantile(image[..., 0][label_map == k], LEVELS) for k in range(3)]
+    expected = np.mean([np.abs(found[k] - target[k]).mean() for k in range(3)])
+    assert class_quantile_loss(image, label_map, target).numpy() == pytest.approx(
+        expected, abs=1e-5
+    )
+
+
+def test_classes_without_quantiles_and_small_classes_do_not_count():
+    image, label_map = random_batch()
+    label_map[label_map == 2] = 1
+    label_map[0, 0, :5] = 2
+    target = np.zeros((3, 32), np.float32)
+    target[0] = np.nan
+    alone = np.abs(np.quantile(image[..., 0][label_map == 1], LEVELS)).mean()
+    assert class_quantile_loss(image, label_map, target).numpy() == pytest.approx(alone, abs=1e-5)
+    nothing = np.full((3, 32), np.nan, np.float32)
+    assert class_quantile_loss(image, label_map, nothing).numpy() == 0
+
+
+def test_descending_the_quantile_loss_gives_each_class_its_grey_levels():
+    image, label_map = random_batch()
+    target = np.stack([np.full(32, -0.9), np.linspace(-0.5, 0, 32), np.full(32, 0.8)])
+    pixels = tf.Variable(image)
+    for step in range(400):
+        with tf.GradientTape() as tape:
+            loss = class_quantile_loss(pixels, label_map, target.astype(np.float32))
+        rate = 10.0 if step < 300 else 1.0
+        pixels.assign_sub(rate * tape.gradient(loss, pixels))
+    medians = [np.median(pixels.numpy()[..., 0][label_map == k]) for k in range(3)]
+    np.testing.assert_allclose(medians, [-0.9, -0.25, 0.8], atol=0.05)
+
+
+def textures(strength, seed=0):
+    """Images whose class 1 (the right half) has noise of a strength, and class 0 none."""
+    draw = np.random.default_rng(seed)
+    image = np.zeros((4, 64, 64, 1), np.float32)
+    image[:, :, 32:] += strength * draw.standard_normal((4, 64, 32, 1)).astype(np.float32)
+    one_hot = tf.one_hot(np.broadcast_to(np.arange(64) >= 32, (4, 64, 64)).astype(np.int32), 2)
+    return image, one_hot
+
+
+def test_the_texture_loss_depends_on_the_texture_and_not_on_the_pixels():
+    loss = ClassTextureLoss(2)
+    real, one_hot = textures(0.2)
+    same = loss(*textures(0.2, seed=1), real, one_hot).numpy()
+    flat = loss(*textures(0.0), real, one_hot).numpy()
+    coarse = np.repeat(np.repeat(textures(0.2, seed=2)[0][:, ::2, ::2], 2, 1), 2, 2)
+    assert same < 0.1 < loss(coarse, one_hot, real, one_hot).numpy() < flat
+    assert loss(real, one_hot, real, one_hot).numpy() == 0
+
+
+def test_the_texture_loss_ignores_grey_levels_and_pixels_near_a_border():
+    loss = ClassTextureLoss(2)
+    real, one_hot = textures(0.2)
+    brighter = real + 0.5 * one_hot[..., 1:].numpy()
+    assert loss(brighter, one_hot, real, one_hot).numpy() == pytest.approx(0, abs=1e-3)
+
+
+def test_the_texture_loss_has_a_gradient_at_a_flat_image():
+    flat, one_hot = textures(0.0)
+    flat = tf.Variable(flat + 0.01 * np.random.default_rng(3).standard_normal(flat.shape))
+    with tf.GradientTape() as tape:
+        loss = ClassTextureLoss(2)(flat, one_hot, *textures(0.2))
+    gradient = tape.gradient(loss, flat).numpy()
+    assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0
