@@ -66,6 +66,10 @@ GROUPS: dict[str, dict[str, Command]] = {
             "medusis_tf.commands.prepare_brain:prepare_brain",
             "Write the subject list of a brain experiment.",
         ),
+        "register-pairs": Command(
+            "medusis_tf.commands.register_pairs:register_pairs",
+            "Register the CT of each subject to the image, and write the pairs.",
+        ),
     },
     "Train": {
         "prepare": Command(

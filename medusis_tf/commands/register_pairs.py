@@ -1,0 +1,161 @@
+"""Register the CT of each patient to the MR: `medusis register-pairs --config FILE --out DIR`."""
+
+import json
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medusis_tf.commands.options import ConfigOption, OverridesArgument
+from medusis_tf.config.data import Subject
+from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.config.yaml_files import write_yaml
+from medusis_tf.errors import UserError
+from medusis_tf.files import replacing
+from medusis_tf.methods.experiment import load_config, validate
+
+if TYPE_CHECKING:
+    from medusis_tf.registration.pairs import RegisteredPair
+
+logger = logging.getLogger("medusis_tf.register_pairs")
+
+FORMAT_VERSION = 1
+
+
+def register_pairs(
+    config: ConfigOption,
+    out: Annotated[Path, typer.Option(help="Folder for the volumes: the new data.root.")],
+    overrides: OverridesArgument = None,
+    split: Annotated[str | None, typer.Option(help="Register only subjects of this split.")] = None,
+    subjects: Annotated[
+        str | None, typer.Option(help="Register only these subjects: NAME,NAME.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sampled voxels.")] = 0,
+) -> None:
+    """Register the CT of each subject to the image, and write the pairs with a configuration.
+
+    A deformation by B-splines moves CT, overlays and label map onto the grid of the image. Subjects
+    without CT and image are copied. Writes DIR/SUBJECT/, registration.json with the quality of
+    each pair, config.yaml with the same splits and streams, and supervised.yaml: a paired training
+    on the registered pairs of the training patients. About ten seconds a patient.
+    """
+    from medusis_tf.registration.deformable import import_simpleitk
+    from medusis_tf.registration.pairs import copy_subject, register_subject
+
+    experiment = load_config(config, overrides or [])
+    chosen = _chosen(experiment, split, subjects)
+    import_simpleitk()
+    out.mkdir(parents=True, exist_ok=True)
+    pairs: dict[str, RegisteredPair] = {}
+    entries: list[Subject] = []
+    for subject in experiment.data.subjects:
+        if subject.subject not in chosen:
+            entries.append(copy_subject(subject, experiment.data.root, out))
+            continue
+        pair = register_subject(subject, experiment.data, out, seed)
+        pairs[subject.subject] = pair
+        entries.append(pair.subject)
+        _log_pair(pair)
+    _write_results(out, experiment, pairs, seed)
+    for path in _write_configs(out, experiment, entries, list(pairs)):
+        logger.info("wrote %s", path)
+
+
+def _chosen(experiment: ExperimentConfig, split: str | None, subjects: str | None) -> set[str]:
+    from medusis_tf.evaluation.options import read_split
+
+    found = {e.subject: e for e in experiment.data.subjects if e.ct and e.image}
+    if split is not None:
+        name = read_split(split)
+        found = {key: entry for key, entry in found.items() if entry.split == name}
+    if subjects is not None:
+        named = re.split(r",\s*", subjects)
+        if unknown := [name for name in named if name not in found]:
+            raise UserError(
+                f"--subjects names {', '.join(unknown)}. Subjects with ct and image: "
+                f"{', '.join(found) or 'none'}."
+            )
+        found = {name: found[name] for name in named}
+    if not found:
+        raise UserError(
+            f"{experiment.name} has no subject with ct and image to register"
+            f"{'' if split is None else f' in the {split} split'}."
+        )
+    return set(found)
+
+
+def _log_pair(pair: "RegisteredPair") -> None:
+    before, after = pair.before, pair.after
+    logger.info(
+        "%s (%s): outline Dice %.3f -> %.3f, class means %.1f -> %.1f dB, mutual information "
+        "%.2f -> %.2f, smallest Jacobian %.2f; %s",
+        pair.subject.subject, pair.subject.split, before.outline_dice, after.outline_dice,
+        before.class_means_psnr, after.class_means_psnr, before.mutual_information,
+        after.mutual_information, after.smallest_jacobian, pair.chosen,
+    )  # fmt: skip
+    for name, reason in pair.refused.items():
+        logger.warning("%s: %s refused: %s", pair.subject.subject, name, reason)
+
+
+def _write_results(
+    out: Path, experiment: ExperimentConfig, pairs: "dict[str, RegisteredPair]", seed: int
+) -> None:
+    content = {
+        "format_version": FORMAT_VERSION,
+        "configuration": experiment.name,
+        "seed": seed,
+        "subjects": {
+            name: {
+                "split": pair.subject.split,
+                "chosen": pair.chosen,
+                "refused": dict(pair.refused),
+                "before": asdict(pair.before),
+                "after": asdict(pair.after),
+            }
+            for name, pair in pairs.items()
+        },
+    }
+    with replacing(out / "registration.json") as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _write_configs(
+    out: Path, experiment: ExperimentConfig, entries: Sequence[Subject], registered: list[str]
+) -> list[Path]:
+    values = experiment.model_dump(mode="json")
+    values["name"] = f"{experiment.name}_registered"
+    values["data"]["root"] = str(out.resolve())
+    values["data"]["pair_by"] = "world"
+    values["data"]["subjects"] = [entry.model_dump(mode="json") for entry in entries]
+    written = [_write_config(out / "config.yaml", values)]
+    pairs = [entry for entry in entries if entry.subject in registered and entry.split == "train"]
+    if not pairs:
+        logger.info("no training patient has a registered pair, so there is no supervised.yaml")
+        return written
+    return [*written, _write_config(out / "supervised.yaml", _supervised(values, entries, pairs))]
+
+
+def _supervised(
+    values: dict[str, Any], entries: Sequence[Subject], pairs: Sequence[Subject]
+) -> dict[str, Any]:
+    """The configuration of a paired training on pairs, with the other splits unchanged."""
+    training = [entry.model_copy(update={"streams": None}) for entry in pairs]
+    others = [entry for entry in entries if entry.split != "train"]
+    data = {
+        **values["data"],
+        "pairing": "paired",
+        "paired_fraction": None,
+        "subjects": [entry.model_dump(mode="json") for entry in (*training, *others)],
+    }
+    name = values["name"].removesuffix("_registered")
+    return {**values, "name": f"{name}_supervised", "data": data}
+
+
+def _write_config(path: Path, values: dict[str, Any]) -> Path:
+    validate(values, path)
+    write_yaml(path, values)
+    return path
