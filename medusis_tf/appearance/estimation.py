@@ -20,6 +20,7 @@ from medusis_tf.appearance.appearance import (
 )
 from medusis_tf.appearance.fitting import Fit, fit_tissues
 from medusis_tf.appearance.labelling import GreyStatistics, Labeller
+from medusis_tf.appearance.refining import refine_classes
 from medusis_tf.appearance.samples import (
     ImageSample,
     LabelSample,
@@ -89,6 +90,7 @@ def estimate(config: ExperimentConfig, shards: Shards) -> Appearance:
     )
     _check(labels, images)
     fit = fit_tissues(labels, images, groups, settings)
+    fit = refine_classes(fit, labels, images, data.classes, settings)
     fitted = [image.record.subject for image in images]
     labeller = Labeller(shards, data, fit, labels, fitted, settings.em.smoothing)
     statistics = GreyStatistics(len(fit.groups) + 1)

@@ -11,14 +11,19 @@ import numpy as np
 from medusis_tf.appearance.atlas import Atlas, build_atlas
 from medusis_tf.appearance.mixture import Mixture, Pixels, fit_mixture, unmix
 from medusis_tf.appearance.samples import ImageSample, LabelSample, by_depth
+from medusis_tf.appearance.stability import (
+    by_group,
+    by_patient,
+    fewer,
+    jackknife,
+    overlap_of,
+    pixels_of,
+)
 from medusis_tf.appearance.tissues import INSIDE_BACKGROUND, Group, fallback, start_levels
 from medusis_tf.config.appearance import AppearanceConfig
 
 logger = logging.getLogger(__name__)
 
-# Folds of the stability test, and pixels of each image that a fold reads.
-_MAX_FOLDS = 8
-_FOLD_PIXELS = 6000
 # A tissue that is rarer than this fraction of the body is not estimated.
 _LEAST_SHARE = 2e-3
 # Rarer tissues are also looked for away from the most frequent one.
@@ -65,9 +70,9 @@ def fit_tissues(
         groups: Groups of classes without class 0.
         config: Settings.
     """
-    counts = _by_patient(labels)
+    counts = by_patient(labels)
     groups = _with_background(groups, counts)
-    strengths = build_atlas(_by_group(counts, groups)).strengths
+    strengths = build_atlas(by_group(counts, groups)).strengths
     warnings: list[str] = []
     while True:
         fit = _fit(counts, images, groups, strengths, config, warnings)
@@ -79,11 +84,6 @@ def fit_tissues(
         warnings.append(warning)
 
 
-def group_columns(table: np.ndarray, groups: Sequence[Group]) -> np.ndarray:
-    """Sum the columns of classes `[..., K]` to columns of groups `[..., groups]`."""
-    return np.stack([table[..., list(group.classes)].sum(axis=-1) for group in groups], axis=-1)
-
-
 def _fit(
     counts: list[list[np.ndarray]],
     images: Sequence[ImageSample],
@@ -92,9 +92,9 @@ def _fit(
     config: AppearanceConfig,
     warnings: list[str],
 ) -> Fit:
-    atlas = build_atlas(_by_group(counts, groups), strengths)
+    atlas = build_atlas(by_group(counts, groups), strengths)
     mixture, extremes = _mixture(atlas, images, groups, config)
-    overlap = _overlap(mixture, atlas, images, len(groups))
+    overlap = overlap_of(mixture, atlas, images, len(groups))
     start = mixture.means.mean(axis=0)
     spread = _spread(counts, images, groups, strengths, config, start)
     return Fit(groups, atlas, mixture, spread, overlap, extremes, warnings)
@@ -108,14 +108,14 @@ def _mixture(
     start: np.ndarray | None = None,
 ) -> tuple[Mixture, list[list[np.ndarray] | None]]:
     """Fit from the given means; by default from the data and from the table of tissues."""
-    pixels = [_pixels(atlas, image) for image in images]
+    pixels = [pixels_of(atlas, image) for image in images]
     extremes = [_extremes(group, number, pixels, images) for number, group in enumerate(groups)]
     means, deviations = _extreme_moments(extremes, len(images))
-    is_extreme = np.array([each is not None for each in extremes])
+    hold = np.array([0.0 if each is None else 1.0 for each in extremes])
 
     def fit(number: int, iterations: int) -> Mixture:
         return fit_mixture(
-            pixels, starts[number], is_extreme, means, deviations, iterations, config.em.bias_order
+            pixels, starts[number], hold, means, deviations, iterations, config.em.bias_order
         )
 
     starts = _starts(pixels, atlas, groups, config) if start is None else [start]
@@ -158,10 +158,6 @@ def _extreme_moments(
     return means, deviations
 
 
-def _pixels(atlas: Atlas, image: ImageSample) -> Pixels:
-    return Pixels(image.grey, atlas.probabilities(image.cells), image.places)
-
-
 def _extremes(
     group: Group, number: int, pixels: Sequence[Pixels], images: Sequence[ImageSample]
 ) -> list[np.ndarray] | None:
@@ -194,17 +190,6 @@ def extreme_pixels(grey: np.ndarray, depth: np.ndarray, share: np.ndarray) -> np
     return ranks < np.rint(wanted)[depth]
 
 
-def _overlap(
-    mixture: Mixture, atlas: Atlas, images: Sequence[ImageSample], count: int
-) -> np.ndarray:
-    """`[groups, groups]`: fraction of the row's tissue that the column's explains as well."""
-    joint = np.zeros((count, count))
-    for index, image in enumerate(images):
-        posterior = mixture.posterior(index, _pixels(atlas, image))
-        joint += posterior.T @ posterior
-    return joint / np.maximum(joint.sum(axis=1, keepdims=True), 1e-9)
-
-
 def _spread(
     counts: list[list[np.ndarray]],
     images: Sequence[ImageSample],
@@ -214,30 +199,13 @@ def _spread(
     start: np.ndarray,
 ) -> np.ndarray:
     """Jackknife standard errors of the means over patients with label maps."""
-    folds = min(len(counts), _MAX_FOLDS)
-    if folds < 2:
-        return np.full(len(groups), np.nan)
-    few = [_fewer(image) for image in images]
-    means = []
-    for fold in range(folds):
-        rest = [each for place, each in enumerate(counts) if place % folds != fold]
-        atlas = build_atlas(_by_group(rest, groups), strengths)
-        mixture, _ = _mixture(atlas, few, groups, config, start)
-        means.append(mixture.means.mean(axis=0))
-    deviations = np.array(means) - np.mean(means, axis=0)
-    return np.sqrt((folds - 1) / folds * (deviations**2).sum(axis=0))
+    few = [fewer(image) for image in images]
 
+    def means(rest: list[list[np.ndarray]]) -> np.ndarray:
+        atlas = build_atlas(by_group(rest, groups), strengths)
+        return _mixture(atlas, few, groups, config, start)[0].means.mean(axis=0)
 
-def _fewer(image: ImageSample) -> ImageSample:
-    step = max(1, len(image.grey) // _FOLD_PIXELS)
-    return ImageSample(
-        image.record,
-        image.grey[::step],
-        image.cells[:, ::step],
-        image.places[::step],
-        image.air,
-        image.body_mm2,
-    )
+    return jackknife(counts, means, len(groups))
 
 
 def _merge_worst(fit: Fit, config: AppearanceConfig) -> tuple[list[Group], str] | None:
@@ -278,21 +246,6 @@ def _partner(fit: Fit, worst: int, estimated: list[int]) -> int:
             return number
     real = [n for n in others if fit.groups[n].name != INSIDE_BACKGROUND] or others
     return max(real, key=lambda n: fit.overlap[worst, n])
-
-
-def _by_patient(labels: Sequence[LabelSample]) -> list[list[np.ndarray]]:
-    patients: dict[str, list[np.ndarray]] = {}
-    for sample in labels:
-        before = patients.get(sample.record.patient)
-        own = sample.counts
-        patients[sample.record.patient] = (
-            own if before is None else [a + b for a, b in zip(before, own, strict=True)]
-        )
-    return list(patients.values())
-
-
-def _by_group(counts: list[list[np.ndarray]], groups: Sequence[Group]) -> list[list[np.ndarray]]:
-    return [[group_columns(level, groups) for level in patient] for patient in counts]
 
 
 def _with_background(groups: list[Group], counts: list[list[np.ndarray]]) -> list[Group]:

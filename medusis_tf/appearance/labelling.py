@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _BINS = 2000
 _LAGS = (1, 2)
+# A tissue is hidden among others if they explain more than this fraction of it.
+_HIDDEN = 0.5
 # Label maps that the strength of the coupling is learned from.
 _STRENGTH_SUBJECTS = 8
 
@@ -168,9 +170,13 @@ class Labeller:
         image = self._shards.read_image(record)
         geometry = image_geometry(image, record, self._data)
         cells = locate(geometry)
-        posterior = self._posterior(image, geometry.body, cells, record, slices.slice_indices)
+        scores = self._scores(image, cells, record)
+        single = smooth(scores, geometry.body, 0, slices.slice_indices)
+        posterior = smooth(scores, geometry.body, self.smoothing, slices.slice_indices)
         for number, group in enumerate(self._fit.groups):
-            weight = posterior[..., number]
+            # Smoothing leaves only the extreme pixels of a tissue that others overlap.
+            is_hidden = 1 - self._fit.overlap[number, number] > _HIDDEN
+            weight = (single if is_hidden else posterior)[..., number]
             if group.kind != "estimated":
                 weight = self._extreme(group.kind, image, geometry.body, cells, number)
             statistics.add(number, image, weight, slices.slice_indices)
@@ -178,16 +184,13 @@ class Labeller:
         statistics.add(len(self._fit.groups), image, air, slices.slice_indices)
         return self._choose_classes(posterior, geometry.body, cells)
 
-    def _posterior(
-        self, image: np.ndarray, body: np.ndarray, cells: np.ndarray, record: SubjectRecord,
-        slice_indices: np.ndarray,
-    ) -> np.ndarray:  # fmt: skip
-        """`[slices, height, width, groups]` float32."""
+    def _scores(self, image: np.ndarray, cells: np.ndarray, record: SubjectRecord) -> np.ndarray:
+        """Logarithm of prior times likelihood, `[slices, height, width, groups]` float32."""
         prior = self._fit.atlas.probabilities(cells).reshape(-1, len(self._fit.groups))
         pixels = Pixels(image.ravel(), prior, relative_places(image.shape).reshape(-1, 3))
         index = self._fitted.get(record.subject)
         scores = log_joint(self._fit.mixture, index, pixels).reshape(*image.shape, -1)
-        return smooth(scores.astype(np.float32), body, self.smoothing, slice_indices)
+        return scores.astype(np.float32)
 
     def _extreme(
         self, kind: str, image: np.ndarray, body: np.ndarray, cells: np.ndarray, number: int

@@ -15,8 +15,9 @@ import numpy as np
 # Fractions of a volume's pixels that the means of all volumes, and its prior, count for.
 _SHRINKAGE = 0.02
 _MIXING_SHRINKAGE = 0.02
-# A tissue may be this many times as frequent, or as rare, as in the label maps.
-_LARGEST_MIXING = 4.0
+# Fraction of the shrinkage that draws a tissue that is held and hardly occurs.
+_LEAST_HOLD = 0.05
+LARGEST_MIXING = 4.0
 _LEAST_DEVIATION = 0.03
 _START_DEVIATION = 0.25
 _TOLERANCE = 1e-4
@@ -57,6 +58,8 @@ class Mixture:
         deviations: `[subjects, T]`.
         mixing: `[subjects, T]` factors of the prior.
         bias: `[subjects, terms]` coefficients of the logarithm of the bias field.
+        bias_order: Order of its polynomials.
+        largest_mixing: Limit of `mixing`, and of its inverse.
         log_likelihood: Mean over pixels, then volumes.
     """
 
@@ -64,9 +67,9 @@ class Mixture:
     deviations: np.ndarray
     mixing: np.ndarray
     bias: np.ndarray
-    bias_order: int = 0
+    bias_order: int
+    largest_mixing: float
     log_likelihood: float = -np.inf
-    posteriors: list[np.ndarray] = field(default_factory=list, repr=False)
 
     def posterior(self, subject: int, pixels: Pixels) -> np.ndarray:
         """Probability of each tissue, `[n, T]` float32, in a volume."""
@@ -76,32 +79,37 @@ class Mixture:
 def fit_mixture(
     subjects: Sequence[Pixels],
     start: np.ndarray,
-    is_held: np.ndarray,
+    hold: np.ndarray,
     held_means: np.ndarray,
     held_deviations: np.ndarray,
     iterations: int,
     bias_order: int,
+    largest_mixing: float = LARGEST_MIXING,
 ) -> Mixture:
     """Fit the tissues of all volumes.
 
     Args:
         subjects: Body pixels of each volume.
         start: `[T]` means to start from.
-        is_held: `[T]` bool, tissues that are held near a given mean and deviation.
-        held_means: `[subjects, T]`, used where `is_held`.
+        hold: `[T]`, how strongly a tissue is drawn towards a given mean and deviation: as much as
+            that many times its own pixels. Not at all where 0.
+        held_means: `[subjects, T]`, where the tissues that are held start.
         held_deviations: Same shape.
         iterations: Largest number of iterations.
         bias_order: Order of the polynomials of the bias field; 0 for none.
+        largest_mixing: A tissue may be this many times as frequent, or as rare, as in the label
+            maps.
     """
     count, tissues = len(subjects), len(start)
     mixture = Mixture(
-        np.where(is_held, held_means, np.tile(start, (count, 1))),
-        np.where(is_held, held_deviations, np.full((count, tissues), _START_DEVIATION)),
+        np.where(hold > 0, held_means, np.tile(start, (count, 1))),
+        np.where(hold > 0, held_deviations, np.full((count, tissues), _START_DEVIATION)),
         np.ones((count, tissues)),
         np.zeros((count, len(_exponents(bias_order)))),
         bias_order,
+        largest_mixing,
     )
-    held = (is_held, held_means, held_deviations)
+    held = (hold, held_means, held_deviations)
     for iteration in range(iterations):
         before = mixture.log_likelihood
         _iterate(mixture, subjects, held, with_bias=bias_order > 0 and iteration >= 5)
@@ -167,8 +175,9 @@ def _iterate(mixture: Mixture, subjects: Sequence[Pixels], held: Held, with_bias
         ratio = (sums[0, index] + count * pixels.prior.mean(axis=0)) / (
             expected.sum(axis=0) + count * pixels.prior.mean(axis=0) + 1e-9
         )
-        mixture.mixing[index] *= np.clip(ratio, 0.2, 5)
-        mixture.mixing[index] = np.clip(mixture.mixing[index], 1 / _LARGEST_MIXING, _LARGEST_MIXING)
+        mixing = mixture.mixing[index] * np.clip(ratio, 0.2, 5)
+        limit = mixture.largest_mixing
+        mixture.mixing[index] = np.clip(mixing, 1 / limit, limit)
     mixture.log_likelihood = float(np.mean(likelihoods))
     _update_gaussians(mixture, sums, [len(each.grey) for each in subjects], held)
 
@@ -179,9 +188,9 @@ def _update_gaussians(mixture: Mixture, sums: np.ndarray, sizes: list[int], held
     strength = _SHRINKAGE * np.array(sizes, np.float64)[:, np.newaxis]
     total = share.sum(axis=0) + 1e-9
     common = first.sum(axis=0) / total
-    is_held, held_means, held_deviations = held
-    # A held tissue is drawn towards its given mean as strongly as by its own pixels.
-    strength = np.where(is_held, share + strength, strength)
+    hold, held_means, held_deviations = held
+    is_held = hold > 0
+    strength = np.where(is_held, hold * share + _LEAST_HOLD * strength, strength)
     means = (first + strength * np.where(is_held, held_means, common)) / (share + strength)
     within = second - 2 * means * first + means**2 * share
     common_variance = np.where(is_held, held_deviations**2, within.sum(axis=0) / total)
