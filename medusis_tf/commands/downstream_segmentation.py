@@ -35,6 +35,7 @@ from medusis_tf.studies.downstream.rows import (
 if TYPE_CHECKING:
     from medusis_tf.evaluation.evaluated_model import EvaluatedModel
     from medusis_tf.evaluation.painters import Painter
+    from medusis_tf.studies.downstream.painters import Greys
     from medusis_tf.studies.downstream.study import DownstreamStudy
     from medusis_tf.studies.downstream.training_sets import StudyData
 
@@ -89,7 +90,7 @@ def downstream_segmentation(
     counts, tested = read_patients(fine_tune_patients), read_split(split)
     if tested == "train":
         raise UserError("--split must be test or validation: training patients are not unseen.")
-    _check_model(run, model, chosen, named=rows is not None)
+    _check_model(run, model, config, chosen, named=rows is not None)
     label_config = _label_config(run, config)
     from medusis_tf.studies.downstream.store import StudyStore
     from medusis_tf.studies.downstream.study import DownstreamStudy, StudyOptions, settings
@@ -99,28 +100,40 @@ def downstream_segmentation(
     labels, pairs = _study_data(label_config, None if data is None else load_config(data))
     check_data(labels, pairs, tested)
     opened = _open_model(run, model, label_config, config, checkpoint)
-    painters = _painters(labels, opened, chosen, named=rows is not None)
+    greys = _greys(labels, chosen, named=rows is not None)
+    painters = _painters(labels, opened, greys)
     sources = [name for name in chosen if name in painters or name == REAL]
-    available = min(len(pairs.pairs()), len({each.patient for each in labels.labelled()}))
+    available = min(len(pairs.pairs()), len({each.patient for each in labels.painted()}))
     if not available:
         sources, counts = _without_real(sources, pairs.config.name, named=rows is not None), ()
     counts = _possible(counts, available) if FINE_TUNING in chosen else ()
-    options = StudyOptions(make_rows(sources, counts), numbers, steps, batch_size, draws, tested)
+    made = make_rows(sources, counts)
+    if not made:
+        raise UserError(f"nothing can be trained for --rows {rows}. Choose other rows.")
+    options = StudyOptions(made, numbers, steps, batch_size, draws, tested)
     study = DownstreamStudy(labels, pairs, painters, options, store)
     title = None if opened is None else f"{opened.painter.name}, step {opened.step}"
-    store.check_settings(settings(study, title))
+    store.check_settings(settings(study, title, greys))
     _announce(study)
     study.run()
     _report(study, title)
 
 
 def _check_model(
-    run: Path | None, model: Path | None, chosen: tuple[str, ...], named: bool
+    run: Path | None,
+    model: Path | None,
+    config: Path | None,
+    chosen: tuple[str, ...],
+    named: bool,
 ) -> None:
     if run is not None and model is not None:
         raise UserError("give --run DIR or --model DIR, not both.")
-    if run is None and model is None and named and SYNTHETIC in chosen:
-        raise UserError(f"--rows {SYNTHETIC} needs a generator: --run DIR or --model DIR.")
+    if model is not None and config is None:
+        raise UserError("--model needs --config FILE, with the label maps to paint.")
+    if run is None and model is None and SYNTHETIC in chosen:
+        if named:
+            raise UserError(f"--rows {SYNTHETIC} needs a generator: --run DIR or --model DIR.")
+        logger.info("no row of synthetic MR: neither --run nor --model is given")
 
 
 def _label_config(run: Path | None, config: Path | None) -> ExperimentConfig:
@@ -154,9 +167,7 @@ def _open_model(
 ) -> "EvaluatedModel | None":
     from medusis_tf.evaluation.evaluated_model import open_exported, open_run
 
-    if model is not None:
-        if config is None:
-            raise UserError("--model needs --config FILE, with the label maps to paint.")
+    if model is not None and config is not None:
         return open_exported(model, config)
     if run is None:
         return None
@@ -170,27 +181,29 @@ def _open_model(
     return opened
 
 
+def _greys(labels: "StudyData", chosen: tuple[str, ...], named: bool) -> "Greys | None":
+    from medusis_tf.studies.downstream.painters import estimate_greys
+
+    if not {ESTIMATED_MIXTURE, ESTIMATED_MEANS} & set(chosen):
+        return None
+    try:
+        return estimate_greys(labels)
+    except UserError as error:
+        if named:
+            raise
+        logger.warning("no rows with estimated greys: %s", error)
+        return None
+
+
 def _painters(
-    labels: "StudyData",
-    model: "EvaluatedModel | None",
-    chosen: tuple[str, ...],
-    named: bool,
+    labels: "StudyData", model: "EvaluatedModel | None", greys: "Greys | None"
 ) -> "dict[str, Painter]":
-    from medusis_tf.studies.downstream.painters import estimated_painters, mixture_painter
+    from medusis_tf.studies.downstream.painters import grey_painters, mixture_painter
 
     found = {MIXTURE: mixture_painter(labels.config.data.num_classes)}
     if model is not None:
         found[SYNTHETIC] = model.painter
-    elif SYNTHETIC in chosen:
-        logger.info("no row of synthetic MR: neither --run nor --model is given")
-    if {ESTIMATED_MIXTURE, ESTIMATED_MEANS} & set(chosen):
-        try:
-            found |= estimated_painters(labels)
-        except UserError as error:
-            if named:
-                raise
-            logger.warning("no rows with estimated greys: %s", error)
-    return found
+    return found if greys is None else found | grey_painters(greys)
 
 
 def _without_real(sources: list[str], name: str, named: bool) -> list[str]:
@@ -217,7 +230,7 @@ def _announce(study: "DownstreamStudy") -> None:
     missing, total = len(study.missing), len(study.options.rows) * len(study.options.seeds)
     logger.info(
         "%d label-map patients, %d real patients to train on, %d test volumes",
-        len(study.sets.label_patients), len(study.sets.pair_patients), len(study.volumes),
+        len(study.sets.label_patients), len(study.sets.pair_patients), len(study.tested),
     )  # fmt: skip
     if missing:
         logger.info(
@@ -242,7 +255,7 @@ def _report(study: "DownstreamStudy", model: str | None) -> None:
         "steps": study.options.steps,
         "fine_tuning_steps": study.options.fine_tuning_steps,
         "batch_size": study.options.batch_size,
-        "test_patients": sorted({volume.patient for volume in study.volumes}),
+        "test_patients": sorted({record.patient for record in study.tested}),
     }
     rows = collect(results)
     print_tables(study_tables(rows), study_verdicts(rows))

@@ -31,7 +31,7 @@ LEARNING_RATE = 1e-3
 LOG_INTERVAL = 100
 _LARGEST_LEVEL = 65535
 
-_Step = Callable[[np.ndarray, np.ndarray, tf.Tensor], tf.Tensor]
+_Step = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +106,8 @@ class SegmenterTraining:
             for number in range(1, steps + 1):
                 places = random.integers(0, len(levels), self._batch_size)
                 key = tf.constant([seed, number], tf.int64)
-                losses.append(step(pairs.label_map[places], levels[places], key))
+                batch = tf.constant(pairs.label_map[places]), tf.constant(levels[places])
+                losses.append(step(*batch, key))
                 progress.advance()
                 if number % LOG_INTERVAL == 0 or number == steps:
                     mean = float(np.mean([float(loss) for loss in losses]))

@@ -7,6 +7,7 @@ from medusis_tf.metrics.baselines import (
     _bias,
     learn_class_means,
     paint_class_means,
+    paint_gaussian_greys,
     paint_gaussian_mixture,
 )
 
@@ -144,3 +145,19 @@ def test_a_slice_without_body_finds_one_without():
 def test_no_training_slices_are_refused():
     with pytest.raises(ValueError, match="at least one"):
         NearestSlice([])
+
+
+def test_known_greys_are_painted_around_their_means():
+    means, deviations = np.array([-0.9, 0.5, np.nan]), np.array([0.3, 0.05, np.nan])
+    images = np.stack([paint_gaussian_greys(VOLUME, means, deviations, seed) for seed in range(60)])
+    assert images.dtype == np.float32
+    assert images.min() >= -1
+    assert images.max() <= 1
+    # Far from the borders, which are blurred.
+    np.testing.assert_allclose(images[:, :, :1, :1], -0.9, atol=1e-3)
+    one, other = images[:, :, 5:7, 14:18].mean((1, 2, 3)), images[:, 1, 15, 15]
+    assert one.mean() == pytest.approx(0.5, abs=0.05)
+    assert one.std() == pytest.approx(0.1, abs=0.03)
+    # A class that is not known may have any grey.
+    assert other.std() > 0.4
+    np.testing.assert_array_equal(images[3], paint_gaussian_greys(VOLUME, means, deviations, 3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,40 +36,45 @@ def mixture_painter(num_classes: int) -> Painter:
     return Painter(SOURCES[MIXTURE], "baseline", paint, is_random=True)
 
 
-def estimated_painters(data: StudyData) -> dict[str, Painter]:
-    """Painters with greys that were estimated from unpaired data alone.
+@dataclass(frozen=True, eq=False)
+class Greys:
+    """Grey levels of the classes.
 
-    Args:
-        data: Label maps and unpaired images.
+    Attributes:
+        means: `[num_classes]` mean of each class in [-1, 1]; NaN for one that is not known.
+        deviations: `[num_classes]` standard deviation of each class.
+    """
 
-    Returns:
-        The Gaussian mixture and the painted means by key.
+    means: np.ndarray
+    deviations: np.ndarray
+
+
+def estimate_greys(data: StudyData) -> Greys:
+    """Estimate the greys from label maps and unpaired images, or read an earlier estimate.
 
     Raises:
-        UserError: The greys cannot be estimated.
+        UserError: They cannot be estimated.
     """
     from medusis_tf.appearance import load_or_estimate
 
-    appearance = load_or_estimate(data.config, data.shards)
-    return grey_painters(np.asarray(appearance.means), np.asarray(appearance.deviations))
+    found = load_or_estimate(data.config, data.shards)
+    return Greys(found.means, found.deviations)
 
 
-def grey_painters(means: np.ndarray, deviations: np.ndarray) -> dict[str, Painter]:
-    """The Gaussian mixture with given greys, new for every slice, and painted means.
+def grey_painters(greys: Greys) -> dict[str, Painter]:
+    """Painters by key: the Gaussian mixture with given greys, new for every slice, and the means.
 
-    Args:
-        means: `[num_classes]` mean of each class in [-1, 1]; NaN for one that is not known.
-        deviations: `[num_classes]` standard deviation of each class.
+    The painted mean of a class that is not known is the mean of the foreground's classes.
     """
 
     def paint(subject: LabelledSubject, seed: int) -> np.ndarray:
         return _slice_by_slice(
             subject,
             seed,
-            lambda label_map, n: paint_gaussian_greys(label_map, means, deviations, n),
+            lambda label_map, n: paint_gaussian_greys(label_map, greys.means, greys.deviations, n),
         )
 
-    filled = np.where(np.isnan(means), np.nanmean(means[1:]), means)
+    filled = np.where(np.isnan(greys.means), np.nanmean(greys.means[1:]), greys.means)
     return {
         ESTIMATED_MIXTURE: Painter(SOURCES[ESTIMATED_MIXTURE], "baseline", paint, is_random=True),
         ESTIMATED_MEANS: Painter(

@@ -151,7 +151,7 @@ def training_panel(
             for place in range(1, len(images)):
                 columns[f"label map {place + 1}"] = _coloured(label_maps[place], classes)
                 columns[f"image {place + 1}"] = images[place]
-            lines.append(PanelRow(label_maps[0], columns, _short_title(each.row)))
+            lines.append(PanelRow(label_maps[0], columns, each.row.short_title))
     # A very small training set has fewer slices to show.
     widest = max((len(line.images) for line in lines), default=0)
     lines = [line for line in lines if len(line.images) == widest]
@@ -174,13 +174,9 @@ def found_panel(
     for place, label_map in enumerate(test["label_map"]):
         columns = {"real MR": test["image"][place]}
         for row, found in kept.items():
-            columns[_short_title(row)] = _coloured(found[place], classes)
+            columns[row.short_title] = _coloured(found[place], classes)
         lines.append(PanelRow(label_map, columns))
     return panel(lines, classes)
-
-
-def _short_title(row: Row) -> str:
-    return row.key.replace("_", " ")
 
 
 def _coloured(label_map: np.ndarray, classes: Sequence[ClassEntry]) -> np.ndarray:

@@ -57,6 +57,11 @@ class Row:
         return f"{real} only" if self.start is None else f"{SOURCES[self.start]}, then {real}"
 
     @property
+    def short_title(self) -> str:
+        """The key in words, for narrow columns."""
+        return self.key.replace("_", " ")
+
+    @property
     def is_fine_tuning(self) -> bool:
         """Whether the row belongs to the comparison of pre-trainings."""
         return self.patients is not None

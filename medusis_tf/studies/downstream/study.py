@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +23,7 @@ from medusis_tf.metrics.independent_segmenter import (
     SegmenterRecord,
     read_classes,
 )
+from medusis_tf.studies.downstream.painters import Greys
 from medusis_tf.studies.downstream.rows import REAL, Row, trainings
 from medusis_tf.studies.downstream.scores import TestVolume, score
 from medusis_tf.studies.downstream.store import StudyStore
@@ -90,7 +92,7 @@ class DownstreamStudy:
     ):
         self.labels, self.pairs, self.options, self.store = labels, pairs, options, store
         self.sets = TrainingSets(labels, pairs, painters, options.draws)
-        self.volumes: list[TestVolume] = pairs.volumes(options.split)
+        self.tested = pairs.shards.pairs(options.split)
         names = tuple(entry.name for entry in labels.classes)
         self.record = SegmenterRecord(
             class_names=names,
@@ -166,7 +168,7 @@ class DownstreamStudy:
 
         if seed == self.options.seeds[0] and not row.is_fine_tuning:
             self._save_examples(row, pairs, find)
-        scores = score(find, self.volumes, self.record.class_names)
+        scores = score(find, self._volumes(), self.record.class_names)
         return Result(row, seed, tuple(patients), scores)
 
     def _patients(self, row: Row, seed: int) -> list[str]:
@@ -197,18 +199,28 @@ class DownstreamStudy:
         self.store.save_examples(TEST, test)
 
     def _test_slices(self) -> dict[str, np.ndarray]:
-        label_map = np.concatenate([volume.label_map for volume in self.volumes])
-        image = np.concatenate([volume.image for volume in self.volumes])
-        chosen = spread_centres(NUM_EXAMPLES, len(image))
-        return {"label_map": label_map[chosen], "image": image[chosen]}
+        """The middle slices of the first volumes."""
+        shown = [
+            (volume.label_map[middle], volume.image[middle])
+            for volume in itertools.islice(self._volumes(), NUM_EXAMPLES)
+            for middle in [len(volume.image) // 2]
+        ]
+        label_maps, images = zip(*shown, strict=True)
+        return {"label_map": np.stack(label_maps), "image": np.stack(images)}
+
+    def _volumes(self) -> Iterator[TestVolume]:
+        return self.pairs.volumes(self.options.split)
 
 
-def settings(study: DownstreamStudy, model: str | None) -> dict[str, Any]:
+def settings(
+    study: DownstreamStudy, model: str | None, greys: Greys | None = None
+) -> dict[str, Any]:
     """Settings on which all results of a folder depend; rows and seeds may be added later.
 
     Args:
         study: Study.
         model: Title of the generator, with its step; None without one.
+        greys: Estimated greys; None if no row needs them.
     """
     options = study.options
     return {
@@ -217,11 +229,12 @@ def settings(study: DownstreamStudy, model: str | None) -> dict[str, Any]:
         "draws": options.draws,
         "split": options.split,
         "model": model,
+        "greys": None if greys is None else np.round(greys.means, 3).tolist(),
         "network": study.record.network.model_dump(mode="json"),
         "classes": list(study.record.class_names),
         "labels": _contents(study.labels, study.sets.label_patients),
         "pairs": _contents(study.pairs, study.sets.pair_patients),
-        "test": _contents(study.pairs, {volume.patient for volume in study.volumes}),
+        "test": _contents(study.pairs, {record.patient for record in study.tested}),
     }
 
 

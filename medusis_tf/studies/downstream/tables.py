@@ -106,19 +106,23 @@ def _notes(rows: Mapping[str, RowScores]) -> list[str]:
 def _class_table(
     title: str, single: Sequence[RowScores], values: str, digits: int
 ) -> EvaluationTable:
-    columns = single[0].class_names if single else ()
+    """A line for each class, because there may be many."""
+    names = single[0].class_names if single else ()
     lines = [
-        (each.row.title, [_text(value, digits) for value in getattr(each, values)])
-        for each in single
+        (name, [_text(getattr(each, values)[place], digits) for each in single])
+        for place, name in enumerate(names)
     ]
-    return EvaluationTable(title, columns, lines, (), _FIRST)
+    return EvaluationTable(title, [each.row.short_title for each in single], lines, (), "class")
 
 
 def _patient_table(single: Sequence[RowScores]) -> EvaluationTable:
-    columns = single[0].patients if single else ()
-    lines = [(each.row.title, [_text(value) for value in each.by_patient]) for each in single]
-    notes = ["mean over classes and seeds"]
-    return EvaluationTable("Dice by patient", columns, lines, notes, _FIRST)
+    patients = single[0].patients if single else ()
+    lines = [
+        (patient, [_text(each.by_patient[place]) for each in single])
+        for place, patient in enumerate(patients)
+    ]
+    columns, notes = [each.row.short_title for each in single], ["mean over classes and seeds"]
+    return EvaluationTable("Dice by patient", columns, lines, notes, "patient")
 
 
 def _fine_tuning_table(rows: Mapping[str, RowScores]) -> EvaluationTable:

@@ -12,7 +12,7 @@ import numpy as np
 from medusis_tf.config.data import Split
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.config.taxonomy import ClassEntry
-from medusis_tf.data.shards.labelled_subjects import LabelledSubject, LabelledSubjects
+from medusis_tf.data.shards.labelled_subjects import LabelledSubjects
 from medusis_tf.data.shards.spread import step_within
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.painters import Painter
@@ -20,6 +20,7 @@ from medusis_tf.studies.downstream.scores import TestVolume
 from medusis_tf.training.segmenter import Pairs
 
 if TYPE_CHECKING:
+    from medusis_tf.data.shards.manifest import SubjectRecord
     from medusis_tf.data.shards.shards import Shards
 
 # Slices in memory: one gigabyte at 256x256.
@@ -51,37 +52,37 @@ class StudyData:
         """The coarse classes, which keep their ids."""
         return self.config.data.classes[: int(self.coarse_ids.max()) + 1]
 
-    def labelled(self) -> list[LabelledSubject]:
+    @cached_property
+    def training(self) -> LabelledSubjects:
+        """Training subjects with a label map."""
+        return LabelledSubjects(self.shards, self.config.data, "train")
+
+    def painted(self) -> list[SubjectRecord]:
         """Training subjects whose label maps are painted."""
         names = {entry.subject for entry in self.shards.subjects("train", "label_map")}
-        subjects = LabelledSubjects(self.shards, self.config.data, "train")
-        return [subjects.read(record) for record in subjects.records if record.subject in names]
+        return [record for record in self.training.records if record.subject in names]
 
-    def pairs(self) -> dict[str, list[LabelledSubject]]:
+    def pairs(self) -> dict[str, list[SubjectRecord]]:
         """Patients of the training split with label map and image, and their subjects."""
-        found: dict[str, list[LabelledSubject]] = {}
-        for subject in LabelledSubjects(self.shards, self.config.data, "train"):
-            if subject.image is not None:
-                found.setdefault(subject.patient, []).append(subject)
+        found: dict[str, list[SubjectRecord]] = {}
+        for record in self.shards.pairs("train"):
+            found.setdefault(record.patient, []).append(record)
         return found
 
-    def volumes(self, split: Split) -> list[TestVolume]:
+    def volumes(self, split: Split) -> Iterator[TestVolume]:
         """Volumes of a split with label map and image; their label maps have the coarse classes."""
         subjects = LabelledSubjects(self.shards, self.config.data, split)
-        return [
-            TestVolume(
-                subject.patient,
-                self.coarse_ids[subject.label_map],
-                subject.image,
-                subject.slice_indices,
-                (
-                    record.volume_spacing_mm[_SLICE_AXIS[self.config.data.axis]],
-                    *subject.spacing_mm,
-                ),
-            )
-            for record, subject in zip(subjects.records, subjects, strict=True)
-            if subject.image is not None
-        ]
+        axis = _SLICE_AXIS[self.config.data.axis]
+        for record in self.shards.pairs(split):
+            subject = subjects.read(record)
+            if subject.image is not None:
+                yield TestVolume(
+                    subject.patient,
+                    self.coarse_ids[subject.label_map],
+                    subject.image,
+                    subject.slice_indices,
+                    (record.volume_spacing_mm[axis], *subject.spacing_mm),
+                )
 
 
 class TrainingSets:
@@ -101,18 +102,15 @@ class TrainingSets:
     def __init__(
         self, labels: StudyData, pairs: StudyData, painters: Mapping[str, Painter], draws: int
     ):
-        self._labels, self._painters, self._draws = labels, painters, draws
-        self._subjects = labels.labelled()
-        self._coarse_of_pairs = pairs.coarse_ids
-        self.label_patients = list(dict.fromkeys(each.patient for each in self._subjects))
+        self._labels, self._pairs = labels, pairs
+        self._painters, self._draws = painters, draws
+        self.label_patients = list(dict.fromkeys(each.patient for each in labels.painted()))
         if not self.label_patients:
             raise UserError(
                 f"no training subject of {labels.config.name} has a label map to paint. "
                 "Give a configuration with label maps: --config FILE."
             )
-        found = pairs.pairs()
-        self.pair_patients = list(found)[: len(self.label_patients)]
-        self._pairs = {patient: found[patient] for patient in self.pair_patients}
+        self.pair_patients = list(pairs.pairs())[: len(self.label_patients)]
 
     def painted(self, source: str, seed: int) -> Pairs:
         """Images of all label maps; those of a random painter differ between seeds.
@@ -121,33 +119,31 @@ class TrainingSets:
             source: Key of the training set.
             seed: Seed of the study.
         """
-        painter = self._painters[source]
+        painter, records = self._painters[source], self._labels.painted()
         draws = self._draws if painter.is_random else 1
-        step = step_within(MAX_SLICES, draws * sum(len(each.label_map) for each in self._subjects))
-        parts = [subject.every(step) for subject in self._subjects]
-        return Pairs.join([self._paint(painter, parts, seed, draw) for draw in range(draws)])
-
-    def _paint(
-        self, painter: Painter, subjects: Sequence[LabelledSubject], seed: int, draw: int
-    ) -> Pairs:
-        painted = []
-        for place, subject in enumerate(subjects):
-            [number] = np.random.SeedSequence([seed, draw, place]).generate_state(1)
-            images = np.clip(painter.paint(subject, int(number)), -1, 1)
-            painted.append(Pairs(self._labels.coarse_ids[subject.label_map], images))
-        return Pairs.join(painted)
+        step = step_within(MAX_SLICES, draws * sum(each.num_slices for each in records))
+        parts = []
+        for draw in range(draws):
+            for place, record in enumerate(records):
+                subject = self._labels.training.read(record).every(step)
+                [number] = np.random.SeedSequence([seed, draw, place]).generate_state(1)
+                images = np.clip(painter.paint(subject, int(number)), -1, 1)
+                parts.append(Pairs(self._labels.coarse_ids[subject.label_map], images))
+        return Pairs.join(parts)
 
     def real(self, patients: Sequence[str]) -> Pairs:
         """Real images of patients, with their label maps."""
-        pairs = Pairs.join(list(self._real_of(patients)))
-        step = step_within(MAX_SLICES, len(pairs.image))
-        return Pairs(pairs.label_map[::step], pairs.image[::step])
-
-    def _real_of(self, patients: Sequence[str]) -> Iterator[Pairs]:
-        for patient in patients:
-            for subject in self._pairs[patient]:
-                if subject.image is not None:
-                    yield Pairs(self._coarse_of_pairs[subject.label_map], subject.image)
+        found = self._pairs.pairs()
+        records = [record for patient in patients for record in found[patient]]
+        step = step_within(MAX_SLICES, sum(each.num_slices for each in records))
+        subjects = [self._pairs.training.read(record).every(step) for record in records]
+        return Pairs.join(
+            [
+                Pairs(self._pairs.coarse_ids[subject.label_map], subject.image)
+                for subject in subjects
+                if subject.image is not None
+            ]
+        )
 
     def choose_patients(self, count: int, seed: int) -> list[str]:
         """Some patients with real images: others for another seed, more of them for a larger count.
@@ -184,7 +180,7 @@ def check_data(labels: StudyData, pairs: StudyData, split: Split) -> None:
                 f"{labels.config.name} and {pairs.config.name} differ in {name}: {one} and "
                 f"{other}. Give a --data FILE with the same slices and classes."
             )
-    tested = {volume.patient for volume in pairs.volumes(split)}
+    tested = {record.patient for record in pairs.shards.pairs(split)}
     if not tested:
         raise UserError(
             f"the {split} split of {pairs.config.name} has no subject with both a label map and an "
