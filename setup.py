@@ -8,6 +8,7 @@ from setuptools import find_namespace_packages, setup
 
 CONFIGS = {
     "medusis_tf.configs": "configs",
+    "medusis_tf.configs.refinements": "configs/refinements",
     "medusis_tf.configs.taxonomies": "configs/taxonomies",
 }
 

@@ -50,7 +50,8 @@ class Subject(Section):
     ct: Path | None = None
     """CT in Hounsfield units from which a tissue label map is made (see `data.tissue`).
 
-    An alternative to `label_map`.
+    An alternative to `label_map`. With finer classes (`refine`), a subject may have both: the CT
+    then splits the classes of the label map.
     """
     overlays: dict[str, Path] = Field(default_factory=dict)
     """Binary masks painted on the label map made from `ct`, as class name to path, in order."""
@@ -82,14 +83,17 @@ class Subject(Section):
 
     @model_validator(mode="after")
     def _check_volumes(self) -> "Subject":
-        if self.label_map is not None and self.ct is not None:
-            raise ValueError(f"subject {self.subject}: give label_map or ct, not both")
         if not self.has_label_map and self.image is None:
             raise ValueError(
                 f"subject {self.subject}: needs at least one of label_map, ct and image"
             )
         if self.overlays and self.ct is None:
             raise ValueError(f"subject {self.subject}: overlays require ct")
+        if self.overlays and self.label_map is not None:
+            raise ValueError(
+                f"subject {self.subject}: overlays are painted on label maps made from ct, "
+                "but it has a label_map"
+            )
         if self.label_source is not None and self.label_map is None:
             raise ValueError(f"subject {self.subject}: label_source requires label_map")
         if "label_map" in self.used_streams and not self.has_label_map:
@@ -231,6 +235,11 @@ class DataConfig(Section):
         for entry in self.subjects:
             if unknown := sorted(set(entry.overlays) - names):
                 raise ValueError(f"subject {entry.subject}: overlays of unknown classes {unknown}")
+            if entry.label_map is not None and entry.ct is not None and not self.taxonomy.refined:
+                raise ValueError(
+                    f"subject {entry.subject}: give label_map or ct, not both, unless data.refine "
+                    "splits classes by the CT"
+                )
             source = entry.label_source
             if source is not None and source not in self.label_sources:
                 raise ValueError(

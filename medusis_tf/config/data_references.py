@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
-from medusis_tf.config.packaged import find_table
+from medusis_tf.config.packaged import find_refinement, find_table
+from medusis_tf.config.refinement import refined_classes
 from medusis_tf.config.subject_globs import expand_globs
 from medusis_tf.config.subject_manifest import assign_splits, read_manifest
 from medusis_tf.config.taxonomy import load_label_source, load_taxonomy
@@ -13,10 +15,11 @@ from medusis_tf.errors import UserError
 # Environment variable for `data.root`.
 DATA_ROOT_VARIABLE = "MEDUSIS_DATA"
 _LISTS = ("subjects", "manifest", "globs")
-_TYPES: dict[str, tuple[type, str]] = {
+_TYPES: dict[str, tuple[type | UnionType, str]] = {
     "root": (str, "the path of a folder"),
     "label_sources": (dict, "a mapping of names to tables"),
     "taxonomy": (str, "the path of a class table"),
+    "refine": (str | list, "the name or path of a refinement, or a list of classes"),
     "manifest": (str, "the path of a CSV or YAML file"),
     "globs": (list, "a list of patterns"),
     "splits": (dict, "a mapping of splits to fractions"),
@@ -46,10 +49,11 @@ def choose_subject_list(
 
 
 def inline_references(data: dict[str, Any], config_path: Path) -> None:
-    """Replace `taxonomy`, `label_sources`, `manifest`, `globs` and `splits` by their contents.
+    """Replace `taxonomy`, `refine`, `label_sources`, `manifest`, `globs` and `splits`.
 
-    Paths of tables are relative to the folder of the configuration; `synthrad31` alone names a
-    packaged table. A manifest is looked up in that folder first and then in `data.root`.
+    Their contents take their place. Paths of tables are relative to the folder of the
+    configuration; `synthrad31` alone names a packaged table. A manifest is looked up in that
+    folder first and then in `data.root`.
 
     Args:
         data: Data section with its final root; changed in place.
@@ -68,6 +72,7 @@ def inline_references(data: dict[str, Any], config_path: Path) -> None:
             raise UserError(f"{config_path}: give data.taxonomy or data.classes, not both.")
         table = load_taxonomy(find_table(str(taxonomy), folder))
         data.update(table.model_dump(mode="json", exclude={"name"}))
+    _refine(data, config_path)
     if (manifest := data.pop("manifest", None)) is not None:
         data["subjects"] = read_manifest(_manifest_path(str(manifest), data.get("root"), folder))
     if (globs := data.pop("globs", None)) is not None:
@@ -77,6 +82,21 @@ def inline_references(data: dict[str, Any], config_path: Path) -> None:
     splits, seed = data.pop("splits", None), data.pop("split_seed", 0)
     if splits is not None and _is_list_of_mappings(data.get("subjects")):
         data["subjects"] = assign_splits(data["subjects"], splits, seed)
+
+
+def _refine(data: dict[str, Any], config_path: Path) -> None:
+    """Append the classes of `refine` to `classes`."""
+    refine, classes = data.pop("refine", None), data.get("classes")
+    if refine is None or classes is None or not _is_list_of_mappings(classes):
+        return
+    if any(entry.get("where") is not None for entry in classes):
+        raise UserError(
+            f"{config_path}: data.classes contains finer classes already, and data.refine adds "
+            "others. Give one of them."
+        )
+    if isinstance(refine, str):
+        refine = find_refinement(refine, config_path.parent)
+    data["classes"] = refined_classes(classes, refine, config_path)
 
 
 def _is_list_of_mappings(value: object) -> bool:

@@ -8,6 +8,8 @@ CONFIGS = next((folder for folder in _PLACES if folder.is_dir()), _PLACES[0])
 """Folder of the configurations: in the package if it is installed, beside it in a checkout."""
 TABLES = CONFIGS / "taxonomies"
 """Folder of the class tables and label sources."""
+REFINEMENTS = CONFIGS / "refinements"
+"""Folder of the refinements: finer classes and the rules that cut them by a CT."""
 
 
 def find_config(path: Path) -> Path:
@@ -33,6 +35,12 @@ def find_table(path: str | Path, folder: Path | None = None) -> Path:
     return near if near.is_file() else packaged_table(path) or near
 
 
+def find_refinement(path: str | Path, folder: Path | None = None) -> Path:
+    """Return the path of a refinement, as `find_table` does: `tissue` alone is a packaged one."""
+    near = (folder or Path()) / path
+    return near if near.is_file() else packaged_refinement(path) or near
+
+
 def packaged_config(name: str | Path) -> Path | None:
     """Return the packaged configuration of that name, or None. Names are as for `find_config`."""
     return _find(Path(name), CONFIGS, ("", "configs"))
@@ -41,6 +49,11 @@ def packaged_config(name: str | Path) -> Path | None:
 def packaged_table(name: str | Path) -> Path | None:
     """Return the packaged table of that name, or None. Names are as for `find_table`."""
     return _find(Path(name), TABLES, ("", "taxonomies", "configs/taxonomies"))
+
+
+def packaged_refinement(name: str | Path) -> Path | None:
+    """Return the packaged refinement of that name, or None; also `refinements/tissue.yaml`."""
+    return _find(Path(name), REFINEMENTS, ("", "refinements", "configs/refinements"))
 
 
 def _find(name: Path, folder: Path, prefixes: tuple[str, ...]) -> Path | None:

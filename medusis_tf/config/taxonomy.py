@@ -8,9 +8,10 @@ from typing import Annotated, Any, TypeVar
 
 import pydantic
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from medusis_tf.config.problems import problem_lines
+from medusis_tf.config.refinement import RefinementRule
 from medusis_tf.config.section import Section
 from medusis_tf.config.yaml_files import read_yaml
 from medusis_tf.errors import UserError
@@ -34,6 +35,29 @@ class ClassEntry(Section):
 
     The class's own name always does.
     """
+    part_of: Name | None = None
+    """Coarser class that this class is reported as; None if it is a class of its own."""
+    where: RefinementRule | None = None
+    """Rule that cuts this class from coarser ones by a CT; None if label maps contain it."""
+
+    @model_validator(mode="after")
+    def _check_rule(self) -> "ClassEntry":
+        if self.where is not None and self.part_of is None:
+            raise ValueError(f"class {self.name}: where needs part_of, the coarser class")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_empty(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what only finer classes have, so that files without them stay the same."""
+        values: dict[str, Any] = serialize(self)
+        return {k: v for k, v in values.items() if v is not None or k not in ("part_of", "where")}
+
+    @property
+    def cut_from(self) -> tuple[str, ...]:
+        """Names of the classes that its rule takes voxels from."""
+        if self.where is None or self.part_of is None:
+            return ()
+        return self.where.of or (self.part_of,)
 
 
 class Taxonomy(Section):
@@ -59,6 +83,38 @@ class Taxonomy(Section):
     def ids(self) -> dict[int, str]:
         """Names of the classes by id."""
         return {entry.id: entry.name for entry in self.classes}
+
+    @property
+    def refined(self) -> tuple[ClassEntry, ...]:
+        """Classes that rules cut from others by a CT, in the order of application."""
+        return tuple(entry for entry in self.classes if entry.where is not None)
+
+    @functools.cached_property
+    def coarse_ids(self) -> tuple[int, ...]:
+        """Id of the coarse class of each class id; its own for a class that is not finer.
+
+        Classes that one finer class is cut from are reported together, as its `part_of`: which
+        voxel came from which is not known.
+        """
+        ids = {entry.name: entry.id for entry in self.classes}
+        coarse = list(range(len(self.classes)))
+        for entry in self.classes:
+            if entry.part_of is not None:
+                together = {coarse[ids[name]] for name in (*entry.cut_from, entry.part_of)}
+                target = coarse[ids[entry.part_of]]
+                joined = {*together, entry.id}
+                coarse = [target if id_ in joined else id_ for id_ in coarse]
+        return tuple(coarse)
+
+    @property
+    def coarse_names(self) -> dict[int, str]:
+        """Names of the coarse classes by id; `and N more` where several are reported together."""
+        names = {}
+        for id_ in sorted(set(self.coarse_ids)):
+            members = [e for e in self.classes if self.coarse_ids[e.id] == id_ and not e.part_of]
+            more = f" and {len(members) - 1} more" * (len(members) > 1)
+            names[id_] = self.classes[id_].name + more
+        return names
 
     def class_of(self, name: str | None) -> int | None:
         """Look up the class that a source becomes.
@@ -101,6 +157,22 @@ class Taxonomy(Section):
         for key, chosen in [("order", self.order), ("unlisted", (self.unlisted,))]:
             if unknown := sorted({n for n in chosen if n is not None} - set(names)):
                 raise ValueError(f"{key} names unknown classes {unknown}. Known: {names}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> "Taxonomy":
+        names = [entry.name for entry in self.classes]
+        own = {entry.name for entry in self.classes if entry.part_of is None}
+        for entry in self.classes:
+            coarser = entry.cut_from if entry.part_of is None else (entry.part_of, *entry.cut_from)
+            for name in coarser:
+                if name not in names:
+                    raise ValueError(f"class {entry.name} is part of {name}, an unknown class")
+                if name not in own:
+                    raise ValueError(
+                        f"class {entry.name} is part of {name}, which is itself part of a class. "
+                        "Name the coarsest"
+                    )
         return self
 
 

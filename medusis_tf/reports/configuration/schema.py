@@ -65,6 +65,12 @@ class DataReferences(Section):
 
     It replaces `classes`, `order` and `unlisted`.
     """
+    refine: Path | tuple[dict[str, Any], ...] | None = None
+    """Finer classes that rules cut by the CT of each label map.
+
+    Name of a packaged refinement, such as `tissue`, path of one, or a list of classes without ids.
+    They are appended to `classes`.
+    """
     label_sources: dict[str, Path | dict[LabelId, str]] = Field(default_factory=dict)
     """Tables of the ids in label-map files, by the name that subjects refer to.
 
