@@ -21,8 +21,7 @@ from medusis_tf.methods.experiment import load_config
 from medusis_tf.runs.run_dir import CheckpointChoice
 from medusis_tf.studies.downstream.rows import (
     CHOICES,
-    ESTIMATED_MEANS,
-    ESTIMATED_MIXTURE,
+    ESTIMATED,
     FINE_TUNING,
     MIXTURE,
     REAL,
@@ -33,9 +32,9 @@ from medusis_tf.studies.downstream.rows import (
 )
 
 if TYPE_CHECKING:
+    from medusis_tf.appearance.appearance import Appearance
     from medusis_tf.evaluation.evaluated_model import EvaluatedModel
     from medusis_tf.evaluation.painters import Painter
-    from medusis_tf.studies.downstream.painters import Greys
     from medusis_tf.studies.downstream.study import DownstreamStudy
     from medusis_tf.studies.downstream.training_sets import StudyData
 
@@ -64,7 +63,7 @@ def downstream_segmentation(
     seeds: Annotated[
         str, typer.Option(help="Seeds of weights, order, noise and contrasts.")
     ] = "0,1,2",
-    steps: Annotated[int, typer.Option(min=1, help="Training steps of a row.")] = 500,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of a row.")] = 450,
     fine_tune_patients: Annotated[
         str, typer.Option(help="Numbers of real labelled patients after a pre-training.")
     ] = "1,2,4",
@@ -181,10 +180,10 @@ def _open_model(
     return opened
 
 
-def _greys(labels: "StudyData", chosen: tuple[str, ...], named: bool) -> "Greys | None":
+def _greys(labels: "StudyData", chosen: tuple[str, ...], named: bool) -> "Appearance | None":
     from medusis_tf.studies.downstream.painters import estimate_greys
 
-    if not {ESTIMATED_MIXTURE, ESTIMATED_MEANS} & set(chosen):
+    if not ESTIMATED & set(chosen):
         return None
     try:
         return estimate_greys(labels)
@@ -196,7 +195,7 @@ def _greys(labels: "StudyData", chosen: tuple[str, ...], named: bool) -> "Greys 
 
 
 def _painters(
-    labels: "StudyData", model: "EvaluatedModel | None", greys: "Greys | None"
+    labels: "StudyData", model: "EvaluatedModel | None", greys: "Appearance | None"
 ) -> "dict[str, Painter]":
     from medusis_tf.studies.downstream.painters import grey_painters, mixture_painter
 

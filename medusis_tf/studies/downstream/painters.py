@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from medusis_tf.appearance.painting import known_means, paint_class_quantiles
 from medusis_tf.data.shards.labelled_subjects import LabelledSubject
-from medusis_tf.evaluation.painters import Painter
+from medusis_tf.evaluation.painters import Paint, Painter
 from medusis_tf.metrics.baselines import (
     paint_class_means,
     paint_gaussian_greys,
     paint_gaussian_mixture,
 )
-from medusis_tf.studies.downstream.rows import ESTIMATED_MEANS, ESTIMATED_MIXTURE, MIXTURE, SOURCES
+from medusis_tf.studies.downstream.rows import (
+    ESTIMATED_MEANS,
+    ESTIMATED_MIXTURE,
+    ESTIMATED_TEXTURE,
+    MIXTURE,
+    SOURCES,
+)
 
 if TYPE_CHECKING:
+    from medusis_tf.appearance.appearance import Appearance
     from medusis_tf.studies.downstream.training_sets import StudyData
 
 
@@ -36,20 +43,7 @@ def mixture_painter(num_classes: int) -> Painter:
     return Painter(SOURCES[MIXTURE], "baseline", paint, is_random=True)
 
 
-@dataclass(frozen=True, eq=False)
-class Greys:
-    """Grey levels of the classes.
-
-    Attributes:
-        means: `[num_classes]` mean of each class in [-1, 1]; NaN for one that is not known.
-        deviations: `[num_classes]` standard deviation of each class.
-    """
-
-    means: np.ndarray
-    deviations: np.ndarray
-
-
-def estimate_greys(data: StudyData) -> Greys:
+def estimate_greys(data: StudyData) -> Appearance:
     """Estimate the greys from label maps and unpaired images, or read an earlier estimate.
 
     Raises:
@@ -57,31 +51,33 @@ def estimate_greys(data: StudyData) -> Greys:
     """
     from medusis_tf.appearance import load_or_estimate
 
-    found = load_or_estimate(data.config, data.shards)
-    return Greys(found.means, found.deviations)
+    return load_or_estimate(data.config, data.shards)
 
 
-def grey_painters(greys: Greys) -> dict[str, Painter]:
-    """Painters by key: the Gaussian mixture with given greys, new for every slice, and the means.
+def grey_painters(greys: Appearance) -> dict[str, Painter]:
+    """Painters by key: Gaussian mixture, means, and quantiles with texture.
 
-    The painted mean of a class that is not known is the mean of the foreground's classes.
+    The mixture has new greys around the means for every slice.
     """
+    means = known_means(greys)
 
-    def paint(subject: LabelledSubject, seed: int) -> np.ndarray:
+    def mixture(subject: LabelledSubject, seed: int) -> np.ndarray:
         return _slice_by_slice(
             subject,
             seed,
             lambda label_map, n: paint_gaussian_greys(label_map, greys.means, greys.deviations, n),
         )
 
-    filled = np.where(np.isnan(greys.means), np.nanmean(greys.means[1:]), greys.means)
-    return {
-        ESTIMATED_MIXTURE: Painter(SOURCES[ESTIMATED_MIXTURE], "baseline", paint, is_random=True),
-        ESTIMATED_MEANS: Painter(
-            SOURCES[ESTIMATED_MEANS],
-            "baseline",
-            lambda subject, _: paint_class_means(subject.label_map, filled),
+    paints: dict[str, Paint] = {
+        ESTIMATED_MIXTURE: mixture,
+        ESTIMATED_MEANS: lambda subject, _: paint_class_means(subject.label_map, means),
+        ESTIMATED_TEXTURE: lambda subject, seed: paint_class_quantiles(
+            subject.label_map, greys, seed
         ),
+    }
+    return {
+        key: Painter(SOURCES[key], "baseline", paint, is_random=key != ESTIMATED_MEANS)
+        for key, paint in paints.items()
     }
 
 

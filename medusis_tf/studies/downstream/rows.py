@@ -12,6 +12,7 @@ SYNTHETIC = "synthetic"
 MIXTURE = "mixture"
 ESTIMATED_MIXTURE = "estimated_mixture"
 ESTIMATED_MEANS = "estimated_means"
+ESTIMATED_TEXTURE = "estimated_texture"
 REAL = "real"
 FINE_TUNING = "fine_tuning"
 # Training sets by key, in the order of the table.
@@ -20,8 +21,10 @@ SOURCES = {
     MIXTURE: "Gaussian mixture, random greys",
     ESTIMATED_MIXTURE: "Gaussian mixture, estimated greys",
     ESTIMATED_MEANS: "painted means, estimated greys",
+    ESTIMATED_TEXTURE: "painted quantiles and texture, estimated",
     REAL: "real MR (upper bound)",
 }
+ESTIMATED = frozenset({ESTIMATED_MIXTURE, ESTIMATED_MEANS, ESTIMATED_TEXTURE})
 CHOICES = (*SOURCES, FINE_TUNING)
 # What fine-tuning starts from; None for new weights.
 STARTS = (None, MIXTURE, SYNTHETIC)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from medusis_tf.appearance.appearance import Appearance
 from medusis_tf.config.data import Split
 from medusis_tf.data.shards.spread import spread_centres
 from medusis_tf.errors import UserError
@@ -23,7 +24,6 @@ from medusis_tf.metrics.independent_segmenter import (
     SegmenterRecord,
     read_classes,
 )
-from medusis_tf.studies.downstream.painters import Greys
 from medusis_tf.studies.downstream.rows import REAL, Row, trainings
 from medusis_tf.studies.downstream.scores import TestVolume, score
 from medusis_tf.studies.downstream.store import StudyStore
@@ -213,7 +213,7 @@ class DownstreamStudy:
 
 
 def settings(
-    study: DownstreamStudy, model: str | None, greys: Greys | None = None
+    study: DownstreamStudy, model: str | None, greys: Appearance | None = None
 ) -> dict[str, Any]:
     """Settings on which all results of a folder depend; rows and seeds may be added later.
 

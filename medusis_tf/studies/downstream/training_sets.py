@@ -42,15 +42,18 @@ class StudyData:
 
     @cached_property
     def coarse_ids(self) -> np.ndarray:
-        """`[num_classes]` id of the coarse class of every class."""
-        taxonomy = self.config.data.taxonomy
-        ids = getattr(taxonomy, "coarse_ids", range(len(taxonomy.classes)))
-        return np.array(ids, np.uint8)
+        """`[num_classes]` place of the coarse class of every class, in `classes`."""
+        ids = self.config.data.taxonomy.coarse_ids
+        return np.searchsorted(sorted(set(ids)), ids).astype(np.uint8)
 
     @cached_property
     def classes(self) -> tuple[ClassEntry, ...]:
-        """The coarse classes, which keep their ids."""
-        return self.config.data.classes[: int(self.coarse_ids.max()) + 1]
+        """The coarse classes, with ids from 0."""
+        data = self.config.data
+        return tuple(
+            ClassEntry(id=place, name=name, colour=data.classes[id_].colour)
+            for place, (id_, name) in enumerate(data.taxonomy.coarse_names.items())
+        )
 
     @cached_property
     def training(self) -> LabelledSubjects:

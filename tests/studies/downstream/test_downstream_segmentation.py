@@ -18,7 +18,8 @@ from tests.serving.small_run import make_model, make_run
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 FEW = ["--steps", 2, "--batch-size", 2, "--draws", 2, "--fine-tune-patients", "1,2"]
-BASE = ["synthetic", "mixture", "estimated_mixture", "estimated_means", "real"]
+ESTIMATED = ["estimated_mixture", "estimated_means", "estimated_texture"]
+BASE = ["synthetic", "mixture", *ESTIMATED, "real"]
 TUNED = ["real_1", "mixture_then_real_1", "synthetic_then_real_1"]
 
 
@@ -51,11 +52,11 @@ def test_every_row_is_trained_and_scored_on_the_test_patient(finished, run_dir):
     content = json.loads((out / "results.json").read_text())
     assert [row["row"] for row in content["rows"]] == [*BASE, *TUNED]
     assert content["test_patients"] == ["d"]
-    assert [row["training_patients"] for row in content["rows"]] == [2, 2, 2, 2, 1, 1, 1, 1]
+    assert [row["training_patients"] for row in content["rows"]] == [2, 2, 2, 2, 2, 1, 1, 1, 1]
     for row in content["rows"]:
         assert 0 <= row["mean_dice"] <= 1
         assert list(row["classes"]) == ["fat", "muscle"]
-    assert "8 of 8 trainings to do: about 1 minutes on two quiet cores" in printed
+    assert "9 of 9 trainings to do: about 1 minutes on two quiet cores" in printed
     assert "no fine-tuning on 2 patients: 1 have real images and labels" in printed
     assert "no p below 1 is possible" in printed
     assert (out / "results.png").read_bytes().startswith(b"\x89PNG")
@@ -68,7 +69,7 @@ def test_the_csv_file_agrees_with_the_results(finished):
     out, _ = finished
     with (out / "results.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
-    assert len(lines) == 8 * 2
+    assert len(lines) == 9 * 2
     rows = {row["row"]: row for row in json.loads((out / "results.json").read_text())["rows"]}
     for key, row in rows.items():
         mean = np.mean([float(line["dice"]) for line in lines if line["row"] == key])

@@ -1,13 +1,14 @@
 import numpy as np
 import pytest
 
+from medusis_tf.appearance.appearance import Appearance
 from medusis_tf.config.taxonomy import ClassEntry
 from medusis_tf.data.preparing.preparation import prepare_shards
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.painters import Painter
 from medusis_tf.methods.experiment import load_config
 from medusis_tf.studies.downstream import training_sets
-from medusis_tf.studies.downstream.painters import Greys, grey_painters, mixture_painter
+from medusis_tf.studies.downstream.painters import grey_painters, mixture_painter
 from medusis_tf.studies.downstream.training_sets import StudyData, TrainingSets, check_data
 from tests.serving.small_run import make_run
 
@@ -21,7 +22,18 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def painters():
-    greys = Greys(np.array([-1, 0.5, np.nan]), np.array([0, 0.1, np.nan]))
+    greys = Appearance(
+        classes=(),
+        quantiles=np.array([[-1.0] * 32, np.linspace(0.3, 0.7, 32), [np.nan] * 32]),
+        means=np.array([-1, 0.5, np.nan]),
+        deviations=np.array([0, 0.1, np.nan]),
+        correlation_px=np.ones((3, 2)),
+        subject_means={},
+        features=(),
+        smoothing=0,
+        warnings=(),
+        pseudo_labels={},
+    )
     return {"mixture": mixture_painter(3), **grey_painters(greys)}
 
 
@@ -75,10 +87,17 @@ def test_chosen_patients_are_nested_and_differ_between_seeds(sets):
 
 
 def test_fine_classes_are_painted_and_coarse_ones_learned(data, painters, monkeypatch):
-    """Class 2 counts as a part of class 1."""
-    coarse = StudyData(data.config, data.shards)
-    coarse.__dict__["coarse_ids"] = np.array([0, 1, 1], np.uint8)
-    assert [entry.name for entry in coarse.classes] == ["background", "fat"]
+    """Muscle is a part of fat, and bone, which no voxel has, a class behind it."""
+    muscle = data.config.data.classes[2].model_copy(update={"part_of": "fat"})
+    bone = ClassEntry(id=3, name="bone", colour=(9, 9, 9))
+    content = data.config.data.model_copy(
+        update={"classes": (*data.config.data.classes[:2], muscle, bone)}
+    )
+    config = data.config.model_copy(update={"data": content})
+    coarse = StudyData(config, data.shards)
+    assert coarse.coarse_ids.tolist() == [0, 1, 1, 2]
+    assert [entry.name for entry in coarse.classes] == ["background", "fat", "bone"]
+    assert [entry.id for entry in coarse.classes] == [0, 1, 2]
     sets = TrainingSets(coarse, coarse, painters, draws=1)
     fine = TrainingSets(data, data, painters, draws=1)
     for source in ("mixture", "estimated_means"):
