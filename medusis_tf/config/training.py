@@ -75,6 +75,11 @@ class ValidationConfig(Section):
     """
     slices: PositiveInt = 64
     """Number of label-map slices, spread evenly over the validation subjects."""
+    noises: PositiveInt = 1
+    """Number of noise draws of each subject; the metrics are the means over the draws.
+
+    With one, the best checkpoint may owe to a lucky noise. 3 takes three times as long.
+    """
     best_metric: Literal["auto"] | MetricName = "auto"
     """Metric that decides which weights `checkpoints/best` contains.
 

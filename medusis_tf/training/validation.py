@@ -67,7 +67,8 @@ class Validation:
     """Metrics of the same slices with the same noises at every step.
 
     All slices of a subject share one noise. Means are taken over patients' means, as in an
-    evaluation. There are few slices: compare the values only with each other, within a run.
+    evaluation, and then over the `noises` draws of the configuration. There are few slices: compare
+    the values only with each other, within a run.
     Validation does not change any random state of the training.
 
     Args:
@@ -121,9 +122,19 @@ class Validation:
             Metric to value, in the order of `config.training.VALIDATION_METRICS`. Metrics that do
             not exist or are not finite are left out; all of them if an image is not finite.
         """
+        draws = [self._measure(painter, noises) for noises in self._draws(painter.noise_shape)]
+        found = {
+            name: float(np.mean([draw.get(name, np.nan) for draw in draws]))
+            for name in VALIDATION_METRICS
+        }
+        return {name: value for name, value in found.items() if np.isfinite(value)}
+
+    def _measure(
+        self, painter: keras.Model, noises: Sequence[tf.Tensor | None]
+    ) -> dict[str, float]:
+        """Metrics of one draw of noises, one for each subject; empty if an image is not finite."""
         values = PatientValues()
         features, patches = FeatureSet(self._extractor.dimension), PyramidPatches()
-        noises = self._noises(painter.noise_shape)
         for subject, noise in zip(self._subjects, noises, strict=True):
             images = self._paint(painter, subject.label_map, noise)
             if not np.isfinite(images).all():
@@ -134,10 +145,7 @@ class Validation:
             features.update(self._extractor(images))
             patches.update(images)
         found = self._distances(features, patches)
-        found |= {name: summary["mean"] for name, summary in values.summaries().items()}
-        return {
-            name: found[name] for name in VALIDATION_METRICS if np.isfinite(found.get(name, np.nan))
-        }
+        return found | {name: summary["mean"] for name, summary in values.summaries().items()}
 
     def _distances(self, features: FeatureSet, patches: PyramidPatches) -> dict[str, float]:
         """Compute the distances to the real images, if there are any."""
@@ -163,12 +171,16 @@ class Validation:
             images[batch] = painter(one_hot, noises, training=False).numpy().mean(axis=-1)
         return images
 
-    def _noises(self, shape: tuple[int, ...] | None) -> list[tf.Tensor | None]:
-        """Return the noise of each subject; None for a painter without noise."""
+    def _draws(self, shape: tuple[int, ...] | None) -> list[list[tf.Tensor | None]]:
+        """Draws of one noise for each subject; one draw of None for a painter without noise."""
+        count = len(self._subjects)
         if shape is None:
-            return [None] * len(self._subjects)
-        noises = tf.random.stateless_normal([len(self._subjects), *shape], self._seed)
-        return list(tf.unstack(noises))
+            return [[None] * count]
+        draws = []
+        for number in range(self._config.training.validation.noises):
+            seed = self._seed + tf.constant([0, number], tf.int64)
+            draws.append(list(tf.unstack(tf.random.stateless_normal([count, *shape], seed))))
+        return draws
 
     @property
     def _has_images(self) -> bool:

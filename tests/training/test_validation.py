@@ -141,6 +141,26 @@ def test_each_subject_has_its_own_noise_the_same_every_time(pairs):
     assert np.all(first.noises[1] != first.noises[2])
 
 
+def test_values_are_the_mean_over_draws_of_noise(pairs, experiment):
+    config, shards = experiment(noises=2)
+    image = chosen(shards, "image")
+    painter = Painter([*image, *np.where(image > 0, image - 0.2, image + 0.2)])
+    values = open_validation(config, shards).measure(painter)
+    assert values["mae_slice"] == pytest.approx(0.05, abs=1e-6)
+    first = Painter(image)
+    pairs[0].measure(first)
+    # The first draw is that of a single one; the second differs.
+    np.testing.assert_array_equal(painter.noises[:SLICES], first.noises)
+    assert np.all(np.array(painter.noises[SLICES:]) != np.array(first.noises))
+
+
+def test_a_draw_that_is_not_finite_has_no_values(experiment):
+    config, shards = experiment(noises=2)
+    images = np.tile(chosen(shards, "image"), (2, 1, 1))
+    images[-1, 5, 5] = np.nan
+    assert open_validation(config, shards).measure(Painter(images)) == {}
+
+
 def test_validation_changes_no_random_state_and_no_weight(pairs, experiment):
     validation, _ = pairs
     generator = build_generator(experiment()[0], synchronized=False)
