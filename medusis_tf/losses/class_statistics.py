@@ -11,59 +11,65 @@ LEAST_PIXELS = 128
 _NUM_FILTERS = 24
 _FILTER_SIZE = 7
 _NUM_SCALES = 2
-# The grey levels span 2. Keys of different classes must not overlap.
-_CLASS_DISTANCE = 4.0
+# Grey levels from -1 to 1 that are distinguished when pixels are sorted.
+_LEVELS = 2**24
 
 
 def class_quantile_loss(image, label_map, quantiles, least_pixels=LEAST_PIXELS):
-    """Compare the grey levels of each class with the levels it should have.
+    """Compare the grey levels of each class of each image with the levels it should have.
 
-    The pixels of a class in the whole batch are sorted. `mean_c mean_k |q_k(c) - Q_k(c)|` over the
-    classes with at least `least_pixels` pixels and known quantiles, where `q_k` is the quantile
-    `(k + 1/2) / num_quantiles`. The loss holds the distribution of a class and leaves open where
-    in the class each grey level lies.
+    The pixels of a class of an image are sorted. `mean_c mean_k |q_k(c) - Q_k(c)|` over the classes
+    of all images with at least `least_pixels` pixels and known quantiles, where `q_k` is the
+    quantile `(k + 1/2) / num_quantiles`. The loss holds the distribution of a class and leaves open
+    where in the class each grey level lies.
 
     Args:
         image: `[batch, height, width, channels]` in [-1, 1]. The channels are averaged.
         label_map: `[batch, height, width]` int32 class ids.
         quantiles: `[num_classes, num_quantiles]` float32, increasing; NaN for a class without.
-        least_pixels: Smallest number of pixels of a class.
+        least_pixels: Smallest number of pixels of a class in an image.
 
     Returns:
         Scalar float32 of at least 0; 0 if no class has enough pixels.
     """
     quantiles = tf.convert_to_tensor(quantiles, tf.float32)
     num_classes, num_quantiles = quantiles.shape
-    counts = count_classes(label_map, num_classes)
-    values = sort_by_class(tf.reduce_mean(tf.cast(image, tf.float32), axis=-1), label_map)
+    batch = image.shape[0]
+    # Each class of each image is a group of its own.
+    groups = tf.cast(label_map, tf.int32) + num_classes * tf.range(batch)[:, None, None]
+    counts = count_classes(groups, batch * num_classes)
+    values = sort_by_group(tf.reduce_mean(tf.cast(image, tf.float32), axis=-1), groups)
     levels = (tf.range(num_quantiles, dtype=tf.float32) + 0.5) / num_quantiles
     place = levels * tf.maximum(counts - 1.0, 0.0)[:, tf.newaxis]
     first = tf.cast(tf.cumsum(counts, exclusive=True), tf.int32)[:, tf.newaxis]
-    last = tf.maximum(first + tf.cast(counts, tf.int32)[:, tf.newaxis] - 1, 0)
-    below = tf.minimum(first + tf.cast(tf.floor(place), tf.int32), last)
-    above = tf.minimum(below + 1, last)
+    last = first + tf.cast(counts, tf.int32)[:, tf.newaxis] - 1
+    end = tf.size(values) - 1
+    below = tf.clip_by_value(first + tf.cast(tf.floor(place), tf.int32), 0, end)
+    above = tf.clip_by_value(tf.minimum(below + 1, last), 0, end)
     rest = place - tf.floor(place)
     found = tf.gather(values, below) * (1.0 - rest) + tf.gather(values, above) * rest
+    quantiles = tf.tile(quantiles, [batch, 1])
     is_known = tf.reduce_all(tf.math.is_finite(quantiles), axis=1)
     target = tf.where(is_known[:, tf.newaxis], quantiles, 0.0)
     distance = tf.reduce_mean(tf.abs(found - target), axis=1)
     return _mean_over_classes(distance, is_known & (counts >= least_pixels))
 
 
-def sort_by_class(values, label_map):
-    """Sort pixels by class, and within a class by value.
+def sort_by_group(values, groups):
+    """Sort pixels by group, and within a group by value.
 
     Args:
         values: `[batch, height, width]` float32 in [-1, 1].
-        label_map: Class ids of the same shape.
+        groups: Number of the group of each pixel, int32 of the same shape.
 
     Returns:
         `[batch * height * width]` values, differentiable with respect to `values`.
     """
     values = tf.reshape(values, [-1])
-    classes = tf.cast(tf.reshape(label_map, [-1]), tf.float32)
-    order = tf.argsort(tf.stop_gradient(values) + _CLASS_DISTANCE * classes)
-    return tf.gather(values, order)
+    # In integers: a float32 key of many groups would round the values.
+    steps = tf.cast(tf.round((tf.stop_gradient(values) + 1.0) * (_LEVELS / 2)), tf.int64)
+    keys = tf.cast(tf.reshape(groups, [-1]), tf.int64) * (2 * _LEVELS) + steps
+    return tf.gather(values, tf.argsort(keys))
 
 
 class ClassTextureLoss:

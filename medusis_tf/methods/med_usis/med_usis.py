@@ -110,10 +110,11 @@ class MedUSIS(Method):
     def step_kind(self, step: int) -> StepKind:
         """See `Method`."""
         training = self.config.training
+        labels = training.pseudo_labels
+        is_due = step > labels.start and step % labels.interval == 0
         return StepKind(
             regularizes=(step - 1) % training.r1.interval == 0,
-            uses_pseudo_labels=self.config.uses_pseudo_labels
-            and step > training.pseudo_labels.start,
+            uses_pseudo_labels=self.config.uses_pseudo_labels and is_due,
         )
 
     def check_jit(self) -> None:
