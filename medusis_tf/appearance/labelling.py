@@ -116,8 +116,13 @@ class GreyStatistics:
 
         Noise smoothed by a Gaussian of width s has the correlation exp(-lag^2 / (4 s^2)).
         """
+        products, squares = self.products[group], self.squares[group]
+        if not (
+            squares[0].all() and squares[1, 0]
+        ):  # no pixel is sure to belong to it: like the mean of all
+            products, squares = self.products.sum(axis=0), self.squares.sum(axis=0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = self.products[group] / self.squares[group]
+            ratio = products / squares
         in_slice = [_width(ratio[0, number], lag) for number, lag in enumerate(_LAGS)]
         return float(np.mean(in_slice)), _width(ratio[1, 0], 1)
 
