@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from medusis_tf.config.data import Split
 from medusis_tf.config.experiment import ExperimentConfig
@@ -29,6 +29,8 @@ class EvaluatedModel:
         step: Training step; None if unknown.
         run_dir: Folder of the run; None if it is not a run.
         segmenter: Segmenter that was trained together with the model; None if there is none.
+        path: `network`: images straight from the network. `volumes`: images that went through the
+            grid of the volumes and back, which makes them smoother and more similar.
     """
 
     painter: Painter
@@ -37,22 +39,25 @@ class EvaluatedModel:
     step: int | None = None
     run_dir: Path | None = None
     segmenter: FindClasses | None = None
+    path: Literal["network", "volumes"] = "network"
 
 
 def open_run(
     run_dir: Path,
     batch_size: int | None = None,
     choice: CheckpointChoice = CheckpointChoice.NEWEST,
+    data: Path | None = None,
 ) -> EvaluatedModel:
-    """Open a checkpoint of a run, to evaluate it on the data of the run.
+    """Open a checkpoint of a run, to evaluate it on the data of the run or of a configuration.
 
     Args:
         run_dir: Folder of the run.
         batch_size: Slices painted at once; see `SlicePainter.paint`.
         choice: Checkpoint of the run.
+        data: YAML file of a configuration with other data; None for the data of the run.
 
     Raises:
-        UserError: The folder is no run, or has no such checkpoint.
+        UserError: The folder is no run, has no such checkpoint, or its model does not fit the data.
     """
     from medusis_tf.evaluation.segmenters import own_segmenter
     from medusis_tf.runs.checkpoints import load_painter
@@ -62,6 +67,9 @@ def open_run(
     model = painter_of_network(run_dir, config, network, step)
     segmenter = own_segmenter(run_dir, choice, config)
     painter = model_painter(model, batch_size)
+    if data is not None:
+        config = load_config(data)
+        _check_fit(model.metadata, config, data)
     return EvaluatedModel(painter, config, run_dir, step, run_dir, segmenter)
 
 
@@ -102,7 +110,7 @@ def open_images(folder: Path, data: Path, split: Split) -> EvaluatedModel:
     config = load_config(data)
     volumes = FolderVolumes(folder, "image", config.data, split)
     painter = Painter(folder.name, "model", lambda subject, _: volumes.slices(subject))
-    return EvaluatedModel(painter, config, folder)
+    return EvaluatedModel(painter, config, folder, path="volumes")
 
 
 def _check_fit(metadata: ModelMetadata, config: ExperimentConfig, config_path: Path) -> None:

@@ -106,6 +106,8 @@ def evaluate_painter(
         An entry of `methods` in `metrics.json`.
     """
     measures = setup.measures(is_model=painter.kind == "model")
+    if painter.only:
+        measures = {key: each for key, each in measures.items() if key in painter.only}
     seeds = setup.options.seeds if painter.is_random else setup.options.seeds[:1]
     for done, subject in enumerate(setup.subjects, start=1):
         if subject.image is not None or not painter.needs_image:
@@ -180,6 +182,7 @@ def _description(setup: EvaluationSetup) -> dict[str, Any]:
             "name": model.painter.name,
             "step": model.step,
             "source": str(model.source),
+            "path": model.path,
         },
         "seeds": list(options.seeds),
         "protocol": {

@@ -30,6 +30,7 @@ class EvaluationOptions:
         sha256: Path of a weight file to its required checksum.
         baselines: Whether to evaluate references and baselines too.
         audit: Whether to look for repeated training images.
+        mean_of: Number of noises of the mean image of a model with noise; 0 for no mean image.
     """
 
     split: Split = "test"
@@ -41,6 +42,7 @@ class EvaluationOptions:
     sha256: Mapping[Path, str] = field(default_factory=dict)
     baselines: bool = True
     audit: bool = True
+    mean_of: int = 0
 
     def __post_init__(self) -> None:
         """Check that every checksum belongs to a file in use.

@@ -42,19 +42,45 @@ class Painter:
 
     Attributes:
         name: Name in tables and in `metrics.json`.
-        kind: The evaluated `model`, a `reference` that knows the real image, or a `baseline` that
-            a model must beat.
+        kind: The evaluated `model`, the `mean_image` of several noises of the model, a `reference`
+            that knows the real image, or a `baseline` that a model must beat.
         paint: Function of a subject and a noise seed that returns images `[slices, height, width]`
             in [-1, 1].
         needs_image: Whether it can only paint subjects with a real image.
         is_random: Whether the images depend on the seed.
+        only: Metrics to measure, by their key in `metrics.json`; empty for all.
     """
 
     name: str
-    kind: Literal["model", "reference", "baseline"]
+    kind: Literal["model", "mean_image", "reference", "baseline"]
     paint: Paint
     needs_image: bool = False
     is_random: bool = False
+    only: frozenset[str] = frozenset()
+
+
+def mean_painter(painter: Painter, count: int, seed: int) -> Painter:
+    """The mean image of a model over several noises, of which only the similarity is measured.
+
+    Samples differ from the true image by their own random part too: a perfect sampler has twice the
+    squared error of the mean image, 3 dB. The mean of `count` noises has 1 + 1 / count times the
+    least squared error: 0.26 dB for 16, 0.5 dB for 8, 1 dB for 4.
+
+    Args:
+        painter: The model.
+        count: Number of noises.
+        seed: Seed of the first noise; the others take the following seeds.
+    """
+
+    def paint(subject: LabelledSubject, _: int) -> np.ndarray:
+        total = np.zeros(subject.label_map.shape, np.float32)
+        for number in range(count):
+            total += painter.paint(subject, seed + number)
+        return total / np.float32(count)
+
+    name = f"{painter.name}: mean image of {count} noises"
+    only = frozenset({"similarity"})
+    return Painter(name, "mean_image", paint, needs_image=True, only=only)
 
 
 def model_painter(model: SlicePainter, batch_size: int | None = None) -> Painter:

@@ -16,7 +16,7 @@ from medusis_tf.errors import UserError
 from medusis_tf.evaluation.evaluated_model import EvaluatedModel
 from medusis_tf.evaluation.metric_list import all_metrics
 from medusis_tf.evaluation.options import EvaluationOptions
-from medusis_tf.evaluation.painters import Painter, other_painters
+from medusis_tf.evaluation.painters import Painter, mean_painter, other_painters
 from medusis_tf.evaluation.segmenters import FOLDER, OWN, masks_of_folder, open_segmenter
 from medusis_tf.metrics.distribution import FeatureExtractor
 from medusis_tf.metrics.extractors import InceptionExtractor, RadiomicsExtractor
@@ -54,15 +54,19 @@ class EvaluationSetup:
     metrics: Sequence[Metric]
 
     def painters(self) -> list[Painter]:
-        """The model; then references and baselines, if the options ask for them."""
+        """The model; then its mean image, references and baselines, if the options ask for them."""
+        models = [self.model.painter]
+        if self.options.mean_of and self.model.painter.is_random and self.subjects.has_pairs:
+            seed = self.options.seeds[0]
+            models.append(mean_painter(self.model.painter, self.options.mean_of, seed))
         if not self.options.baselines:
-            return [self.model.painter]
+            return models
         data = self.model.config.data
         training = LabelledSubjects(self.shards, data, "train")
         appearance = _appearance(self.model.config, self.shards)
         others = other_painters(self.shards, training, data.num_classes, appearance)
         has_pairs = self.subjects.has_pairs
-        return [self.model.painter, *(p for p in others if has_pairs or not p.needs_image)]
+        return [*models, *(p for p in others if has_pairs or not p.needs_image)]
 
     def measures(self, is_model: bool) -> dict[str, Measure]:
         """New, empty measures of all metrics for one painter; see `Metric.measures`."""

@@ -250,9 +250,23 @@ def _exists(found: Sequence[tuple[str, Any]], part: str, key: str) -> bool:
     return any(each[part].get(key, {}).get("slices") for _, each in found)
 
 
+_PATHS = {
+    "network": "straight from the network",
+    "volumes": "through the grid of the volumes and back, which smooths them; all other rows are "
+    "straight from the slices",
+}
+
+
 def _notes(content: Content) -> list[str]:
-    data, protocol = content["data"], content["protocol"]
+    data, protocol, model = content["data"], content["protocol"], content["model"]
+    about = [f"images of {model['name']}: {_PATHS[model['path']]}"] if "path" in model else []
+    if any(each["kind"] == "mean_image" for each in content["methods"]):
+        about.append(
+            f"{model['name']} are samples: each differs from the true image by its own random part "
+            "too, up to 3 dB; the mean image has less of it, and is no sample"
+        )
     return [
+        *about,
         f"{counted(data['paired_slices'], 'slice')} of "
         f"{counted(data['paired_patients'], 'patient')} with a true image; pairing in training: "
         f"{data['pairing']}; noise seeds {', '.join(map(str, content['seeds']))}",

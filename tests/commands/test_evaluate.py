@@ -15,12 +15,15 @@ from medusis_tf.evaluation.painters import (
     ORACLE_MEANS,
     TRAINING_MEANS,
     TRUE_IMAGE,
+    UNPAIRED_MEANS,
+    UNPAIRED_TEXTURE,
 )
 from medusis_tf.evaluation.segmenters import OWN
 from tests.command_runner import run_command, user_error
 from tests.serving.small_run import STEP, make_model, make_run
 
 MODEL = f"small, step {STEP}"
+MEAN_IMAGE = f"{MODEL}: mean image of 8 noises"
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +65,12 @@ def test_references_and_baselines_are_evaluated_too(evaluated, methods):
     kinds = {name: method["kind"] for name, method in methods.items()}
     assert kinds == {
         MODEL: "model",
+        MEAN_IMAGE: "mean_image",
         TRUE_IMAGE: "reference",
         TRAINING_MEANS: "baseline",
         ORACLE_MEANS: "reference",
+        UNPAIRED_MEANS: "baseline",
+        UNPAIRED_TEXTURE: "baseline",
         GAUSSIAN_MIXTURE: "baseline",
         NEAREST_SLICE: "baseline",
         "real training images": "reference",
@@ -76,6 +82,32 @@ def test_references_and_baselines_are_evaluated_too(evaluated, methods):
     assert content["seeds"] == [0, 1]
     assert f"wrote {folder / 'metrics.json'}" in printed
     assert "The model does NOT beat it." in printed
+
+
+def test_the_mean_image_has_a_row_of_its_own_for_similarity_alone(evaluated, methods):
+    content, printed, _ = evaluated
+    assert set(methods[MEAN_IMAGE]) == {"name", "kind", "similarity"}
+    rmse = {name: methods[name]["similarity"]["slice"]["rmse"] for name in (MODEL, MEAN_IMAGE)}
+    assert rmse[MEAN_IMAGE]["mean"] < rmse[MODEL]["mean"]
+    assert rmse[MEAN_IMAGE]["slices"] == 5
+    assert f"{MODEL} are samples" in printed
+    assert content["model"]["path"] == "network"
+    assert f"images of {MODEL}: straight from the network" in printed
+
+
+def test_a_run_is_evaluated_on_other_data(run_dir, changed_config):
+    values = yaml.safe_load((run_dir / "config.yaml").read_text())["data"]
+    others = [each for each in values["subjects"] if each["split"] != "test"]
+    moved = [{**each, "split": "test"} for each in values["subjects"] if each["split"] == "test"]
+    config = changed_config(subjects=[*moved, *others])
+    status, printed, _ = run_command(
+        evaluate, "--run", run_dir, "--data", config, "--no-baselines", "--no-audit", "--mean-of", 0
+    )
+    assert status == 0
+    assert f"test_of_small_step_{STEP:07d}" in printed
+    classes = [{**values["classes"][0], "name": "void"}, *values["classes"][1:]]
+    message = user_error(evaluate, "--run", run_dir, "--data", changed_config(classes=classes))
+    assert "different classes" in message
 
 
 def test_seeds_are_pooled_if_images_are_random(methods):
@@ -114,6 +146,7 @@ def test_noise_has_no_similarity(methods):
     distances = {
         name: method["distribution"]["radiomics"]["frechet_distance"]
         for name, method in methods.items()
+        if "distribution" in method
     }
     assert max(distances, key=distances.get) == MODEL
 
@@ -121,7 +154,8 @@ def test_noise_has_no_similarity(methods):
 def test_nothing_is_called_fid_without_its_network(evaluated):
     content, printed, folder = evaluated
     assert "FID" not in printed
-    names = {each["distribution"]["radiomics"]["frechet_name"] for each in content["methods"]}
+    found = [each["distribution"] for each in content["methods"] if "distribution" in each]
+    names = {each["radiomics"]["frechet_name"] for each in found}
     assert names == {"Frechet radiomics distance"}
     report = re.sub(r'"data:[^"]*"', "", (folder / "report.html").read_text())
     assert "FID" not in report
@@ -152,7 +186,7 @@ def test_an_exported_model_has_the_metrics_of_its_run(methods, model_dir, run_di
     config = run_dir / "config.yaml"
     status, _, _ = run_command(
         evaluate, "--model", model_dir, "--data", config, "--out", tmp_path, "--batch-size", 2,
-        "--seeds", "0,1", "--no-baselines", "--no-audit",
+        "--seeds", "0,1", "--no-baselines", "--no-audit", "--mean-of", 0,
     )  # fmt: skip
     assert status == 0
     content = json.loads((tmp_path / "metrics.json").read_text())
@@ -179,7 +213,9 @@ def test_a_split_without_true_images_is_evaluated_without_them(
     assert status == 0
     content = json.loads((tmp_path / "out" / "metrics.json").read_text())
     names = [each["name"] for each in content["methods"]]
-    assert names == [MODEL, TRAINING_MEANS, GAUSSIAN_MIXTURE, NEAREST_SLICE]
+    assert names == [
+        MODEL, TRAINING_MEANS, UNPAIRED_MEANS, UNPAIRED_TEXTURE, GAUSSIAN_MIXTURE, NEAREST_SLICE,
+    ]  # fmt: skip
     assert set(content["methods"][0]) == {"name", "kind", "outline", "volume_consistency"}
     assert "held out" in content["memorization"]["problem"]
     assert "Not audited" in printed

@@ -61,3 +61,8 @@ def test_a_painter_that_needs_images_skips_subjects_without_one(setup):
     found = evaluate_painter(painter, setup, lambda *progress: done.append(progress))
     assert found["calls"] == []
     assert done == [("oracle", 1, 2), ("oracle", 2, 2)]
+
+
+def test_a_painter_may_ask_for_some_metrics_only(setup):
+    painter = Painter("mean", "mean_image", paint, only=frozenset({"calls"}))
+    assert set(evaluate_painter(painter, setup)) == {"name", "kind", "calls"}
