@@ -90,6 +90,10 @@ GROUPS: dict[str, dict[str, Command]] = {
             "medusis_tf.commands.evaluate:evaluate",
             "Evaluate synthetic MR of a run, an exported model or a folder of images.",
         ),
+        "gallery": Command(
+            "medusis_tf.commands.gallery:gallery",
+            "Render the images of a run or an exported model, and its worst slices.",
+        ),
         "train-segmenter": Command(
             "medusis_tf.commands.train_segmenter:train_segmenter",
             "Train an independent segmenter on real image pairs, for evaluation.",

@@ -1,0 +1,187 @@
+"""A gallery of a model's images: PNG files of each subject and of failures, and one HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medusis_tf.config.data import Split
+from medusis_tf.data.shards.labelled_subjects import LabelledSubject, LabelledSubjects
+from medusis_tf.data.shards.spread import spread_centres
+from medusis_tf.errors import UserError
+from medusis_tf.evaluation.evaluated_model import EvaluatedModel
+from medusis_tf.evaluation.painters import mean_painter
+from medusis_tf.files import replacing
+from medusis_tf.metrics.segmentation import FindClasses
+from medusis_tf.metrics.similarity import compare_slices
+from medusis_tf.panels import Images, PanelRow, panel, write_png
+from medusis_tf.reports.evaluation.images import error_map
+from medusis_tf.reports.formatting import template_environment
+
+PAGE = "gallery.html"
+FAILURES = "failures.png"
+_TEMPLATE = "gallery.html.jinja"
+
+
+@dataclass(frozen=True)
+class GalleryOptions:
+    """What a gallery shows.
+
+    Attributes:
+        split: Split of the subjects.
+        seeds: Noise seeds of the samples.
+        mean_of: Number of noises of the mean image; 0 for none.
+        slices: Slices of each subject.
+        failures: Number of the worst slices of all subjects.
+        real_images: Whether real images and errors are shown. They rank the slices in any case.
+    """
+
+    split: Split = "test"
+    seeds: tuple[int, ...] = (0, 1, 2)
+    mean_of: int = 8
+    slices: int = 4
+    failures: int = 6
+    real_images: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class _Failure:
+    """A bad slice: its score, a subject of one slice, and its title."""
+
+    score: float
+    subject: LabelledSubject
+    title: str
+
+
+def write_gallery(
+    folder: Path,
+    model: EvaluatedModel,
+    subjects: LabelledSubjects,
+    options: GalleryOptions,
+    segmenter: FindClasses | None = None,
+) -> list[Path]:
+    """Write the gallery of a model.
+
+    Args:
+        folder: Folder of the files, made if necessary.
+        model: Model and configuration of the data.
+        subjects: Subjects to paint.
+        options: What is shown.
+        segmenter: Independent segmenter; failures are the slices with the lowest Dice of what it
+            finds. Without it, they are the slices with the lowest SSIM inside the body.
+
+    Returns:
+        Paths of the files, the page last.
+
+    Raises:
+        UserError: The files cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot make {folder}: {error.strerror}. Choose another place with --out."
+        ) from None
+    classes, written = model.config.data.classes, []
+    failures: list[_Failure] = []
+    for subject in subjects:
+        places = spread_centres(min(options.slices, len(subject.label_map)), len(subject.label_map))
+        rows = [_row(model, subject.one(place), options) for place in places.tolist()]
+        written.append(folder / f"{subject.name}.png")
+        write_png(written[-1], panel(rows, classes, f"{model.painter.name}: {subject.name}"))
+        failures = _worst([*failures, *_scored(model, subject, options, segmenter)], options)
+    if failures:
+        rows = [_row(model, each.subject, options, each.title) for each in failures]
+        written.append(folder / FAILURES)
+        write_png(written[-1], panel(rows, classes, f"{model.painter.name}: {_kind(segmenter)}"))
+    page = _page(model, options, [path.name for path in written], _kind(segmenter))
+    with replacing(folder / PAGE) as path:
+        path.write_text(page, encoding="utf-8")
+    return [*written, folder / PAGE]
+
+
+def class_dice(label_map: np.ndarray, found: np.ndarray) -> float:
+    """Mean Dice of the classes of a label map except background; NaN without any.
+
+    Args:
+        label_map: `[height, width]` class ids, 0 for background.
+        found: Same shape, class ids found in the image.
+    """
+    dices = [
+        2 * np.count_nonzero((label_map == k) & (found == k))
+        / (np.count_nonzero(label_map == k) + np.count_nonzero(found == k))
+        for k in np.unique(label_map).tolist()
+        if k
+    ]  # fmt: skip
+    return float(np.mean(dices)) if dices else float("nan")
+
+
+def _row(
+    model: EvaluatedModel, subject: LabelledSubject, options: GalleryOptions, title: str = ""
+) -> PanelRow:
+    """A row of a subject with one slice."""
+    painter = model.painter
+    seeds = options.seeds if painter.is_random else options.seeds[:1]
+    samples = {f"sample, seed {seed}": painter.paint(subject, seed)[0] for seed in seeds}
+    images: Images = samples
+    if options.mean_of and painter.is_random:
+        mean = mean_painter(painter, options.mean_of, options.seeds[0])
+        images = {**images, f"mean of {options.mean_of}": mean.paint(subject, 0)[0]}
+    if options.real_images:
+        true_image = None if subject.image is None else subject.image[0]
+        first = next(iter(samples.values()))
+        error = None if true_image is None else error_map(first, true_image)
+        images = {"real MR": true_image, **images, f"error, seed {seeds[0]}": error}
+    title = title or f"{subject.name}, slice {subject.slice_indices[0]}"
+    return PanelRow(subject.label_map[0], images, title)
+
+
+def _scored(
+    model: EvaluatedModel,
+    subject: LabelledSubject,
+    options: GalleryOptions,
+    segmenter: FindClasses | None,
+) -> Iterator[_Failure]:
+    """All slices of a subject with a score, for the first seed."""
+    if not options.failures or (segmenter is None and subject.image is None):
+        return
+    images = model.painter.paint(subject, options.seeds[0])
+    if segmenter is None:
+        pairs = compare_slices(subject, images)
+        scores = [comparison.inside(label_map != 0).ssim for comparison, label_map in pairs]
+    else:
+        found = segmenter(subject, images)
+        scores = [class_dice(*pair) for pair in zip(subject.label_map, found, strict=True)]
+    for place, score in enumerate(scores):
+        if np.isfinite(score):
+            number = subject.slice_indices[place]
+            title = f"{subject.name}, slice {number}: {score:.2f}"
+            yield _Failure(score, subject.one(place), title)
+
+
+def _worst(failures: list[_Failure], options: GalleryOptions) -> list[_Failure]:
+    return sorted(failures, key=lambda each: each.score)[: options.failures]
+
+
+def _kind(segmenter: FindClasses | None) -> str:
+    what = "SSIM inside the body" if segmenter is None else "Dice of the independent segmenter"
+    return f"the slices with the lowest {what}"
+
+
+def _page(model: EvaluatedModel, options: GalleryOptions, files: list[str], kind: str) -> str:
+    return (
+        template_environment()
+        .get_template(_TEMPLATE)
+        .render(
+            name=model.painter.name,
+            source=str(model.source),
+            configuration=model.config.name,
+            options=options,
+            files=[name for name in files if name != FAILURES],
+            failures=FAILURES if FAILURES in files else None,
+            kind=kind,
+        )
+    )
