@@ -1,4 +1,4 @@
-"""List, print or copy the example configurations and class tables of the package."""
+"""List, print or copy the example configurations, class tables and refinements."""
 
 import itertools
 import logging
@@ -9,7 +9,14 @@ from typing import Annotated
 
 import typer
 
-from medusis_tf.config.packaged import CONFIGS, TABLES, packaged_config, packaged_table
+from medusis_tf.config.packaged import (
+    CONFIGS,
+    REFINEMENTS,
+    TABLES,
+    packaged_config,
+    packaged_refinement,
+    packaged_table,
+)
 from medusis_tf.errors import UserError
 from medusis_tf.files import replacing
 
@@ -47,18 +54,19 @@ def configs(
     elif name is None:
         _list("Configurations", CONFIGS)
         _list("\nClass tables and label sources", TABLES)
+        _list("\nRefinements: finer classes, for data.refine", REFINEMENTS, f"{REFINEMENTS.name}/")
     elif out is None:
         logger.info("%s", _packaged(name).read_text(encoding="utf-8").rstrip())
     else:
         _copy(_packaged(name), out)
 
 
-def _list(title: str, folder: Path) -> None:
-    files = sorted(folder.glob("*.yaml"))
-    width = max((len(path.stem) for path in files), default=0)
+def _list(title: str, folder: Path, prefix: str = "") -> None:
+    files = {prefix + path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    width = max(map(len, files), default=0)
     logger.info("%s, in %s:", title, folder)
-    for path in files:
-        logger.info("  %s  %s", path.stem.ljust(width), _summary(path, 96 - width))
+    for name, path in files.items():
+        logger.info("  %s  %s", name.ljust(width), _summary(path, 96 - width))
 
 
 def _summary(path: Path, width: int) -> str:
@@ -70,7 +78,7 @@ def _summary(path: Path, width: int) -> str:
 
 
 def _packaged(name: str) -> Path:
-    found = packaged_config(name) or packaged_table(name)
+    found = packaged_config(name) or packaged_table(name) or packaged_refinement(name)
     if found is None:
         raise UserError(
             f"the package has no configuration or class table named {name}. List all of them with: "

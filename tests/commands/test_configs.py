@@ -1,7 +1,7 @@
 import json
 
 from medusis_tf.commands.configs import configs
-from medusis_tf.config.packaged import CONFIGS, TABLES
+from medusis_tf.config.packaged import CONFIGS, REFINEMENTS, TABLES
 from tests.command_runner import run_command, user_error
 
 
@@ -11,7 +11,9 @@ def test_all_configurations_and_tables_are_listed_with_a_summary():
     lines = {line.split()[0]: line for line in printed.splitlines() if line.startswith("  ")}
     assert set(lines) == {
         path.stem for folder in (CONFIGS, TABLES) for path in folder.glob("*")
-    } - {"taxonomies"}
+    } - {"taxonomies", "refinements"} | {
+        f"refinements/{path.stem}" for path in REFINEMENTS.glob("*")
+    }
     assert all(len(line.split()) > 2 and len(line) <= 100 for line in lines.values())
 
 

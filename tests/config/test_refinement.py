@@ -18,9 +18,9 @@ COARSE = [
 MARROW = {"name": "marrow", "colour": [90, 90, 90], "part_of": "rib_1", "where": {"upper_hu": 400}}
 FITTING = {
     "tissue": "tissue5",
+    "tissue_fine": "tissue5",
     "synthrad31": "synthrad31",
-    "totalsegmentator31": "synthrad31",
-    "totalsegmentator117": "totalsegmentator_v2",
+    "totalsegmentator_v2": "totalsegmentator_v2",
     "autopet37": "autopet37",
 }
 

@@ -53,7 +53,7 @@ def tissue_label_map(
             f"Received: {', '.join(ids)}. Add them to data.classes, or give a label_map."
         )
     dense, fat, hard = _threshold(ct_array, thresholds)
-    body = _body(dense)
+    body = ct_body(dense)
     del dense
     label_map = np.full(body.shape, ids["background"], np.uint8)
     label_map[body] = ids["soft_tissue"]
@@ -85,8 +85,15 @@ def _threshold(ct_array: np.ndarray, thresholds: TissueConfig) -> tuple[np.ndarr
     return dense, fat, hard
 
 
-def _body(dense: np.ndarray) -> np.ndarray:
-    """The largest connected component of a mask, holes filled in every axial slice."""
+def ct_body(dense: np.ndarray) -> np.ndarray:
+    """The largest connected component of a mask, holes filled in every axial slice.
+
+    Args:
+        dense: `[z, y, x]` bool: what is denser than air in a smoothed CT.
+
+    Raises:
+        UserError: The mask is empty.
+    """
     labels, count = ndimage.label(dense)
     if count == 0:
         raise UserError(

@@ -70,7 +70,11 @@ def conversion_tasks(
 ) -> list[ConversionTask]:
     """Return one task for each configured subject, in order."""
     settings = data.model_dump(mode="json", include=_HASHED_SETTINGS)
-    classes = [[entry.id, entry.name, entry.sources] for entry in data.classes]
+    classes = [
+        [entry.id, entry.name, entry.sources]
+        + ([entry.where.model_dump(mode="json")] if entry.where is not None else [])
+        for entry in data.classes
+    ]
     tasks = []
     for subject in data.subjects:
         files = sources[subject.subject]

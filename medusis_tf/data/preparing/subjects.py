@@ -7,6 +7,7 @@ import numpy as np
 
 from medusis_tf.config.data import DataConfig, Subject, TissueConfig
 from medusis_tf.config.data_references import DATA_ROOT_VARIABLE
+from medusis_tf.data.labels.refinement import refine_volume
 from medusis_tf.data.labels.remapping import (
     holds_masks,
     mask_files,
@@ -75,6 +76,8 @@ def resolve_path(root: Path | None, path: Path) -> Path:
 def load_label_map(subject: Subject, data: DataConfig) -> Volume:
     """Read the label map of a subject, or make it from its CT, on the grid of the file.
 
+    Finer classes are cut by the CT, unless the label map contains them.
+
     Returns:
         uint8 class ids of the experiment.
 
@@ -83,15 +86,26 @@ def load_label_map(subject: Subject, data: DataConfig) -> Volume:
         UserError: A file is missing or damaged, its grid does not fit, or it contains class ids
             that the configuration does not define.
     """
+    ct = None
+    if subject.ct is not None:
+        ct = read_volume(resolve_path(data.root, subject.ct), data.reading)
     if subject.label_map is not None:
-        path = resolve_path(data.root, subject.label_map)
-        if holds_masks(path):
-            return read_masks(path, data.taxonomy, data.reading)
-        ids = None if subject.label_source is None else data.label_sources[subject.label_source]
-        return remap(read_label_map(path, data.reading), ids, data.taxonomy)
-    if subject.ct is None:
+        label_map = _read_label_map(subject, resolve_path(data.root, subject.label_map), data)
+    elif ct is not None:
+        label_map = _tissue_label_map(subject, ct, data)
+    else:
         raise ValueError(f"subject {subject.subject} has no label map")
-    ct = read_volume(resolve_path(data.root, subject.ct), data.reading)
+    return refine_volume(label_map, ct, data.classes, data.tissue.body_hu, data.pair_by == "voxel")
+
+
+def _read_label_map(subject: Subject, path: Path, data: DataConfig) -> Volume:
+    if holds_masks(path):
+        return read_masks(path, data.taxonomy, data.reading)
+    ids = None if subject.label_source is None else data.label_sources[subject.label_source]
+    return remap(read_label_map(path, data.reading), ids, data.taxonomy)
+
+
+def _tissue_label_map(subject: Subject, ct: Volume, data: DataConfig) -> Volume:
     overlays = {
         name: _overlay(ct, resolve_path(data.root, path), data)
         for name, path in subject.overlays.items()
