@@ -41,7 +41,8 @@ def register_pairs(
     A deformation by B-splines moves CT, overlays and label map onto the grid of the image. Subjects
     without CT and image are copied. Writes DIR/SUBJECT/, registration.json with the quality of
     each pair, config.yaml with the same splits and streams, and supervised.yaml: a paired training
-    on the registered pairs of the training patients. About ten seconds a patient.
+    on the registered pairs of the training patients. A registration that folds, or fits worse than
+    the pair as it was, is refused. About ten seconds a patient.
     """
     from medusis_tf.registration.deformable import import_simpleitk
     from medusis_tf.registration.pairs import copy_subject, register_subject
@@ -60,6 +61,7 @@ def register_pairs(
         pairs[subject.subject] = pair
         entries.append(pair.subject)
         _log_pair(pair)
+    _print_table(pairs)
     _write_results(out, experiment, pairs, seed)
     for path in _write_configs(out, experiment, entries, list(pairs)):
         logger.info("wrote %s", path)
@@ -89,16 +91,37 @@ def _chosen(experiment: ExperimentConfig, split: str | None, subjects: str | Non
 
 
 def _log_pair(pair: "RegisteredPair") -> None:
-    before, after = pair.before, pair.after
-    logger.info(
-        "%s (%s): outline Dice %.3f -> %.3f, class means %.1f -> %.1f dB, mutual information "
-        "%.2f -> %.2f, smallest Jacobian %.2f; %s",
-        pair.subject.subject, pair.subject.split, before.outline_dice, after.outline_dice,
-        before.class_means_psnr, after.class_means_psnr, before.mutual_information,
-        after.mutual_information, after.smallest_jacobian, pair.chosen,
-    )  # fmt: skip
+    logger.info("%s: %s", pair.subject.subject, pair.chosen)
     for name, reason in pair.refused.items():
-        logger.warning("%s: %s refused: %s", pair.subject.subject, name, reason)
+        logger.warning("warning: %s: %s refused: %s", pair.subject.subject, name, reason)
+
+
+def _print_table(pairs: "dict[str, RegisteredPair]") -> None:
+    from medusis_tf.registration.pairs import RIGID
+    from medusis_tf.reports.evaluation.console import print_tables
+    from medusis_tf.reports.evaluation.tables import EvaluationTable
+
+    columns = ["split", "outline Dice", "class means dB", "mutual information", "Jacobian >="]
+    rows = []
+    for name, pair in pairs.items():
+        before, after = pair.before, pair.after
+        cells = [
+            pair.subject.split,
+            f"{before.outline_dice:.3f} > {after.outline_dice:.3f}",
+            f"{before.class_means_psnr:.1f} > {after.class_means_psnr:.1f}",
+            f"{before.mutual_information:.2f} > {after.mutual_information:.2f}",
+            f"{after.smallest_jacobian:.2f}",
+            pair.chosen,
+        ]
+        rows.append((name, cells))
+    notes = [
+        "before > after registration; class means dB: PSNR of the label map painted with its own "
+        "class means; Jacobian: not positive where the deformation folds",
+        f"written: {RIGID} if no registration fits better without folds",
+    ]
+    print_tables(
+        [EvaluationTable("Registered pairs", [*columns, "written"], rows, notes, "subject")], []
+    )
 
 
 def _write_results(

@@ -221,8 +221,8 @@ def _write_label_map(sources: _Sources, path: Path, target: Path, transform: Any
 
 def _warp_labels(sources: _Sources, source: Path, file: Path, transform: Any) -> None:
     labels = read_label_map(source, sources.data.reading)
-    if labels.shape == sources.ct.shape:
-        labels = replace(labels, affine=sources.ct.affine)  # the same voxels, or `pair_by: voxel`
+    if sources.data.pair_by == "voxel":
+        labels = replace(labels, affine=sources.ct.affine)
     onto = Grid.of(sources.image)
     warped = warp(labels.array, Grid.of(labels), onto, transform, is_label_map=True)
     write_volume(file, warped, onto, DESCRIPTION)
