@@ -47,7 +47,8 @@ def describe_type(node: Mapping[str, Any], links: Mapping[str, str]) -> str:
     if kind == "object":
         keys = node.get("propertyNames")
         key = _plural(describe_type(keys, links)) if keys and "enum" in keys else "names"
-        value = describe_type(node["additionalProperties"], links)
+        values = node["additionalProperties"]
+        value = "any values" if values is True else describe_type(values, links)
         return (
             f"mapping of {key} to {value}"
             if " or " not in value
