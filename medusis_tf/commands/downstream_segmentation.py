@@ -233,7 +233,7 @@ def _announce(study: "DownstreamStudy") -> None:
     )  # fmt: skip
     if missing:
         logger.info(
-            "%d of %d trainings to do: about %d minutes on two quiet cores",
+            "%d of %d trainings to do, estimated at %d min on two quiet cores",
             missing, total, math.ceil(study.expected_seconds / 60),
         )  # fmt: skip
 

@@ -63,12 +63,15 @@ def study_plot(rows: Mapping[str, RowScores]) -> np.ndarray:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 4), dpi=_DPI, layout="constrained")
+    single = [each for each in rows.values() if not each.row.is_fine_tuning]
+    columns = 1 + (len(single) < len(rows))
+    figure = Figure(figsize=(6 * columns, 4), dpi=_DPI, layout="constrained")
     canvas = FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2, sharey=True)
-    _draw_rows(left, [each for each in rows.values() if not each.row.is_fine_tuning])
-    _draw_fine_tuning(right, rows)
-    for axes in (left, right):
+    left, *others = figure.subplots(1, columns, sharey=True, squeeze=False)[0]
+    _draw_rows(left, single)
+    for right in others:
+        _draw_fine_tuning(right, rows)
+    for axes in (left, *others):
         axes.tick_params(labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
     left.set_ylabel("mean Dice on real MR", fontsize=9)
@@ -80,9 +83,10 @@ def _draw_rows(axes: Any, single: Sequence[RowScores]) -> None:
     for place, each in enumerate(single):
         colour = _BOUND_COLOUR if each.row.source == REAL else _COLOURS.get(each.row.key, "#8a94a0")
         axes.bar(place, each.mean_dice, color=colour, alpha=0.35, width=0.6)
-        spread = np.linspace(-0.15, 0.15, len(each.patients))
+        count = len(each.patients)
+        spread = (np.arange(count) - (count - 1) / 2) * 0.3 / count
         axes.plot(place + spread, each.by_patient, "o", color=colour, ms=4)
-    titles = [each.row.title.replace(", ", ",\n").replace(" (", "\n(") for each in single]
+    titles = [each.row.short_title.replace(" ", "\n") for each in single]
     axes.set_xticks(range(len(single)), titles)
     axes.set_title("training set (bars: mean, dots: patients)", fontsize=10, loc="left")
 
@@ -101,8 +105,7 @@ def _draw_fine_tuning(axes: Any, rows: Mapping[str, RowScores]) -> None:
                 axes.plot([number] * len(each.by_seed), each.by_seed, "_", color=_COLOURS[start])
     if REAL in rows:
         bound = rows[REAL]
-        title = f"real MR of {bound.trained_on} patients"
-        axes.axhline(bound.mean_dice, color=_BOUND_COLOUR, lw=1, ls="--", label=title)
+        axes.axhline(bound.mean_dice, color=_BOUND_COLOUR, lw=1, ls="--", label=bound.row.title)
     axes.set_xticks([0, *counts])
     axes.set_title("pre-training (lines: mean, dashes: seeds)", fontsize=10, loc="left")
     axes.set_xlabel("real labelled patients", fontsize=9)
