@@ -24,6 +24,21 @@ if TYPE_CHECKING:
 logger = logging.getLogger("medusis_tf.register_pairs")
 
 FORMAT_VERSION = 1
+# Loss weights of the supervised ceiling: the true image dominates, the terms that replace it in
+# unpaired training are off. They are those of configs/brain_t1_paired.yaml.
+_SUPERVISED_WEIGHTS = {
+    "reconstruction": 100.0,
+    "feature_matching": 2.0,
+    "adversarial": 0.1,
+    "segmentation": 0.5,
+    "mask": 0.0,
+    "diversity": 0.0,
+    "real_segmentation": 0.0,
+    "class_quantiles": 0.0,
+    "class_texture": 0.0,
+    "pseudo_reconstruction": 0.0,
+    "pseudo_feature_matching": 0.0,
+}
 
 
 def register_pairs(
@@ -165,7 +180,10 @@ def _write_configs(
 def _supervised(
     values: dict[str, Any], entries: Sequence[Subject], pairs: Sequence[Subject]
 ) -> dict[str, Any]:
-    """The configuration of a paired training on pairs, with the other splits unchanged."""
+    """The configuration of a paired training on pairs, with the other splits unchanged.
+
+    The networks and the classes are the same. Of the loss weights, those of the true image count.
+    """
     training = [entry.model_copy(update={"streams": None}) for entry in pairs]
     others = [entry for entry in entries if entry.split != "train"]
     data = {
@@ -174,8 +192,13 @@ def _supervised(
         "paired_fraction": None,
         "subjects": [entry.model_dump(mode="json") for entry in (*training, *others)],
     }
-    name = values["name"].removesuffix("_registered")
-    return {**values, "name": f"{name}_supervised", "data": data}
+    changed = {**values, "name": values["name"].removesuffix("_registered") + "_supervised"}
+    if "loss_weights" in values:  # other methods may have none
+        known = {
+            key: each for key, each in _SUPERVISED_WEIGHTS.items() if key in values["loss_weights"]
+        }
+        changed["loss_weights"] = {**values["loss_weights"], **known}
+    return {**changed, "data": data}
 
 
 def _write_config(path: Path, values: dict[str, Any]) -> Path:

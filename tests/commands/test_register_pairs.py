@@ -1,0 +1,137 @@
+"""The command on phantoms whose CT is deformed in a known way."""
+
+import json
+import logging
+import sys
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK
+
+from medusis_tf.commands.register_pairs import register_pairs
+from medusis_tf.data.preparing.preparation import prepare_shards
+from medusis_tf.data.preparing.subjects import load_image
+from medusis_tf.methods.experiment import load_config
+from medusis_tf.registration import pairs
+from tests.command_runner import run_command, user_error
+from tests.registration.phantom import SHAPE, entry, write_config, write_phantom
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("legs")
+    for name in ("a", "b"):
+        write_phantom(folder, name)
+    write_phantom(folder, "c", moved=False)
+    subjects = [
+        entry("a", "train", "streams: [label_map]"),
+        entry("c", "train", ct=False),
+        entry("b", "test"),
+    ]
+    return write_config(folder, "".join(subjects))
+
+
+@pytest.fixture(scope="module")
+def registered(config, tmp_path_factory):
+    out = tmp_path_factory.mktemp("registered") / "new"
+    status, printed, _ = run_command(register_pairs, "--config", config, "--out", out)
+    assert status == 0
+    return out, printed
+
+
+def test_the_outline_is_recovered(registered):
+    out, printed = registered
+    found = json.loads((out / "registration.json").read_text())["subjects"]
+    assert set(found) == {"a", "b"}
+    for name, each in found.items():
+        before, after = each["before"], each["after"]
+        assert before["outline_dice"] < 0.96 < 0.98 < after["outline_dice"]
+        assert after["class_means_psnr"] > before["class_means_psnr"] + 3
+        assert after["mutual_information"] > before["mutual_information"]
+        assert 0 < after["smallest_jacobian"] < 1
+        assert each["chosen"] in pairs.CHOICES
+        assert f"{name}: {each['chosen']}" in printed
+    assert "Registered pairs" in printed
+
+
+def test_the_deformation_is_undone(registered, config):
+    out, _ = registered
+    root = config.parent
+    ct = nib.load(out / "a" / "ct.nii.gz")
+    mr = nib.load(root / "a_mr.nii.gz")
+    assert ct.shape == SHAPE
+    np.testing.assert_allclose(ct.affine, mr.affine, atol=1e-4)
+    bone_hu, bone_mr = ct.get_fdata() > 450, np.abs(mr.get_fdata() - 100) < 60
+    body = mr.get_fdata() > 50
+    overlap = np.count_nonzero(bone_hu & bone_mr & body)
+    assert 2 * overlap / (np.count_nonzero(bone_hu) + np.count_nonzero(bone_mr & body)) > 0.9
+
+
+def test_the_new_configuration_has_the_same_streams_and_is_prepared(registered):
+    out, _ = registered
+    config = load_config(out / "config.yaml")
+    a, c, b = config.data.subjects
+    assert (a.streams, c.streams, b.streams) == (("label_map",), None, None)
+    assert [each.split for each in (a, c, b)] == ["train", "train", "test"]
+    assert config.data.root == out.resolve()
+    shards = prepare_shards(config)
+    assert {record.subject for record in shards.records.subjects} == {"a", "b", "c"}
+    [label_maps] = shards.subjects("train", "label_map")
+    [images] = shards.subjects("train", "image")
+    # The MR of the patient with the label map does not reach the networks.
+    assert (label_maps.subject, images.subject) == ("a", "c")
+
+
+def test_an_image_is_copied_unchanged(registered, config):
+    out, _ = registered
+    own, new = load_config(config).data, load_config(out / "config.yaml").data
+    for before, after in zip(own.subjects, new.subjects, strict=True):
+        np.testing.assert_array_equal(load_image(before, own).array, load_image(after, new).array)
+
+
+def test_the_supervised_ceiling_trains_on_the_pairs_of_training_patients(registered):
+    out, _ = registered
+    config = load_config(out / "supervised.yaml")
+    assert (config.name, config.data.pairing) == ("legs_supervised", "paired")
+    assert [(each.subject, each.split) for each in config.data.subjects] == [
+        ("a", "train"), ("b", "test"),
+    ]  # fmt: skip
+    assert config.data.subjects[0].used_streams == ("label_map", "image")
+    weights = config.loss_weights
+    assert (weights.reconstruction, weights.class_quantiles, weights.mask) == (100, 0, 0)
+    own = load_config(out / "config.yaml")
+    assert (config.generator, config.data.classes) == (own.generator, own.data.classes)
+
+
+def test_a_registration_that_folds_is_refused(config, tmp_path, monkeypatch):
+    def fold(mr, mr_grid, ct, ct_grid, spline, seed):
+        return SimpleITK.ScaleTransform(3, (-1.0, 1.0, 1.0))
+
+    monkeypatch.setattr(pairs, "register", fold)
+    status, printed, _ = run_command(
+        register_pairs, "--config", config, "--out", tmp_path, "--subjects", "b"
+    )
+    assert status == 0
+    assert "refused: it folds" in printed
+    found = json.loads((tmp_path / "registration.json").read_text())["subjects"]["b"]
+    assert found["chosen"] == pairs.RIGID
+    assert found["before"] == found["after"]
+    # The pair is the one that was there, on the grid of the MR.
+    ct = nib.load(config.parent / "b_ct.nii.gz").get_fdata()[4:-4, 3:-3]
+    np.testing.assert_allclose(nib.load(tmp_path / "b" / "ct.nii.gz").get_fdata(), ct, atol=0.51)
+    assert not (tmp_path / "supervised.yaml").exists()
+
+
+def test_what_cannot_be_registered_is_refused(config, tmp_path, monkeypatch):
+    arguments = ("--config", config, "--out", tmp_path)
+    assert "Subjects with ct and image: a, b" in user_error(
+        register_pairs, *arguments, "--subjects", "a,c"
+    )
+    assert "no subject with ct and image" in user_error(
+        register_pairs, *arguments, "--split", "validation"
+    )
+    monkeypatch.setitem(sys.modules, "SimpleITK", None)
+    assert "pip install 'medusis_tf[registration]'" in user_error(register_pairs, *arguments)
+    assert not list(tmp_path.iterdir())
+    logging.getLogger("medusis_tf").handlers.clear()
