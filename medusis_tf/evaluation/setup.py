@@ -63,7 +63,7 @@ class EvaluationSetup:
             return models
         data = self.model.config.data
         training = LabelledSubjects(self.shards, data, "train")
-        appearance = _appearance(self.model.config, self.shards)
+        appearance = unpaired_appearance(self.model.config, self.shards)
         others = other_painters(self.shards, training, data.num_classes, appearance)
         has_pairs = self.subjects.has_pairs
         return [*models, *(p for p in others if has_pairs or not p.needs_image)]
@@ -167,7 +167,7 @@ def real_images(shards: Shards, split: Split) -> Iterator[np.ndarray]:
             yield shards.read_image(record)
 
 
-def _appearance(config: ExperimentConfig, shards: Shards) -> Appearance | None:
+def unpaired_appearance(config: ExperimentConfig, shards: Shards) -> Appearance | None:
     """Grey levels of the classes from unpaired data; None, with a log line, if there are none."""
     from medusis_tf.appearance.estimation import load_or_estimate
 

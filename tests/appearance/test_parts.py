@@ -17,7 +17,8 @@ from medusis_tf.config.taxonomy import ClassEntry, load_taxonomy
     ("name", "tissue"),
     [
         ("background", "air"), ("subcutaneous_fat", "fat"), ("lung_left", "air"),
-        ("femur_left", "bone"), ("rib_left_1", "bone"), ("skull", "cortex"),
+        ("femur_left", "bone"), ("rib_left_1", "bone"), ("skull", "bone"),
+        ("inner_bone", "bone"), ("femur_marrow", "marrow"), ("septa_in_fat", "septa"),
         ("kidney_left", "organ"), ("kidney_cyst_left", "fluid"), ("urinary_bladder", "fluid"),
         ("cerebral_white_matter", "white_matter"), ("cerebral_cortex", "grey_matter"),
         ("left_thalamus_proper", "grey_matter"), ("autochthon_left", "muscle"),
