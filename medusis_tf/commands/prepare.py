@@ -62,6 +62,7 @@ def prepare(
     if export_png is not None:
         _write_png(shards, experiment, export_png, png_bits)
     _log_splits(shards.records.subjects)
+    _log_finer_classes(experiment, shards.records.subjects)
 
 
 def _write_png(shards: "Shards", experiment: ExperimentConfig, folder: Path, bits: int) -> None:
@@ -77,10 +78,17 @@ def _check_only(experiment: ExperimentConfig, jobs: int | None) -> None:
 
     records = check_subjects(experiment, jobs)
     _log_splits(records)
+    _log_finer_classes(experiment, records)
     slices = sum(record.num_slices for record in records)
     warnings = sum(len(record.warnings) for record in records)
     warnings += len(data_warnings(records, experiment.data, mask_weight(experiment)))
     logger.info("%d subjects, %d slices, %d warnings", len(records), slices, warnings)
+
+
+def _log_finer_classes(experiment: ExperimentConfig, records: "Sequence[SubjectRecord]") -> None:
+    from medusis_tf.reports.data.finer_classes import finer_classes_line
+
+    logger.info("%s", finer_classes_line(experiment.data, records))
 
 
 def _log_splits(records: "Sequence[SubjectRecord]") -> None:

@@ -20,7 +20,7 @@ from medusis_tf.data.slicing.slices import OUTSIDE_IMAGE
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.folder_volumes import FolderVolumes
 from medusis_tf.metrics.independent_segmenter import SUFFIX, IndependentSegmenter, read_classes
-from medusis_tf.metrics.segmentation import FindClasses
+from medusis_tf.metrics.segmentation import CoarseSegmenter, FindClasses
 from medusis_tf.runs.checkpoints import CheckpointChoice
 
 # Names in tables and in metrics.json.
@@ -65,7 +65,7 @@ def open_segmenter(path: Path, config: ExperimentConfig) -> tuple[str, FindClass
         config: Experiment whose classes and slices the segmenter must fit.
 
     Returns:
-        Name in tables, and the segmenter.
+        Name in tables, and the segmenter. It may find the coarse classes of finer ones only.
 
     Raises:
         UserError: The segmenter cannot be opened, or does not fit.
@@ -78,8 +78,12 @@ def open_segmenter(path: Path, config: ExperimentConfig) -> tuple[str, FindClass
             f"SavedModel. Received: {path}"
         )
     segmenter = IndependentSegmenter.open(path)
-    segmenter.check_fit(config.data)
-    return INDEPENDENT, lambda _, images: segmenter.read_classes(images)
+    is_coarse = segmenter.check_fit(config.data)
+
+    def find_classes(_: LabelledSubject, images: np.ndarray) -> np.ndarray:
+        return segmenter.read_classes(images)
+
+    return INDEPENDENT, CoarseSegmenter(find_classes) if is_coarse else find_classes
 
 
 def masks_of_folder(folder: Path, config: ExperimentConfig, split: Split) -> FindClasses:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -111,9 +111,18 @@ def open_setup(model: EvaluatedModel, options: EvaluationOptions) -> EvaluationS
         has_images=next(iter(real_images(shards, options.split)), None) is not None,
         real_images=lambda: real_images(shards, options.split),
         instruments=instruments,
+        **_coarse_classes(config),
     )
     metrics = [metric(context) for metric in all_metrics()]
     return EvaluationSetup(model, options, shards, subjects, context, metrics)
+
+
+def _coarse_classes(config: ExperimentConfig) -> dict[str, Any]:
+    """Coarse ids and names for the metrics; empty if no class is finer than another."""
+    taxonomy = config.data.taxonomy
+    if all(entry.part_of is None for entry in taxonomy.classes):
+        return {}
+    return {"coarse_ids": taxonomy.coarse_ids, "coarse_names": taxonomy.coarse_names}
 
 
 def open_instruments(

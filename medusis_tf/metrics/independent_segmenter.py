@@ -108,18 +108,24 @@ class IndependentSegmenter:
         """The most likely class of each pixel; see `read_classes`."""
         return read_classes(self.network, images)
 
-    def check_fit(self, data: DataConfig) -> None:
+    def check_fit(self, data: DataConfig) -> bool:
         """Check that a data set has slices like those that the segmenter was trained on.
 
         Args:
             data: Configuration of the data set.
 
+        Returns:
+            Whether it was trained on the coarse classes of finer ones, which have the same ids.
+
         Raises:
             UserError: The classes, the size or the pixel spacing differ.
         """
         record = self.record
+        names = tuple(entry.name for entry in data.classes)
+        coarse = tuple(entry.name for entry in data.classes if entry.part_of is None)
+        is_coarse = record.class_names == coarse != names
         compared = {
-            "classes": (record.class_names, tuple(entry.name for entry in data.classes)),
+            "classes": (record.class_names, coarse if is_coarse else names),
             "image_size": (record.image_size, tuple(data.image_size)),
             "pixel spacing": (_rounded(record.spacing_mm), _rounded(data.pixel_spacing_mm)),
         }
@@ -129,6 +135,7 @@ class IndependentSegmenter:
                     f"the independent segmenter was trained on other slices: {name} {theirs}, not "
                     f"{ours}. Train one on this configuration with medusis train-segmenter."
                 )
+        return is_coarse
 
 
 def read_classes(network: keras.Model, images: np.ndarray, channels: int = 1) -> np.ndarray:

@@ -74,6 +74,8 @@ class MetricContext:
         real_images: Iterates over the real images of the split: `[slices, height, width]` in
             [-1, 1] of one subject at a time.
         instruments: Networks and files to measure with.
+        coarse_ids: Id of the coarse class of each class; empty if no class is finer.
+        coarse_names: Names of the coarse classes by id.
     """
 
     class_names: Sequence[str]
@@ -82,6 +84,8 @@ class MetricContext:
     has_images: bool
     real_images: Callable[[], Iterable[np.ndarray]]
     instruments: Instruments = Instruments()
+    coarse_ids: Sequence[int] = ()
+    coarse_names: Mapping[int, str] = field(default_factory=dict)
 
 
 class Metric:

@@ -3,6 +3,7 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from medusis_tf.metrics.segmentation import (
+    CoarseSegmenter,
     ConfusionMatrix,
     SegmentationMeasure,
     dice,
@@ -216,3 +217,36 @@ def test_a_mask_at_the_edge_of_the_slice():
 def test_other_shapes_are_refused():
     with pytest.raises(ValueError, match="one shape"):
         hd95(mask((8, 8), 3), mask((8, 9), 3), (1.0, 1.0))
+
+
+def test_finer_classes_are_also_counted_as_the_coarse_ones():
+    # Class 3 is part of class 1: what is confused between them is right for the coarse class.
+    label_map = np.array([[[0, 1, 3, 2], [3, 1, 2, 0]]], np.uint8)
+    found = np.array([[[0, 3, 1, 2], [3, 1, 1, 0]]], np.uint8)
+    names = ["background", "bone", "muscle", "marrow"]
+    coarse = {0: "background", 1: "bone", 2: "muscle"}
+    measure = SegmentationMeasure(names, lambda _, images: images, (0, 1, 2, 1), coarse)
+    measure.update(made_subject(label_map), found)
+    results = measure.results()
+    assert results["dice_coarse"]["classes"] == {"bone": pytest.approx(8 / 9), "muscle": 2 / 3}
+    assert results["dice_coarse"]["mean"] == pytest.approx((8 / 9 + 2 / 3) / 2)
+    assert results["classes"]["marrow"]["dice"] == 1 / 2
+    by_hand = dice(np.isin(label_map, [1, 3]), np.isin(found, [1, 3]))
+    assert results["dice_coarse"]["classes"]["bone"] == pytest.approx(by_hand)
+
+
+def test_a_coarse_segmenter_is_measured_by_coarse_classes():
+    label_map = np.array([[[0, 1, 3, 2], [3, 1, 2, 0]]], np.uint8)
+    found = np.array([[[0, 1, 1, 2], [1, 1, 1, 0]]], np.uint8)
+    names = ["background", "bone", "muscle", "marrow"]
+    coarse = {0: "background", 1: "bone", 2: "muscle"}
+    segmenter = CoarseSegmenter(lambda _, images: images)
+    measure = SegmentationMeasure(names, segmenter, (0, 1, 2, 1), coarse)
+    measure.update(made_subject(label_map), found)
+    results = measure.results()
+    assert set(results["classes"]) == {"bone", "muscle"}
+    assert results["mean_dice"] == pytest.approx(results["dice_coarse"]["mean"])
+
+
+def test_without_finer_classes_nothing_is_coarse():
+    assert "dice_coarse" not in SegmentationMeasure(NAMES, lambda _, images: images).results()

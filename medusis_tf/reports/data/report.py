@@ -20,6 +20,7 @@ from medusis_tf.reports import formatting as number_format
 from medusis_tf.reports.data import summary as data_summary
 from medusis_tf.reports.data.charts import class_chart, curve_chart, spacing_chart, spark_chart
 from medusis_tf.reports.data.contact_sheet import ContactSheet, contact_sheet
+from medusis_tf.reports.data.finer_classes import finer_classes
 from medusis_tf.reports.data.intensity_curves import scaled_shares, split_intensities
 from medusis_tf.reports.data.summary import describe_scale, describe_settings
 from medusis_tf.reports.formatting import template_environment
@@ -111,6 +112,7 @@ def _content(
         ),
         "subject_warnings": warnings,
         "groups": data_summary.class_groups(manifest),
+        "finer_classes": finer_classes(data, manifest.subjects),
         "untrained": data_summary.untrained_classes(manifest),
         "intensities": {each.split: each for each in splits if each is not None},
         "axes": data_summary.axes_counts(manifest.subjects),
