@@ -113,7 +113,9 @@ class TrainingSets:
                 f"no training subject of {labels.config.name} has a label map to paint. "
                 "Give a configuration with label maps: --config FILE."
             )
-        self.pair_patients = list(pairs.pairs())[: len(self.label_patients)]
+        # The same patients first: then only the images differ.
+        ordered = sorted(pairs.pairs(), key=lambda patient: patient not in self.label_patients)
+        self.pair_patients = ordered[: len(self.label_patients)]
 
     def painted(self, source: str, seed: int) -> Pairs:
         """Images of all label maps; those of a random painter differ between seeds.
