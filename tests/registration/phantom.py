@@ -27,7 +27,7 @@ def displacement(x, y):
     return SHIFT_MM * bump, -SHIFT_MM / 2 * bump
 
 
-def tissue(kind, shape, moved):
+def tissue(kind, shape, moved, seed=0):
     """Intensities of the phantom on a grid of `shape`, centred; `kind` 0 is CT, 1 is MR."""
     x, y, z = ((np.arange(n) - (n - 1) / 2) * mm for n, mm in zip(shape, SPACING_MM, strict=True))
     x, y, z = np.meshgrid(x, y, z, indexing="ij")
@@ -39,7 +39,7 @@ def tissue(kind, shape, moved):
     values[radius < 58] = TISSUES["fat"][kind]
     values[(radius < 46) & (np.abs(x - 12) > 2)] = TISSUES["muscle"][kind]
     values[np.hypot(x + 8, y) < 11] = TISSUES["bone"][kind]
-    noise = np.random.default_rng(kind).normal(0, (10, 15)[kind], shape)
+    noise = np.random.default_rng([kind, seed]).normal(0, (10, 15)[kind], shape)
     return (values + noise).astype(np.float32)
 
 
@@ -47,12 +47,14 @@ def write_phantom(folder: Path, name: str, moved: bool = True) -> None:
     """Write `name_ct.nii.gz`, `name_tumour.nii.gz` and `name_mr.nii.gz`."""
     folder.mkdir(parents=True, exist_ok=True)
     large = tuple(n + 2 * m for n, m in zip(SHAPE, MARGIN, strict=True))
-    ct = tissue(0, large, moved)
+    seed = ord(name[0])
+    ct = tissue(0, large, moved, seed)
     tumour = np.zeros(large, np.uint8)
     tumour[40:44, 20:24, 6:10] = 1
     start = tuple(-m for m in MARGIN)
+    mr = tissue(1, SHAPE, False, seed)
     for part, array, origin in (
-        ("ct", ct, start), ("tumour", tumour, start), ("mr", tissue(1, SHAPE, False), (0, 0, 0)),
+        ("ct", ct, start), ("tumour", tumour, start), ("mr", mr, (0, 0, 0)),
     ):  # fmt: skip
         nib.save(nib.Nifti1Image(array, affine(origin)), folder / f"{name}_{part}.nii.gz")
 
