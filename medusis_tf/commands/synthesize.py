@@ -16,8 +16,17 @@ def synthesize(
     model: Annotated[
         Path, typer.Option(help="Exported model: saved_models/NAME, or one of its versions.")
     ],
-    label_map: Annotated[Path, typer.Option(help="NIfTI file with the class ids of the model.")],
     out: Annotated[Path, typer.Option(help="NIfTI file to write.")],
+    label_map: Annotated[
+        Path | None, typer.Option(help="NIfTI file with the class ids of the model.")
+    ] = None,
+    ct: Annotated[
+        Path | None,
+        typer.Option(
+            help="NIfTI file of the CT of a coarse label map, for a model with finer classes. "
+            "Alone, the label map of a model of tissues is made from it."
+        ),
+    ] = None,
     seed: Annotated[
         int, typer.Option(min=0, max=2**31 - 1, help="The same seed gives the same volume.")
     ] = 0,
@@ -38,14 +47,16 @@ def synthesize(
     """Write synthetic MR volumes with the grid, affine and orientation of the label map.
 
     All slices of a volume share one noise vector. A JSON file beside each volume records that it
-    is synthetic, and its model, seed and label map.
+    is synthetic, and its model, seed and label map. A model with finer classes (`data.refine`)
+    remembers their rules, and cuts them from a coarse label map by the CT.
     """
     from medusis_tf.panels import write_png
     from medusis_tf.progress import PaintingProgress
     from medusis_tf.serving.synthesis import SynthesisRequest, synthesize_files
 
-    request = SynthesisRequest(model, label_map, out, seed, truncation, samples, batch_size)
-    with PaintingProgress(label_map.name, samples) as progress:
+    request = SynthesisRequest(model, label_map, out, seed, truncation, samples, batch_size, ct)
+    name = (label_map or ct or out).name
+    with PaintingProgress(name, samples) as progress:
         image = synthesize_files(request, progress.report)
     for path in request.outputs:
         logger.info("wrote %s", path)

@@ -15,10 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
+from medusis_tf.config.data import TissueConfig
 from medusis_tf.data.intensities.intensity import scale_intensity
+from medusis_tf.data.labels.refinement import holds_any, refine_volume
 from medusis_tf.data.labels.remapping import remap
+from medusis_tf.data.labels.tissue import tissue_label_map
 from medusis_tf.data.shards.spread import spread_centres
-from medusis_tf.data.volumes.nifti import read_label_map, write_volume
+from medusis_tf.data.volumes.nifti import read_label_map, read_volume, write_volume
 from medusis_tf.data.volumes.suffixes import has_nifti_name, split_nifti_name
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
@@ -35,29 +38,34 @@ class SynthesisRequest:
 
     Attributes:
         model_dir: `saved_models/NAME` or `saved_models/NAME/VERSION`.
-        label_map: NIfTI file with class ids.
+        label_map: NIfTI file with class ids; None to make a tissue label map from `ct`.
         out: NIfTI file to write; with several samples, `_1`, `_2`, ... is added to its name.
         seed: Seed of the first sample; the next samples have the next seeds.
         truncation: Bound a >= 0 of the noise, drawn from N(0, 1) conditioned on [-a, a].
         samples: Number of volumes.
         batch_size: Slices per batch; None for the default of the machine.
+        ct: CT that cuts the finer classes of the model from a coarse label map.
     """
 
     model_dir: Path
-    label_map: Path
+    label_map: Path | None
     out: Path
     seed: int = 0
     truncation: float = math.inf
     samples: int = 1
     batch_size: int | None = None
+    ct: Path | None = None
 
     def __post_init__(self) -> None:
+        if self.label_map is None and self.ct is None:
+            raise UserError("give --label-map, or --ct for a model of tissue label maps, or both.")
         if not has_nifti_name(self.out):
             raise UserError(f"--out must end in .nii or .nii.gz. Received: {self.out}")
         for path in self.outputs:
             _check_writable(path)
-            if path.resolve() == self.label_map.resolve():
-                raise UserError(f"--out would replace the label map {self.label_map}.")
+            for name, source in (("label map", self.label_map), ("CT", self.ct)):
+                if source is not None and path.resolve() == source.resolve():
+                    raise UserError(f"--out would replace the {name} {source}.")
 
     @property
     def outputs(self) -> list[Path]:
@@ -89,9 +97,9 @@ def synthesize_files(
         UserError: The model or the label map cannot be used, or a file cannot be written.
     """
     # Errors in the files are reported before TensorFlow starts.
-    label_map = read_label_map(request.label_map)
+    coarse = None if request.label_map is None else read_label_map(request.label_map)
     folder = find_model(request.model_dir)
-    remap(label_map, None, read_metadata(folder).taxonomy)
+    label_map = fine_label_map(coarse, request.ct, read_metadata(folder))
     from medusis_tf.serving.predictor import Predictor
 
     predictor = Predictor(folder)
@@ -113,6 +121,51 @@ def synthesize_files(
     return _preview(label_map, shown, previews, predictor.metadata)
 
 
+def fine_label_map(coarse: Volume | None, ct: Path | None, metadata: ModelMetadata) -> Volume:
+    """The label map that a model paints, with its finer classes.
+
+    Args:
+        coarse: Label map of the model's classes; None to make a tissue label map from the CT.
+        ct: NIfTI file of a CT in Hounsfield units; None if the label map needs none.
+        metadata: Metadata of the model, with its classes, their rules and its thresholds.
+
+    Raises:
+        UserError: The label map has ids that the model does not know, or lacks the finer classes
+            and there is no CT; or the CT cannot be used.
+    """
+    thresholds = TissueConfig.model_validate(metadata.config.get("data", {}).get("tissue") or {})
+    volume = None if ct is None else read_volume(ct)
+    if coarse is not None:
+        label_map = remap(coarse, None, metadata.taxonomy)
+    elif volume is not None:
+        label_map = _tissue_label_map(volume, thresholds, metadata)
+    else:
+        raise ValueError("there is neither a label map nor a CT")
+    if volume is not None and coarse is not None and not metadata.taxonomy.refined:
+        raise UserError(
+            f"the model {metadata.title} has no finer classes, so it needs no CT. Leave out --ct."
+        )
+    fine = [entry.id for entry in metadata.taxonomy.refined]
+    if fine and volume is None and not holds_any(label_map.array, fine):
+        names = ", ".join(entry.name for entry in metadata.taxonomy.refined[:5])
+        raise UserError(
+            f"{label_map.path} has none of the finer classes that the model {metadata.title} was "
+            f"trained on ({names}). Give the CT of this label map with --ct, which they are cut "
+            "by, or a label map that contains them."
+        )
+    return refine_volume(label_map, volume, metadata.classes, thresholds.body_hu)
+
+
+def _tissue_label_map(ct: Volume, thresholds: TissueConfig, metadata: ModelMetadata) -> Volume:
+    try:
+        array = tissue_label_map(ct.intensities(), thresholds, metadata.classes)
+    except UserError as error:
+        raise UserError(
+            f"no label map can be made from {ct.path} for the model {metadata.title}: {error}"
+        ) from None
+    return Volume(array, ct.affine, ct.path, axes=ct.axes)
+
+
 def _write_record(
     path: Path, request: SynthesisRequest, seed: int, folder: Path, metadata: ModelMetadata
 ) -> None:
@@ -124,8 +177,7 @@ def _write_record(
         "step": metadata.step,
         "seed": seed,
         "truncation": request.truncation if math.isfinite(request.truncation) else None,
-        "label_map": request.label_map.name,
-        "label_map_sha256": hashlib.sha256(request.label_map.read_bytes()).hexdigest(),
+        **_sources(request),
         "intensity": dataclasses.asdict(metadata.intensity),
         "medusis_tf": version("medusis_tf"),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -137,6 +189,15 @@ def _write_record(
             temporary.write_text(json.dumps(record, indent=2))
     except OSError as error:
         raise UserError(f"cannot write {target}: {error.strerror}.") from None
+
+
+def _sources(request: SynthesisRequest) -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for role, path in (("label_map", request.label_map), ("ct", request.ct)):
+        if path is not None:
+            found[role] = path.name
+            found[f"{role}_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
 
 
 def _preview_slices(label_map: Volume) -> np.ndarray:

@@ -1,0 +1,80 @@
+"""A label map for a model with finer classes: from a CT, or with a CT."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from medusis_tf.config.packaged import find_refinement, find_table
+from medusis_tf.config.refinement import refined_classes
+from medusis_tf.config.taxonomy import load_taxonomy
+from medusis_tf.data.intensities.intensity import IntensityScale
+from medusis_tf.data.volumes.nifti import read_label_map
+from medusis_tf.errors import UserError
+from medusis_tf.serving.metadata import ModelMetadata
+from medusis_tf.serving.synthesis import SynthesisRequest, fine_label_map
+
+BONE, MARROW = 3, 5
+
+
+def metadata(refine=True):
+    classes = [entry.model_dump() for entry in load_taxonomy(find_table("tissue5")).classes]
+    if refine:
+        classes = refined_classes(classes, find_refinement("tissue"), find_refinement("tissue"))
+    return ModelMetadata(
+        name="legs", step=1, classes=classes, image_size=(32, 32), spacing_mm=None, stride=1,
+        noise_shape=(0,), image_channels=1, intensity=IntensityScale(0, 1), trained={},
+        exported={}, config={"data": {"tissue": {"bone_hu": 300.0}}},
+    )  # fmt: skip
+
+
+def write(path, array):
+    nib.save(nib.Nifti1Image(array, np.diag([-1.0, -1.0, 1.0, 1.0])), path)
+    return path
+
+
+@pytest.fixture
+def files(tmp_path):
+    x, y = np.mgrid[-20:20, -20:20]
+    radius = np.repeat(np.hypot(x, y)[:, :, np.newaxis], 6, axis=2)
+    ct = np.select([radius < 4, radius < 8, radius < 16], [0, 1000, 50], -1000)
+    labels = np.select([radius < 8, radius < 16], [BONE, 2], 0)
+    return (
+        write(tmp_path / "ct.nii", ct.astype(np.int16)),
+        write(tmp_path / "labels.nii", labels.astype(np.uint8)),
+        radius,
+    )
+
+
+def test_the_model_remembers_how_to_cut_and_to_make_a_label_map(files):
+    ct, labels, radius = files
+    remembered = ModelMetadata.model_validate_json(metadata().model_dump_json())
+    cut = fine_label_map(read_label_map(labels), ct, remembered)
+    np.testing.assert_array_equal(cut.array == MARROW, radius < 4)
+    made = fine_label_map(None, ct, remembered)
+    assert (made.array != cut.array).mean() < 0.02
+    assert (made.array == MARROW).any()
+
+
+def test_a_coarse_label_map_alone_is_refused(files, tmp_path):
+    ct, labels, _ = files
+    with pytest.raises(UserError, match=r"none of the finer classes .*\(marrow\)\. Give the CT"):
+        fine_label_map(read_label_map(labels), None, metadata())
+    fine = fine_label_map(read_label_map(labels), ct, metadata()).array
+    path = write(tmp_path / "fine.nii", np.ascontiguousarray(fine))
+    assert (fine_label_map(read_label_map(path), None, metadata()).array == fine).all()
+
+
+def test_a_model_without_finer_classes_needs_no_ct(files):
+    ct, labels, _ = files
+    plain = metadata(refine=False)
+    assert fine_label_map(read_label_map(labels), None, plain).array.max() == BONE
+    with pytest.raises(UserError, match="no finer classes, so it needs no CT"):
+        fine_label_map(read_label_map(labels), ct, plain)
+    assert fine_label_map(None, ct, plain).array.max() == BONE
+
+
+def test_something_must_be_given(tmp_path):
+    with pytest.raises(UserError, match="give --label-map, or --ct"):
+        SynthesisRequest(tmp_path, None, tmp_path / "out.nii")
+    with pytest.raises(UserError, match="replace the CT"):
+        SynthesisRequest(tmp_path, None, tmp_path / "ct.nii", ct=tmp_path / "ct.nii")
