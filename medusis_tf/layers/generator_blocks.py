@@ -54,13 +54,14 @@ class ConditionalBlock(keras.layers.Layer):
 
     def _neighbourhoods(self, one_hot):
         """Find the neighbourhoods that all SPADE layers share; None if they are dense."""
-        return label_neighbourhoods(one_hot) if self.sparse else None
+        return label_neighbourhoods(one_hot, self.padding) if self.sparse else None
 
     def _spade(self, name):
         return SPADE(
             self.spade_channels,
             self.noise_dim,
             self.synchronized,
+            self.padding,
             name=name,
             dtype=self.dtype_policy,
         )

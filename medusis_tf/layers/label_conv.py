@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from medusis_tf.layers.initializers import xavier_normal
-from medusis_tf.ops.convolution import neighbours
+from medusis_tf.ops.convolution import neighbours, pad_reflect
 
 
 class LabelNeighbourhoods(NamedTuple):
@@ -35,19 +35,21 @@ class LabelNeighbourhoods(NamedTuple):
     rows: tf.Tensor
 
 
-def label_neighbourhoods(one_hot: tf.Tensor) -> LabelNeighbourhoods:
+def label_neighbourhoods(one_hot: tf.Tensor, padding: str = "zeros") -> LabelNeighbourhoods:
     """Find the distinct neighbourhoods of label maps.
 
     Args:
         one_hot: `[batch, height, width, num_classes]` with exactly one 1 at each pixel.
+        padding: `"zeros"`, or `"reflect"` for labels mirrored beyond the frame.
     """
     num_classes = one_hot.shape[-1]
+    is_reflected = padding == "reflect"
     label_map = tf.argmax(one_hot, axis=-1, output_type=tf.int32)
     batch, height, width = tf.unstack(tf.shape(label_map))
-    around = _nine(label_map, outside=num_classes)
+    around = _nine(label_map, outside=None if is_reflected else num_classes)
     is_mixed = tf.reduce_any(around != label_map[..., None], axis=-1)
     # Pixels at the frame are mixed already, so the padding does not matter here.
-    is_border = tf.reduce_any(_nine(is_mixed, outside=False), axis=-1)
+    is_border = tf.reduce_any(_nine(is_mixed, outside=None if is_reflected else False), axis=-1)
 
     image = tf.range(batch)[:, None, None]
     uniform_row = image * num_classes + label_map
@@ -61,7 +63,7 @@ def label_neighbourhoods(one_hot: tf.Tensor) -> LabelNeighbourhoods:
     return LabelNeighbourhoods(
         classes=tf.gather(classes, first_of_pattern),
         images=tf.gather(images, first_of_pattern),
-        taps=_where(is_border, _nine(first_row, outside=0)),
+        taps=_where(is_border, _nine(first_row, outside=None if is_reflected else 0)),
         rows=tf.where(is_border, uniform_rows + _rank(is_border), uniform_row),
     )
 
@@ -106,7 +108,7 @@ def _where(chosen, values):
 
 @keras.saving.register_keras_serializable("medusis_tf")
 class LabelConv2D(keras.layers.Layer):
-    """3x3 zero-padded convolution of `[noise | one_hot]` that never repeats the noise.
+    """3x3 convolution of `[noise | one_hot]` that never repeats the noise.
 
     Each pixel has the noise vector of its image or, with class noise, of its class. Both forms
     are exact:
@@ -122,12 +124,14 @@ class LabelConv2D(keras.layers.Layer):
     Args:
         filters: Channels of the output.
         noise_dim: Length of the noise vector; 0 for labels without noise.
+        padding: `"zeros"`, or `"reflect"` for labels and noise mirrored beyond the border.
     """
 
-    def __init__(self, filters, noise_dim=0, **kwargs):
+    def __init__(self, filters, noise_dim=0, padding="zeros", **kwargs):
         super().__init__(**kwargs)
         self.filters = filters
         self.noise_dim = noise_dim
+        self.padding = padding
 
     def build(self, one_hot_shape, noise_shape=None):
         # One kernel for both inputs, noise channels first, as in the published weights.
@@ -152,10 +156,18 @@ class LabelConv2D(keras.layers.Layer):
         noise_kernel, label_kernel = kernel[:, :, : self.noise_dim], kernel[:, :, self.noise_dim :]
         if noise is not None and len(noise.shape) == 3:
             kernels = label_kernel + tf.einsum("bkz,ijzf->bijkf", noise, noise_kernel)
-            return _convolve_each(one_hot, kernels) + self.bias
-        label_response = ops.conv(one_hot, label_kernel, padding="same")
+            outside = None if self.padding == "reflect" else 0
+            return _convolve_each(one_hot, kernels, outside) + self.bias
+        if self.padding == "reflect":
+            label_response = ops.conv(pad_reflect(one_hot, 1), label_kernel, padding="valid")
+        else:
+            label_response = ops.conv(one_hot, label_kernel, padding="same")
         if noise is None:
             return label_response + self.bias
+        if self.padding == "reflect":
+            # Beyond the border is the same noise, so that the response is the same everywhere.
+            response = tf.matmul(noise, tf.reduce_sum(noise_kernel, axis=(0, 1)))
+            return label_response + (response + self.bias)[:, None, None]
         height, width = ops.shape(one_hot)[1:3]
         small_shape = (ops.shape(noise)[0], _at_most_3(height), _at_most_3(width), self.noise_dim)
         small_noise = tf.broadcast_to(noise[:, None, None, :], small_shape)
@@ -199,7 +211,12 @@ class LabelConv2D(keras.layers.Layer):
         return (*one_hot_shape[:-1], self.filters)
 
     def get_config(self):
-        return {**super().get_config(), "filters": self.filters, "noise_dim": self.noise_dim}
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "noise_dim": self.noise_dim,
+            "padding": self.padding,
+        }
 
 
 def _add_inside(neighbourhoods, response, num_classes):
@@ -221,8 +238,8 @@ def _pick_each(neighbourhoods, kernels):
     return tf.reduce_sum(picked, axis=1)
 
 
-def _convolve_each(one_hot, kernels):
-    """Convolve each image with its own kernel of `[batch, 3, 3, K, F]`, zero-padded.
+def _convolve_each(one_hot, kernels, outside):
+    """Convolve each image with its own kernel of `[batch, 3, 3, K, F]`.
 
     One matrix product per image, with the memory of 9 label maps. On a CPU it is as fast as a
     grouped convolution, whose gradient some builds of TensorFlow do not support there.
@@ -230,7 +247,7 @@ def _convolve_each(one_hot, kernels):
     batch, height, width, classes = ops.shape(one_hot)
     filters = kernels.shape[-1]
     around = tf.reshape(
-        tf.concat(neighbours(one_hot), axis=-1), [batch, height * width, 9 * classes]
+        tf.concat(neighbours(one_hot, outside), axis=-1), [batch, height * width, 9 * classes]
     )
     responses = tf.matmul(around, tf.reshape(kernels, [batch, 9 * classes, filters]))
     return tf.reshape(responses, [batch, height, width, filters])

@@ -6,6 +6,7 @@ from keras import ops
 
 from medusis_tf.layers.initializers import xavier_normal
 from medusis_tf.layers.label_conv import LabelConv2D
+from medusis_tf.ops.convolution import pad_reflect
 
 
 @keras.saving.register_keras_serializable("medusis_tf")
@@ -94,19 +95,23 @@ class SPADE(keras.layers.Layer):
         hidden_channels: Channels of the shared first convolution.
         noise_dim: Length of the noise vector; 0 for no noise.
         synchronized: Whether the batch statistics are computed over all replicas.
+        padding: `"zeros"`, or `"reflect"` for labels mirrored beyond the border.
 
     Reference:
         Semantic image synthesis with spatially-adaptive normalization,
         https://arxiv.org/abs/1903.07291
     """
 
-    def __init__(self, hidden_channels=128, noise_dim=0, synchronized=False, **kwargs):
+    def __init__(
+        self, hidden_channels=128, noise_dim=0, synchronized=False, padding="zeros", **kwargs
+    ):
         super().__init__(**kwargs)
+        self.padding = padding
         self.hidden_channels = hidden_channels
         self.noise_dim = noise_dim
         self.synchronized = synchronized
         self.normalization = BatchStatistics(synchronized, dtype=self.dtype_policy)
-        self.shared = LabelConv2D(hidden_channels, noise_dim, dtype=self.dtype_policy)
+        self.shared = LabelConv2D(hidden_channels, noise_dim, padding, dtype=self.dtype_policy)
 
     def build(self, features_shape, one_hot_shape, noise_shape=None):
         channels = features_shape[-1]
@@ -156,12 +161,15 @@ class SPADE(keras.layers.Layer):
             "hidden_channels": self.hidden_channels,
             "noise_dim": self.noise_dim,
             "synchronized": self.synchronized,
+            "padding": self.padding,
         }
 
     def _modulate_pixels(self, one_hot, noise):
         """Compute gamma and beta of each pixel: `[batch, height, width, 2 * channels]`."""
         kernel, bias = self._modulation_weights()
         hidden = ops.relu(self.shared(one_hot, noise))
+        if self.padding == "reflect":
+            return ops.conv(pad_reflect(hidden, 1), kernel, padding="valid") + bias
         return ops.conv(hidden, kernel, padding="same") + bias
 
     def _modulate_rows(self, neighbourhoods, one_hot, noise):

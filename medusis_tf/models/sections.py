@@ -76,9 +76,9 @@ class GeneratorSection(StridedSection):
     slices of a volume have the same field, so that texture continues along its axis.
     """
     padding: Literal["zeros", "reflect"] = "zeros"
-    """What the convolutions of the features find beyond the border of an image.
+    """What all convolutions of labels and features find beyond the border of an image.
 
-    With `zeros`, lines parallel to the border can grow into the image.
+    With `zeros`, the network knows how far the border is, and lines parallel to it can grow.
     """
 
     @model_validator(mode="after")

@@ -99,13 +99,18 @@ def neighbours(values, outside=0):
 
     Args:
         values: `[batch, height, width, ...]`.
-        outside: Value outside the image.
+        outside: Value outside the image; None for the values mirrored at the border, as in
+            `pad_reflect`.
 
     Returns:
         Nine tensors with the shape of `values`. The fifth is `values`.
     """
     rest = [[0, 0]] * (len(values.shape) - 3)
-    padded = tf.pad(values, [[0, 0], [1, 1], [1, 1], *rest], constant_values=outside)
+    margins = [[0, 0], [1, 1], [1, 1], *rest]
+    if outside is None:
+        padded = tf.pad(values, margins, "SYMMETRIC")
+    else:
+        padded = tf.pad(values, margins, constant_values=outside)
     height, width = ops.shape(values)[1:3]
     return [
         padded[:, row : row + height, column : column + width]

@@ -196,3 +196,34 @@ def test_statistics_are_float32_under_mixed_precision(inputs):
 def test_config_of_the_statistics_round_trips():
     layer = BatchStatistics(synchronized=True, momentum=0.5, epsilon=1e-3)
     assert BatchStatistics.from_config(layer.get_config()).get_config() == layer.get_config()
+
+
+@pytest.mark.parametrize("noise_shape", [None, (2, 3), (2, 4, 3)])
+def test_reflected_labels_equal_a_larger_label_map(noise_shape):
+    """Sparse, dense, and a zero-padded layer on a label map with a mirrored margin agree."""
+    draw = np.random.default_rng(0)
+    one_hot = np.eye(4, dtype="float32")[draw.integers(4, size=(2, 6, 7))]
+    noise = None if noise_shape is None else draw.standard_normal(noise_shape).astype("float32")
+    features = draw.standard_normal((2, 6, 7, 5)).astype("float32")
+    noise_dim = 0 if noise is None else 3
+    layer, plain = SPADE(8, noise_dim, padding="reflect"), SPADE(8, noise_dim)
+    dense = layer(features, one_hot, noise)
+    neighbourhoods = label_neighbourhoods(tf.constant(one_hot), "reflect")
+    sparse = layer(features, one_hot, noise, neighbourhoods=neighbourhoods)
+    np.testing.assert_allclose(sparse, dense, atol=1e-5)
+    margins = [[0, 0], [2, 2], [2, 2], [0, 0]]
+    wide = np.pad(one_hot, margins, mode="symmetric")
+    plain.build((None, None, None, 5), wide.shape, noise_shape)
+    plain.set_weights(layer.get_weights())
+    expected = plain(np.pad(features, margins, mode="symmetric"), wide, noise)[:, 2:-2, 2:-2]
+    # At the border itself, the mirrored labels and the mirrored hidden features differ.
+    np.testing.assert_allclose(dense[:, 1:-1, 1:-1], expected[:, 1:-1, 1:-1], atol=2e-3)
+
+
+def test_with_reflected_labels_a_uniform_label_map_is_modulated_alike_everywhere():
+    layer = SPADE(8, 3, padding="reflect")
+    one_hot = np.eye(4, dtype="float32")[np.full((1, 6, 7), 2)]
+    noise = np.ones((1, 3), np.float32)
+    for neighbourhoods in (None, label_neighbourhoods(tf.constant(one_hot), "reflect")):
+        image = layer(tf.ones([1, 6, 7, 5]), one_hot, noise, neighbourhoods=neighbourhoods).numpy()
+        assert np.ptp(image, axis=(1, 2)).max() < 1e-6

@@ -118,7 +118,9 @@ class ConditionalGenerator(keras.Model):
         }
 
     def _stem(self, filters):
-        return LabelConv2D(filters, self.noise_dim, name="stem", dtype=self.dtype_policy)
+        return LabelConv2D(
+            filters, self.noise_dim, self.padding, name="stem", dtype=self.dtype_policy
+        )
 
     def _blocks(self, block_class, filters):
         return [
