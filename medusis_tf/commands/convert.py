@@ -73,10 +73,10 @@ def _build(
     sizes: dict[str, Any],
 ) -> "keras.Model":
     """Build the network from its configuration section, which validates the settings."""
-    from medusis_tf.models import sections
+    from medusis_tf.models import discriminator_sections, sections
 
     if network is Network.WAVELET_DISCRIMINATOR:
-        discriminator = sections.WaveletDiscriminatorConfig(**sizes)
+        discriminator = discriminator_sections.WaveletDiscriminatorConfig(**sizes)
         return discriminator.build((image_size, image_size), image_channels)
     if network is Network.UNET_SEGMENTER:
         return sections.UNetSegmenterConfig(**sizes).build(num_classes, image_channels)
