@@ -23,7 +23,8 @@ def metadata(refine=True):
     return ModelMetadata(
         name="legs", step=1, classes=classes, image_size=(32, 32), spacing_mm=None, stride=1,
         noise_shape=(0,), image_channels=1, trained={}, exported={},
-        intensity=IntensityScale((0.0, 1.0), (-1.0, 1.0)), config={"data": {"tissue": {"bone_hu": 300.0}}},
+        intensity=IntensityScale((0.0, 1.0), (-1.0, 1.0)),
+        config={"data": {"tissue": {"bone_hu": 300.0}}},
     )  # fmt: skip
 
 
