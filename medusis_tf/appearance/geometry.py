@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,11 +10,11 @@ from scipy import ndimage
 
 from medusis_tf.config.data import DataConfig
 from medusis_tf.data.labels.body import image_body, label_body_mask
+from medusis_tf.data.shards.field_of_view import visible_pixels
 
 if TYPE_CHECKING:
     from medusis_tf.data.shards.manifest import SubjectRecord
 
-_SLICE_AXIS = {"axial": 2, "coronal": 1, "sagittal": 0}
 # A smaller fraction of the body in a slice is not a limb of its own.
 _LEAST_LIMB = 0.1
 # Width in pixels of the rim that air may be mixed into.
@@ -40,14 +40,6 @@ class Geometry:
     is_certain: np.ndarray
     angle: np.ndarray
     position: np.ndarray
-
-
-def visible_pixels(record: SubjectRecord, data: DataConfig) -> np.ndarray:
-    """Pixels of the slices that lie inside the volume of a subject, `[height, width]` bool."""
-    shape = list(record.volume_shape)
-    shape[_SLICE_AXIS[data.axis]] = 1
-    grid = replace(record.grid(data), volume_shape=(shape[0], shape[1], shape[2]))
-    return grid.label_slices(np.ones(grid.volume_shape, np.uint8))[0].astype(bool)
 
 
 def label_geometry(label_map: np.ndarray, record: SubjectRecord, data: DataConfig) -> Geometry:

@@ -44,8 +44,8 @@ class Painter:
         name: Name in tables and in `metrics.json`.
         kind: The evaluated `model`, the `mean_image` of several noises of the model, a `reference`
             that knows the real image, or a `baseline` that a model must beat.
-        paint: Function of a subject and a noise seed that returns images `[slices, height, width]`
-            in [-1, 1].
+        paint_slices: Function of a subject and a noise seed that returns images
+            `[slices, height, width]` in [-1, 1].
         needs_image: Whether it can only paint subjects with a real image.
         is_random: Whether the images depend on the seed.
         only: Metrics to measure, by their key in `metrics.json`; empty for all.
@@ -53,10 +53,14 @@ class Painter:
 
     name: str
     kind: Literal["model", "mean_image", "reference", "baseline"]
-    paint: Paint
+    paint_slices: Paint
     needs_image: bool = False
     is_random: bool = False
     only: frozenset[str] = frozenset()
+
+    def paint(self, subject: LabelledSubject, seed: int) -> np.ndarray:
+        """Paint a subject. Outside the field of view of its volume, every painter paints air."""
+        return subject.with_air_outside(self.paint_slices(subject, seed))
 
 
 def mean_painter(painter: Painter, count: int, seed: int) -> Painter:

@@ -15,7 +15,7 @@ _NUM_SCALES = 2
 _LEVELS = 2**24
 
 
-def class_quantile_loss(image, label_map, quantiles, least_pixels=LEAST_PIXELS):
+def class_quantile_loss(image, label_map, quantiles, visible=None, least_pixels=LEAST_PIXELS):
     """Compare the grey levels of each class of each image with the levels it should have.
 
     The pixels of a class of an image are sorted. `mean_c mean_k |q_k(c) - Q_k(c)|` over the classes
@@ -27,6 +27,7 @@ def class_quantile_loss(image, label_map, quantiles, least_pixels=LEAST_PIXELS):
         image: `[batch, height, width, channels]` in [-1, 1]. The channels are averaged.
         label_map: `[batch, height, width]` int32 class ids.
         quantiles: `[num_classes, num_quantiles]` float32, increasing; NaN for a class without.
+        visible: `[batch, height, width]` of 0 and 1; pixels with 0 are left out. None for all.
         least_pixels: Smallest number of pixels of a class in an image.
 
     Returns:
@@ -37,7 +38,10 @@ def class_quantile_loss(image, label_map, quantiles, least_pixels=LEAST_PIXELS):
     batch = image.shape[0]
     # Each class of each image is a group of its own.
     groups = tf.cast(label_map, tf.int32) + num_classes * tf.range(batch)[:, None, None]
-    counts = count_classes(groups, batch * num_classes)
+    if visible is not None:
+        # The last group, which sorting puts behind all others, is left out.
+        groups = tf.where(tf.cast(visible, tf.bool), groups, batch * num_classes)
+    counts = count_classes(groups, batch * num_classes + 1)[:-1]
     values = sort_by_group(tf.reduce_mean(tf.cast(image, tf.float32), axis=-1), groups)
     levels = (tf.range(num_quantiles, dtype=tf.float32) + 0.5) / num_quantiles
     place = levels * tf.maximum(counts - 1.0, 0.0)[:, tf.newaxis]

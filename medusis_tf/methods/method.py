@@ -34,10 +34,13 @@ class Method(keras.Model):
 
     Attributes:
         needs_body_mask: Whether batches must contain `body_mask`.
+        needs_field_of_view: Whether batches must contain `field_of_view` and
+            `image_field_of_view`.
         divergence_advice: What a user can change if a loss is no longer finite.
     """
 
     needs_body_mask = False
+    needs_field_of_view = False
     divergence_advice = "lower the learning rates, or use training.precision=float32"
 
     def __init__(self, config: ExperimentConfig, num_replicas: int = 1):
@@ -97,8 +100,9 @@ class Method(keras.Model):
             batch: `label_map` `[batch, height, width]` integers; `image`
                 `[batch, height, width, channels]` in [-1, 1]; `position` `[batch]`, index in the
                 global batch; with `needs_body_mask` also `body_mask` `[batch, height, width]` of 0
-                and 1; with pairs also `is_paired` `[batch]`, whether the image belongs to the
-                label map.
+                and 1; with `needs_field_of_view` also `field_of_view` and `image_field_of_view`
+                `[batch, height, width]` of 0 and 1; with pairs also `is_paired` `[batch]`, whether
+                the image belongs to the label map.
             kind: Kind of the step, from `step_kind`.
 
         Returns:

@@ -162,7 +162,11 @@ class TrainingLoop:
 
     def _batches(self, start: int) -> tf.data.Dataset:
         return training_batches(
-            self.config, self.shards, start, body_mask=self.method.needs_body_mask
+            self.config,
+            self.shards,
+            start,
+            body_mask=self.method.needs_body_mask,
+            field_of_view=self.method.needs_field_of_view,
         )
 
     def refresh_painter(self, step: int) -> None:

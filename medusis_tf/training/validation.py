@@ -136,7 +136,7 @@ class Validation:
         values = PatientValues()
         features, patches = FeatureSet(self._extractor.dimension), PyramidPatches()
         for subject, noise in zip(self._subjects, noises, strict=True):
-            images = self._paint(painter, subject.label_map, noise)
+            images = subject.with_air_outside(self._paint(painter, subject.label_map, noise))
             if not np.isfinite(images).all():
                 return {}
             _add_similarity(values, subject, images)

@@ -35,7 +35,9 @@ def test_a_saved_configuration_from_before_there_was_validation_still_loads(tmp_
     config = tiny_experiment()
     save_config(config, tmp_path / "config.yaml")
     text = (tmp_path / "config.yaml").read_text()
-    section = "  validation:\n    interval: null\n    slices: 64\n    noises: 1\n    best_metric: auto\n"
+    section = (
+        "  validation:\n    interval: null\n    slices: 64\n    noises: 1\n    best_metric: auto\n"
+    )
     assert section in text
     (tmp_path / "config.yaml").write_text(text.replace(section, ""))
     assert load_config(tmp_path / "config.yaml") == config

@@ -17,6 +17,7 @@ from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.data.batches.augmentation import augment_image, move_label_map
 from medusis_tf.data.batches.record_order import Numbers, Purpose, random_key, record_order
 from medusis_tf.data.preparing.processes import processors
+from medusis_tf.data.shards.field_of_view import views_of_slices
 from medusis_tf.data.shards.manifest import Kind
 from medusis_tf.data.shards.shards import Shards
 from medusis_tf.data.shards.slice_files import map_shared
@@ -27,7 +28,11 @@ _BATCHES_AHEAD = 2
 
 
 def training_batches(
-    config: ExperimentConfig, shards: Shards, start_step: int = 0, body_mask: bool = False
+    config: ExperimentConfig,
+    shards: Shards,
+    start_step: int = 0,
+    body_mask: bool = False,
+    field_of_view: bool = False,
 ) -> tf.data.Dataset:
     """Endless batches of label maps and images of the training split.
 
@@ -44,18 +49,20 @@ def training_batches(
         shards: Its prepared slices.
         start_step: Number of batches already used. Skipping them reads nothing.
         body_mask: Whether batches contain the body masks of the label maps.
+        field_of_view: Whether batches contain the fields of view of label maps and images.
 
     Returns:
         Dataset of `{"label_map": [batch, height, width] uint8, "image": [batch, height, width,
         channels] float32 in [-1, 1]}`; on request `"body_mask": [batch, height, width] uint8` of 0
-        and 1; with `paired` and `semi_supervised` `"is_paired": [batch] bool`, true where the
-        image belongs to the label map and may be compared with it. The batch is that of all
-        replicas together.
+        and 1, and `"field_of_view"` and `"image_field_of_view"` of the same shape, 0 outside the
+        volume of the label map or image; with `paired` and `semi_supervised` `"is_paired": [batch]
+        bool`, true where the image belongs to the label map and may be compared with it. The batch
+        is that of all replicas together.
 
     Raises:
         UserError: No pair has slices, or an earlier version wrote them.
     """
-    batch = _Batch(config, shards, body_mask)
+    batch = _Batch(config, shards, body_mask, field_of_view)
     options = tf.data.Options()
     options.deterministic = True
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
@@ -72,9 +79,12 @@ def training_batches(
 class _Batch:
     """Makes the batch of a step from the numbers of its slices."""
 
-    def __init__(self, config: ExperimentConfig, shards: Shards, body_mask: bool):
+    def __init__(
+        self, config: ExperimentConfig, shards: Shards, body_mask: bool, field_of_view: bool
+    ):
         self._config = config
         self._body_mask = body_mask
+        self._views = views_of_slices(shards, config.data) if field_of_view else None
         kinds: tuple[Kind, ...] = ("label_map", "image")
         if body_mask:
             kinds += ("body_mask",)
@@ -96,6 +106,14 @@ class _Batch:
         if self._body_mask:
             mask = _unpacked(self._gather("body_mask", numbers["label_map"]), label_map.shape)
             batch["body_mask"] = move_label_map(mask, label_seed, augmentation)
+        if self._views is not None:
+            masks, subjects = self._views
+            for name, kind, seed in (
+                ("field_of_view", "label_map", label_seed),
+                ("image_field_of_view", "image", image_seed),
+            ):
+                view = tf.gather(masks, tf.gather(subjects[kind], numbers[kind]))
+                batch[name] = move_label_map(view, seed, augmentation)
         if "is_paired" in numbers:
             batch["is_paired"] = numbers["is_paired"]
         return batch

@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medusis_tf.config.data import DataConfig, Split
+from medusis_tf.data.shards.field_of_view import visible_pixels
 
 if TYPE_CHECKING:
     from medusis_tf.data.shards.manifest import SubjectRecord
     from medusis_tf.data.shards.shards import Shards
+
+# Intensity of air in a scaled image.
+AIR = -1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +31,7 @@ class LabelledSubject:
         image: `[slices, height, width]` in [-1, 1], the real image; None if there is none.
         slice_indices: `[slices]`, indices of the slices in their volume.
         spacing_mm: Spacing of rows and of columns.
+        field_of_view: `[height, width]` bool, inside the volume; None if that is everywhere.
     """
 
     name: str
@@ -35,11 +40,18 @@ class LabelledSubject:
     image: np.ndarray | None
     slice_indices: np.ndarray
     spacing_mm: tuple[float, float]
+    field_of_view: np.ndarray | None = None
 
     @cached_property
     def body(self) -> np.ndarray:
         """`[slices, height, width]` bool, true where the label map is not background."""
         return self.label_map != 0
+
+    def with_air_outside(self, images: np.ndarray) -> np.ndarray:
+        """Images `[slices, height, width]` with air outside the field of view."""
+        if self.field_of_view is None or self.field_of_view.all():
+            return images
+        return np.where(self.field_of_view, images, np.array(AIR, images.dtype))
 
     def every(self, step: int) -> LabelledSubject:
         """The same subject with every `step`-th slice."""
@@ -107,4 +119,5 @@ class LabelledSubjects:
             slices.image,
             slices.slice_indices,
             record.grid(self._data).pixel_mm,
+            visible_pixels(record, self._data),
         )

@@ -71,6 +71,7 @@ class MedUSIS(Method):
             class_names = tuple(entry.name for entry in config.data.classes)
             self.mask_loss = MaskLoss(config.mask_loss, class_names, air_threshold)
             self.needs_body_mask = True
+        self.needs_field_of_view = config.training.field_of_view
         self._networks = build_networks(config, synchronized=num_replicas > 1)
         self._optimizers = build_optimizers(config, self._networks)
         self.generator = self._networks["generator"]
@@ -156,7 +157,7 @@ class MedUSIS(Method):
         """
         objectives, discriminator_tape = self.objectives, tf.GradientTape()
         with tf.GradientTape() as tape:
-            image, noise = objectives.synthesize(batch["one_hot"], batch, Purpose.GENERATOR_NOISE)
+            image, noise = objectives.synthesize(batch, Purpose.GENERATOR_NOISE)
             # The inner tape starts after the generator, so its gradient stops there.
             with discriminator_tape:
                 synthetic_logits = objectives.synthetic_logits(batch, image)
@@ -182,7 +183,7 @@ class MedUSIS(Method):
         """Update generator, segmenter and discriminator in turn, each with a new image."""
         objectives = self.objectives
         with tf.GradientTape() as tape:
-            image, noise = objectives.synthesize(batch["one_hot"], batch, Purpose.GENERATOR_NOISE)
+            image, noise = objectives.synthesize(batch, Purpose.GENERATOR_NOISE)
             synthetic_logits = objectives.synthetic_logits(batch, image)
             losses = objectives.generator_losses(
                 batch, image, noise, synthetic_logits, kind.uses_pseudo_labels
@@ -190,13 +191,13 @@ class MedUSIS(Method):
             total = objectives.weighted_total(losses)
         self._descend(tape, total, {"generator": self.generator})
 
-        image, _ = objectives.synthesize(batch["one_hot"], batch, Purpose.SEGMENTER_NOISE)
+        image, _ = objectives.synthesize(batch, Purpose.SEGMENTER_NOISE)
         with tf.GradientTape() as tape:
             real = objectives.real_segmentation(batch)
             total = objectives.segmentation(batch, image) + objectives.weighted_total(real)
         self._descend(tape, total, {"segmenter": self.segmenter})
 
-        image, _ = objectives.synthesize(batch["one_hot"], batch, Purpose.DISCRIMINATOR_NOISE)
+        image, _ = objectives.synthesize(batch, Purpose.DISCRIMINATOR_NOISE)
         with tf.GradientTape() as tape:
             synthetic_logits = objectives.synthetic_logits(batch, image)
             discriminator_losses = objectives.discriminator_losses(

@@ -17,7 +17,7 @@ from medusis_tf.losses.adversarial import (
 )
 from medusis_tf.losses.class_statistics import ClassTextureLoss, class_quantile_loss
 from medusis_tf.losses.diversity import diversity_loss
-from medusis_tf.losses.mask import MaskLoss
+from medusis_tf.losses.mask import AIR, MaskLoss
 from medusis_tf.losses.reconstruction import feature_matching_loss, reconstruction_loss
 from medusis_tf.losses.segmentation import (
     consistency_loss,
@@ -58,12 +58,22 @@ class Objectives:
         self.class_texture = ClassTextureLoss(config.data.num_classes)
 
     def synthesize(
-        self, one_hot: tf.Tensor, batch: Batch, purpose: Purpose
+        self, batch: Batch, purpose: Purpose, pseudo_one_hot: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """Return synthetic images of label maps, and their noise."""
+        """Synthesize images of the label maps, or of pseudo-labels of the real images.
+
+        Returns:
+            The images, with air outside the field of view if `training.field_of_view` is set; and
+            their noise.
+        """
         generator = self.networks["generator"]
         noise = batch["draws"].noise(generator.noise_shape, purpose)
-        return generator(one_hot, noise, training=True), noise
+        one_hot = batch["one_hot"] if pseudo_one_hot is None else pseudo_one_hot
+        image = generator(one_hot, noise, training=True)
+        if self.config.training.field_of_view:
+            key = "field_of_view" if pseudo_one_hot is None else "image_field_of_view"
+            image = tf.where(batch[key][..., tf.newaxis] > 0, image, AIR)
+        return image, noise
 
     def synthetic_logits(self, batch: Batch, synthetic_image: tf.Tensor) -> tf.Tensor:
         """Compute the logits of synthetic images, shifted at random."""
@@ -96,12 +106,10 @@ class Objectives:
             losses["mask"] = self.mask_loss(image, batch["body_mask"], batch["label_map"])
         if weights.class_quantiles > 0:
             losses["class_quantiles"] = class_quantile_loss(
-                image, batch["label_map"], self.class_quantiles
+                image, batch["label_map"], self.class_quantiles, batch.get("field_of_view")
             )
         if weights.diversity > 0:
-            other_image, other_noise = self.synthesize(
-                batch["one_hot"], batch, Purpose.DIVERSITY_NOISE
-            )
+            other_image, other_noise = self.synthesize(batch, Purpose.DIVERSITY_NOISE)
             losses["diversity"] = diversity_loss(image, other_image, noise, other_noise)
         if uses_pseudo_labels:
             losses |= self._pseudo_label_losses(batch, image)
@@ -186,7 +194,7 @@ class Objectives:
             )
         if weights.pseudo_reconstruction + weights.pseudo_feature_matching == 0:
             return losses
-        painted, _ = self.synthesize(one_hot, batch, Purpose.PSEUDO_PAIR_NOISE)
+        painted, _ = self.synthesize(batch, Purpose.PSEUDO_PAIR_NOISE, one_hot)
         size = tf.shape(painted)[0]
         samples = tf.fill([size], 1.0 / tf.cast(size, tf.float32))
         if weights.pseudo_reconstruction > 0:

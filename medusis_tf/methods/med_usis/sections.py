@@ -176,6 +176,12 @@ class MedUSISTrainingConfig(TrainingConfig):
     Real and synthetic images are shifted alike. 0 turns it off. Raise it to 0.25 if there are few
     real images.
     """
+    field_of_view: bool = False
+    """Whether images are air outside the field of view of their label map, by construction.
+
+    Volumes may end inside the slices. Without it, the border of the volume is learned like
+    anatomy. All losses then ignore what lies outside.
+    """
     pseudo_labels: PseudoLabelsConfig = PseudoLabelsConfig()
     """When pseudo-labels of real images are used."""
     r1: R1Config = R1Config()

@@ -203,7 +203,7 @@ def open_row(experiment: ExperimentConfig, truncation: float) -> "EvaluatedModel
     truncated = replace(
         evaluated.painter,
         name=f"{evaluated.painter.name}, truncation {truncation:g}",
-        paint=lambda subject, seed: painter.paint(
+        paint_slices=lambda subject, seed: painter.paint(
             subject.label_map, painter.draw_noise(seed, truncation)
         ),
         is_random=has_noise,

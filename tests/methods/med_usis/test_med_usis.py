@@ -209,9 +209,13 @@ def test_r1_and_the_average_can_depend_on_image_size_and_half_life():
 def test_classes_balanced_over_the_data_set_weigh_alike_in_every_batch():
     config = tiny_experiment(training={"class_balance": "data_set"})
     batch = share_batch(tf.distribute.get_strategy(), tiny_batch(config, 0))
-    by_batch = MedUSIS(config).train_step(batch)["segmentation"]
+
+    def segmentation(counts):
+        keras.utils.set_random_seed(0)
+        return MedUSIS(config, class_counts=counts).train_step(batch)["segmentation"].numpy()
+
     counts = np.bincount(batch["label_map"].numpy().ravel(), minlength=config.data.num_classes)
-    own = MedUSIS(config, class_counts=counts).train_step(batch)["segmentation"]
-    assert own.numpy() == pytest.approx(by_batch.numpy(), rel=1e-5)
-    counts = np.where(np.arange(len(counts)) > 0, 2 * counts, counts)
-    assert MedUSIS(config, class_counts=counts).train_step(batch)["segmentation"] < by_batch
+    by_batch = segmentation(None)
+    assert segmentation(counts) == pytest.approx(by_batch, rel=1e-4)
+    # Of classes that are rarer in the batch than in the data set, every pixel weighs less.
+    assert segmentation(2 * counts) == pytest.approx(by_batch / 2, rel=1e-4)
