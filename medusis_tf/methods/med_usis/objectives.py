@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from medusis_tf.errors import UserError
 from medusis_tf.losses.adversarial import (
     discriminator_real_loss,
     discriminator_synthetic_loss,
@@ -42,6 +43,9 @@ class Objectives:
         mask_loss: The mask loss; None without.
         class_quantiles: `[num_classes, quantiles]`, grey levels that the classes should have; None
             without the loss `class_quantiles`.
+
+    Raises:
+        UserError: No features are coarse enough for `training.pseudo_labels.finest_features`.
     """
 
     def __init__(
@@ -56,6 +60,8 @@ class Objectives:
         self.mask_loss = mask_loss
         self.class_quantiles = class_quantiles
         self.class_texture = ClassTextureLoss(config.data.num_classes)
+        if config.loss_weights.pseudo_feature_matching > 0:
+            self._check_finest_features()
 
     def synthesize(
         self, batch: Batch, purpose: Purpose, pseudo_one_hot: tf.Tensor | None = None
@@ -201,13 +207,30 @@ class Objectives:
             difference = reconstruction_loss(painted, batch["image"], samples)
             losses["pseudo_reconstruction"] = ramp * difference
         if weights.pseudo_feature_matching > 0:
-            difference = self._feature_matching(painted, batch["image"], samples)
+            finest = self.config.training.pseudo_labels.finest_features
+            difference = self._feature_matching(painted, batch["image"], samples, finest)
             losses["pseudo_feature_matching"] = ramp * difference
         return losses
 
+    def _check_finest_features(self) -> None:
+        data, finest = self.config.data, self.config.training.pseudo_labels.finest_features
+        maps = self.networks["discriminator"].features(
+            tf.zeros([1, *data.image_size, data.image_channels])
+        )
+        coarsest = data.image_size[0] // min(each.shape[1] for each in maps)
+        if finest > coarsest:
+            raise UserError(
+                f"training.pseudo_labels.finest_features must be at most {coarsest}, the factor by "
+                f"which the discriminator reduces the resolution. Received: {finest}."
+            )
+
     def _feature_matching(
-        self, image: tf.Tensor, true_image: tf.Tensor, sample_weights: tf.Tensor
+        self, image: tf.Tensor, true_image: tf.Tensor, sample_weights: tf.Tensor, finest: int = 1
     ) -> tf.Tensor:
-        discriminator = self.networks["discriminator"]
-        synthetic, true = (discriminator.features(x) for x in (image, true_image))
+        """Compare features; those with more than 1 / `finest` of the rows are left out."""
+        rows = image.shape[1] // finest
+        synthetic, true = (
+            [each for each in self.networks["discriminator"].features(x) if each.shape[1] <= rows]
+            for x in (image, true_image)
+        )
         return feature_matching_loss(synthetic, true, sample_weights)

@@ -137,6 +137,13 @@ class PseudoLabelsConfig(Section):
     """Steps over which the losses that use them reach their full weight."""
     interval: PositiveInt = 1
     """Steps between two uses. The losses are multiplied by it. 2 saves a quarter of the time."""
+    finest_features: PositiveInt = 1
+    """Finest features that `loss_weights.pseudo_feature_matching` compares, as a divisor of the
+    image size.
+
+    With 8, only features at an eighth of the resolution and below are compared: the layout is held,
+    and texture is left to the discriminator. With 1, all are, and images become smooth.
+    """
 
 
 class MedUSISTrainingConfig(TrainingConfig):

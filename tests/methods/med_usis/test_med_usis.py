@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from medusis_tf.errors import UserError
 from medusis_tf.methods.distribution import share_batch
 from medusis_tf.methods.med_usis.med_usis import MedUSIS, StepKind
 from tests.training.tiny_experiment import tiny_batch, tiny_experiment
@@ -219,3 +220,15 @@ def test_classes_balanced_over_the_data_set_weigh_alike_in_every_batch():
     assert segmentation(counts) == pytest.approx(by_batch, rel=1e-4)
     # Of classes that are rarer in the batch than in the data set, every pixel weighs less.
     assert segmentation(2 * counts) == pytest.approx(by_batch / 2, rel=1e-4)
+
+
+def test_features_must_be_coarse_enough_for_matching():
+    weights = {"pseudo_feature_matching": 1.0}
+    settings = {"pseudo_labels": {"start": 0, "ramp": 1, "finest_features": 8}}
+    config = tiny_experiment(loss_weights=weights, training=settings)
+    batch = share_batch(tf.distribute.get_strategy(), tiny_batch(config, 0))
+    losses = MedUSIS(config).train_step(batch, StepKind(uses_pseudo_labels=True))
+    assert np.isfinite(losses["pseudo_feature_matching"])
+    settings = {"pseudo_labels": {"finest_features": 16}}
+    with pytest.raises(UserError, match="at most 8"):
+        MedUSIS(tiny_experiment(loss_weights=weights, training=settings))
