@@ -122,6 +122,12 @@ class OASISGeneratorConfig(GeneratorSection):
 
     The main setting for size and speed: 16 trains on a laptop, 64 needs a GPU.
     """
+    upsampling: Literal["nearest", "linear"] = "nearest"
+    """How the resolution is doubled between blocks.
+
+    `nearest`, as published, repeats pixels. With few real images, lines on a fixed grid can
+    grow. `linear` interpolates.
+    """
 
     @property
     def stride(self) -> int:

@@ -18,6 +18,32 @@ def upsample_nearest(features):
     return tf.repeat(tf.repeat(features, 2, axis=2), 2, axis=1)
 
 
+def upsample_linear(features):
+    """Double height and width by linear interpolation: half-pixel centres, edges repeated.
+
+    Args:
+        features: `[batch, height, width, channels]`.
+
+    Returns:
+        `[batch, 2 * height, 2 * width, channels]`.
+    """
+    for axis in (1, 2):
+        size = features.shape[axis]
+        length = tf.shape(features)[axis] if size is None else size
+        places = tf.range(length)
+        before = tf.gather(features, tf.maximum(places - 1, 0), axis=axis)
+        after = tf.gather(features, tf.minimum(places + 1, length - 1), axis=axis)
+        pairs = tf.stack(
+            [0.25 * before + 0.75 * features, 0.25 * after + 0.75 * features], axis + 1
+        )
+        shape = tf.unstack(tf.shape(features))
+        shape[axis] = 2 * length
+        static = list(features.shape)
+        static[axis] = None if size is None else 2 * size
+        features = tf.ensure_shape(tf.reshape(pairs, shape), static)
+    return features
+
+
 def upsample_bands(bands):
     """Double the resolution of an image given as Haar bands, and return its Haar bands.
 

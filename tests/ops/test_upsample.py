@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from medusis_tf.ops.haar import haar_analysis, haar_synthesis
-from medusis_tf.ops.upsample import upsample_bands, upsample_nearest
+from medusis_tf.ops.upsample import upsample_bands, upsample_linear, upsample_nearest
 
 
 @pytest.fixture
@@ -38,3 +38,10 @@ def test_unknown_batch_and_size(upsample, bands):
 @pytest.mark.parametrize("upsample", [upsample_nearest, upsample_bands])
 def test_bfloat16_stays_bfloat16(upsample, bands):
     assert upsample(tf.cast(bands, tf.bfloat16)).dtype == tf.bfloat16
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (8, 8)])
+def test_linear_doubling_equals_that_of_tensorflow(size):
+    features = np.random.default_rng(0).standard_normal((2, *size, 3)).astype("float32")
+    expected = tf.image.resize(features, [2 * size[0], 2 * size[1]], method="bilinear")
+    np.testing.assert_allclose(upsample_linear(features), expected, atol=1e-6)

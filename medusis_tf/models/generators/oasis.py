@@ -9,7 +9,7 @@ from medusis_tf.models.generators.conditional import ConditionalGenerator, strid
 from medusis_tf.models.image_sizes import oasis_generator_stride
 from medusis_tf.ops.activations import leaky_relu
 from medusis_tf.ops.convolution import pad_reflect
-from medusis_tf.ops.upsample import upsample_nearest
+from medusis_tf.ops.upsample import upsample_linear, upsample_nearest
 
 
 @keras.saving.register_keras_serializable("medusis_tf")
@@ -22,14 +22,18 @@ class OASISGenerator(ConditionalGenerator):
         num_classes: Channels of the one-hot label map.
         image_channels: Channels of the image.
         base_channels: Channels of the last block. Earlier blocks have up to 16 times as many.
+        upsampling: `"nearest"` repeats pixels between the blocks, `"linear"` interpolates.
         **settings: Other arguments of `ConditionalGenerator` and of a Keras model.
 
     Reference:
         You only need adversarial supervision (OASIS), https://arxiv.org/abs/2012.04781
     """
 
-    def __init__(self, num_classes, image_channels=1, base_channels=64, **settings):
+    def __init__(
+        self, num_classes, image_channels=1, base_channels=64, upsampling="nearest", **settings
+    ):
         super().__init__(num_classes, image_channels, base_channels, **settings)
+        self.upsampling = upsampling
         self.stem = self._stem(self.channel_plan[0])
         self.blocks = self._blocks(SPADEBlock, self.channel_plan[1:])
         self.pixel_noises = self._pixel_noises()
@@ -57,10 +61,15 @@ class OASISGenerator(ConditionalGenerator):
         features = self.stem(stride_labels(one_hot, self.stride), noise)
         for index, block in enumerate(self.blocks):
             if index > 0:
-                features = self._add_pixel_noise(index, upsample_nearest(features), noise)
+                is_linear = self.upsampling == "linear"
+                features = (upsample_linear if is_linear else upsample_nearest)(features)
+                features = self._add_pixel_noise(index, features, noise)
             labels = stride_labels(one_hot, self.stride // 2**index)
             features = block(features, labels, noise, training=training)
         features = leaky_relu(features)
         if self.padding == "reflect":
             features = pad_reflect(features, 1)
         return ops.tanh(self.to_image(features))
+
+    def get_config(self):
+        return {**super().get_config(), "upsampling": self.upsampling}
