@@ -122,7 +122,7 @@ def steps(precision: str, batch: dict[str, Any]) -> dict[str, Callable[[], Any]]
     import tensorflow as tf
 
     from medusis_tf.methods.distribution import share_batch
-    from medusis_tf.methods.med_usis.med_usis import MedUSIS
+    from medusis_tf.methods.med_usis.med_usis import MedUSIS, StepKind
 
     size, batch_size = batch["image"].shape[1], batch["image"].shape[0]
     shared = share_batch(tf.distribute.get_strategy(), batch)
@@ -131,7 +131,7 @@ def steps(precision: str, batch: dict[str, Any]) -> dict[str, Callable[[], Any]]
         model = MedUSIS(experiment(size, batch_size, precision, weight))
 
         def step(values, model=model):
-            losses = model.train_step(values, kind=False)
+            losses = model.train_step(values, kind=StepKind(regularizes=False))
             model.update_averages()
             return losses
 

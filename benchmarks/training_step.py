@@ -112,9 +112,10 @@ def build(labels: str | None, **settings: Any) -> tuple[Any, Any, dict[str, floa
 
 def step_functions(model: Any) -> dict[str, Callable[[Any], Any]]:
     """Steps with and without R1 on a shared batch, as compiled by the training loop."""
+    from medusis_tf.methods.med_usis.med_usis import StepKind
 
     def step(batch, regularize):
-        losses = model.train_step(batch, kind=regularize)
+        losses = model.train_step(batch, kind=StepKind(regularize))
         model.update_averages()
         return losses
 

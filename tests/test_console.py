@@ -116,7 +116,7 @@ def test_commands_of_one_application_share_the_guard():
 
 
 # Half a gigabyte for each worker process, and seconds at every start.
-NEEDS_TENSORFLOW = {"dataset", "augmentation", "random_key", "record_order"}
+NEEDS_TENSORFLOW = {"dataset", "augmentation", "random_key", "record_order", "gallery"}
 
 
 def test_configuration_and_preparing_need_no_tensorflow():

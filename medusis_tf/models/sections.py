@@ -81,6 +81,13 @@ class GeneratorSection(StridedSection):
     With `zeros`, the network knows how far the border is, and lines parallel to it can grow.
     """
 
+    upsampling: Literal["nearest", "linear"] = "nearest"
+    """How the resolution is doubled between blocks of `oasis`.
+
+    `nearest`, as published, repeats pixels. With few real images, lines on a fixed grid can
+    grow. `linear` interpolates. `wavelet` has its own way, and accepts `nearest` only.
+    """
+
     @model_validator(mode="after")
     def _check_pixel_noise(self) -> GeneratorSection:
         if self.pixel_noise and self.noise_dim == 0:
@@ -122,12 +129,6 @@ class OASISGeneratorConfig(GeneratorSection):
 
     The main setting for size and speed: 16 trains on a laptop, 64 needs a GPU.
     """
-    upsampling: Literal["nearest", "linear"] = "nearest"
-    """How the resolution is doubled between blocks.
-
-    `nearest`, as published, repeats pixels. With few real images, lines on a fixed grid can
-    grow. `linear` interpolates.
-    """
 
     @property
     def stride(self) -> int:
@@ -154,6 +155,12 @@ class WaveletGeneratorConfig(GeneratorSection):
 
     The main setting for size and speed.
     """
+
+    @model_validator(mode="after")
+    def _check_upsampling(self) -> WaveletGeneratorConfig:
+        if self.upsampling != "nearest":
+            raise ValueError("the wavelet generator accepts upsampling: nearest only")
+        return self
 
     @property
     def stride(self) -> int:

@@ -79,6 +79,7 @@ def test_volumes_become_slices_and_a_report(folder, config):
         "train              4         4                12            12",
         "validation         1         1                 0             6",
         "test               1         1                 6             6",
+        "finer classes: off (data.refine is not set)",
     ]
     # Another time, only the report is written.
     before = tree(written)

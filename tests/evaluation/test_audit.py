@@ -14,6 +14,7 @@ from medusis_tf.evaluation.audit import (
     is_flagged,
 )
 from medusis_tf.evaluation.painters import Painter
+from tests.evaluation.made_subjects import made_subject
 
 
 class Shards:
@@ -49,9 +50,7 @@ class Subjects(list):
     def __init__(self, shards):
         self.records = shards.subjects("test", "image")
         label_map = np.zeros((shards.num_slices, 48, 48), np.uint8)
-        super().__init__(
-            SimpleNamespace(name=record.subject, label_map=label_map) for record in self.records
-        )
+        super().__init__(made_subject(label_map, name=record.subject) for record in self.records)
 
 
 def random_slices(seed, count):

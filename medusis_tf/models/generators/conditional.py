@@ -29,6 +29,7 @@ class ConditionalGenerator(keras.Model):
         pixel_noise: Whether a random field is added to the features before each block but the
             first; see `PixelNoise`.
         padding: `"zeros"` or `"reflect"`: the features beyond the border of an image.
+        upsampling: `"nearest"` repeats pixels between blocks, `"linear"` interpolates.
 
     Raises:
         ValueError: Class noise or pixel noise with a `noise_dim` of 0.
@@ -47,6 +48,7 @@ class ConditionalGenerator(keras.Model):
         sparse=True,
         pixel_noise=False,
         padding="zeros",
+        upsampling="nearest",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -61,6 +63,7 @@ class ConditionalGenerator(keras.Model):
         self.sparse = sparse
         self.pixel_noise = pixel_noise
         self.padding = padding
+        self.upsampling = upsampling
         if (class_noise or pixel_noise) and noise_dim == 0:
             wanted = "class_noise" if class_noise else "pixel_noise"
             raise ValueError(
@@ -115,6 +118,7 @@ class ConditionalGenerator(keras.Model):
             "sparse": self.sparse,
             "pixel_noise": self.pixel_noise,
             "padding": self.padding,
+            "upsampling": self.upsampling,
         }
 
     def _stem(self, filters):

@@ -22,18 +22,14 @@ class OASISGenerator(ConditionalGenerator):
         num_classes: Channels of the one-hot label map.
         image_channels: Channels of the image.
         base_channels: Channels of the last block. Earlier blocks have up to 16 times as many.
-        upsampling: `"nearest"` repeats pixels between the blocks, `"linear"` interpolates.
         **settings: Other arguments of `ConditionalGenerator` and of a Keras model.
 
     Reference:
         You only need adversarial supervision (OASIS), https://arxiv.org/abs/2012.04781
     """
 
-    def __init__(
-        self, num_classes, image_channels=1, base_channels=64, upsampling="nearest", **settings
-    ):
+    def __init__(self, num_classes, image_channels=1, base_channels=64, **settings):
         super().__init__(num_classes, image_channels, base_channels, **settings)
-        self.upsampling = upsampling
         self.stem = self._stem(self.channel_plan[0])
         self.blocks = self._blocks(SPADEBlock, self.channel_plan[1:])
         self.pixel_noises = self._pixel_noises()
@@ -70,6 +66,3 @@ class OASISGenerator(ConditionalGenerator):
         if self.padding == "reflect":
             features = pad_reflect(features, 1)
         return ops.tanh(self.to_image(features))
-
-    def get_config(self):
-        return {**super().get_config(), "upsampling": self.upsampling}

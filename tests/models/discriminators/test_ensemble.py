@@ -12,6 +12,7 @@ from medusis_tf.losses.adversarial import (
     r1_penalty,
 )
 from medusis_tf.methods.experiment import load_config, save_config
+from medusis_tf.models.discriminator_sections import EnsembleDiscriminatorConfig
 from tests.training.tiny_experiment import tiny_experiment
 
 MEMBERS = [
@@ -22,7 +23,8 @@ MEMBERS = [
 
 @pytest.fixture(scope="module")
 def config():
-    return tiny_experiment(discriminator={"name": "ensemble", "members": MEMBERS})
+    section = EnsembleDiscriminatorConfig(name="ensemble", members=MEMBERS)
+    return tiny_experiment().model_copy(update={"discriminator": section})
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +68,7 @@ def test_the_r1_penalty_is_the_mean_over_the_members(ensemble, images):
 def test_its_configuration_is_saved_and_read(config, tmp_path):
     save_config(config, tmp_path / "config.yaml")
     assert load_config(tmp_path / "config.yaml").discriminator == config.discriminator
-    with pytest.raises(Exception, match="at least 2 items"):
-        tiny_experiment(discriminator={"name": "ensemble", "members": MEMBERS[:1]})
-    with pytest.raises(Exception, match="discriminator needs"):
-        tiny_experiment(
-            discriminator={"name": "ensemble", "members": MEMBERS}, data={"image_size": [96, 96]}
-        )
+    with pytest.raises(ValueError, match="at least 2 items"):
+        EnsembleDiscriminatorConfig(name="ensemble", members=MEMBERS[:1])
+    with pytest.raises(ValueError, match="short side that is a power of two"):
+        config.discriminator.check_image_size((96, 96))
