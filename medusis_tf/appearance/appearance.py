@@ -80,7 +80,7 @@ class Appearance:
         subject_means: Mean of each tissue by subject, `{tissue: {subject: grey}}`.
         features: What the prior distinguishes: depth, angle, axial position.
         smoothing: Strength of the coupling of neighbouring pixels in the pseudo-labels.
-        warnings: What the user should know, such as classes that cannot be told apart.
+        warnings: What the user should know, such as classes that cannot be distinguished.
         pseudo_labels: By name of the training subject with an image.
     """
 

@@ -1,4 +1,4 @@
-"""Fit the tissues to the sampled pixels, and merge those that cannot be told apart."""
+"""Fit the tissues to the sampled pixels, and merge those that cannot be distinguished."""
 
 from __future__ import annotations
 
@@ -234,8 +234,8 @@ def _merge_worst(fit: Fit, config: AppearanceConfig) -> tuple[list[Group], str] 
         if np.nan_to_num(fit.spread[worst]) > config.spread_limit
         else f"other tissues explain {100 * (1 - own[worst]):.0f} % of its pixels as well"
     )
-    warning = f"{group.name} cannot be told apart ({why}): tied to {target.name}"
-    merged = target.merged(group, f"not told apart ({why}): like {target.name}")
+    warning = f"{group.name} cannot be distinguished ({why}): tied to {target.name}"
+    merged = target.merged(group, f"not distinguished ({why}): like {target.name}")
     kept = [each for n, each in enumerate(fit.groups) if n not in (worst, into)]
     return [*kept, merged], warning
 

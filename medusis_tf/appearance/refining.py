@@ -39,7 +39,7 @@ def refine_classes(
     """Estimate each class of a tissue by itself, starting from the tissue.
 
     A class whose mean moves with the patients keeps the grey levels of its tissue. Classes that are
-    tied by the table or the user, or that could not be told apart, are left as they are.
+    tied by the table or the user, or that could not be distinguished, are left as they are.
 
     Args:
         fit: Fitted tissues.

@@ -79,7 +79,7 @@ def fit_segmenter(
         UserError: No training subject has both volumes.
     """
     from medusis_tf.metrics.independent_segmenter import IndependentSegmenter, SegmenterRecord
-    from medusis_tf.metrics.segmentation import ConfusionMatrix
+    from medusis_tf.metrics.overlap import ConfusionMatrix
     from medusis_tf.training.segmenter import SegmenterTraining
 
     training, held_out, held_out_name = split_pairs(shards)

@@ -19,7 +19,7 @@ from medusis_tf.data.labels.body import fill_holes
 from medusis_tf.metrics.grey_levels import GreyLevels, otsu_thresholds
 from medusis_tf.metrics.measure import PatientValues
 from medusis_tf.metrics.metric import Measure, Metric
-from medusis_tf.metrics.segmentation import dice
+from medusis_tf.metrics.overlap import dice
 from medusis_tf.metrics.tables import Column, Content, MetricTable, summary_table
 
 if TYPE_CHECKING:

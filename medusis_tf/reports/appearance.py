@@ -10,10 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from medusis_tf.data.shards.spread import spread_with_ends
-from medusis_tf.errors import UserError
-from medusis_tf.files import replacing
 from medusis_tf.reports.data.contact_sheet import contact_sheet
-from medusis_tf.reports.formatting import percent, template_environment
+from medusis_tf.reports.formatting import percent, template_environment, write_page
 
 if TYPE_CHECKING:
     from medusis_tf.appearance.appearance import Appearance
@@ -55,13 +53,7 @@ def write_appearance_report(
         ],
     }
     page = template_environment().get_template(_TEMPLATE).render(content)
-    try:
-        with replacing(path) as temporary:
-            temporary.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"cannot write the report {path}: {error.strerror}. Choose a writable folder."
-        ) from None
+    write_page(path, page)
 
 
 def print_appearance(appearance: Appearance) -> None:

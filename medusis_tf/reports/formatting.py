@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from medusis_tf.errors import UserError
+from medusis_tf.files import replacing
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -87,3 +91,18 @@ def template_environment(*folders: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def write_page(path: Path, page: str) -> None:
+    """Write a page of text; an existing file is replaced, and kept if writing fails.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    try:
+        with replacing(path) as temporary:
+            temporary.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"cannot write the report {path}: {error.strerror}. Choose a writable folder."
+        ) from None

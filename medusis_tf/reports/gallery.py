@@ -14,12 +14,12 @@ from medusis_tf.data.shards.spread import spread_centres
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.evaluated_model import EvaluatedModel
 from medusis_tf.evaluation.painters import mean_painter
-from medusis_tf.files import replacing
+from medusis_tf.metrics.overlap import ConfusionMatrix
 from medusis_tf.metrics.segmentation import FindClasses
 from medusis_tf.metrics.similarity import compare_slices
 from medusis_tf.panels import Images, PanelRow, panel, write_png
 from medusis_tf.reports.evaluation.images import error_map
-from medusis_tf.reports.formatting import template_environment
+from medusis_tf.reports.formatting import template_environment, write_page
 
 PAGE = "gallery.html"
 FAILURES = "failures.png"
@@ -98,8 +98,7 @@ def write_gallery(
         written.append(folder / FAILURES)
         write_png(written[-1], panel(rows, classes, f"{model.painter.name}: {_kind(segmenter)}"))
     page = _page(model, options, [path.name for path in written], _kind(segmenter))
-    with replacing(folder / PAGE) as path:
-        path.write_text(page, encoding="utf-8")
+    write_page(folder / PAGE, page)
     return [*written, folder / PAGE]
 
 
@@ -110,13 +109,10 @@ def class_dice(label_map: np.ndarray, found: np.ndarray) -> float:
         label_map: `[height, width]` class ids, 0 for background.
         found: Same shape, class ids found in the image.
     """
-    dices = [
-        2 * np.count_nonzero((label_map == k) & (found == k))
-        / (np.count_nonzero(label_map == k) + np.count_nonzero(found == k))
-        for k in np.unique(label_map).tolist()
-        if k
-    ]  # fmt: skip
-    return float(np.mean(dices)) if dices else float("nan")
+    matrix = ConfusionMatrix(int(max(label_map.max(), found.max())) + 1)
+    matrix.update(label_map, found)
+    dices = matrix.dice[[k for k in np.unique(label_map).tolist() if k]]
+    return float(dices.mean()) if dices.size else float("nan")
 
 
 def _row(

@@ -77,7 +77,7 @@ def test_pseudo_labels_are_the_true_classes(phantom, t1):
     overlap, sizes = np.zeros((2, len(CLASSES)))
     for name, found in t1.pseudo_labels.items():
         true = true_classes(folder, config, shards, name)
-        true = np.where(true == TUMOUR, MUSCLE, true)  # tied: not told apart
+        true = np.where(true == TUMOUR, MUSCLE, true)  # tied: not distinguished
         for k in range(len(CLASSES)):
             overlap[k] += 2 * ((true == k) & (found.labels == k)).sum()
             sizes[k] += (true == k).sum() + (found.labels == k).sum()
@@ -103,7 +103,7 @@ def test_an_estimate_does_not_depend_on_when_it_is_made(phantom, t1):
 def test_a_tissue_that_is_not_stable_is_tied_and_named(phantom):
     _, config, shards = phantom
     found = estimate(with_appearance(config, spread_limit=1e-6), shards)
-    assert any("cannot be told apart" in warning for warning in found.warnings)
+    assert any("cannot be distinguished" in warning for warning in found.warnings)
     # The last tissue has nothing left to be tied to; bone is not estimated but the darkest.
     assert np.isfinite(found.quantiles).all()
     np.testing.assert_array_equal(found.quantiles[FAT], found.quantiles[MUSCLE])

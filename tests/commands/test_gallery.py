@@ -55,7 +55,7 @@ def test_dice_of_the_classes_of_a_label_map():
     found = np.array([[0, 1, 1, 3], [0, 0, 0, 0]])
     # 2 * 2 / (3 + 2) for class 1, none of class 2 found; class 3 is not asked for.
     assert class_dice(label_map, found) == pytest.approx((0.8 + 0) / 2)
-    assert np.isnan(class_dice(np.zeros((2, 2)), np.zeros((2, 2))))
+    assert np.isnan(class_dice(np.zeros((2, 2), np.uint8), np.zeros((2, 2), np.uint8)))
 
 
 def test_what_cannot_be_shown_is_refused(run_dir, tmp_path_factory, tmp_path):

@@ -2,14 +2,8 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from medusis_tf.metrics.segmentation import (
-    CoarseSegmenter,
-    ConfusionMatrix,
-    SegmentationMeasure,
-    dice,
-    hd95,
-    iou,
-)
+from medusis_tf.metrics.overlap import ConfusionMatrix, dice, hd95, iou
+from medusis_tf.metrics.segmentation import CoarseSegmenter, SegmentationMeasure
 from tests.evaluation.made_subjects import made_subject
 from tests.reference.reference_arrays import cases, reference_arrays
 

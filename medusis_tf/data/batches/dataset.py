@@ -107,12 +107,12 @@ class _Batch:
             mask = _unpacked(self._gather("body_mask", numbers["label_map"]), label_map.shape)
             batch["body_mask"] = move_label_map(mask, label_seed, augmentation)
         if self._views is not None:
-            masks, subjects = self._views
+            masks, mask_of_slice = self._views
             for name, kind, seed in (
                 ("field_of_view", "label_map", label_seed),
                 ("image_field_of_view", "image", image_seed),
             ):
-                view = tf.gather(masks, tf.gather(subjects[kind], numbers[kind]))
+                view = tf.gather(masks, tf.gather(mask_of_slice[kind], numbers[kind]))
                 batch[name] = move_label_map(view, seed, augmentation)
         if "is_paired" in numbers:
             batch["is_paired"] = numbers["is_paired"]

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
-from scipy.stats import norm
 
 from medusis_tf.config.refinement import RefinementRule
 from medusis_tf.config.taxonomy import ClassEntry
+from medusis_tf.data.labels.hounsfield_mixture import mixture_limits
 from medusis_tf.data.labels.tissue import ct_body, median_3x3x3
 from medusis_tf.data.volumes.grid import Grid, same_grid
 from medusis_tf.data.volumes.volume import Volume
@@ -20,10 +20,6 @@ from medusis_tf.errors import UserError
 _LEAST_COVERED = 0.5
 _MOST_UNCOVERED = 0.005
 _CROSS = ndimage.generate_binary_structure(2, 1)
-# Range of Hounsfield units of a mixture, its steps, and the least standard deviation.
-_LEVELS = np.arange(-1024.0, 3072.0)
-_STEPS = 200
-_LEAST_SD = 5.0
 
 
 def refine(
@@ -106,34 +102,6 @@ def holds_any(label_map: np.ndarray, ids: Sequence[int]) -> bool:
     wanted = np.zeros(256, bool)
     wanted[list(ids)] = True
     return any(bool(wanted[plane].any()) for plane in np.moveaxis(label_map, 2, 0))
-
-
-def mixture_limits(values: np.ndarray, count: int) -> np.ndarray:
-    """Limits between the components of a Gaussian mixture, fitted by expectation maximisation.
-
-    Args:
-        values: Hounsfield units of any shape.
-        count: Number of components.
-
-    Returns:
-        `[count - 1]`, increasing: where two neighbouring components are equally likely.
-    """
-    histogram = np.histogram(values, np.append(_LEVELS, _LEVELS[-1] + 1) - 0.5)[0]
-    if not histogram.any():
-        return np.full(count - 1, np.inf)
-    cumulative = np.cumsum(histogram) / histogram.sum()
-    means = _LEVELS[np.searchsorted(cumulative, (np.arange(count) + 0.5) / count)]
-    spread = np.sqrt(np.average((_LEVELS - means.mean()) ** 2, weights=histogram)) / count
-    sds, shares = np.full(count, max(_LEAST_SD, spread)), np.full(count, 1 / count)
-    for _ in range(_STEPS):
-        likelihood = _likelihoods(means, sds, shares)
-        weights = histogram * likelihood / np.maximum(likelihood.sum(0), 1e-300)
-        totals = np.maximum(weights.sum(1), 1e-9)
-        shares, means = totals / totals.sum(), weights @ _LEVELS / totals
-        variances = (weights * (_LEVELS - means[:, None]) ** 2).sum(1) / totals
-        sds = np.maximum(_LEAST_SD, np.sqrt(variances))
-    order = np.argsort(means)
-    return _crossings(means[order], sds[order], shares[order])
 
 
 @dataclasses.dataclass(eq=False)
@@ -260,24 +228,6 @@ def _drop_small(mask: np.ndarray, least_voxels: float) -> None:
     labels, count = ndimage.label(mask, np.ones([3, 3, 3]))
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     mask &= (sizes >= least_voxels)[labels]
-
-
-def _likelihoods(means: np.ndarray, sds: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """`[components, levels]`: density of each component, times its share."""
-    density: np.ndarray = norm.pdf(_LEVELS, means[:, None], sds[:, None])
-    return shares[:, None] * density
-
-
-def _crossings(means: np.ndarray, sds: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """First level between two neighbouring means at which the upper component is likelier."""
-    likelihood = _likelihoods(means, sds, shares)
-    limits = []
-    for index in range(len(means) - 1):
-        lower, upper = means[index], means[index + 1]
-        between = (lower <= _LEVELS) & (upper >= _LEVELS)
-        likelier = between & (likelihood[index + 1] >= likelihood[index])
-        limits.append(_LEVELS[likelier][0] - 0.5 if likelier.any() else upper)
-    return np.array(limits)
 
 
 def _on_grid(

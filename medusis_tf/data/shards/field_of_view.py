@@ -23,25 +23,26 @@ def visible_pixels(record: SubjectRecord, data: DataConfig) -> np.ndarray:
 
 
 def views_of_slices(shards: Shards, data: DataConfig) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Fields of view of all slices, one mask for each subject.
+    """Fields of view of all slices, each distinct mask once.
 
     Args:
         shards: Prepared slices.
         data: Configuration of the slices.
 
     Returns:
-        `[subjects, height, width]` uint8 masks of 0 and 1; and for the kinds `label_map` and
-        `image` the number of the subject of each slice in the file of the kind, `[slices]` int32.
+        `[masks, height, width]` uint8 of 0 and 1; and for the kinds `label_map` and `image` the
+        number of the mask of each slice in the file of the kind, `[slices]` int32.
     """
     records = shards.records.subjects
-    masks = np.stack([visible_pixels(record, data) for record in records]).astype(np.uint8)
+    masks, mask_of = np.unique(
+        [visible_pixels(record, data) for record in records], axis=0, return_inverse=True
+    )
     numbers = {}
     for kind in ("label_map", "image"):
         holders = [n for n, record in enumerate(records) if kind in record.kinds]
         count = sum(records[n].num_slices for n in holders)
-        subjects = np.zeros(count, np.int32)
+        numbers[kind] = np.zeros(count, np.int32)
         for number in holders:
             first = records[number].first_record[kind]
-            subjects[first : first + records[number].num_slices] = number
-        numbers[kind] = subjects
-    return masks, numbers
+            numbers[kind][first : first + records[number].num_slices] = mask_of[number]
+    return masks.astype(np.uint8), numbers

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medusis_tf.config.data import DataConfig, Split
+from medusis_tf.data.labels.body import AIR
 from medusis_tf.data.shards.field_of_view import visible_pixels
 
 if TYPE_CHECKING:
     from medusis_tf.data.shards.manifest import SubjectRecord
     from medusis_tf.data.shards.shards import Shards
-
-# Intensity of air in a scaled image.
-AIR = -1.0
 
 
 @dataclass(frozen=True, eq=False)

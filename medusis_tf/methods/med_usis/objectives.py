@@ -59,7 +59,9 @@ class Objectives:
         self.networks = networks
         self.mask_loss = mask_loss
         self.class_quantiles = class_quantiles
-        self.class_texture = ClassTextureLoss(config.data.num_classes)
+        self.class_texture = None
+        if config.loss_weights.class_texture > 0:
+            self.class_texture = ClassTextureLoss(config.data.num_classes)
         if config.loss_weights.pseudo_feature_matching > 0:
             self._check_finest_features()
 
@@ -194,7 +196,7 @@ class Objectives:
         logits = self.networks["ema_segmenter"](batch["image"], training=False)
         labels = tf.argmax(tf.stop_gradient(logits)[..., 1:], axis=-1, output_type=tf.int32)
         one_hot = tf.one_hot(labels, self.config.data.num_classes)
-        if weights.class_texture > 0:
+        if self.class_texture is not None:
             losses["class_texture"] = ramp * self.class_texture(
                 image, batch["one_hot"], batch["image"], one_hot
             )

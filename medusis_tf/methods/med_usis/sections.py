@@ -57,7 +57,8 @@ class LossWeights(Section):
     """Weight of the class texture loss: each class has the texture that it has in real images.
 
     It compares the responses of random filters. Classes of real images are pseudo-labels (see
-    `training.pseudo_labels`).
+    `training.pseudo_labels`). On legs, weights of 0.3 and 1 made white grain and lines, because the
+    energy of sparse septa was spread over all of the muscle.
     """
     pseudo_reconstruction: NonNegativeFloat = 0.0
     """Weight of the mean absolute difference to a real image synthesized from its pseudo-labels."""

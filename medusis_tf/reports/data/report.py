@@ -14,8 +14,6 @@ from medusis_tf.data.preparing.data_warnings import data_warnings
 from medusis_tf.data.shards.manifest import FILE_NAME, SubjectRecord
 from medusis_tf.data.shards.spread import spread_with_ends
 from medusis_tf.data.slicing.slices import SliceGrid
-from medusis_tf.errors import UserError
-from medusis_tf.files import replacing
 from medusis_tf.reports import formatting as number_format
 from medusis_tf.reports.data import summary as data_summary
 from medusis_tf.reports.data.charts import class_chart, curve_chart, spacing_chart, spark_chart
@@ -23,7 +21,7 @@ from medusis_tf.reports.data.contact_sheet import ContactSheet, contact_sheet
 from medusis_tf.reports.data.finer_classes import finer_classes
 from medusis_tf.reports.data.intensity_curves import scaled_shares, split_intensities
 from medusis_tf.reports.data.summary import describe_scale, describe_settings
-from medusis_tf.reports.formatting import template_environment
+from medusis_tf.reports.formatting import template_environment, write_page
 
 if TYPE_CHECKING:
     from medusis_tf.data.shards.shards import Shards
@@ -58,13 +56,7 @@ def write_data_report(
         UserError: The file cannot be written.
     """
     page = _render(_content(data, shards, name, mask_weight))
-    try:
-        with replacing(path) as temporary:
-            temporary.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"cannot write the report {path}: {error.strerror}. Choose a writable folder."
-        ) from None
+    write_page(path, page)
 
 
 def chosen_subjects(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medusis_tf.metrics.segmentation import ConfusionMatrix, hd95
+from medusis_tf.metrics.overlap import ConfusionMatrix, hd95
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from medusis_tf.config.taxonomy import ClassEntry
-from medusis_tf.data.labels.refinement import mixture_limits, refine, refine_volume
+from medusis_tf.data.labels.hounsfield_mixture import mixture_limits
+from medusis_tf.data.labels.refinement import refine, refine_volume
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
 
