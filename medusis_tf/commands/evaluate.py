@@ -94,7 +94,7 @@ def evaluate(
         typer.Option(
             min=0,
             help="Noises of the mean image of a model with noise, whose similarity is a row of its "
-            "own; 16 for final tables, 0 for no such row.",
+            "own, beside one for the image without noise; 16 for final tables, 0 for no such rows.",
         ),
     ] = DEFAULT_MEAN_OF,
     batch_size: BatchSizeOption = None,

@@ -35,6 +35,8 @@ NEAREST_SLICE = "nearest real slice (by outline)"
 
 Paint = Callable[[LabelledSubject, int], np.ndarray]
 
+_SIMILARITY = frozenset({"similarity"})
+
 
 @dataclass(frozen=True)
 class Painter:
@@ -42,13 +44,15 @@ class Painter:
 
     Attributes:
         name: Name in tables and in `metrics.json`.
-        kind: The evaluated `model`, the `mean_image` of several noises of the model, a `reference`
-            that knows the real image, or a `baseline` that a model must beat.
+        kind: The evaluated `model`, a `mean_image` of it (of several noises, or without noise), a
+            `reference` that knows the real image, or a `baseline` that a model must beat.
         paint_slices: Function of a subject and a noise seed that returns images
             `[slices, height, width]` in [-1, 1].
         needs_image: Whether it can only paint subjects with a real image.
         is_random: Whether the images depend on the seed.
         only: Metrics to measure, by their key in `metrics.json`; empty for all.
+        without_noise: Function like `paint_slices` that paints with a noise of zeros; None if there
+            is none.
     """
 
     name: str
@@ -57,10 +61,24 @@ class Painter:
     needs_image: bool = False
     is_random: bool = False
     only: frozenset[str] = frozenset()
+    without_noise: Paint | None = None
 
     def paint(self, subject: LabelledSubject, seed: int) -> np.ndarray:
         """Paint a subject. Outside the field of view of its volume, every painter paints air."""
         return subject.with_air_outside(self.paint_slices(subject, seed))
+
+
+def mean_painters(painter: Painter, count: int, seed: int) -> Iterator[Painter]:
+    """Yield the mean image of a model over several noises and its image without noise.
+
+    Nothing is yielded for a model without noise or a `count` of 0.
+    """
+    if count and painter.is_random:
+        yield mean_painter(painter, count, seed)
+        if painter.without_noise is not None:
+            name = f"{painter.name}: image without noise"
+            paint = painter.without_noise
+            yield Painter(name, "mean_image", paint, needs_image=True, only=_SIMILARITY)
 
 
 def mean_painter(painter: Painter, count: int, seed: int) -> Painter:
@@ -83,8 +101,7 @@ def mean_painter(painter: Painter, count: int, seed: int) -> Painter:
         return total / np.float32(count)
 
     name = f"{painter.name}: mean image of {count} noises"
-    only = frozenset({"similarity"})
-    return Painter(name, "mean_image", paint, needs_image=True, only=only)
+    return Painter(name, "mean_image", paint, needs_image=True, only=_SIMILARITY)
 
 
 def model_painter(model: SlicePainter, batch_size: int | None = None) -> Painter:
@@ -95,11 +112,16 @@ def model_painter(model: SlicePainter, batch_size: int | None = None) -> Painter
         batch_size: Slices painted at once; see `SlicePainter.paint`.
     """
     noise = lru_cache(model.draw_noise)
+    zeros = np.zeros(model.metadata.noise_shape, np.float32)
+    has_noise = model.metadata.has_noise
     return Painter(
         model.metadata.title,
         "model",
         lambda subject, seed: model.paint(subject.label_map, noise(seed), batch_size),
-        is_random=model.metadata.has_noise,
+        is_random=has_noise,
+        without_noise=(lambda subject, _: model.paint(subject.label_map, zeros, batch_size))
+        if has_noise
+        else None,
     )
 
 

@@ -16,7 +16,7 @@ from medusis_tf.errors import UserError
 from medusis_tf.evaluation.evaluated_model import EvaluatedModel
 from medusis_tf.evaluation.metric_list import all_metrics
 from medusis_tf.evaluation.options import EvaluationOptions
-from medusis_tf.evaluation.painters import Painter, mean_painter, other_painters
+from medusis_tf.evaluation.painters import Painter, mean_painters, other_painters
 from medusis_tf.evaluation.segmenters import FOLDER, OWN, masks_of_folder, open_segmenter
 from medusis_tf.metrics.distribution import FeatureExtractor
 from medusis_tf.metrics.extractors import InceptionExtractor, RadiomicsExtractor
@@ -54,11 +54,11 @@ class EvaluationSetup:
     metrics: Sequence[Metric]
 
     def painters(self) -> list[Painter]:
-        """The model; then its mean image, references and baselines, if the options ask for them."""
+        """The model; then mean images, references and baselines, if the options ask for them."""
         models = [self.model.painter]
-        if self.options.mean_of and self.model.painter.is_random and self.subjects.has_pairs:
-            seed = self.options.seeds[0]
-            models.append(mean_painter(self.model.painter, self.options.mean_of, seed))
+        if self.subjects.has_pairs:
+            options = self.options
+            models += mean_painters(self.model.painter, options.mean_of, options.seeds[0])
         if not self.options.baselines:
             return models
         data = self.model.config.data

@@ -4,20 +4,26 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+# Adam moves every weight by about its learning rate a step. A scale would need thousands of steps
+# to reach 1 at the generator's 1e-4; StyleGAN2 learns its scales at 2e-3.
+LEARNING_RATE_FACTOR = 20.0
+
 
 @keras.saving.register_keras_serializable("medusis_tf")
 class PixelNoise(keras.layers.Layer):
     """Adds white noise to features, with a weight for each channel that is 0 at first.
 
-    The field is a function of the noise vector, so an image depends on its label map and noise
-    vector alone. A noise vector of zeros has a field of zeros.
+    The weight is `LEARNING_RATE_FACTOR` times a variable, so it learns that much faster than the
+    other weights do. The field is a function of the noise vector, so an image depends on its label
+    map and noise vector alone. Truncated noise has weaker fields, and noise of zeros has none.
 
     Args:
         index: Number of the layer. Layers with different numbers have independent fields.
 
     Reference:
         A style-based generator architecture (StyleGAN), https://arxiv.org/abs/1812.04948,
-        section 3.2, where the noise is drawn separately.
+        section 3.2, where the noise is drawn separately. The learning rate is that of StyleGAN2,
+        https://arxiv.org/abs/1912.04958.
     """
 
     def __init__(self, index=0, **kwargs):
@@ -39,7 +45,8 @@ class PixelNoise(keras.layers.Layer):
         """
         height, width = ops.shape(features)[1:3]
         field = draw_fields(noise, height, width, self.index)
-        return features + self.scale * ops.cast(field, features.dtype)
+        scale = ops.cast(LEARNING_RATE_FACTOR * self.scale, features.dtype)
+        return features + scale * ops.cast(field, features.dtype)
 
     def compute_output_shape(self, features_shape, noise_shape=None):
         return features_shape
@@ -51,6 +58,9 @@ class PixelNoise(keras.layers.Layer):
 def draw_fields(noise, height, width, index):
     """Draw one field of white noise for each noise vector.
 
+    The standard deviation of a field is the root mean square of its noise vector: about 1 for
+    normal noise, and less for truncated noise.
+
     Args:
         noise: `[batch, ...]`. Equal noise has equal fields.
         height: Rows of the field.
@@ -58,7 +68,7 @@ def draw_fields(noise, height, width, index):
         index: Number of the field. Different numbers give independent fields.
 
     Returns:
-        `[batch, height, width, 1]` float32, standard normal; zeros for noise of zeros only.
+        `[batch, height, width, 1]` float32, normal with mean 0.
     """
     noise = tf.reshape(tf.cast(noise, tf.float32), [tf.shape(noise)[0], -1])
     bits = tf.bitcast(tf.reduce_sum(noise, axis=1), tf.int32)
@@ -69,8 +79,7 @@ def draw_fields(noise, height, width, index):
         return tf.random.stateless_normal([height, width, 1], seed, alg="philox")
 
     fields = tf.map_fn(draw, seeds, fn_output_signature=tf.float32)
-    is_drawn = tf.reduce_any(noise != 0, axis=1)
-    fields = tf.where(is_drawn[:, None, None, None], fields, 0.0)
+    fields *= tf.sqrt(tf.reduce_mean(tf.square(noise), axis=1))[:, None, None, None]
     return tf.stop_gradient(tf.ensure_shape(fields, [None, *_static(height, width), 1]))
 
 

@@ -24,6 +24,7 @@ from tests.serving.small_run import STEP, make_model, make_run
 
 MODEL = f"small, step {STEP}"
 MEAN_IMAGE = f"{MODEL}: mean image of 8 noises"
+NOISE_FREE = f"{MODEL}: image without noise"
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,7 @@ def test_references_and_baselines_are_evaluated_too(evaluated, methods):
     assert kinds == {
         MODEL: "model",
         MEAN_IMAGE: "mean_image",
+        NOISE_FREE: "mean_image",
         TRUE_IMAGE: "reference",
         TRAINING_MEANS: "baseline",
         ORACLE_MEANS: "reference",
@@ -86,7 +88,8 @@ def test_references_and_baselines_are_evaluated_too(evaluated, methods):
 
 def test_the_mean_image_has_a_row_of_its_own_for_similarity_alone(evaluated, methods):
     content, printed, _ = evaluated
-    assert set(methods[MEAN_IMAGE]) == {"name", "kind", "similarity"}
+    for name in (MEAN_IMAGE, NOISE_FREE):
+        assert set(methods[name]) == {"name", "kind", "similarity"}
     rmse = {name: methods[name]["similarity"]["slice"]["rmse"] for name in (MODEL, MEAN_IMAGE)}
     assert rmse[MEAN_IMAGE]["mean"] < rmse[MODEL]["mean"]
     assert rmse[MEAN_IMAGE]["slices"] == 5

@@ -10,6 +10,7 @@ from medusis_tf.evaluation.painters import (
     UNPAIRED_TEXTURE,
     Painter,
     mean_painter,
+    mean_painters,
     other_painters,
 )
 from medusis_tf.evaluation.setup import unpaired_appearance
@@ -26,6 +27,22 @@ def test_the_mean_image_of_noises_is_their_mean():
     assert (mean.name, mean.kind) == ("model: mean image of 4 noises", "mean_image")
     assert mean.needs_image
     assert not mean.is_random
+
+
+def test_a_model_with_noise_has_an_image_without():
+    image = np.zeros((2, 4, 4), np.float32)
+
+    def paint(_, seed):
+        return image + seed
+
+    model = Painter("model", "model", paint, is_random=True, without_noise=lambda *_: image)
+    subject = made_subject(np.zeros((2, 4, 4)))
+    mean, noise_free = mean_painters(model, 3, seed=0)
+    assert mean.name == "model: mean image of 3 noises"
+    assert (noise_free.name, noise_free.kind) == ("model: image without noise", "mean_image")
+    np.testing.assert_array_equal(noise_free.paint(subject, 5), image)
+    assert not list(mean_painters(model, 0, seed=0))
+    assert not list(mean_painters(Painter("plain", "model", paint), 3, seed=0))
 
 
 def test_squared_error_falls_as_one_plus_one_by_the_number_of_noises():

@@ -76,6 +76,9 @@ class Objectives:
         """
         generator = self.networks["generator"]
         noise = batch["draws"].noise(generator.noise_shape, purpose)
+        is_zero = self.config.training.pseudo_labels.noise == "zero"
+        if pseudo_one_hot is not None and noise is not None and is_zero:
+            noise = tf.zeros_like(noise)
         one_hot = batch["one_hot"] if pseudo_one_hot is None else pseudo_one_hot
         image = generator(one_hot, noise, training=True)
         if self.config.training.field_of_view:

@@ -145,6 +145,14 @@ class PseudoLabelsConfig(Section):
     With 8, only features at an eighth of the resolution and below are compared: the layout is held,
     and texture is left to the discriminator. With 1, all are, and images become smooth.
     """
+    noise: Literal["sampled", "zero"] = "sampled"
+    """Noise of the images that are synthesized from these labels.
+
+    With `zero`, the image without noise is held near the real one, and becomes the mean of all
+    images of a label map; samples get their texture from noise, and only the discriminator judges
+    it. With `sampled`, noise that changes the image costs, and texture has to be the same for
+    every noise.
+    """
 
 
 class MedUSISTrainingConfig(TrainingConfig):

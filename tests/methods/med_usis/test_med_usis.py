@@ -174,6 +174,26 @@ def test_pseudo_pairs_change_the_generator():
     assert has_changed(before, weights_of(model.generator))
 
 
+@pytest.mark.parametrize("noise", ["sampled", "zero"])
+def test_pseudo_pairs_are_synthesized_with_noise_or_without(noise, monkeypatch):
+    config = tiny_experiment(
+        loss_weights={"pseudo_feature_matching": 1.0},
+        training={"pseudo_labels": {"start": 0, "ramp": 1, "noise": noise}},
+    )
+    model = MedUSIS(config)
+    objectives, seen = model.objectives, {}
+
+    def generator(one_hot, noise, training):
+        seen["noise"] = noise
+        return model.generator(one_hot, noise, training=training)
+
+    generator.noise_shape = model.generator.noise_shape
+    monkeypatch.setattr(objectives, "networks", {**objectives.networks, "generator": generator})
+    batch = share_batch(tf.distribute.get_strategy(), tiny_batch(config, 0))
+    model.train_step(batch, StepKind(uses_pseudo_labels=True))
+    assert bool(np.any(seen["noise"])) == (noise == "sampled")
+
+
 def test_class_quantiles_change_the_generator():
     config = tiny_experiment(
         loss_weights={"adversarial": 0.0, "segmentation": 0.0, "mask": 0.0, "class_quantiles": 1.0}
