@@ -15,7 +15,9 @@ _NUM_SCALES = 2
 _LEVELS = 2**24
 
 
-def class_quantile_loss(image, label_map, quantiles, visible=None, least_pixels=LEAST_PIXELS):
+def class_quantile_loss(
+    image, label_map, quantiles, visible=None, central=1.0, least_pixels=LEAST_PIXELS
+):
     """Compare the grey levels of each class of each image with the levels it should have.
 
     The pixels of a class of an image are sorted. `mean_c mean_k |q_k(c) - Q_k(c)|` over the classes
@@ -26,15 +28,19 @@ def class_quantile_loss(image, label_map, quantiles, visible=None, least_pixels=
     Args:
         image: `[batch, height, width, channels]` in [-1, 1]. The channels are averaged.
         label_map: `[batch, height, width]` int32 class ids.
-        quantiles: `[num_classes, num_quantiles]` float32, increasing; NaN for a class without.
+        quantiles: `[num_classes, num_quantiles]` array, increasing; NaN for a class without.
         visible: `[batch, height, width]` of 0 and 1; pixels with 0 are left out. None for all.
+        central: Share of the quantiles that are compared: those around the median.
         least_pixels: Smallest number of pixels of a class in an image.
 
     Returns:
         Scalar float32 of at least 0; 0 if no class has enough pixels.
     """
-    quantiles = tf.convert_to_tensor(quantiles, tf.float32)
+    quantiles = np.asarray(quantiles, np.float32)
     num_classes, num_quantiles = quantiles.shape
+    levels = (np.arange(num_quantiles, dtype=np.float32) + 0.5) / num_quantiles
+    is_compared = np.abs(levels - 0.5) <= central / 2
+    levels, quantiles = levels[is_compared], quantiles[:, is_compared]
     batch = image.shape[0]
     # Each class of each image is a group of its own.
     groups = tf.cast(label_map, tf.int32) + num_classes * tf.range(batch)[:, None, None]
@@ -43,7 +49,6 @@ def class_quantile_loss(image, label_map, quantiles, visible=None, least_pixels=
         groups = tf.where(tf.cast(visible, tf.bool), groups, batch * num_classes)
     counts = count_classes(groups, batch * num_classes + 1)[:-1]
     values = sort_by_group(tf.reduce_mean(tf.cast(image, tf.float32), axis=-1), groups)
-    levels = (tf.range(num_quantiles, dtype=tf.float32) + 0.5) / num_quantiles
     place = levels * tf.maximum(counts - 1.0, 0.0)[:, tf.newaxis]
     first = tf.cast(tf.cumsum(counts, exclusive=True), tf.int32)[:, tf.newaxis]
     last = first + tf.cast(counts, tf.int32)[:, tf.newaxis] - 1

@@ -31,6 +31,18 @@ def test_the_quantile_loss_equals_that_of_numpy():
     )
 
 
+def test_the_central_quantiles_hold_the_median_and_leave_the_spread():
+    label_map = np.ones((1, 32, 32), np.int32)
+    target = np.tile(np.linspace(-0.5, 0.5, 33)[1::2], (2, 1))
+    levels = np.linspace(-1, 1, 32 * 32).reshape(1, 32, 32, 1)
+    losses = [
+        float(class_quantile_loss(scale * levels, label_map, target, central=central))
+        for scale, central in [(1, 1), (1, 0.2), (0.1, 0.2)]
+    ]
+    assert losses[0] > 0.2
+    assert max(losses[1:]) < 0.06
+
+
 def test_classes_without_quantiles_and_small_classes_do_not_count():
     image, label_map = random_batch()
     label_map[label_map == 2] = 1

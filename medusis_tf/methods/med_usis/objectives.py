@@ -117,7 +117,11 @@ class Objectives:
             losses["mask"] = self.mask_loss(image, batch["body_mask"], batch["label_map"])
         if weights.class_quantiles > 0:
             losses["class_quantiles"] = class_quantile_loss(
-                image, batch["label_map"], self.class_quantiles, batch.get("field_of_view")
+                image,
+                batch["label_map"],
+                self.class_quantiles,
+                batch.get("field_of_view"),
+                self.config.training.central_quantiles,
             )
         if weights.diversity > 0:
             other_image, other_noise = self.synthesize(batch, Purpose.DIVERSITY_NOISE)
