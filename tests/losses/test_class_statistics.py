@@ -40,7 +40,7 @@ def test_the_central_quantiles_hold_the_median_and_leave_the_spread():
         for scale, central in [(1, 1), (1, 0.2), (0.1, 0.2)]
     ]
     assert losses[0] > 0.2
-    assert max(losses[1:]) < 0.06
+    assert max(losses[1:]) < 0.07
 
 
 def test_classes_without_quantiles_and_small_classes_do_not_count():
