@@ -6,7 +6,7 @@ from keras import ops
 
 # Adam moves every weight by about its learning rate a step. A scale would need thousands of steps
 # to reach 1 at the generator's 1e-4; StyleGAN2 learns its scales at 2e-3.
-LEARNING_RATE_FACTOR = 20.0
+LEARNING_RATE_FACTOR = 5.0
 
 
 @keras.saving.register_keras_serializable("medusis_tf")

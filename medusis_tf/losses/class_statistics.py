@@ -16,7 +16,7 @@ _LEVELS = 2**24
 
 
 def class_quantile_loss(
-    image, label_map, quantiles, visible=None, central=1.0, least_pixels=LEAST_PIXELS
+    image, label_map, quantiles, visible=None, spread=True, least_pixels=LEAST_PIXELS
 ):
     """Compare the grey levels of each class of each image with the levels it should have.
 
@@ -30,7 +30,8 @@ def class_quantile_loss(
         label_map: `[batch, height, width]` int32 class ids.
         quantiles: `[num_classes, num_quantiles]` array, increasing; NaN for a class without.
         visible: `[batch, height, width]` of 0 and 1; pixels with 0 are left out. None for all.
-        central: Share of the quantiles that are compared: those around the median.
+        spread: Whether each quantile is compared. If not, the means of those between the quartiles
+            are: the loss holds the grey level of a class and leaves its spread open.
         least_pixels: Smallest number of pixels of a class in an image.
 
     Returns:
@@ -39,8 +40,9 @@ def class_quantile_loss(
     quantiles = np.asarray(quantiles, np.float32)
     num_classes, num_quantiles = quantiles.shape
     levels = (np.arange(num_quantiles, dtype=np.float32) + 0.5) / num_quantiles
-    is_compared = np.abs(levels - 0.5) <= central / 2
-    levels, quantiles = levels[is_compared], quantiles[:, is_compared]
+    if not spread:
+        between = np.abs(levels - 0.5) <= 0.25
+        levels, quantiles = levels[between], quantiles[:, between]
     batch = image.shape[0]
     # Each class of each image is a group of its own.
     groups = tf.cast(label_map, tf.int32) + num_classes * tf.range(batch)[:, None, None]
@@ -60,6 +62,8 @@ def class_quantile_loss(
     quantiles = tf.tile(quantiles, [batch, 1])
     is_known = tf.reduce_all(tf.math.is_finite(quantiles), axis=1)
     target = tf.where(is_known[:, tf.newaxis], quantiles, 0.0)
+    if not spread:
+        found, target = (tf.reduce_mean(x, axis=1, keepdims=True) for x in (found, target))
     distance = tf.reduce_mean(tf.abs(found - target), axis=1)
     return _mean_over_classes(distance, is_known & (counts >= least_pixels))
 

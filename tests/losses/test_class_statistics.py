@@ -31,16 +31,18 @@ def test_the_quantile_loss_equals_that_of_numpy():
     )
 
 
-def test_the_central_quantiles_hold_the_median_and_leave_the_spread():
+def test_without_the_spread_the_loss_holds_the_mean_between_the_quartiles():
     label_map = np.ones((1, 32, 32), np.int32)
-    target = np.tile(np.linspace(-0.5, 0.5, 33)[1::2], (2, 1))
-    levels = np.linspace(-1, 1, 32 * 32).reshape(1, 32, 32, 1)
-    losses = [
-        float(class_quantile_loss(scale * levels, label_map, target, central=central))
-        for scale, central in [(1, 1), (1, 0.2), (0.1, 0.2)]
-    ]
-    assert losses[0] > 0.2
-    assert max(losses[1:]) < 0.07
+    target = np.tile(np.linspace(-0.5, 0.5, 65)[1::2], (2, 1))
+    grey = np.linspace(-1, 1, 32 * 32).reshape(1, 32, 32, 1)
+
+    def loss(image, spread):
+        return float(class_quantile_loss(image, label_map, target, spread=spread))
+
+    assert loss(grey, True) == pytest.approx(0.25, abs=0.01)
+    assert loss(grey, False) == pytest.approx(0, abs=1e-3)
+    assert loss(0.1 * grey, False) == pytest.approx(0, abs=1e-3)
+    assert loss(0.1 * grey + 0.2, False) == pytest.approx(0.2, abs=1e-3)
 
 
 def test_classes_without_quantiles_and_small_classes_do_not_count():

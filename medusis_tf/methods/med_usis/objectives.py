@@ -121,7 +121,7 @@ class Objectives:
                 batch["label_map"],
                 self.class_quantiles,
                 batch.get("field_of_view"),
-                self.config.training.central_quantiles,
+                self.config.training.class_spread,
             )
         if weights.diversity > 0:
             other_image, other_noise = self.synthesize(batch, Purpose.DIVERSITY_NOISE)

@@ -198,12 +198,12 @@ class MedUSISTrainingConfig(TrainingConfig):
     Volumes may end inside the slices. Without it, the border of the volume is learned like
     anatomy. All losses then ignore what lies outside.
     """
-    central_quantiles: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of each class's quantiles that `loss_weights.class_quantiles` compares.
+    class_spread: bool = True
+    """Whether `loss_weights.class_quantiles` holds the spread of each class too.
 
-    With 0.25, only the quarter around the median is: the loss holds the grey level of a class, and
-    the discriminator decides on its spread. With 1, all are. The levels come from many volumes and
-    spread more than one image does, and a generator with `pixel_noise` makes grain of it.
+    Without, only the mean between the quartiles is compared: the loss holds the grey level of a
+    class, and the discriminator decides on its spread. The levels come from many volumes and spread
+    more than one image does, and a generator with `pixel_noise` makes grain of it.
     """
     pseudo_labels: PseudoLabelsConfig = PseudoLabelsConfig()
     """When pseudo-labels of real images are used."""
