@@ -4,26 +4,20 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-# Adam moves every weight by about its learning rate a step. A scale would need thousands of steps
-# to reach 1 at the generator's 1e-4; StyleGAN2 learns its scales at 2e-3.
-LEARNING_RATE_FACTOR = 5.0
-
 
 @keras.saving.register_keras_serializable("medusis_tf")
 class PixelNoise(keras.layers.Layer):
     """Adds white noise to features, with a weight for each channel that is 0 at first.
 
-    The weight is `LEARNING_RATE_FACTOR` times a variable, so it learns that much faster than the
-    other weights do. The field is a function of the noise vector, so an image depends on its label
-    map and noise vector alone. Truncated noise has weaker fields, and noise of zeros has none.
+    The field is a function of the noise vector, so an image depends on its label map and noise
+    vector alone. Truncated noise has weaker fields, and noise of zeros has none.
 
     Args:
         index: Number of the layer. Layers with different numbers have independent fields.
 
     Reference:
         A style-based generator architecture (StyleGAN), https://arxiv.org/abs/1812.04948,
-        section 3.2, where the noise is drawn separately. The learning rate is that of StyleGAN2,
-        https://arxiv.org/abs/1912.04958.
+        section 3.2, where the noise is drawn separately.
     """
 
     def __init__(self, index=0, **kwargs):
@@ -45,8 +39,7 @@ class PixelNoise(keras.layers.Layer):
         """
         height, width = ops.shape(features)[1:3]
         field = draw_fields(noise, height, width, self.index)
-        scale = ops.cast(LEARNING_RATE_FACTOR * self.scale, features.dtype)
-        return features + scale * ops.cast(field, features.dtype)
+        return features + self.scale * ops.cast(field, features.dtype)
 
     def compute_output_shape(self, features_shape, noise_shape=None):
         return features_shape

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from medusis_tf.layers.pixel_noise import LEARNING_RATE_FACTOR, PixelNoise, draw_fields
+from medusis_tf.layers.pixel_noise import PixelNoise, draw_fields
 from medusis_tf.models.generators.oasis import OASISGenerator
 from medusis_tf.models.generators.wavelet import WaveletGenerator
 
@@ -27,12 +27,12 @@ def test_noise_of_zeros_has_a_field_of_zeros():
     assert np.any(fields[0]) and not np.any(fields[1])
 
 
-def test_the_layer_changes_nothing_at_first_and_then_by_its_scaled_weight():
+def test_the_layer_changes_nothing_at_first_and_then_by_its_scale():
     layer, features = PixelNoise(1), tf.zeros([3, 16, 16, 4])
     np.testing.assert_array_equal(layer(features, NOISE), features)
     layer.scale.assign([0, 1, 2, 3])
     field = draw_fields(NOISE, 16, 16, 1)
-    expected = LEARNING_RATE_FACTOR * field * np.arange(4)
+    expected = field * np.arange(4)
     np.testing.assert_allclose(layer(features, NOISE), expected, rtol=1e-5)
 
 
