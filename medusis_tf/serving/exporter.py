@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from medusis_tf.config.data import DataConfig
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.data.intensities.intensity import IntensityScale, mean_scale
 from medusis_tf.data.shards.manifest import Manifest
@@ -128,10 +129,30 @@ def _metadata(
         noise_shape=painter.noise_shape or (0,),
         image_channels=config.data.image_channels,
         intensity=mean_intensity(manifest),
+        label_sources=_used_sources(config.data),
+        voxel_mm=_median_voxel_mm(manifest),
         config=config.model_dump(mode="json", exclude=private),
         trained=trained,
         exported=provenance(),
     )
+
+
+def _used_sources(data: DataConfig) -> dict[str, dict[int, str]]:
+    """Tables of the label sources that a subject names; all tables if none does."""
+    used = {entry.label_source for entry in data.subjects if entry.label_source is not None}
+    return {name: ids for name, ids in data.label_sources.items() if name in used or not used}
+
+
+def _median_voxel_mm(manifest: Manifest) -> tuple[float, float, float] | None:
+    sizes = [
+        entry.volume_spacing_mm
+        for entry in manifest.subjects
+        if entry.split == "train" and "label_map" in entry.streams
+    ]
+    if not sizes:
+        return None
+    x, y, z = np.median(sizes, axis=0).tolist()
+    return x, y, z
 
 
 def _read_manifest(path: Path) -> tuple[Manifest, dict[str, Any]]:
