@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
@@ -23,6 +22,7 @@ from medusis_tf.data.shards.labelled_subjects import LabelledSubject
 from medusis_tf.data.slicing.slices import SliceGrid
 from medusis_tf.data.volumes.grid import Crop, Grid, crop_to_overlap
 from medusis_tf.data.volumes.reading import read_label_map, read_volume
+from medusis_tf.data.volumes.stored_order import turned_like
 from medusis_tf.data.volumes.suffixes import NIFTI_SUFFIXES, split_nifti_name
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
@@ -155,22 +155,17 @@ def part_on_label_map(volume: Volume, entry: Subject, data: DataConfig) -> Volum
         data: Configuration of the data set.
 
     Returns:
-        The volume on the grid of the slices; with `pair_by: voxel`, at the label map's position.
+        The volume on the grid of the slices; with `pair_by: voxel`, turned like the label map.
 
     Raises:
         UserError: The volume has another grid, or does not cover the needed part.
     """
     grids = source_grids(entry, data)
     whole = grids.get("label_map") or grids["ct"]
-    crop, _ = overlap(grids, data)
-    wanted, found = crop.of_grid(whole), Grid.of(volume)
     if data.pair_by == "voxel":
-        if found.shape != whole.shape:
-            raise UserError(
-                f"{volume.path} must have the shape of the label map {whole.path}. "
-                f"Received: {found.shape} and {whole.shape}"
-            )
-        return replace(volume, affine=whole.affine)
+        return turned_like(volume, whole)
+    crop, _ = overlap(grids)
+    wanted, found = crop.of_grid(whole), Grid.of(volume)
     own, covered = crop_to_overlap(found, wanted)
     if covered != Crop.whole(wanted.shape):
         part = own.of(volume).shape

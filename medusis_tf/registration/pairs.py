@@ -17,6 +17,7 @@ from medusis_tf.data.preparing.subjects import load_image, resolve_path
 from medusis_tf.data.volumes.grid import Crop, Grid
 from medusis_tf.data.volumes.nifti import write_volume
 from medusis_tf.data.volumes.reading import read_label_map, read_volume
+from medusis_tf.data.volumes.stored_order import turned_like
 from medusis_tf.data.volumes.suffixes import has_nifti_name, split_nifti_name
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
@@ -156,12 +157,7 @@ def _open(subject: Subject, data: DataConfig) -> _Sources:
     image = load_image(subject, data)
     ct = read_volume(resolve_path(data.root, _ct(subject)), data.reading)
     if data.pair_by == "voxel":
-        if ct.shape != image.shape:
-            raise UserError(
-                f"data.pair_by=voxel needs volumes of the same shape. Received: {ct.path}: "
-                f"{ct.shape}; {image.path}: {image.shape}."
-            )
-        return _Sources(subject, data, replace(ct, affine=image.affine), image)
+        return _Sources(subject, data, turned_like(ct, Grid.of(image)), image)
     covered = coverage(Grid.of(ct), Grid.of(image), identity())
     crop = _covered_crop(covered)
     if crop is None:
@@ -222,7 +218,7 @@ def _write_label_map(sources: _Sources, path: Path, target: Path, transform: Any
 def _warp_labels(sources: _Sources, source: Path, file: Path, transform: Any) -> None:
     labels = read_label_map(source, sources.data.reading)
     if sources.data.pair_by == "voxel":
-        labels = replace(labels, affine=sources.ct.affine)
+        labels = turned_like(labels, Grid.of(sources.ct))
     onto = Grid.of(sources.image)
     warped = warp(labels.array, Grid.of(labels), onto, transform, is_label_map=True)
     write_volume(file, warped, onto, DESCRIPTION)

@@ -72,7 +72,7 @@ def pair_slices(subject: Subject, data: DataConfig) -> tuple[np.ndarray, np.ndar
     if isinstance(data.intensity, NyulIntensity):
         data = data.model_copy(update={"intensity": PercentileIntensity()})
     grids = source_grids(subject, data)
-    label_crop, image_crop = overlap(grids, data)
+    label_crop, image_crop = overlap(grids)
     reference = next(grids[role] for role in ("label_map", "ct") if role in grids)
     grid = SliceGrid.of(label_crop.of_grid(reference), data)
     labels = grid.label_slices(label_crop.of(load_label_map(subject, data)).array)

@@ -192,8 +192,11 @@ def test_headers_are_ignored_with_pair_by_voxel(run_dir, folder, noise, tmp_path
     found = inside(slices(folder, data))
     expected = np.clip(noise / 100 - 1, -1, 1).transpose(2, 1, 0)
     np.testing.assert_allclose(found, expected, atol=1e-5)
+    # The same stored voxels under a header that would turn them by 180 degrees.
+    write_placed(folder / "d.nii.gz", noise, np.eye(4))
+    np.testing.assert_array_equal(inside(slices(folder, data)), found)
     write_placed(folder / "d.nii.gz", noise[:, :, 1:], lps_affine((1, 1, 1)))
-    with pytest.raises(UserError, match=r"shape of the label map .*\(24, 20, 5\)"):
+    with pytest.raises(UserError, match=r"volumes of the same shape.*\(24, 20, 5\)"):
         slices(folder, data)
 
 

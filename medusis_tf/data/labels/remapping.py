@@ -10,6 +10,7 @@ from medusis_tf.config.reading import ReadingConfig
 from medusis_tf.config.taxonomy import Taxonomy
 from medusis_tf.data.volumes.grid import Grid, same_grid
 from medusis_tf.data.volumes.reading import read_label_map
+from medusis_tf.data.volumes.stored_order import turned_like
 from medusis_tf.data.volumes.suffixes import has_nifti_name, split_nifti_name
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
@@ -55,7 +56,9 @@ def remap(label_map: Volume, ids: Mapping[int, str] | None, taxonomy: Taxonomy) 
     return dataclasses.replace(label_map, array=result, warnings=warnings)
 
 
-def read_masks(folder: Path | str, taxonomy: Taxonomy, reading: ReadingConfig) -> Volume:
+def read_masks(
+    folder: Path | str, taxonomy: Taxonomy, reading: ReadingConfig, header: Grid | None = None
+) -> Volume:
     """Merge a folder of one-class masks, NIfTI files named after their classes, into a label map.
 
     Masks are named as in TotalSegmentator's default output: `liver.nii.gz` is the mask of the
@@ -65,6 +68,7 @@ def read_masks(folder: Path | str, taxonomy: Taxonomy, reading: ReadingConfig) -
         folder: Folder of masks with 0 and one other value, on one voxel grid.
         taxonomy: Classes of the experiment.
         reading: Reading options.
+        header: Header that turns all masks, voxel by voxel as stored; None for their own.
 
     Returns:
         uint8 class ids, `[x, y, z]`; its path is the first mask, as the reference grid. Empty
@@ -81,6 +85,8 @@ def read_masks(folder: Path | str, taxonomy: Taxonomy, reading: ReadingConfig) -
     for class_ in taxonomy.paint_order():
         for name in (name for name in files if classes[name] == class_):
             mask = read_label_map(files[name], reading)
+            if header is not None:
+                mask = turned_like(mask, header)
             if canvas is None:
                 array = np.zeros_like(mask.array, np.uint8, order="K")
                 canvas = dataclasses.replace(mask, array=array, warnings=left_out)

@@ -29,8 +29,10 @@ from medusis_tf.data.preparing.body_fit import (
     mask_area_mm2,
 )
 from medusis_tf.data.preparing.subjects import (
+    header_grids,
     load_image,
     load_label_map,
+    matched,
     overlap,
     source_grids,
 )
@@ -96,8 +98,8 @@ def convert_subject(
     Raises:
         UserError: A volume cannot be used.
     """
-    grids = source_grids(subject, data)
-    found = _read(subject, data, grids, standard)
+    headers = header_grids(subject, data)
+    found = _read(subject, data, matched(headers, data), standard)
     kept = choose_slices(found.label_map, found.image, data.minimum_foreground, data.skip_ends)
     slices, body = _stored(found, kept)
     record = _record(
@@ -107,7 +109,7 @@ def convert_subject(
         kept,
         content=content,
         kinds=tuple(slices),
-        sources={role: _source_record(sources[role], grids[role]) for role in sources},
+        sources={role: _source_record(sources[role], headers[role]) for role in sources},
         body=body,
     )
     return ConvertedSubject(record, slices)
@@ -121,7 +123,7 @@ def image_landmarks(
     Raises:
         UserError: The image cannot be used.
     """
-    _, crop = overlap(source_grids(subject, data), data)
+    _, crop = overlap(source_grids(subject, data))
     return landmarks(crop.of(load_image(subject, data)), intensity)
 
 
@@ -129,7 +131,7 @@ def _read(
     subject: Subject, data: DataConfig, grids: dict[str, Grid], standard: Standard
 ) -> _Slices:
     """Slice the volumes of a subject, one at a time: a worker has no memory for two."""
-    label_crop, image_crop = overlap(grids, data)
+    label_crop, image_crop = overlap(grids)
     reference = next(grids[role] for role in ("label_map", "ct", "image") if role in grids)
     found, thin = _Slices(SliceGrid.of(label_crop.of_grid(reference), data)), None
     if subject.has_label_map:

@@ -1,6 +1,7 @@
 """Find, load and check the volumes of the configured subjects."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from medusis_tf.data.volumes.grid import (
     same_grid,
 )
 from medusis_tf.data.volumes.reading import read_grid, read_label_map, read_volume
+from medusis_tf.data.volumes.stored_order import common_header, turned_grid, turned_like
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
 
@@ -86,28 +88,31 @@ def load_label_map(subject: Subject, data: DataConfig) -> Volume:
         UserError: A file is missing or damaged, its grid does not fit, or it contains class ids
             that the configuration does not define.
     """
-    ct = None
+    ct, header = None, _header(subject, data)
     if subject.ct is not None:
-        ct = read_volume(resolve_path(data.root, subject.ct), data.reading)
+        ct = _turned(read_volume(resolve_path(data.root, subject.ct), data.reading), header)
     if subject.label_map is not None:
-        label_map = _read_label_map(subject, resolve_path(data.root, subject.label_map), data)
+        path = resolve_path(data.root, subject.label_map)
+        label_map = _read_label_map(subject, path, data, header)
     elif ct is not None:
-        label_map = _tissue_label_map(subject, ct, data)
+        label_map = _tissue_label_map(subject, ct, data, header)
     else:
         raise ValueError(f"subject {subject.subject} has no label map")
-    return refine_volume(label_map, ct, data.classes, data.tissue.body_hu, data.pair_by == "voxel")
+    return refine_volume(label_map, ct, data.classes, data.tissue.body_hu)
 
 
-def _read_label_map(subject: Subject, path: Path, data: DataConfig) -> Volume:
+def _read_label_map(subject: Subject, path: Path, data: DataConfig, header: Grid | None) -> Volume:
     if holds_masks(path):
-        return read_masks(path, data.taxonomy, data.reading)
+        return read_masks(path, data.taxonomy, data.reading, header)
     ids = None if subject.label_source is None else data.label_sources[subject.label_source]
-    return remap(read_label_map(path, data.reading), ids, data.taxonomy)
+    return _turned(remap(read_label_map(path, data.reading), ids, data.taxonomy), header)
 
 
-def _tissue_label_map(subject: Subject, ct: Volume, data: DataConfig) -> Volume:
+def _tissue_label_map(
+    subject: Subject, ct: Volume, data: DataConfig, header: Grid | None
+) -> Volume:
     overlays = {
-        name: _overlay(ct, resolve_path(data.root, path), data)
+        name: _overlay(ct, resolve_path(data.root, path), data, header)
         for name, path in subject.overlays.items()
     }
     stored, thresholds = _stored_thresholds(ct, data.tissue)
@@ -116,7 +121,7 @@ def _tissue_label_map(subject: Subject, ct: Volume, data: DataConfig) -> Volume:
     except UserError as error:
         raise UserError(f"{ct.path}: {error}") from None
     warnings = (*ct.warnings, *_ct_warnings(stored.min() < thresholds.body_hu, data))
-    return Volume(array, ct.affine, ct.path, axes=ct.axes, warnings=warnings)
+    return replace(ct, array=array, slope=1.0, intercept=0.0, warnings=warnings)
 
 
 def load_image(subject: Subject, data: DataConfig) -> Volume:
@@ -128,10 +133,11 @@ def load_image(subject: Subject, data: DataConfig) -> Volume:
     """
     if subject.image is None:
         raise ValueError(f"subject {subject.subject} has no image")
-    return read_volume(resolve_path(data.root, subject.image), data.reading)
+    image = read_volume(resolve_path(data.root, subject.image), data.reading)
+    return _turned(image, _header(subject, data))
 
 
-def source_grids(subject: Subject, data: DataConfig) -> dict[str, Grid]:
+def header_grids(subject: Subject, data: DataConfig) -> dict[str, Grid]:
     """Read the voxel grid of each source of a subject, by role, from the headers alone.
 
     Raises:
@@ -141,12 +147,32 @@ def source_grids(subject: Subject, data: DataConfig) -> dict[str, Grid]:
     return {role: _grid(path, data) for role, (_, path) in sources.items()}
 
 
-def overlap(grids: dict[str, Grid], data: DataConfig) -> tuple[Crop, Crop]:
+def source_grids(subject: Subject, data: DataConfig) -> dict[str, Grid]:
+    """Read the voxel grid of each source of a subject, by role, as the loaded volumes have it.
+
+    Raises:
+        UserError: As for `header_grids` and `matched`.
+    """
+    return matched(header_grids(subject, data), data)
+
+
+def matched(grids: dict[str, Grid], data: DataConfig) -> dict[str, Grid]:
+    """The grids by role; with `pair_by: voxel`, all turned by one header.
+
+    Raises:
+        UserError: Voxels cannot be matched.
+    """
+    if data.pair_by == "world":
+        return grids
+    header = common_header(grids.values())
+    return {role: turned_grid(grid, header) for role, grid in grids.items()}
+
+
+def overlap(grids: dict[str, Grid]) -> tuple[Crop, Crop]:
     """Find the overlap of the label map and the image of a subject.
 
     Args:
         grids: Grids from `source_grids`.
-        data: Configuration, with the way in which volumes are matched: in space or by voxel.
 
     Returns:
         A crop of the label map and one of the image. A single volume is not cropped.
@@ -159,14 +185,7 @@ def overlap(grids: dict[str, Grid], data: DataConfig) -> tuple[Crop, Crop]:
     if label_map is None or image is None:
         shape = next(grid.shape for grid in (label_map, image) if grid is not None)
         return Crop.whole(shape), Crop.whole(shape)
-    if data.pair_by == "world":
-        return crop_to_overlap(label_map, image)
-    if label_map.shape != image.shape:
-        raise UserError(
-            f"data.pair_by=voxel needs volumes of the same shape. Received: {label_map.path}: "
-            f"{label_map.shape}; {image.path}: {image.shape}."
-        )
-    return Crop.whole(label_map.shape), Crop.whole(image.shape)
+    return crop_to_overlap(label_map, image)
 
 
 def _grid(path: Path, data: DataConfig) -> Grid:
@@ -175,8 +194,19 @@ def _grid(path: Path, data: DataConfig) -> Grid:
     return read_grid(path, data.reading)
 
 
-def _overlay(ct: Volume, path: Path, data: DataConfig) -> np.ndarray:
-    mask = read_label_map(path, data.reading)
+def _header(subject: Subject, data: DataConfig) -> Grid | None:
+    """The header that turns all volumes of a subject, or None if each is turned by its own."""
+    if data.pair_by == "world":
+        return None
+    return common_header(header_grids(subject, data).values())
+
+
+def _turned(volume: Volume, header: Grid | None) -> Volume:
+    return volume if header is None else turned_like(volume, header)
+
+
+def _overlay(ct: Volume, path: Path, data: DataConfig, header: Grid | None) -> np.ndarray:
+    mask = _turned(read_label_map(path, data.reading), header)
     if not same_grid(Grid.of(ct), Grid.of(mask)):
         raise UserError(
             f"{mask.path} must lie on the voxel grid of {ct.path}. Received: shapes "

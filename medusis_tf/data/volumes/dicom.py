@@ -98,7 +98,8 @@ def read_grid(path: Path | str, config: ReadingConfig) -> Grid:
     path = Path(path)
     frames, affine, _ = _series(path, config)
     rows, columns = frames[0].shape
-    return Grid(*lps_grid((columns, rows, len(frames)), affine), path, axis_codes(affine))
+    shape, lps_affine = lps_grid((columns, rows, len(frames)), affine)
+    return Grid(shape, lps_affine, path, axis_codes(affine), has_stored_order=False)
 
 
 def _series(path: Path, config: ReadingConfig) -> tuple[list[Frame], np.ndarray, tuple[str, ...]]:
@@ -224,4 +225,5 @@ def _volume(
     warnings: tuple[str, ...],
 ) -> Volume:
     array, affine = to_lps(stack.transpose(2, 1, 0), stored_affine)
-    return Volume(array, affine, path, slope, intercept, axis_codes(stored_affine), warnings)
+    axes = axis_codes(stored_affine)
+    return Volume(array, affine, path, slope, intercept, axes, warnings, has_stored_order=False)

@@ -43,7 +43,8 @@ def read_volume(path: Path | str, config: ReadingConfig) -> Volume:
         with _opened(file) as image:
             stack[index] = _grey(np.asarray(image), file)
     found = (_UNKNOWN_POSITION, *_mixture_warnings(files), *_gap_warnings(files))
-    return Volume(stack.transpose(2, 1, 0), _affine(), path, axes="LPS", warnings=found)
+    array = stack.transpose(2, 1, 0)
+    return Volume(array, _affine(), path, warnings=found, has_stored_order=False)
 
 
 read_label_map = read_volume
@@ -62,7 +63,7 @@ def read_grid(path: Path | str, config: ReadingConfig) -> Grid:
     path = Path(path)
     files = _sorted_files(path)
     (width, height), _ = _check_sizes(path, files, config)
-    return Grid((width, height, len(files)), _affine(), path, "LPS")
+    return Grid((width, height, len(files)), _affine(), path, has_stored_order=False)
 
 
 def is_png(path: Path) -> bool:
