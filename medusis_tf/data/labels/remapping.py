@@ -11,7 +11,7 @@ from medusis_tf.config.taxonomy import Taxonomy
 from medusis_tf.data.volumes.grid import Grid, same_grid
 from medusis_tf.data.volumes.reading import read_label_map
 from medusis_tf.data.volumes.stored_order import turned_like
-from medusis_tf.data.volumes.suffixes import has_nifti_name, split_nifti_name
+from medusis_tf.data.volumes.suffixes import has_volume_name, split_volume_name
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
 
@@ -59,7 +59,7 @@ def remap(label_map: Volume, ids: Mapping[int, str] | None, taxonomy: Taxonomy) 
 def read_masks(
     folder: Path | str, taxonomy: Taxonomy, reading: ReadingConfig, header: Grid | None = None
 ) -> Volume:
-    """Merge a folder of one-class masks, NIfTI files named after their classes, into a label map.
+    """Merge a folder of one-class masks, volumes named after their classes, into a label map.
 
     Masks are named as in TotalSegmentator's default output: `liver.nii.gz` is the mask of the
     class or source `liver`. Overlaps are resolved by the taxonomy's `order`.
@@ -102,7 +102,7 @@ def read_masks(
 
 
 def holds_masks(path: Path | str) -> bool:
-    """Whether a path is a folder with NIfTI files, as for one-class masks."""
+    """Whether a path is a folder with files of volumes, as for one-class masks."""
     path = Path(path)
     return path.is_dir() and any(_is_mask_file(entry) for entry in path.iterdir())
 
@@ -111,14 +111,14 @@ def mask_files(folder: Path | str) -> dict[str, Path]:
     """List the one-class masks of a folder: class name to path.
 
     Raises:
-        UserError: The folder is missing, has no NIfTI files, or has two with the same name.
+        UserError: The folder is missing, has no volumes, or has two with the same name.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}. Check the path and data.root.")
     files: dict[str, Path] = {}
     for path in sorted(filter(_is_mask_file, folder.iterdir())):
-        name, _ = split_nifti_name(path)
+        name, _ = split_volume_name(path)
         if name in files:
             raise UserError(
                 f"{folder} has two masks {name}: {files[name].name} and {path.name}. Remove one."
@@ -126,7 +126,7 @@ def mask_files(folder: Path | str) -> dict[str, Path]:
         files[name] = path
     if not files:
         raise UserError(
-            f"{folder} has no masks. One-class masks are NIfTI files named after their classes, "
+            f"{folder} has no masks. One-class masks are volumes named after their classes, "
             "such as liver.nii.gz."
         )
     return files
@@ -248,7 +248,11 @@ def _check_unmapped(folder: Path, paths: list[Path], reading: ReadingConfig) -> 
 
 
 def _is_mask_file(path: Path) -> bool:
-    return has_nifti_name(path) and not path.name.startswith(".")
+    return (
+        has_volume_name(path)
+        and not path.name.startswith(".")
+        and path.suffix.lower() != ".img"  # the second file of a pair
+    )
 
 
 def _check_grid(first: Volume, other: Volume) -> None:

@@ -16,6 +16,7 @@ from medusis_tf.data.labels.remapping import (
     remap,
 )
 from medusis_tf.data.labels.tissue import tissue_label_map
+from medusis_tf.data.volumes.companions import companion
 from medusis_tf.data.volumes.grid import (
     Crop,
     Grid,
@@ -70,6 +71,8 @@ def resolve_path(root: Path | None, path: Path) -> Path:
     if is_folder:
         for entry in resolved.iterdir():
             _check_inside(entry.resolve(), path / entry.name, folder)
+    elif found and (second := companion(resolved)) is not None:
+        _check_inside(second.resolve(), path.with_name(second.name), folder)
     if not found:
         raise UserError(f"there is no file {path} in data.root={root}. Check both.")
     return resolved

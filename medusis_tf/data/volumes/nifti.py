@@ -277,7 +277,7 @@ def _skip(stream: BinaryIO, count: int, path: Path) -> None:
 
 
 def _check_end(stream: BinaryIO, header: NiftiHeader, path: Path) -> None:
-    if not path.name.endswith(".gz"):
+    if not path.name.lower().endswith(".gz"):
         return
     left = _MAX_TRAILING_BYTES
     while chunk := stream.read(_CHUNK_BYTES):

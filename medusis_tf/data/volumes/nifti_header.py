@@ -14,6 +14,7 @@ from isal import igzip, igzip_lib
 from nibabel.spatialimages import HeaderDataError
 
 from medusis_tf.config.reading import ReadingConfig
+from medusis_tf.data.volumes.stored_array import unknown_orientation
 from medusis_tf.data.volumes.suffixes import has_nifti_name
 from medusis_tf.data.volumes.volume import axis_codes, spans_space
 from medusis_tf.errors import UserError
@@ -103,11 +104,11 @@ def _is_compressed(path: Path) -> bool:
         start = file.read(2)
     if not start:
         raise UserError(f"{path} cannot be read as NIfTI: it is empty. Copy it again.")
-    compressed, named = start == _GZIP_MAGIC, path.name.endswith(".gz")
+    compressed, named = start == _GZIP_MAGIC, path.name.lower().endswith(".gz")
     if named and not compressed:
         raise UserError(
             f"{path} cannot be read as NIfTI: it is named .gz but is not compressed. "
-            f"If it is NIfTI, rename it to {path.name.removesuffix('.gz')}."
+            f"If it is NIfTI, rename it to {path.name[: -len('.gz')]}."
         )
     if compressed and not named:
         raise UserError(
@@ -135,7 +136,7 @@ def _read_header(stream: BinaryIO, path: Path, config: ReadingConfig) -> NiftiHe
     fields = kind(block, endianness=endianness, check=False)
     found = fields["magic"].item()
     if found == pair_magic:
-        raise UserError(f"{path} is the header of a .hdr/.img pair. Convert it to one .nii file.")
+        raise UserError(f"{path} is the header of a .hdr/.img pair. Name both files so.")
     if found != magic:
         raise UserError(
             f"{path} cannot be read as NIfTI: magic {found!r} instead of {magic!r}. "
@@ -155,7 +156,7 @@ def _check(fields: Any, path: Path, config: ReadingConfig) -> NiftiHeader:
             "Export it again."
         )
     warnings: list[str] = []
-    affine = _affine(fields, path, config, warnings)
+    affine = checked_affine(fields, path, config, warnings)
     slope, intercept = _scale(fields, path, warnings)
     return NiftiHeader(fields, shape, dtype, affine, int(offset), slope, intercept, tuple(warnings))
 
@@ -198,7 +199,7 @@ def _check_size(
             f"{path} claims {voxels} voxels, shape {shape}; the limit is {config.maximum_voxels}. "
             "If the file is not broken, crop it or raise data.reading.maximum_voxels."
         )
-    ratio = _LARGEST_DEFLATE_RATIO if path.name.endswith(".gz") else 1
+    ratio = _LARGEST_DEFLATE_RATIO if path.name.lower().endswith(".gz") else 1
     size = path.stat().st_size
     if voxels * dtype.itemsize > ratio * size:
         raise UserError(
@@ -207,7 +208,20 @@ def _check_size(
         )
 
 
-def _affine(fields: Any, path: Path, config: ReadingConfig, warnings: list[str]) -> np.ndarray:
+def checked_affine(
+    fields: Any, path: Path, config: ReadingConfig, warnings: list[str]
+) -> np.ndarray:
+    """The affine of a NIfTI header, from stored indices to RAS+ millimetres.
+
+    Args:
+        fields: nibabel header.
+        path: Source file, for error messages.
+        config: Reading options.
+        warnings: List to which suspicious properties are added.
+
+    Raises:
+        UserError: The header has no orientation, or an invalid one.
+    """
     sizes = fields["pixdim"][1:4]
     if fields["pixdim"][0] not in (-1, 1):
         fields["pixdim"][0] = 1  # the NIfTI standard's rule for 0
@@ -221,32 +235,16 @@ def _affine(fields: Any, path: Path, config: ReadingConfig, warnings: list[str])
             )
         if int(fields["qform_code"]) > 0:
             affine = fields.get_qform()
-        elif config.assume_axes is None:
-            raise UserError(
-                f"{path} has no orientation: sform_code and qform_code are both 0, so left and "
-                "right are unknown. Set them from the source of the data, or set "
-                "data.reading.assume_axes to the axes, such as RAS."
-            )
         else:
-            affine = _assumed(config.assume_axes, sizes)
-            warnings.append(
-                f"Its header has no orientation: the axes {config.assume_axes} are assumed."
-            )
+            why = "sform_code and qform_code are both 0"
+            affine, warning = unknown_orientation(path, why, sizes, config)
+            warnings.append(warning)
     if not spans_space(affine):
         raise UserError(
             f"{path} has an affine that is not invertible: {affine[:3].tolist()}. "
             "Set it from the source of the data."
         )
     warnings.extend(_size_warnings(fields, affine))
-    return affine
-
-
-def _assumed(axes: str, sizes_mm: np.ndarray) -> np.ndarray:
-    affine = np.zeros([4, 4])
-    for index, (letter, size) in enumerate(zip(axes, sizes_mm, strict=True)):
-        axis = next(i for i, pair in enumerate(("LR", "PA", "IS")) if letter in pair)
-        affine[axis, index] = size if letter in "RAS" else -size
-    affine[3, 3] = 1
     return affine
 
 

@@ -1,4 +1,6 @@
-"""Read a volume of any supported format: NIfTI file, DICOM series, folder of PNG slices.
+"""Read a volume of any supported format, for all commands.
+
+Formats: NIfTI, NRRD, MetaImage, Analyze and MGH files, a DICOM series, a folder of PNG slices.
 
 `read_volume(path, config)` reads an image: stored values in LPS order, all of them finite, with
 their scale. `read_label_map` reads integers of at most 32 bits. `read_grid` reads only the voxel
@@ -9,17 +11,22 @@ from pathlib import Path
 from types import ModuleType
 
 from medusis_tf.config.reading import ReadingConfig
-from medusis_tf.data.volumes import dicom, nifti, png_slices
+from medusis_tf.data.volumes import dicom, itk, nibabel_formats, nifti, png_slices
 from medusis_tf.data.volumes.dicom_frames import is_dicom
 from medusis_tf.data.volumes.grid import Grid
-from medusis_tf.data.volumes.suffixes import has_nifti_name
+from medusis_tf.data.volumes.suffixes import (
+    ITK_SUFFIXES,
+    NIBABEL_SUFFIXES,
+    has_nifti_name,
+    has_volume_name,
+)
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
 
 _READING = ReadingConfig()
 _READABLE = (
-    "Supported are a .nii or .nii.gz file, a folder with the DICOM files of one series, "
-    "and a folder of PNG slices"
+    "Supported are a .nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd, .hdr with .img, .mgh or .mgz file, a "
+    "folder with the DICOM files of one series, and a folder of PNG slices"
 )
 
 
@@ -80,10 +87,14 @@ def _reader(path: Path | str) -> ModuleType:
 
 
 def _file_reader(path: Path) -> ModuleType:
+    if path.name.lower().endswith(ITK_SUFFIXES):
+        return itk
+    if path.name.lower().endswith(NIBABEL_SUFFIXES):
+        return nibabel_formats
     if is_dicom(path):
         return dicom
     raise UserError(
-        f"{path} is not named .nii or .nii.gz, and is not DICOM. {_READABLE}. Convert or rename it."
+        f"{path} is not named like a volume, and is not DICOM. {_READABLE}. Convert or rename it."
     )
 
 
@@ -95,9 +106,9 @@ def _folder_reader(path: Path) -> ModuleType:
         raise UserError(f"{path} has both PNG and DICOM files. Remove one kind.")
     if has_png or has_dicom:
         return png_slices if has_png else dicom
-    if any(has_nifti_name(file) for file in files):
+    if any(has_volume_name(file) for file in files):
         raise UserError(
-            f"{path} is a folder of NIfTI files. Give one of the files; only a folder of one-class "
+            f"{path} is a folder of volumes. Give one of the files; only a folder of one-class "
             "masks can be given as a whole, as a label map."
         )
     raise UserError(f"{path} is a folder without volumes. {_READABLE}.")

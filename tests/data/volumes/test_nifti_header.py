@@ -114,7 +114,7 @@ REFUSED = [
     ("empty.nii", written(b""), r"it is empty"),
     ("plain.nii.gz", plain_gz, r"named .gz but is not compressed.*rename it to plain.nii\."),
     ("packed.nii", gz_named_plain, r"compressed but not named .gz. Rename it to packed.nii.gz"),
-    ("scan.mgz", written(b"x" * 400), r"not named .nii or .nii.gz, and is not DICOM.*Convert"),
+    ("scan.xyz", written(b"x" * 400), r"not named like a volume, and is not DICOM.*Convert"),
     ("missing.nii", nothing, r"there is no file"),
     ("missing.dcm", nothing, r"there is no file"),
     ("folder", lambda path: path.mkdir(), r"folder without volumes. Supported are a .nii"),
