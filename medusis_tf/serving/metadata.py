@@ -48,8 +48,8 @@ class ModelMetadata(Section):
             noise. Files written before November 2026 have `noise_dim` and `class_noise` instead.
         image_channels: Number of channels of an image.
         intensity: Mean intensity scale of the training images: what -1 to 1 are in their units.
-        label_sources: Tables of the ids in the label maps of the training, by name: id to class name.
-            Files written before December 2026 have them in `config` only.
+        label_sources: Tables of the ids in the label maps of the training: names by id. Files
+            written before December 2026 have them in `config` only.
         voxel_mm: Median voxel size of the label maps of the training along x, y and z, LPS order;
             None if unknown.
         config: Configuration of the experiment.

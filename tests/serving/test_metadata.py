@@ -97,7 +97,7 @@ BONE = {"id": 1, "name": "bone", "colour": [9, 9, 9]}
         ({"config": {"data": {"reading": {"assume_axes": 3}}}}, "reading: assume_axes"),
         ({"config": {"data": {"unlisted": "nothing"}}}, "unknown classes"),
         ({"config": 3}, "config"),
-        ({"label_sources": {"tool": {"-1": "liver"}}}, "label_sources"),
+        ({"label_sources": {"tool": {"1": 5}}}, "label_sources"),
     ],
 )
 def test_damaged_metadata_are_refused_in_one_line(tmp_path, change, message):
