@@ -123,7 +123,12 @@ class DataConfig(Section):
     root: Path | None = None
     """Folder that contains all volumes.
 
-    By default the environment variable `MEDUSIS_DATA`.
+    By default the environment variable `MEDUSIS_DATA`. `~` is the home folder.
+    """
+    follow_links: bool = False
+    """Whether symbolic links may lead out of `root`, as in data sets of DataLad and git-annex.
+
+    Set it only for configurations that you trust: with such links they can name any file.
     """
     cache: Literal["shards", "memory"] = "shards"
     """Where prepared slices are kept: as files in `cache_dir`, or in memory.

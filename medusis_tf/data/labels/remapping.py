@@ -1,13 +1,14 @@
 """Convert the class ids of label-map files into those of the experiment, by class name."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from medusis_tf.config.reading import ReadingConfig
 from medusis_tf.config.taxonomy import Taxonomy
+from medusis_tf.data.labels.id_lookup import NUM_IDS, look_up, look_up_wide, slabs, within_table
 from medusis_tf.data.volumes.grid import Grid, same_grid
 from medusis_tf.data.volumes.reading import read_label_map
 from medusis_tf.data.volumes.stored_order import turned_like
@@ -15,8 +16,6 @@ from medusis_tf.data.volumes.suffixes import has_volume_name, split_volume_name
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
 
-_NUM_IDS = 2**16
-_SLAB_VOXELS = 2**18  # small enough that temporary arrays stay in the cache
 _MAX_LISTED = 10
 
 
@@ -36,15 +35,19 @@ def remap(label_map: Volume, ids: Mapping[int, str] | None, taxonomy: Taxonomy) 
         uint8 class ids, in the same memory layout.
 
     Raises:
-        UserError: The map has ids below 0 or above 65535, or ids without a class. The message
+        UserError: The map has ids without a class, or more than 65536 different ids. The message
             lists the file, the ids with their names, and the first axial slice with one of them.
     """
     names = taxonomy.ids if ids is None else {0: taxonomy.classes[0].name, **ids}
-    classes = {id_: taxonomy.class_of(name) for id_, name in names.items() if id_ < _NUM_IDS}
+    classes = {id_: taxonomy.class_of(name) for id_, name in names.items()}
     unlisted = taxonomy.class_of(None)
-    table = np.full(_NUM_IDS, unlisted or 0, np.uint8)
-    table[list(classes)] = [class_ or 0 for class_ in classes.values()]
-    result, present = _look_up(label_map, table)
+    if ids is not None and not within_table(label_map.array):
+        result, present = look_up_wide(label_map, classes, unlisted or 0)
+    else:
+        table = np.full(NUM_IDS, unlisted or 0, np.uint8)
+        near = {id_: class_ for id_, class_ in classes.items() if 0 <= id_ < NUM_IDS}
+        table[list(near)] = [class_ or 0 for class_ in near.values()]
+        result, present = look_up(label_map, table)
     if unknown := [id_ for id_ in present if classes.get(id_, unlisted) is None]:
         raise _unknown_ids(label_map, unknown, names, taxonomy, own=ids is None)
     warnings = label_map.warnings
@@ -154,7 +157,7 @@ def merge(layers: Iterable[Volume], taxonomy: Taxonomy) -> Volume:
             merged = layer
             continue
         _check_grid(merged, layer)
-        for below, above in _slabs(merged.array, layer.array):
+        for below, above in slabs(merged.array, layer.array):
             higher = np.take(ranks, above, mode="clip") > np.take(ranks, below, mode="clip")
             np.copyto(below, above, where=higher)
         warnings = merged.warnings + layer.warnings
@@ -164,62 +167,11 @@ def merge(layers: Iterable[Volume], taxonomy: Taxonomy) -> Volume:
     return merged
 
 
-def _look_up(label_map: Volume, table: np.ndarray) -> tuple[np.ndarray, list[int]]:
-    """`table[ids]` and the ids that occur; in slabs, because indexing needs 8 bytes per voxel."""
-    array = label_map.array
-    if array.dtype == np.uint8:
-        return _look_up_bytes(array, table)
-    result = np.empty_like(array, np.uint8, order="K")
-    counts = np.zeros(_NUM_IDS, np.int64)
-    for ids, classes in _slabs(array, result):
-        if array.dtype.itemsize > 1 or array.dtype.kind == "i":
-            _check_range(ids, label_map.path)
-        indices = ids.astype(np.intp, order="C")
-        found = np.bincount(indices.ravel())
-        counts[: len(found)] += found
-        np.take(table, indices, out=classes, mode="clip")
-    return result, np.flatnonzero(counts).tolist()
-
-
-def _look_up_bytes(array: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, list[int]]:
-    """The same for uint8 ids, four times as fast: with `bytes.translate`."""
-    result = np.empty_like(array, order="K")
-    classes_of = table[:256].astype(np.uint8).tobytes()
-    present = b""
-    for ids, classes in _slabs(array, result):
-        text = ids.tobytes()
-        classes[...] = np.frombuffer(text.translate(classes_of), np.uint8).reshape(ids.shape)
-        if new := text.translate(None, delete=present):
-            present += bytes(set(new))
-    return result, sorted(present)
-
-
-def _slabs(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
-    """Views of the same few planes of each array, in the memory order of the first array."""
-    axes = np.argsort([-abs(stride) for stride in arrays[0].strides], kind="stable")
-    planes = [array.transpose(axes) for array in arrays]
-    count = len(planes[0])
-    step = max(1, _SLAB_VOXELS * count // max(1, planes[0].size))
-    for start in range(0, count, step):
-        yield tuple(array[start : start + step] for array in planes)
-
-
-def _check_range(ids: np.ndarray, path: Path) -> None:
-    lowest, highest = ids.min(), ids.max()
-    if lowest < 0 or highest >= _NUM_IDS:
-        raise UserError(
-            f"{path} has id {lowest if lowest < 0 else highest}; class ids must be between 0 "
-            f"and {_NUM_IDS - 1}. It may be an image, not a label map."
-        )
-
-
 def _unknown_ids(
     label_map: Volume, unknown: list[int], names: Mapping[int, str], taxonomy: Taxonomy, own: bool
 ) -> UserError:
-    wanted = np.zeros(_NUM_IDS, bool)
-    wanted[unknown] = True
     array = label_map.array
-    first = next(z for z in range(array.shape[2]) if wanted[array[:, :, z]].any())
+    first = next(z for z in range(array.shape[2]) if np.isin(array[:, :, z], unknown).any())
     described = [f"{id_} ({names[id_]})" if id_ in names else str(id_) for id_ in unknown]
     where = f"first in axial slice {first} (0 is the lowest)"
     if own:
@@ -232,6 +184,18 @@ def _unknown_ids(
         f"{label_map.path} has ids without a class: {_listed(described)}; {where}. Add "
         "each name to the sources of a class, or set unlisted to the class of all such names; an "
         "id without a name is not in the label source."
+    )
+
+
+def _check_grid(first: Volume, other: Volume) -> None:
+    if same_grid(Grid.of(first), Grid.of(other)):
+        return
+    shift = np.round(other.affine[:3, 3] - first.affine[:3, 3], 3).tolist()
+    raise UserError(
+        f"{other.path} must lie on the voxel grid of {first.path}. Received: shapes {other.shape} "
+        f"and {first.shape}, spacings {np.round(other.spacing_mm, 4).tolist()} and "
+        f"{np.round(first.spacing_mm, 4).tolist()} mm, shift between first voxels {shift} mm. "
+        "Resample one of them."
     )
 
 
@@ -255,23 +219,11 @@ def _is_mask_file(path: Path) -> bool:
     )
 
 
-def _check_grid(first: Volume, other: Volume) -> None:
-    if same_grid(Grid.of(first), Grid.of(other)):
-        return
-    shift = np.round(other.affine[:3, 3] - first.affine[:3, 3], 3).tolist()
-    raise UserError(
-        f"{other.path} must lie on the voxel grid of {first.path}. Received: shapes {other.shape} "
-        f"and {first.shape}, spacings {np.round(other.spacing_mm, 4).tolist()} and "
-        f"{np.round(first.spacing_mm, 4).tolist()} mm, shift between first voxels {shift} mm. "
-        "Resample one of them."
-    )
-
-
 def _paint_mask(canvas: np.ndarray, mask: Volume, class_: int) -> None:
     value = mask.array.max() or mask.array.min()
     if value == 0:
         return
-    for below, voxels in _slabs(canvas, mask.array):
+    for below, voxels in slabs(canvas, mask.array):
         inside = voxels != 0
         if (inside & (voxels != value)).any():
             raise UserError(

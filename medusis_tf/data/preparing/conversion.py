@@ -154,6 +154,8 @@ def _read(
 def _slice_label_map(volume: Volume, found: _Slices) -> None:
     found.label_map = found.grid.label_slices(volume.array)
     found.warnings += _warnings_of("label map", volume)
+    if not volume.array.any():
+        found.warnings += ("label map: it has no foreground, only background",)
     found.coverage = label_map_coverage(volume.array, found.grid)
     found.warnings += cropping_warning(found.coverage, found.grid, is_label_map=True)
 

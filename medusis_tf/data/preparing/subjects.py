@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from medusis_tf.config.data import DataConfig, Subject, TissueConfig
-from medusis_tf.config.data_references import DATA_ROOT_VARIABLE
 from medusis_tf.data.labels.refinement import refine_volume
 from medusis_tf.data.labels.remapping import (
     holds_masks,
@@ -16,7 +15,7 @@ from medusis_tf.data.labels.remapping import (
     remap,
 )
 from medusis_tf.data.labels.tissue import tissue_label_map
-from medusis_tf.data.volumes.companions import companion
+from medusis_tf.data.preparing.paths import data_root, resolve_path
 from medusis_tf.data.volumes.grid import (
     Crop,
     Grid,
@@ -35,47 +34,21 @@ def check_files(data: DataConfig) -> None:
     Raises:
         UserError: Lists every path that is missing or outside `data.root`, or `data.root` itself.
     """
-    _data_root(data.root)
+    data_root(data.root)
     problems = []
     for subject in data.subjects:
         for _, path in _listed(subject):
             try:
-                resolve_path(data.root, path)
+                _path(path, data)
             except UserError as error:
                 problems.append(f"subject {subject.subject}: {error}")
     if problems:
         raise UserError("\n".join(problems))
 
 
-def source_files(subject: Subject, root: Path | None) -> dict[str, tuple[Path, Path]]:
+def source_files(subject: Subject, data: DataConfig) -> dict[str, tuple[Path, Path]]:
     """Map roles, such as `ct` or `overlay:tumour`, to the configured and the actual path."""
-    return {role: (path, resolve_path(root, path)) for role, path in _listed(subject)}
-
-
-def resolve_path(root: Path | None, path: Path) -> Path:
-    """Find the location of a configured path on this machine.
-
-    Raises:
-        UserError: The root is not given or missing, or the path is missing or leads out of it.
-    """
-    folder = _data_root(root)
-    # Resolved, so that neither `..` nor a link can reach the rest of the machine: configurations
-    # are shared, and may read only the data that they name.
-    try:
-        resolved = (folder / path).resolve()
-        is_folder = resolved.is_dir()
-        found = is_folder or resolved.is_file()
-    except (OSError, RuntimeError, ValueError) as error:  # too long, cyclic links, a null byte
-        raise UserError(f"{path} cannot be the path of a volume: {error}.") from None
-    _check_inside(resolved, path, folder)
-    if is_folder:
-        for entry in resolved.iterdir():
-            _check_inside(entry.resolve(), path / entry.name, folder)
-    elif found and (second := companion(resolved)) is not None:
-        _check_inside(second.resolve(), path.with_name(second.name), folder)
-    if not found:
-        raise UserError(f"there is no file {path} in data.root={root}. Check both.")
-    return resolved
+    return {role: (path, _path(path, data)) for role, path in _listed(subject)}
 
 
 def load_label_map(subject: Subject, data: DataConfig) -> Volume:
@@ -93,9 +66,9 @@ def load_label_map(subject: Subject, data: DataConfig) -> Volume:
     """
     ct, header = None, _header(subject, data)
     if subject.ct is not None:
-        ct = _turned(read_volume(resolve_path(data.root, subject.ct), data.reading), header)
+        ct = _turned(read_volume(_path(subject.ct, data), data.reading), header)
     if subject.label_map is not None:
-        path = resolve_path(data.root, subject.label_map)
+        path = _path(subject.label_map, data)
         label_map = _read_label_map(subject, path, data, header)
     elif ct is not None:
         label_map = _tissue_label_map(subject, ct, data, header)
@@ -115,7 +88,7 @@ def _tissue_label_map(
     subject: Subject, ct: Volume, data: DataConfig, header: Grid | None
 ) -> Volume:
     overlays = {
-        name: _overlay(ct, resolve_path(data.root, path), data, header)
+        name: _overlay(ct, _path(path, data), data, header)
         for name, path in subject.overlays.items()
     }
     stored, thresholds = _stored_thresholds(ct, data.tissue)
@@ -136,7 +109,7 @@ def load_image(subject: Subject, data: DataConfig) -> Volume:
     """
     if subject.image is None:
         raise ValueError(f"subject {subject.subject} has no image")
-    image = read_volume(resolve_path(data.root, subject.image), data.reading)
+    image = read_volume(_path(subject.image, data), data.reading)
     return _turned(image, _header(subject, data))
 
 
@@ -146,7 +119,7 @@ def header_grids(subject: Subject, data: DataConfig) -> dict[str, Grid]:
     Raises:
         UserError: A file is missing, or its header is damaged.
     """
-    sources = source_files(subject, data.root)
+    sources = source_files(subject, data)
     return {role: _grid(path, data) for role, (_, path) in sources.items()}
 
 
@@ -189,6 +162,10 @@ def overlap(grids: dict[str, Grid]) -> tuple[Crop, Crop]:
         shape = next(grid.shape for grid in (label_map, image) if grid is not None)
         return Crop.whole(shape), Crop.whole(shape)
     return crop_to_overlap(label_map, image)
+
+
+def _path(path: Path, data: DataConfig) -> Path:
+    return resolve_path(data.root, path, data.follow_links)
 
 
 def _grid(path: Path, data: DataConfig) -> Grid:
@@ -244,20 +221,3 @@ def _listed(subject: Subject) -> Iterator[tuple[str, Path]]:
             yield role, path
     for name, path in subject.overlays.items():
         yield f"overlay:{name}", path
-
-
-def _check_inside(resolved: Path, path: Path, root: Path) -> None:
-    if not resolved.is_relative_to(root):
-        raise UserError(
-            f"{path} leads out of data.root={root}, to {resolved}. "
-            "Set data.root to a folder that contains all volumes."
-        )
-
-
-def _data_root(root: Path | None) -> Path:
-    remedy = f"Set data.root=FOLDER or the environment variable {DATA_ROOT_VARIABLE}."
-    if root is None:
-        raise UserError(f"data.root=null: the folder of the volumes is unknown. {remedy}")
-    if not root.is_dir():
-        raise UserError(f"data.root={root} is not a folder. {remedy}")
-    return root.resolve()

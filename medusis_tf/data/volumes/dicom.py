@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from medusis_tf.config.reading import ReadingConfig
-from medusis_tf.data.volumes.dicom_frames import (
-    Frame,
+from medusis_tf.data.volumes.dicom_files import (
     dicom_errors,
     import_pydicom,
     is_dicom,
-    read_frames,
+    open_dicom,
 )
+from medusis_tf.data.volumes.dicom_frames import Frame, read_frames
 from medusis_tf.data.volumes.grid import Grid
 from medusis_tf.data.volumes.volume import Volume, axis_codes, lps_grid, to_lps
 from medusis_tf.data.volumes.voxel_values import WholeNumbers, check_finite
@@ -196,8 +196,8 @@ def _decode(frames: list[Frame], convert: Callable[[Frame, np.ndarray], np.ndarr
         places.setdefault(frame.path, {})[frame.index] = place
     stack = np.empty(0)
     for path, left in places.items():
-        with dicom_errors(path):
-            for index, decoded in enumerate(iter_pixels(path, raw=True)):
+        with dicom_errors(path), open_dicom(path) as source:
+            for index, decoded in enumerate(iter_pixels(source, raw=True)):
                 if index not in left:
                     continue
                 place = left.pop(index)

@@ -44,7 +44,7 @@ def read_label_map(path: Path | str, config: ReadingConfig) -> Volume:
     Raises:
         UserError: As for `read_volume`, or the values are not integers of 32 bits.
     """
-    return _open(Path(path), config).label_map()
+    return _open(Path(path), config).label_map(config)
 
 
 def read_grid(path: Path | str, config: ReadingConfig) -> Grid:

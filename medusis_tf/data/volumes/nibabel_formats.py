@@ -16,7 +16,7 @@ from nibabel.spatialimages import HeaderDataError
 from medusis_tf.config.reading import ReadingConfig
 from medusis_tf.data.volumes.companions import check_companion
 from medusis_tf.data.volumes.grid import Grid
-from medusis_tf.data.volumes.nifti_header import checked_affine
+from medusis_tf.data.volumes.nifti_affine import checked_affine
 from medusis_tf.data.volumes.stored_array import StoredArray, unknown_orientation
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
@@ -62,7 +62,7 @@ def read_label_map(path: Path | str, config: ReadingConfig) -> Volume:
     Raises:
         UserError: As for `read_volume`, or the values are not integers of 32 bits.
     """
-    return _open(Path(path), config).label_map()
+    return _open(Path(path), config).label_map(config)
 
 
 def read_grid(path: Path | str, config: ReadingConfig) -> Grid:

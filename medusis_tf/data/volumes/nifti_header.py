@@ -14,9 +14,8 @@ from isal import igzip, igzip_lib
 from nibabel.spatialimages import HeaderDataError
 
 from medusis_tf.config.reading import ReadingConfig
-from medusis_tf.data.volumes.stored_array import unknown_orientation
+from medusis_tf.data.volumes.nifti_affine import ROUNDING, checked_affine
 from medusis_tf.data.volumes.suffixes import has_nifti_name
-from medusis_tf.data.volumes.volume import axis_codes, spans_space
 from medusis_tf.errors import UserError
 
 _KINDS = {348: (nib.Nifti1Header, b"n+1", b"ni1"), 540: (nib.Nifti2Header, b"n+2", b"ni2")}
@@ -25,8 +24,6 @@ _GZIP_MAGIC = b"\x1f\x8b"
 # Upper limit of DEFLATE's compression ratio (zlib's technical notes: 1032).
 _LARGEST_DEFLATE_RATIO = 1032
 _LARGEST_OFFSET = 2**26
-_PLAUSIBLE_MM = (0.01, 100.0)
-_UNITS = {1: "metres", 3: "micrometres"}
 # The library's stub declares an instance instead of a class.
 _DEFLATE_ERROR: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]
 _UNREADABLE = (
@@ -150,6 +147,8 @@ def _check(fields: Any, path: Path, config: ReadingConfig) -> NiftiHeader:
     shape, dtype = _shape_and_type(fields, path)
     _check_size(shape, dtype, path, config)
     offset = float(fields["vox_offset"])
+    if np.isfinite(offset) and abs(offset - round(offset)) < ROUNDING:
+        offset = round(offset)
     if not len(fields.binaryblock) + 4 <= offset <= _LARGEST_OFFSET:
         raise UserError(
             f"{path} is broken: according to its header, voxels start at byte {offset:g}. "
@@ -206,72 +205,6 @@ def _check_size(
             f"{path} is too short: shape {shape} of {dtype} does not fit into {size} bytes. "
             "Copy or download it again."
         )
-
-
-def checked_affine(
-    fields: Any, path: Path, config: ReadingConfig, warnings: list[str]
-) -> np.ndarray:
-    """The affine of a NIfTI header, from stored indices to RAS+ millimetres.
-
-    Args:
-        fields: nibabel header.
-        path: Source file, for error messages.
-        config: Reading options.
-        warnings: List to which suspicious properties are added.
-
-    Raises:
-        UserError: The header has no orientation, or an invalid one.
-    """
-    sizes = fields["pixdim"][1:4]
-    if fields["pixdim"][0] not in (-1, 1):
-        fields["pixdim"][0] = 1  # the NIfTI standard's rule for 0
-    if int(fields["sform_code"]) > 0:
-        affine = fields.get_sform()
-    else:
-        if not np.all(sizes > 0):
-            raise UserError(
-                f"{path} has voxels of zero or negative size: pixdim {sizes.tolist()}. "
-                "Set it from the source of the data."
-            )
-        if int(fields["qform_code"]) > 0:
-            affine = fields.get_qform()
-        else:
-            why = "sform_code and qform_code are both 0"
-            affine, warning = unknown_orientation(path, why, sizes, config)
-            warnings.append(warning)
-    if not spans_space(affine):
-        raise UserError(
-            f"{path} has an affine that is not invertible: {affine[:3].tolist()}. "
-            "Set it from the source of the data."
-        )
-    warnings.extend(_size_warnings(fields, affine))
-    return affine
-
-
-def _size_warnings(fields: Any, affine: np.ndarray) -> Iterator[str]:
-    unit = _UNITS.get(int(fields["xyzt_units"]) & 7)
-    if unit is not None:
-        yield f"Its header gives lengths in {unit}; they are read as millimetres."
-    if (other := _qform_axes(fields)) not in (None, axis_codes(affine)):
-        yield (
-            f"Its sform, which is used, has the axes {axis_codes(affine)}, but its qform {other}: "
-            "programs that use the qform show it mirrored or rotated."
-        )
-    sizes = np.linalg.norm(affine[:3, :3], axis=0)
-    low, high = _PLAUSIBLE_MM
-    if sizes.min() < low or sizes.max() > high:
-        yield f"Its voxel size is unusual: {np.array2string(sizes, precision=4)} mm."
-
-
-def _qform_axes(fields: Any) -> str | None:
-    """Axes of a valid qform, if the header has one beside the sform."""
-    quaternion = np.array([fields[f"quatern_{letter}"] for letter in "bcd"], np.float64)
-    given = int(fields["sform_code"]) > 0 and int(fields["qform_code"]) > 0
-    valid = quaternion @ quaternion <= 1  # false for NaN
-    if not given or not valid or not np.all(fields["pixdim"][1:4] > 0):
-        return None
-    qform = fields.get_qform()
-    return axis_codes(qform) if spans_space(qform) else None
 
 
 def _scale(fields: Any, path: Path, warnings: list[str]) -> tuple[float, float]:

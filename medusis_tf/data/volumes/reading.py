@@ -12,7 +12,7 @@ from types import ModuleType
 
 from medusis_tf.config.reading import ReadingConfig
 from medusis_tf.data.volumes import dicom, itk, nibabel_formats, nifti, png_slices
-from medusis_tf.data.volumes.dicom_frames import is_dicom
+from medusis_tf.data.volumes.dicom_files import is_dicom
 from medusis_tf.data.volumes.grid import Grid
 from medusis_tf.data.volumes.suffixes import (
     ITK_SUFFIXES,
@@ -28,6 +28,11 @@ _READABLE = (
     "Supported are a .nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd, .hdr with .img, .mgh or .mgz file, a "
     "folder with the DICOM files of one series, and a folder of PNG slices"
 )
+# Files that stand for others in a repository, by their first bytes.
+_POINTERS = {
+    "git-annex": (b"annex/objects/", "datalad get, or git annex get"),
+    "Git LFS": (b"version https://git-lfs", "git lfs pull"),
+}
 
 
 def read_volume(path: Path | str, config: ReadingConfig = _READING) -> Volume:
@@ -79,11 +84,22 @@ def _reader(path: Path | str) -> ModuleType:
     try:
         if path.is_dir():
             return _folder_reader(path)
-        if path.is_file() and not has_nifti_name(path):
-            return _file_reader(path)
+        if path.is_file():
+            _check_pointer(path)
+            return nifti if has_nifti_name(path) else _file_reader(path)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
     return nifti
+
+
+def _check_pointer(path: Path) -> None:
+    with path.open("rb") as file:
+        start = file.read(64)
+    for tool, (mark, command) in _POINTERS.items():
+        if start.lstrip(b"./").startswith(mark):
+            raise UserError(
+                f"{path} is a pointer of {tool}, not the volume itself. Fetch it: {command}."
+            )
 
 
 def _file_reader(path: Path) -> ModuleType:

@@ -55,19 +55,19 @@ class StoredArray:
         warnings = check_finite(flat, self.slope, self.intercept, self.path, config.not_finite)
         return self._volume(array, self.slope, self.intercept, warnings)
 
-    def label_map(self) -> Volume:
+    def label_map(self, config: ReadingConfig) -> Volume:
         """Read a label map: integers of up to 16 bits as stored, all others rounded.
 
         Raises:
             UserError: The file is damaged, or its values are not integers of 32 bits.
         """
-        array = self._array()
+        array, warnings = self._array(), tuple[str, ...]()
         small = array.dtype.kind in "iu" and array.dtype.itemsize <= 2
         if not small or (self.slope, self.intercept) != (1.0, 0.0):
-            ids = WholeNumbers(self.slope, self.intercept)
+            ids = WholeNumbers(self.slope, self.intercept, config.not_finite)
             array = ids(array)
-            ids.check(self.path, array.size)
-        return self._volume(array)
+            warnings = ids.check(self.path, array.size)
+        return self._volume(array, warnings=warnings)
 
     def grid(self) -> Grid:
         """The voxel positions."""

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from medusis_tf.config.data import Subject
+from medusis_tf.data.preparing.paths import resolve_path
 from medusis_tf.data.preparing.subjects import (
     check_files,
     load_image,
     load_label_map,
     overlap,
-    resolve_path,
     source_files,
     source_grids,
 )
@@ -73,7 +73,7 @@ def test_the_sources_of_a_subject_by_role(tmp_path):
     subject = Subject(
         subject="s", split="train", ct="ct.nii", overlays={"tumour": "t.nii"}, image="i.nii"
     )
-    assert source_files(subject, tmp_path) == {
+    assert source_files(subject, data_config(tmp_path, subject)) == {
         "ct": (Path("ct.nii"), (tmp_path / "ct.nii").resolve()),
         "image": (Path("i.nii"), (tmp_path / "i.nii").resolve()),
         "overlay:tumour": (Path("t.nii"), (tmp_path / "t.nii").resolve()),
@@ -224,3 +224,35 @@ def test_pair_by_voxel_holds_for_every_volume_of_a_subject(kinds, tmp_path):
     with pytest.raises(UserError):
         overlap(source_grids(subject, data_config(tmp_path, subject)))
         load_label_map(subject, data_config(tmp_path, subject))
+
+
+def test_links_out_of_the_root_are_followed_on_request(tmp_path):
+    """As in DataLad data sets, also where the store has no suffixes; `..` is never followed."""
+    stored = write_nifti(tmp_path / "store/a.nii", np.ones([2, 2, 2], np.uint8))
+    stored = stored.rename(tmp_path / "store" / "MD5-s1--ab")
+    root = tmp_path / "root"
+    (root / "masks").mkdir(parents=True)
+    for link in ("v.nii", "masks/liver.nii"):
+        (root / link).symlink_to(stored)
+        with pytest.raises(UserError, match=r"data\.follow_links=true"):
+            resolve_path(root, Path(link).parent if "/" in link else Path(link))
+        assert resolve_path(root, Path(link), follow_links=True) == root.resolve() / link
+    subject = Subject(subject="s", split="train", image="v.nii")
+    assert load_image(subject, data_config(root, subject, follow_links=True)).array.all()
+    for path in ("../store/MD5-s1--ab", str(stored)):
+        with pytest.raises(UserError, match="leads out of") as caught:
+            resolve_path(root, Path(path), follow_links=True)
+        assert "follow_links" not in str(caught.value)
+
+
+def test_a_link_to_a_file_that_was_not_fetched_is_explained(tmp_path):
+    (tmp_path / "v.nii").symlink_to(tmp_path / ".git/annex/objects/x")
+    for follow_links in (False, True):
+        with pytest.raises(UserError, match=r"a link to a file that is not there.*datalad get"):
+            resolve_path(tmp_path, Path("v.nii"), follow_links)
+
+
+def test_the_home_folder_is_a_root(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    file = write_nifti(tmp_path / "data/v.nii", np.zeros([2, 2, 2], np.uint8))
+    assert resolve_path(Path("~/data"), Path("v.nii")) == file.resolve()
