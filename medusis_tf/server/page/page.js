@@ -82,13 +82,12 @@ function setAllClasses(checked) {
 
 function colours() {
   const classes = page.model.classes;
+  // In planes, NiiVue paints hidden classes in their colour all the same.
+  const isHidden = classes.map(({ id }) => id === 0 || page.hidden.has(id));
+  const channel = (number) => classes.map(({ colour }, id) => (isHidden[id] ? 0 : colour[number]));
   return {
-    R: classes.map((entry) => entry.colour[0]),
-    G: classes.map((entry) => entry.colour[1]),
-    B: classes.map((entry) => entry.colour[2]),
-    A: classes.map(({ id }) => (id === 0 || page.hidden.has(id) ? 0 : 255)),
-    I: classes.map((entry) => entry.id),
-    labels: classes.map((entry) => entry.name),
+    R: channel(0), G: channel(1), B: channel(2), A: isHidden.map((is) => (is ? 0 : 255)),
+    I: classes.map((entry) => entry.id), labels: classes.map((entry) => entry.name),
   };
 }
 

@@ -96,7 +96,7 @@ export class Viewers {
     const nv = new niivue.Niivue({
       backColor: [0, 0, 0, 1], crosshairColor: [0.2, 0.75, 1, 0.8], crosshairWidth: 0.3,
       multiplanarShowRender: 1, isColorbar: false, loadingText: "", dragAndDropEnabled: false,
-      show3Dcrosshair: true, isOrientCube: false,
+      show3Dcrosshair: true, isRadiologicalConvention: true, isOrientCube: false,
     });
     await nv.attachToCanvas(viewer.canvas);
     nv.onLocationChange = (place) => {
