@@ -216,8 +216,8 @@ def _find(root: Path, pattern: str, where: str, follow_links: bool) -> Iterator[
         if not follow_links and not target.is_relative_to(root):
             raise UserError(
                 f"{where}: {match.path} leads out of data.root={root}, to {target}. "
-                "Choose a root that contains all volumes, or, if you trust the links, as in those of "
-                "DataLad, set data.follow_links=true."
+                "Choose a root that contains all volumes, or, if you trust the links, as in "
+                "those of DataLad, set data.follow_links=true."
             )
         yield match
 

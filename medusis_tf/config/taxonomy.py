@@ -128,6 +128,11 @@ class Taxonomy(Section):
         """
         return self._class_of_source.get(name, self._class_of_source.get(self.unlisted))
 
+    @property
+    def source_names(self) -> frozenset[str]:
+        """All names of classes and of their sources."""
+        return frozenset(name for name in self._class_of_source if name is not None)
+
     def paint_order(self) -> tuple[int, ...]:
         """Return the ids of all classes in the order in which overlapping masks are painted."""
         below = [entry.id for entry in self.classes if entry.name not in self.order]

@@ -14,6 +14,7 @@ from medusis_tf.data.labels.remapping import (
     read_masks,
     remap,
 )
+from medusis_tf.data.labels.segments import holds_segments, read_segments, segment_grid
 from medusis_tf.data.labels.tissue import tissue_label_map
 from medusis_tf.data.preparing.paths import data_root, resolve_path
 from medusis_tf.data.volumes.grid import (
@@ -80,6 +81,10 @@ def load_label_map(subject: Subject, data: DataConfig) -> Volume:
 def _read_label_map(subject: Subject, path: Path, data: DataConfig, header: Grid | None) -> Volume:
     if holds_masks(path):
         return read_masks(path, data.taxonomy, data.reading, header)
+    if holds_segments(path):
+        reference = _drawn_on(subject, data)
+        found = read_segments(path, data.taxonomy, data.reading, reference)
+        return _turned(found, header)
     ids = None if subject.label_source is None else data.label_sources[subject.label_source]
     return _turned(remap(read_label_map(path, data.reading), ids, data.taxonomy), header)
 
@@ -120,7 +125,10 @@ def header_grids(subject: Subject, data: DataConfig) -> dict[str, Grid]:
         UserError: A file is missing, or its header is damaged.
     """
     sources = source_files(subject, data)
-    return {role: _grid(path, data) for role, (_, path) in sources.items()}
+    return {
+        role: _grid(path, data, subject if role == "label_map" else None)
+        for role, (_, path) in sources.items()
+    }
 
 
 def source_grids(subject: Subject, data: DataConfig) -> dict[str, Grid]:
@@ -168,10 +176,19 @@ def _path(path: Path, data: DataConfig) -> Path:
     return resolve_path(data.root, path, data.follow_links)
 
 
-def _grid(path: Path, data: DataConfig) -> Grid:
+def _grid(path: Path, data: DataConfig, owner: Subject | None = None) -> Grid:
+    """Grid of a file, or of the label map of `owner`."""
+    if owner is not None and holds_segments(path):
+        return segment_grid(path, data.reading, _drawn_on(owner, data))
     if holds_masks(path):
         path = next(iter(mask_files(path).values()))
     return read_grid(path, data.reading)
+
+
+def _drawn_on(subject: Subject, data: DataConfig) -> Grid | None:
+    """Grid of the image or the CT of a subject, which an RTSTRUCT needs."""
+    path = subject.image or subject.ct
+    return None if path is None else _grid(_path(path, data), data)
 
 
 def _header(subject: Subject, data: DataConfig) -> Grid | None:

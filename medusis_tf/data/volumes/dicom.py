@@ -96,7 +96,25 @@ def read_grid(path: Path | str, config: ReadingConfig) -> Grid:
         UserError: As for `read_volume`.
     """
     path = Path(path)
-    frames, affine, _ = _series(path, config)
+    return _grid(path, _series(path, config))
+
+
+def grid_of_files(path: Path, files: list[Path], config: ReadingConfig) -> Grid:
+    """The same for some files of a folder.
+
+    Args:
+        path: Folder.
+        files: Files of one series.
+        config: Reading options.
+
+    Raises:
+        UserError: As for `read_volume`.
+    """
+    return _grid(path, _series_of(path, files, [], config))
+
+
+def _grid(path: Path, series: tuple[list[Frame], np.ndarray, tuple[str, ...]]) -> Grid:
+    frames, affine, _ = series
     rows, columns = frames[0].shape
     shape, lps_affine = lps_grid((columns, rows, len(frames)), affine)
     return Grid(shape, lps_affine, path, axis_codes(affine), has_stored_order=False)
@@ -111,11 +129,19 @@ def _series(path: Path, config: ReadingConfig) -> tuple[list[Frame], np.ndarray,
     files = [file for file in listed if is_dicom(file)]
     if not files:
         raise UserError(f"{path} has no DICOM files. Give the folder of one series.")
+    others = [file for file in listed if file not in set(files)]
+    return _series_of(path, files, others, config)
+
+
+def _series_of(
+    path: Path, files: list[Path], others: list[Path], config: ReadingConfig
+) -> tuple[list[Frame], np.ndarray, tuple[str, ...]]:
+    """The same for these DICOM files of a folder; the `others` are ignored."""
     frames, lossy = read_frames(path, files, config.maximum_voxels)
     warnings = []
     if lossy:
         warnings.append("It was compressed with loss.")
-    if others := [file for file in listed if file not in set(files)]:
+    if others:
         warnings.append(
             f"Ignored files that are not DICOM: {len(others)}, such as {others[0].name}."
         )

@@ -1,7 +1,7 @@
-"""Write a synthetic image as a DICOM series of MR Image Storage. Needs the extra `dicom`.
+r"""Write a synthetic image as a DICOM series of MR Image Storage. Needs the extra `dicom`.
 
 PS3.3 A.4 (MR Image IOD). The instances say in attributes that they are no scan: `SyntheticData`
-YES, `ImageType` DERIVED\\SECONDARY, series and derivation description. Pixels carry no text.
+YES, `ImageType` DERIVED\SECONDARY, series and derivation description. Pixels carry no text.
 Attributes of patient and study are empty unless they are given.
 """
 

@@ -35,11 +35,14 @@ class WrittenAs:
         format: Format of the file; `dicom` is a folder with one file for each slice.
         dtype: Type of the stored numbers. DICOM has no floats: `float32` becomes `uint16`.
         attributes: Attributes of patient, study and series of a DICOM series, by keyword.
+        keeps_header: Whether NIfTI copies the grid fields of the header of a NIfTI source; not if
+            these define no orientation.
     """
 
     format: Format = "nii.gz"
     dtype: StoredType = "float32"
     attributes: Mapping[str, str] = field(default_factory=dict)
+    keeps_header: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +99,8 @@ def write_image(
             )
         _write_itk(path, stored.array, grid)
     elif how.dtype == "float32":
-        source = grid.path
-        write_volume(path, array, source if has_nifti_name(source) and source.is_file() else grid)
+        copies = how.keeps_header and has_nifti_name(grid.path) and grid.path.is_file()
+        write_volume(path, array, grid.path if copies else grid)
     else:
         _write_nifti_integers(path, stored, grid)
 
