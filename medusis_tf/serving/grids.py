@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from math import prod
+from dataclasses import replace
+from math import ceil, prod
 
 from medusis_tf.data.preparing.body_fit import is_cropped, label_map_coverage
 from medusis_tf.data.slicing.slices import SliceGrid
@@ -31,10 +32,7 @@ def painting_grid(label_map: Volume, metadata: ModelMetadata) -> SliceGrid:
     Raises:
         UserError: The slices would be too large.
     """
-    grid = SliceGrid.covering(
-        label_map, metadata.image_size, _spacing(label_map, metadata), metadata.stride,
-        metadata.axis,
-    )  # fmt: skip
+    grid = _covering(label_map, metadata)
     if prod(grid.size) > MAX_SLICE_PIXELS or prod(grid.size) * grid.num_slices > MAX_PIXELS:
         raise UserError(
             f"{label_map.path} is too large to paint: {grid.num_slices} slices of "
@@ -44,6 +42,23 @@ def painting_grid(label_map: Volume, metadata: ModelMetadata) -> SliceGrid:
             "unit of length in its header. Otherwise crop it."
         )
     return grid
+
+
+def _covering(label_map: Volume, metadata: ModelMetadata) -> SliceGrid:
+    size, stride, axis = metadata.image_size, metadata.stride, metadata.axis
+    spacing = _spacing(label_map, metadata)
+    if not metadata.is_centred:
+        return SliceGrid.covering(label_map, size, spacing, stride, axis)
+    least = SliceGrid(size, spacing, label_map.shape, label_map.spacing_mm, axis)
+    body_mm = label_map_coverage(label_map.array, least).body_mm
+    missing = [
+        max(0, ceil(round(body / pixel - count, 6)))
+        for body, pixel, count in zip(body_mm, least.pixel_mm, size, strict=True)
+    ]
+    height, width = (
+        count + -(-more // stride) * stride for count, more in zip(size, missing, strict=True)
+    )
+    return replace(least, size=(height, width)).centred_on(least.upright(label_map.array))
 
 
 def grid_lines(label_map: Volume, metadata: ModelMetadata) -> tuple[str, ...]:
@@ -73,6 +88,8 @@ def _resampling(label_map: Volume, trained: SliceGrid, metadata: ModelMetadata) 
 
 
 def _body(label_map: Volume, trained: SliceGrid, metadata: ModelMetadata) -> tuple[str, ...]:
+    if metadata.is_centred:
+        trained = trained.centred_on(trained.upright(label_map.array))
     coverage = label_map_coverage(label_map.array, trained)
     if not is_cropped(coverage.outside, is_label_map=True):
         return ()

@@ -111,12 +111,9 @@ class ModelMetadata(Section):
         return TissueConfig.model_validate(self._data.get("tissue") or {})
 
     @property
-    def field_of_view_mm(self) -> tuple[float, float] | None:
-        """Height and width of the training slices; None if they kept the pixels of volumes."""
-        if self.spacing_mm is None:
-            return None
-        (height, width), (row_mm, column_mm) = self.image_size, self.spacing_mm
-        return height * row_mm, width * column_mm
+    def is_centred(self) -> bool:
+        """Whether the training slices were centred on the body instead of on the volume."""
+        return self._data.get("centre") == "foreground"
 
     @property
     def _data(self) -> dict[str, Any]:
