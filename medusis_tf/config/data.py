@@ -181,8 +181,15 @@ class DataConfig(Section):
     field_of_view_mm: tuple[PositiveFloat, PositiveFloat] | None = (256.0, 256.0)
     """Height and width that a slice covers, in millimetres; slices are resampled to this grid.
 
-    What lies outside is cropped, so it should cover the widest body. null keeps the pixels of each
+    What lies outside is cropped, so it should cover the widest body, measured from the `centre` of
+    the slices. null keeps the pixels of each
     volume and pads or crops to `image_size`.
+    """
+    centre: Literal["volume", "foreground"] = "volume"
+    """What the slices are centred on: the volume, or the body in it.
+
+    `foreground` centres them on the smallest rectangle around the foreground of the label map or,
+    without one, around the body in the image: for patients who lie off the centre of a wide volume.
     """
     image_channels: Literal[1, 3] = 1
     """Channels of an image. 3 repeats the grey value, for weights that were published so."""

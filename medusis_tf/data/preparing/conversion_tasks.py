@@ -85,6 +85,7 @@ def conversion_tasks(
             data.label_sources.get(subject.label_source or ""),
             {role: file.sha256 for role, file in files.items()},
             *([_STORED_ORDER] if data.pair_by == "voxel" else []),
+            *([{"centre": data.centre}] if data.centre != "volume" else []),
         ]
         alone = data.model_copy(update={"subjects": (subject,)})
         tasks.append(ConversionTask(subject, alone, files, _hash(content), standard, folder))

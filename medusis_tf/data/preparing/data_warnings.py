@@ -62,15 +62,20 @@ def _wide_enough(cropped: Sequence[tuple[SubjectRecord, BodyRecord]], data: Data
         size = np.maximum(steps * _ROUND_PIXELS, data.image_size)
         return f"data.image_size=[{size[0]}, {size[1]}] holds all bodies"
     height, width = data.field_of_view_mm
+    bodies = [body.body_mm for _, body in cropped]
+    fit = data.centre == "volume" and all(
+        size is not None and size[0] <= height and size[1] <= width for size in bodies
+    )
+    centre = "data.centre=foreground holds all bodies with the same pixels; or " if fit else ""
     # Both sides grow by one factor: pixels keep their shape.
     factor = float((needed_mm / data.field_of_view_mm).max())
     new_height = _ROUND_MM * float(np.ceil(round(factor * height / _ROUND_MM, 6)))
     new_width = new_height * width / height
     pixel_mm, rows = height / data.image_size[0], data.image_size[0]
     return (
-        f"data.field_of_view_mm=[{new_height:g}, {new_width:g}] holds all bodies, with pixels of "
-        f"{new_height / rows:.3g} instead of {pixel_mm:.3g} mm unless you raise data.image_size "
-        "too"
+        f"{centre}data.field_of_view_mm=[{new_height:g}, {new_width:g}] holds all bodies, with "
+        f"pixels of {new_height / rows:.3g} instead of {pixel_mm:.3g} mm unless you raise "
+        "data.image_size too"
     )
 
 

@@ -5,7 +5,8 @@ Formats: NIfTI, NRRD, MetaImage, Analyze and MGH files, a DICOM series, a folder
 `read_volume(path, config)` reads an image: stored values in LPS order, all of them finite, with
 their scale. `read_label_map` reads integers of at most 32 bits. `read_grid` reads only the voxel
 positions, from headers. Folders of masks and named segments (DICOM SEG, RTSTRUCT) are read by
-`medusis_tf.data.labels.remapping.read_masks` and `labels.segments.read_segments`. For a path that cannot be read, all raise `UserError` and nothing else.
+`medusis_tf.data.labels.remapping.read_masks` and `labels.segments.read_segments`. For a path that
+cannot be read, all raise `UserError` and nothing else.
 """
 
 from pathlib import Path
