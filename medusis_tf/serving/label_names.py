@@ -66,7 +66,7 @@ def _extension_names(path: Path) -> dict[int, str]:
     names: dict[int, str] = {}
     header: Any = nib.load(path).header
     for extension in header.extensions:
-        text = bytes(extension.get_content_bytes() or b"").rstrip(b"\0").decode("utf-8", "replace")
+        text = extension.content.rstrip(b"\0").decode("utf-8", "replace")
         start = text.find("<")
         # Entities could expand to more than memory holds.
         if "<LabelTable" not in text or "<!DOCTYPE" in text or "<!ENTITY" in text:
