@@ -23,9 +23,9 @@ SubjectName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 class Subject(Section):
     """One subject and its volumes.
 
-    A volume is a NIfTI file, a folder with one DICOM series or a folder of PNG slices. Paths are
-    relative to `data.root`. A subject has a label map (from `label_map` or `ct`), an image, or
-    both.
+    A volume is a file (NIfTI, NRRD, MetaImage, Analyze, MGH), a folder with one DICOM series or a
+    folder of PNG slices. Paths are relative to `data.root`. A subject has a label map (from
+    `label_map` or `ct`), an image, or both.
     """
 
     subject: SubjectName
@@ -41,7 +41,7 @@ class Subject(Section):
     All subjects of a patient must be in the same split.
     """
     label_map: Path | None = None
-    """Label map: a volume of class ids, or a folder of one-class masks named by class."""
+    """Label map: a volume of class ids, a folder of one-class masks, a DICOM SEG or RTSTRUCT."""
     label_source: str | None = None
     """Name of the table in `data.label_sources` that defines the ids in `label_map`.
 
@@ -167,7 +167,8 @@ class DataConfig(Section):
     pair_by: Literal["world", "voxel"] = "world"
     """How the volumes of a subject are aligned: by their positions in space, or voxel by voxel.
 
-    Use `voxel` if the headers are wrong but the voxels match.
+    Use `voxel` if the headers are wrong but the voxels match as they are stored. All volumes are
+    then turned by one header: the first of label map, CT and image that is not a placeholder.
     """
     reading: ReadingConfig = ReadingConfig()
     """Handling of incomplete headers and invalid values."""

@@ -143,7 +143,10 @@ def cropping_warning(coverage: Coverage, grid: SliceGrid, is_label_map: bool) ->
         f"{'body' if any(grid.offset) else 'volume'}: {needed} are needed"
     )
     if coverage.body_mm[0] <= height and coverage.body_mm[1] <= width:
-        text += f". The body itself has {body}, but lies off the centre: data.centre=foreground holds it"
+        text += (
+            f". The body itself has {body}, but lies off the centre: "
+            "data.centre=foreground holds it"
+        )
     return (text,)
 
 

@@ -180,7 +180,7 @@ def _add_series(shared: Any, stored: StoredIntensities, ends: tuple[float, float
     shared.ScanningSequence, shared.SequenceVariant = "RM", "NONE"
     shared.ScanOptions, shared.MRAcquisitionType = "", ""
     shared.EchoTime = shared.RepetitionTime = shared.EchoTrainLength = None
-    shared.PositionReferenceIndicator = ""
+    shared.PositionReferenceIndicator = shared.Laterality = ""  # unknown
     shared.SamplesPerPixel, shared.PhotometricInterpretation = 1, "MONOCHROME2"
     shared.BitsAllocated = shared.BitsStored = 16
     shared.HighBit, shared.PixelRepresentation = 15, int(stored.array.dtype.kind == "i")
