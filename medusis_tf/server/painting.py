@@ -22,8 +22,10 @@ from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
 from medusis_tf.server.served_models import ServedModel
 from medusis_tf.server.settings import Refusal, ServerLimits
+from medusis_tf.serving.finer_label_map import fine_label_map
+from medusis_tf.serving.grids import grid_lines
 from medusis_tf.serving.label_maps import MODEL_IDS, LabelMapOptions, read_for_model
-from medusis_tf.serving.predictor import SlicePainter
+from medusis_tf.serving.noises import between
 
 _GZIP = b"\x1f\x8b"
 _LARGEST_SEED = 2**31 - 1
@@ -125,15 +127,19 @@ class Painting:
         self._source = self.folder / ("label_map" + (".nii.gz" if body[:2] == _GZIP else ".nii"))
         self._sha256 = hashlib.sha256(body).hexdigest()
         self._source.write_bytes(body)
+        metadata = self.model.metadata
         options = LabelMapOptions(self.request.label_source, self.request.unlisted)
         try:
             # The header first: a small file may announce, and unpack to, any number of voxels.
-            if (voxels := prod(read_grid(self._source).shape)) > limits.voxels:
+            grid = read_grid(self._source, metadata.reading)
+            if (voxels := prod(grid.shape)) > limits.voxels:
                 raise Refusal(413, f"the label map has {voxels} voxels; limit: {limits.voxels}.")
-            volume = read_for_model(self._source, self.model.metadata, options)
+            coarse = read_for_model(self._source, metadata, options)
+            volume = fine_label_map(coarse, None, metadata)
         except UserError as error:
             raise Refusal(400, self._public(str(error))) from None
-        self.warnings = tuple(map(self._public, volume.warnings))
+        lines = (*volume.warnings, *grid_lines(volume, metadata))
+        self.warnings = tuple(map(self._public, lines))
         write_volume(self.label_map_path, volume.array, self._source, "label map")
         return volume
 
@@ -148,14 +154,9 @@ class Painting:
         Raises:
             Refusal: The label map cannot be painted.
         """
-        request = self.request
-        painter: SlicePainter = self.model
-        if request.other_seed is not None:
-            painter = _Between(self.model, request.other_seed + sample, request.blend)
         try:
-            array = painter.synthesize_volume(
-                label_map, request.seed + sample, request.truncation, report
-            )
+            noises = self._noises(sample)
+            array = self.model.synthesize_volume(label_map, progress=report, noises=noises)
             write_volume(self.volume_path(sample), array, self._source)
         except UserError as error:
             raise Refusal(400, self._public(str(error))) from None
@@ -184,24 +185,24 @@ class Painting:
 
     def _public(self, message: str) -> str:
         """A message without paths of the server."""
-        named = message.replace(str(self._source), "the label map")
-        return named.replace(str(self.folder), "the label map")
+        for private, public in (
+            (f"{self._source}: ", ""),
+            (str(self._source), "the label map"),
+            (str(self.folder), "the label map"),
+            ("--label-source NAME or FILE", "label_source NAME"),
+            ("--label-source", "label_source"),
+            ("--unlisted", "unlisted"),
+        ):
+            message = message.replace(private, public)
+        return message
 
-
-class _Between(SlicePainter):
-    """Paints with noise between two seeds, which stays distributed as N(0, 1)."""
-
-    def __init__(self, model: ServedModel, other_seed: int, blend: float):
-        super().__init__(model.endpoints, model.metadata)
-        self._other_seed = other_seed
-        self._blend = blend
-
-    def draw_noise(self, seed: int, truncation: float = math.inf) -> np.ndarray:
-        first = super().draw_noise(seed, truncation)
-        second = super().draw_noise(self._other_seed, truncation)
-        share = np.array([1 - self._blend, self._blend], np.float32)
-        share /= np.linalg.norm(share)
-        return np.clip(share[0] * first + share[1] * second, -truncation, truncation)
+    def _noises(self, sample: int) -> list[np.ndarray]:
+        request = self.request
+        first = self.model.draw_noise(request.seed + sample, request.truncation)
+        if request.other_seed is None:
+            return [first]
+        last = self.model.draw_noise(request.other_seed + sample, request.truncation)
+        return [between(first, last, request.blend, request.truncation)]
 
 
 def nifti_bytes(array: np.ndarray, grid: Grid) -> bytes:

@@ -37,6 +37,9 @@ class SlicePainter:
     def __init__(self, endpoints: Mapping[str, Endpoint], metadata: ModelMetadata):
         self.metadata = metadata
         self._endpoints = endpoints
+        # Only the endpoints of a SavedModel state it, and may have labels of 64 bits.
+        signature = getattr(endpoints.get("from_noise"), "structured_input_signature", None)
+        self._label_type = signature[1]["label_map"].dtype if signature else tf.int32
 
     def draw_noise(self, seed: int, truncation: float = math.inf) -> np.ndarray:
         """Draw the noise of a seed.
@@ -78,7 +81,7 @@ class SlicePainter:
         for part in batches_of(len(label_maps), batch_size or default_batch_size()):
             batch = label_maps[part]
             painted = self._endpoints["from_noise"](
-                label_map=tf.constant(batch, tf.int32),
+                label_map=tf.constant(batch, self._label_type),
                 noise=tf.constant(np.broadcast_to(noise, (len(batch), *noise.shape)), tf.float32),
             )
             images[part] = painted["image"].numpy().mean(axis=-1)
