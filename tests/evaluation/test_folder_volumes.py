@@ -1,5 +1,6 @@
 import json
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -198,6 +199,20 @@ def test_headers_are_ignored_with_pair_by_voxel(run_dir, folder, noise, tmp_path
     write_placed(folder / "d.nii.gz", noise[:, :, 1:], lps_affine((1, 1, 1)))
     with pytest.raises(UserError, match=r"volumes of the same shape.*\(24, 20, 5\)"):
         slices(folder, data)
+
+
+@pytest.mark.parametrize("name", ["d.mha", "d.nrrd", "d.mgz"])
+def test_images_of_every_format_are_read(name, folder, data, noise):
+    write_placed(folder / "d.nii.gz", noise, lps_affine(SPACING_MM, ORIGIN))
+    say_scale(folder / "d.json", [0, 200])
+    expected = slices(folder, data)
+    if name == "d.mgz":
+        nib.save(nib.MGHImage.from_image(nib.load(folder / "d.nii.gz")), folder / name)
+    else:
+        itk = pytest.importorskip("SimpleITK")
+        itk.WriteImage(itk.ReadImage(str(folder / "d.nii.gz")), str(folder / name))
+    (folder / "d.nii.gz").unlink()
+    np.testing.assert_allclose(slices(folder, data), expected, atol=1e-5)
 
 
 def test_files_that_cannot_be_used_end_the_command(run_dir, folder, noise, tmp_path):
