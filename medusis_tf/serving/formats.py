@@ -162,8 +162,8 @@ def _write_openvino(painter: StaticPainter, folder: Path, precision: Precision) 
 
     with TemporaryDirectory() as temporary:
         painter.write_saved_model(Path(temporary))
-        shapes = [(spec.name, spec.shape.as_list()) for spec in painter.signature]
-        model = openvino.convert_model(temporary, input=shapes)
+        # Not `convert_model`, which reports its use to a server of Intel.
+        model = openvino.Core().read_model(temporary)
         path = folder / "model.xml"
         openvino.save_model(model, path, compress_to_fp16=precision is Precision.FLOAT16)
     return path
