@@ -12,6 +12,7 @@ from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from medusis_tf.errors import UserError
 from medusis_tf.server.settings import ServerLimits
@@ -58,6 +59,26 @@ def read_token(path: Path | None, host: str) -> str | None:
             f"the token in {path} must have at least {_SHORTEST_TOKEN} characters, without spaces."
         )
     return token
+
+
+class _Protocol(H11Protocol):
+    """Closes connections whose request does not begin, or whose header does not end, in time."""
+
+    header_seconds = 30.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.loop.call_later(self.header_seconds, self._check, self.cycle)
+
+    def _check(self, before: object) -> None:
+        if self.transport.is_closing():
+            return
+        is_idle = self.cycle is None or self.cycle.response_complete
+        if is_idle and before is self.cycle:
+            self.transport.close()
+            return
+        # A cycle that is not over is not the one before, when it is over at the next check.
+        self.loop.call_later(self.header_seconds, self._check, self.cycle if is_idle else self)
 
 
 class _Server(uvicorn.Server):
@@ -114,7 +135,7 @@ def run_server(application: FastAPI, host: str, port: int, limits: ServerLimits)
         timeout_graceful_shutdown=int(limits.stop_seconds),
         limit_concurrency=4 * limits.queue,
         h11_max_incomplete_event_size=2**15,
-        http="h11",
+        http=_Protocol,
         ws="none",
     )
     server = _Server(config, application)
