@@ -23,7 +23,9 @@ def test_settings_are_named_by_their_place_without_paths_and_subjects(config):
     assert values["generator.base_channels"] == 2
     assert values["training.batch_size"] == config.training.batch_size
     assert values["data.image_size"] == "32 x 32"
-    assert not [key for key in values if key.startswith("data.subject") or key.endswith(("root", "_dir"))]
+    assert not [
+        key for key in values if key.startswith("data.subject") or key.endswith(("root", "_dir"))
+    ]
     assert all(isinstance(value, bool | int | float | str) for value in values.values())
     assert "data.reading.assume_axes" in values or ReadingConfig().assume_axes is None
 
