@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medusis_tf.data.intensities.intensity import scale_intensity
-from medusis_tf.data.shards.spread import spread_centres
 from medusis_tf.data.volumes.grid import Grid
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.data.volumes.writing import (
@@ -27,7 +25,6 @@ from medusis_tf.data.volumes.writing import (
     write_image,
 )
 from medusis_tf.errors import UserError
-from medusis_tf.panels import PanelRow, panel
 from medusis_tf.serving.finer_label_map import fine_label_map
 from medusis_tf.serving.grids import grid_lines
 from medusis_tf.serving.label_maps import LabelMapOptions, read_for_model
@@ -42,6 +39,7 @@ from medusis_tf.serving.outputs import (
     numbered,
     write_record,
 )
+from medusis_tf.serving.preview import preview, preview_slices
 
 if TYPE_CHECKING:
     from medusis_tf.serving.predictor import Predictor
@@ -49,8 +47,6 @@ if TYPE_CHECKING:
 __all__ = ["SynthesisRequest", "fine_label_map", "synthesize_files"]
 
 logger = logging.getLogger(__name__)
-
-NUM_PREVIEW_ROWS = 4
 
 
 @dataclass(frozen=True)
@@ -170,7 +166,7 @@ def synthesize_files(
     from medusis_tf.serving.predictor import Predictor
 
     predictor = predictor or Predictor(folder)
-    shown = _preview_slices(label_map)
+    shown = preview_slices(label_map)
     previews: dict[str, np.ndarray] = {}
     for number in missing:
 
@@ -184,7 +180,7 @@ def synthesize_files(
         )
         _write(request, number, array, label_map, records[number], metadata)
         previews[request.noise.title(number)] = array[:, :, shown]
-    return _preview(label_map, shown, previews, metadata)
+    return preview(label_map, shown, previews, metadata)
 
 
 def _check_attributes(request: SynthesisRequest) -> None:
@@ -279,31 +275,3 @@ def _write(
     if request.label.reading_of(metadata).assume_axes is not None:
         how = dataclasses.replace(how, keeps_header=False)
     write_image(path, array, Grid.of(label_map), how, ends)
-
-
-def _preview_slices(label_map: Volume) -> np.ndarray:
-    occupied = np.flatnonzero(label_map.array.any(axis=(0, 1)))
-    if len(occupied) == 0:
-        return np.array([label_map.shape[2] // 2])
-    return occupied[spread_centres(NUM_PREVIEW_ROWS, len(occupied))]
-
-
-def _preview(
-    label_map: Volume,
-    shown: np.ndarray,
-    previews: Mapping[str, np.ndarray],
-    metadata: ModelMetadata,
-) -> np.ndarray:
-    rows = [
-        PanelRow(
-            label_map.array[:, :, z].T,
-            {
-                name: scale_intensity(array[:, :, place].T, metadata.intensity)
-                for name, array in previews.items()
-            },
-            f"axial slice {z}",
-        )
-        for place, z in enumerate(shown)
-    ]
-    title = f"{metadata.title}: {label_map.path.name}"
-    return panel(rows, metadata.classes, title)
