@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from pathlib import Path
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     from medusis_tf.config.experiment import ExperimentConfig
     from medusis_tf.data.shards.shards import Shards
     from medusis_tf.runs.checkpoints import CheckpointChoice
+    from medusis_tf.serving.label_maps import LabelMapOptions
     from medusis_tf.serving.predictor import Predictor, SlicePainter
+
+logger = logging.getLogger(__name__)
 
 PathLike = str | os.PathLike[str]
 
@@ -89,7 +93,14 @@ def export_run(
 
 @overload
 def synthesize(
-    model: SlicePainter, label_map: np.ndarray, seed: int = 0, truncation: float = math.inf
+    model: SlicePainter,
+    label_map: np.ndarray,
+    seed: int = 0,
+    truncation: float = math.inf,
+    *,
+    label_source: str | None = None,
+    unlisted: str | None = None,
+    assume_axes: str | None = None,
 ) -> np.ndarray: ...
 
 
@@ -99,6 +110,10 @@ def synthesize(
     label_map: PathLike | nibabel.Nifti1Image,
     seed: int = 0,
     truncation: float = math.inf,
+    *,
+    label_source: str | None = None,
+    unlisted: str | None = None,
+    assume_axes: str | None = None,
 ) -> nibabel.Nifti1Image: ...
 
 
@@ -107,30 +122,44 @@ def synthesize(
     label_map: np.ndarray | PathLike | nibabel.Nifti1Image,
     seed: int = 0,
     truncation: float = math.inf,
+    *,
+    label_source: str | None = None,
+    unlisted: str | None = None,
+    assume_axes: str | None = None,
 ) -> np.ndarray | nibabel.Nifti1Image:
     """Synthesize an image for a label map, with the noise of one seed.
 
     Args:
         model: From `open_model` or `open_run`.
-        label_map: Class ids of the model. A NIfTI file or image of any grid and orientation; or an
-            array `[height, width]` or `[slices, height, width]` with the pixel spacing of the
-            training slices (`model.metadata.spacing_mm`) and sides divisible by
-            `model.metadata.stride`.
+        label_map: A volume of any format, grid and orientation, a folder of one-class masks, or a
+            nibabel image; or class ids of the model as an array `[height, width]` or
+            `[slices, height, width]` with the pixel spacing of the training slices
+            (`model.metadata.spacing_mm`) and sides divisible by `model.metadata.stride`.
         seed: Seed of the noise; the same seed gives the same image.
         truncation: Bound of the noise: a >= 0, drawn from N(0, 1) conditioned on [-a, a]. 0 gives
             the image of zero noise.
+        label_source: Meaning of the ids of a file or image: the name of a label source of the
+            training, a packaged table, a file, or `model` for the ids of the model. By default it
+            is found out.
+        unlisted: Class of all ids and names without a class.
+        assume_axes: Axes of a file whose header has no orientation, such as `RAS`.
 
     Returns:
-        For a NIfTI file or image, an image on the same grid, in the mean units of the training
+        For a file or image, an image on the same grid, in the mean units of the training
         images. For an array, an array of the same shape, float32 in [-1, 1].
 
     Raises:
-        UserError: The label map cannot be read, or contains ids that the model does not know.
+        UserError: The label map cannot be read, has no foreground, or contains ids that the model
+            does not know.
     """
     _check_noise(seed, truncation)
     if isinstance(label_map, np.ndarray):
         return _synthesize_slices(model, label_map, seed, truncation)
-    return _synthesize_volume(model, label_map, seed, truncation)
+    from medusis_tf.serving.label_maps import LabelMapOptions
+
+    reading = {} if assume_axes is None else {"assume_axes": assume_axes}
+    options = LabelMapOptions(label_source, unlisted, reading)
+    return _synthesize_volume(model, label_map, seed, truncation, options)
 
 
 def _synthesize_slices(
@@ -164,19 +193,31 @@ def _synthesize_volume(
     label_map: PathLike | nibabel.Nifti1Image,
     seed: int,
     truncation: float,
+    options: LabelMapOptions,
 ) -> nibabel.Nifti1Image:
     import nibabel
 
-    from medusis_tf.data.volumes.nifti import read_label_map
-    from medusis_tf.data.volumes.volume import Volume, affine_in_order, from_lps, to_lps
+    from medusis_tf.data.volumes.volume import (
+        Volume,
+        affine_in_order,
+        axis_codes,
+        from_lps,
+        to_lps,
+    )
+    from medusis_tf.serving.grids import grid_lines
+    from medusis_tf.serving.label_maps import in_classes, read_for_model
 
     if isinstance(label_map, nibabel.Nifti1Image):
         stored = label_map.affine
         array, affine = to_lps(_class_ids(label_map), stored)
-        volume = Volume(array, affine, Path(label_map.get_filename() or "label map in memory"))
+        path = Path(label_map.get_filename() or "label map in memory")
+        volume = Volume(array, affine, path, axes=axis_codes(stored))
+        volume = in_classes(volume, model.metadata, options)
     else:
-        volume = read_label_map(Path(label_map))
+        volume = read_for_model(Path(label_map), model.metadata, options)
         stored = affine_in_order(volume.axes, volume.shape, volume.affine)
+    for line in (*volume.warnings, *grid_lines(volume, model.metadata)):
+        logger.info("%s: %s", volume.path, line)
     image = from_lps(model.synthesize_volume(volume, seed, truncation), stored)
     return nibabel.Nifti1Image(image, stored)
 

@@ -108,6 +108,10 @@ GROUPS: dict[str, dict[str, Command]] = {
             "medusis_tf.commands.synthesize:synthesize",
             "Synthesize MR volumes from a label map.",
         ),
+        "serve": Command(
+            "medusis_tf.commands.serve:serve",
+            "Serve exported models over HTTP, with a page to try them.",
+        ),
         "export-nnunet": Command(
             "medusis_tf.commands.export_nnunet:export_nnunet",
             "Write images and label maps as an nnU-Net v2 data set.",

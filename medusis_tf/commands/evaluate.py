@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medusis_tf.commands.options import BatchSizeOption
+from medusis_tf.commands.options import BatchSizeOption, OverridesArgument
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.command_options import (
     ImagesOption,
@@ -98,13 +98,15 @@ def evaluate(
         ),
     ] = DEFAULT_MEAN_OF,
     batch_size: BatchSizeOption = None,
+    overrides: OverridesArgument = None,
 ) -> None:
     """Evaluate synthetic MR against label maps and real images.
 
     Writes metrics.json and report.html, and prints the tables: similarity to the true images,
     classes that a segmenter finds, distance to the real images, jumps between slices, spread over
     noise seeds, and repeated training images; for comparison the same metrics of class means,
-    random contrasts and retrieval.
+    random contrasts and retrieval. If the data of a run were moved, give data.root=FOLDER or set
+    MEDUSIS_DATA.
     """
     from medusis_tf.evaluation.options import (
         DEFAULT_SEEDS,
@@ -129,7 +131,7 @@ def evaluate(
         audit=audit,
         mean_of=mean_of,
     )
-    opened = _open(run, model, images, data, options.split, batch_size, checkpoint)
+    opened = _open(run, model, images, data, options.split, batch_size, checkpoint, overrides or [])
     _evaluate(opened, options, out or _default_folder(opened, split, data))
 
 
@@ -155,6 +157,7 @@ def _open(
     split: "Split",
     batch_size: int | None,
     checkpoint: CheckpointChoice,
+    overrides: list[str],
 ) -> "EvaluatedModel":
     from medusis_tf.evaluation.evaluated_model import open_exported, open_images, open_run
 
@@ -162,11 +165,11 @@ def _open(
         raise UserError(f"--checkpoint {checkpoint} needs --run DIR.")
     given = [run is not None, model is not None, images is not None, data is not None]
     if run is not None and given[:3] == [True, False, False]:
-        return open_run(run, batch_size, checkpoint, data)
+        return open_run(run, batch_size, checkpoint, data, overrides)
     if model is not None and data is not None and given == [False, True, False, True]:
-        return open_exported(model, data, batch_size)
+        return open_exported(model, data, batch_size, overrides)
     if images is not None and data is not None and given == [False, False, True, True]:
-        return open_images(images, data, split)
+        return open_images(images, data, split, overrides)
     raise UserError(
         "give either --run DIR, or --model DIR and --data FILE, or --images DIR and --data FILE. "
         "--run takes --data FILE, too, for other data than its own."

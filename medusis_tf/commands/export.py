@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from medusis_tf.runs.run_dir import CheckpointChoice
+from medusis_tf.serving.choices import Format, Labels, Precision
 
 logger = logging.getLogger(__name__)
 
@@ -23,23 +24,45 @@ def export(
         CheckpointChoice,
         typer.Option(help="The latest checkpoint, or the best on the validation patients."),
     ] = CheckpointChoice.NEWEST,
+    formats: Annotated[
+        list[Format] | None,
+        typer.Option("--format", help="Further format beside the SavedModel; may be repeated."),
+    ] = None,
+    precision: Annotated[
+        Precision, typer.Option(help="Type of the weights in further formats.")
+    ] = Precision.FLOAT32,
+    labels: Annotated[Labels, typer.Option(help="Type of label maps.")] = Labels.INT32,
+    size: Annotated[
+        tuple[int, int] | None,
+        typer.Option(help="HEIGHT WIDTH in further formats; by default of the training."),
+    ] = None,
+    segmenter: Annotated[
+        bool, typer.Option("--segmenter", help="Add the endpoint `segment` of the run's segmenter.")
+    ] = False,
+    licence: Annotated[
+        str | None, typer.Option(help="Licence of the weights, for the model card.")
+    ] = None,
 ) -> None:
     """Export the generator of a run, with its moving-average weights, as a SavedModel.
 
     Writes OUT/NAME/VERSION/. TensorFlow Serving and tf.saved_model.load read it without Keras and
-    without this package. An existing version is never overwritten.
+    without this package. An existing version is never overwritten. Files of further formats have
+    fixed shapes, and are compared with the SavedModel.
     """
-    from medusis_tf.serving.exporter import export_run
+    from medusis_tf.serving.exporter import ExportOptions, export_run
     from medusis_tf.serving.metadata import read_metadata
 
-    folder = export_run(run, out, version, checkpoint)
+    options = ExportOptions(tuple(formats or ()), precision, labels.value, size, segmenter, licence)
+    folder = export_run(run, out, version, checkpoint, options)
     metadata = read_metadata(folder)
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    written = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     logger.info(
-        f"{metadata.name}, step {metadata.step}: wrote {folder} ({size / 1e6:.1f} MB)\n"
+        f"{metadata.name}, step {metadata.step}: wrote {folder} ({written / 1e6:.1f} MB)\n"
         "endpoints: serving_default(label_map, seed, truncation) -> image; "
-        "from_noise(label_map, noise) -> image; draw_noise(seed, truncation) -> noise\n"
+        "from_noise(label_map, noise) -> image; draw_noise(seed, truncation) -> noise; "
+        "png, mean_image: inputs of serving_default\n"
         f"classes, spacing and intensities: {folder / 'assets.extra' / 'medusis.json'}\n"
+        f"for people: {folder / 'MODEL_CARD.md'}\n"
         f"next: medusis synthesize --model {folder.parent} "
         "--label-map LABELS.nii.gz --out MR.nii.gz"
     )

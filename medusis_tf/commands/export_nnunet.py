@@ -195,15 +195,19 @@ def _images_of_model(
 def _images_of_folder(
     folder: Path, entries: Sequence[Subject], config: ExperimentConfig
 ) -> ImageSource:
+    from medusis_tf.data.volumes.grid import Grid
     from medusis_tf.data.volumes.reading import read_volume
+    from medusis_tf.data.volumes.stored_order import turned_like
     from medusis_tf.evaluation.folder_volumes import find_volume, part_on_label_map
 
     paths = {entry.subject: find_volume(folder, entry.subject) for entry in entries}
 
-    def make(entry: Subject, _: "Volume", __: int, progress: Progress) -> np.ndarray:
+    def make(entry: Subject, label_map: "Volume", _: int, progress: Progress) -> np.ndarray:
         # Without the image of the subject: it would crop the label map to their common extent.
         alone = entry.model_copy(update={"image": None, "streams": None})
         volume = read_volume(paths[entry.subject], config.data.reading)
+        if config.data.pair_by == "voxel":
+            return turned_like(volume, Grid.of(label_map)).intensities()
         return part_on_label_map(volume, alone, config.data).intensities()
 
     return ImageSource(make, "image exported by medusis_tf")

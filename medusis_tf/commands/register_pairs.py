@@ -70,7 +70,7 @@ def register_pairs(
     entries: list[Subject] = []
     for subject in experiment.data.subjects:
         if subject.subject not in chosen:
-            entries.append(copy_subject(subject, experiment.data.root, out))
+            entries.append(copy_subject(subject, experiment.data, out))
             continue
         pair = register_subject(subject, experiment.data, out, seed)
         pairs[subject.subject] = pair

@@ -1,31 +1,58 @@
-"""Synthesize MR volumes from a label map: `medusis synthesize`."""
+"""Synthesize MR volumes from label maps: `medusis synthesize`."""
 
 import logging
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from medusis_tf.commands.options import BatchSizeOption
+from medusis_tf.errors import UserError
+
+if TYPE_CHECKING:
+    from medusis_tf.serving.cohort import Member
 
 logger = logging.getLogger(__name__)
+
+DEFAULT_STEPS = 5
+_READING = "data.reading"
 
 
 def synthesize(
     model: Annotated[
         Path, typer.Option(help="Exported model: saved_models/NAME, or one of its versions.")
     ],
-    out: Annotated[Path, typer.Option(help="NIfTI file to write.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="File to write: .nii.gz, .nii, .nrrd or .mha; a folder for many label maps or for "
+            "--format dicom."
+        ),
+    ],
     label_map: Annotated[
-        Path | None, typer.Option(help="NIfTI file with the class ids of the model.")
+        Path | None,
+        typer.Option(
+            help="Label map of any format, folder of one-class masks, folder of label maps, or "
+            "manifest (.csv, .yaml) with the columns subject and label_map."
+        ),
     ] = None,
     ct: Annotated[
         Path | None,
         typer.Option(
-            help="NIfTI file of the CT of a coarse label map, for a model with finer classes. "
-            "Alone, the label map of a model of tissues is made from it."
+            help="CT of a coarse label map, for a model with finer classes. Alone, the label map "
+            "of a model of tissues is made from it."
         ),
+    ] = None,
+    label_source: Annotated[
+        str | None,
+        typer.Option(
+            help="Meaning of the ids: a label source of the training, a packaged table, a file, or "
+            "`model` for the ids of the model. By default it is found out."
+        ),
+    ] = None,
+    unlisted: Annotated[
+        str | None, typer.Option(help="Class of all ids and names that have none.")
     ] = None,
     seed: Annotated[
         int, typer.Option(min=0, max=2**31 - 1, help="The same seed gives the same volume.")
@@ -39,27 +66,164 @@ def synthesize(
         ),
     ] = math.inf,
     samples: Annotated[
-        int, typer.Option(min=1, help="Volumes to write, OUT_1, OUT_2, ..., of successive seeds.")
-    ] = 1,
+        int | None,
+        typer.Option(min=1, help="Volumes to write, OUT_1, OUT_2, ..., of successive seeds."),
+    ] = None,
+    interpolate: Annotated[
+        tuple[int, int] | None,
+        typer.Option(help="Seeds A B: the samples (5 by default) lead from A to B."),
+    ] = None,
+    mean: Annotated[int, typer.Option(min=1, help="Write the mean image of so many noises.")] = 1,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace existing volumes.")
+    ] = False,
+    out_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format", help="nii.gz, nii, nrrd, mha or dicom; by default by the name of --out."
+        ),
+    ] = None,
+    dtype: Annotated[
+        str,
+        typer.Option(help="float32, int16 or uint16. DICOM stores uint16 instead of floats."),
+    ] = "float32",
+    dicom: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="KEYWORD=VALUE for --format dicom, such as PatientID=P7. Nothing else of a "
+            "patient is written."
+        ),
+    ] = None,
     preview: Annotated[Path | None, typer.Option(help="PNG file for a few slices.")] = None,
     batch_size: BatchSizeOption = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[data.reading.KEY=VALUE]...",
+            help="Changes to how the training read volumes: data.reading.assume_axes=RAS.",
+        ),
+    ] = None,
 ) -> None:
-    """Write synthetic MR volumes with the grid, affine and orientation of the label map.
+    """Write synthetic MR volumes with the grid, affine and orientation of their label maps.
 
     All slices of a volume share one noise vector. A JSON file beside each volume records that it
-    is synthetic, and its model, seed and label map. A model with finer classes (`data.refine`)
-    remembers their rules, and cuts them from a coarse label map by the CT.
+    is synthetic, and its model, seed and label map. An existing volume is an error; of several,
+    those that exist are skipped. A model with finer classes (`data.refine`) remembers their rules,
+    and cuts them from a coarse label map by the CT.
     """
+    from medusis_tf.serving.cohort import find_members
+    from medusis_tf.serving.label_maps import LabelMapOptions
+
+    shared: dict[str, Any] = {
+        "label": LabelMapOptions(label_source, unlisted, _reading(overrides or [])),
+        "samples": samples or (1 if interpolate is None else DEFAULT_STEPS),
+        "interpolate": interpolate,
+        "mean_of": mean,
+        "overwrite": overwrite,
+        "dtype": _choice("--dtype", dtype, "StoredType"),
+        "attributes": _attributes(dicom or []),
+        "seed": seed,
+        "truncation": truncation,
+        "batch_size": batch_size,
+    }
+    chosen = None if out_format is None else _choice("--format", out_format, "Format")
+    members = find_members(label_map, model)
+    try:
+        if members is None:
+            _one(model, label_map, out, ct, preview, {**shared, "format": chosen})
+        else:
+            _check_cohort(ct, preview, out)
+            _many(model, members, out, chosen or "nii.gz", shared)
+    except MemoryError:
+        raise UserError(
+            f"not enough memory for {label_map or ct}. Crop it, or lower --batch-size."
+        ) from None
+
+
+def _one(
+    model: Path,
+    label_map: Path | None,
+    out: Path,
+    ct: Path | None,
+    preview: Path | None,
+    shared: dict[str, Any],
+) -> None:
     from medusis_tf.panels import write_png
     from medusis_tf.progress import PaintingProgress
     from medusis_tf.serving.synthesis import SynthesisRequest, synthesize_files
 
-    request = SynthesisRequest(model, label_map, out, seed, truncation, samples, batch_size, ct)
+    request = SynthesisRequest(model, label_map, out, ct=ct, **shared)
     name = (label_map or ct or out).name
-    with PaintingProgress(name, samples) as progress:
+    with PaintingProgress(name, request.samples) as progress:
         image = synthesize_files(request, progress.report)
+    if image is None:
+        raise UserError(
+            f"all {request.samples} volumes exist already, such as {request.outputs[0]}. Give "
+            "--overwrite to replace them, or another --out."
+        )
     for path in request.outputs:
         logger.info("wrote %s", path)
     if preview is not None:
         write_png(preview, image)
         logger.info("wrote %s", preview)
+
+
+def _many(
+    model: Path, members: "list[Member]", out: Path, out_format: Any, shared: dict[str, Any]
+) -> None:
+    from medusis_tf.progress import PreparationProgress
+    from medusis_tf.serving.cohort import synthesize_cohort
+    from medusis_tf.serving.synthesis import SynthesisRequest
+
+    # The folder stands for the files in it: their names are checked for each member.
+    common = SynthesisRequest(
+        model, members[0].label_map, out, ct=members[0].ct, format="dicom", **shared
+    )
+    with PreparationProgress(len(members), "synthesized") as progress:
+        synthesize_cohort(common, members, out_format, progress.advance)
+
+
+def _check_cohort(ct: Path | None, preview: Path | None, out: Path) -> None:
+    from medusis_tf.data.volumes.writing import format_of
+
+    for option, value in (("--ct", ct), ("--preview", preview)):
+        if value is not None:
+            raise UserError(f"{option} belongs to one label map. Received: many in --label-map.")
+    if format_of(out) is not None or out.is_file():
+        raise UserError(f"--out must be a folder for many label maps. Received: {out}")
+
+
+def _reading(overrides: list[str]) -> dict[str, Any]:
+    from medusis_tf.config.yaml_files import parse_overrides
+
+    for override in overrides:
+        if not override.startswith(f"{_READING}."):
+            raise UserError(
+                f"only {_READING}.KEY=VALUE can be changed here; all else is that of the model. "
+                f"Received: {override!r}"
+            )
+    values = parse_overrides(overrides)
+    found: dict[str, Any] = values["data"]["reading"] if values else {}
+    return found
+
+
+def _attributes(lines: list[str]) -> dict[str, str]:
+    found = {}
+    for line in lines:
+        keyword, equals, value = line.partition("=")
+        if not equals or keyword in found:
+            raise UserError(
+                "--dicom must be KEYWORD=VALUE, each keyword once, such as PatientID=P7. "
+                f"Received: {line!r}"
+            )
+        found[keyword] = value
+    return found
+
+
+def _choice(option: str, value: str, kind: str) -> Any:
+    from medusis_tf.data.volumes import writing
+
+    known = get_args(getattr(writing, kind))
+    if value not in known:
+        raise UserError(f"{option} must be one of {', '.join(known)}. Received: {value}")
+    return value

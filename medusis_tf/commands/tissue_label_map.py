@@ -8,6 +8,7 @@ import typer
 
 from medusis_tf.commands.options import ConfigOption, OverridesArgument
 from medusis_tf.data.preparing.subjects import load_label_map
+from medusis_tf.data.volumes.grid import Grid
 from medusis_tf.data.volumes.nifti import write_volume
 from medusis_tf.errors import UserError
 from medusis_tf.methods.experiment import load_config
@@ -33,5 +34,5 @@ def tissue_label_map(
             f"{config} has no subject {subject} with a CT. Subjects with a CT: {with_ct}."
         )
     label_map = load_label_map(found[0], data)
-    write_volume(out, label_map.array, label_map.path, "label map made from a CT by medusis_tf")
+    write_volume(out, label_map.array, Grid.of(label_map), "label map made from a CT by medusis_tf")
     logger.info("wrote %s", out)

@@ -23,9 +23,9 @@ SubjectName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 class Subject(Section):
     """One subject and its volumes.
 
-    A volume is a NIfTI file, a folder with one DICOM series or a folder of PNG slices. Paths are
-    relative to `data.root`. A subject has a label map (from `label_map` or `ct`), an image, or
-    both.
+    A volume is a file (NIfTI, NRRD, MetaImage, Analyze, MGH), a folder with one DICOM series or a
+    folder of PNG slices. Paths are relative to `data.root`. A subject has a label map (from
+    `label_map` or `ct`), an image, or both.
     """
 
     subject: SubjectName
@@ -41,7 +41,7 @@ class Subject(Section):
     All subjects of a patient must be in the same split.
     """
     label_map: Path | None = None
-    """Label map: a volume of class ids, or a folder of one-class masks named by class."""
+    """Label map: a volume of class ids, a folder of one-class masks, a DICOM SEG or RTSTRUCT."""
     label_source: str | None = None
     """Name of the table in `data.label_sources` that defines the ids in `label_map`.
 
@@ -123,7 +123,12 @@ class DataConfig(Section):
     root: Path | None = None
     """Folder that contains all volumes.
 
-    By default the environment variable `MEDUSIS_DATA`.
+    By default the environment variable `MEDUSIS_DATA`. `~` is the home folder.
+    """
+    follow_links: bool = False
+    """Whether symbolic links may lead out of `root`, as in data sets of DataLad and git-annex.
+
+    Set it only for configurations that you trust: with such links they can name any file.
     """
     cache: Literal["shards", "memory"] = "shards"
     """Where prepared slices are kept: as files in `cache_dir`, or in memory.
@@ -162,7 +167,8 @@ class DataConfig(Section):
     pair_by: Literal["world", "voxel"] = "world"
     """How the volumes of a subject are aligned: by their positions in space, or voxel by voxel.
 
-    Use `voxel` if the headers are wrong but the voxels match.
+    Use `voxel` if the headers are wrong but the voxels match as they are stored. All volumes are
+    then turned by one header: the first of label map, CT and image that is not a placeholder.
     """
     reading: ReadingConfig = ReadingConfig()
     """Handling of incomplete headers and invalid values."""
@@ -176,8 +182,15 @@ class DataConfig(Section):
     field_of_view_mm: tuple[PositiveFloat, PositiveFloat] | None = (256.0, 256.0)
     """Height and width that a slice covers, in millimetres; slices are resampled to this grid.
 
-    What lies outside is cropped, so it should cover the widest body. null keeps the pixels of each
+    What lies outside is cropped, so it should cover the widest body, measured from the `centre` of
+    the slices. null keeps the pixels of each
     volume and pads or crops to `image_size`.
+    """
+    centre: Literal["volume", "foreground"] = "volume"
+    """What the slices are centred on: the volume, or the body in it.
+
+    `foreground` centres them on the smallest rectangle around the foreground of the label map or,
+    without one, around the body in the image: for patients who lie off the centre of a wide volume.
     """
     image_channels: Literal[1, 3] = 1
     """Channels of an image. 3 repeats the grey value, for weights that were published so."""

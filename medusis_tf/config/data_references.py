@@ -1,5 +1,6 @@
 """Replace references in the data section by their contents: tables and lists of subjects."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
@@ -63,6 +64,8 @@ def inline_references(data: dict[str, Any], config_path: Path) -> None:
         UserError: A referenced file is missing or invalid.
     """
     _check_types(data, config_path)
+    if isinstance(root := data.get("root"), str) and root.startswith("~"):
+        data["root"] = os.path.expanduser(root)  # noqa: PTH111  (as it is if the user is unknown)
     folder = config_path.parent
     for name, source in (data.get("label_sources") or {}).items():
         if isinstance(source, str):
@@ -78,7 +81,7 @@ def inline_references(data: dict[str, Any], config_path: Path) -> None:
     if (globs := data.pop("globs", None)) is not None:
         if data.get("root") is None:
             raise UserError(f"{config_path}: data.globs needs data.root, the folder to search.")
-        data["subjects"] = expand_globs(globs, Path(data["root"]))
+        data["subjects"] = expand_globs(globs, Path(data["root"]), data.get("follow_links") is True)
     splits, seed = data.pop("splits", None), data.pop("split_seed", 0)
     if splits is not None and _is_list_of_mappings(data.get("subjects")):
         data["subjects"] = assign_splits(data["subjects"], splits, seed)

@@ -11,10 +11,10 @@ class ReadingConfig(Section):
     """How to handle volumes with incomplete headers or invalid values."""
 
     not_finite: Literal["error", "replace"] = "error"
-    """How to handle NaN and infinite voxels of images.
+    """How to handle NaN and infinite voxels.
 
-    `error` rejects the volume. `replace` sets the voxels to the lowest finite value of the volume.
-    In label maps they are always an error.
+    `error` rejects the volume. `replace` sets the voxels of an image to the lowest finite value of
+    the volume, and those of a label map to 0, background.
     """
     assume_axes: Annotated[str, Field(pattern="^[LRAPSI]{3}$")] | None = None
     """Orientation of volumes whose headers do not define one, as three letters: `RAS` or `LPS`.

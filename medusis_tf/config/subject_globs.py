@@ -13,6 +13,7 @@ from medusis_tf.errors import UserError
 ROLES = ("label_map", "ct", "image")
 KEYS = ("subject", "patient", "split", *ROLES, "overlays", "label_source", "streams", "optional")
 NAMES = ("patient", "subject")
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _TOKEN = re.compile(r"(\{subject\}|\{patient\}|\*|\?)")
 _SHOWN = 10
 
@@ -30,7 +31,9 @@ class Found:
     names: Mapping[str, str]
 
 
-def expand_globs(globs: Sequence[Mapping[str, Any]], root: Path) -> list[dict[str, Any]]:
+def expand_globs(
+    globs: Sequence[Mapping[str, Any]], root: Path, follow_links: bool = False
+) -> list[dict[str, Any]]:
     """List the subjects whose files match patterns.
 
         {split: train, label_map: "labels/{subject}.nii.gz", image: "mr/{subject}_T1.nii.gz"}
@@ -49,6 +52,7 @@ def expand_globs(globs: Sequence[Mapping[str, Any]], root: Path) -> list[dict[st
     Args:
         globs: Mappings with these keys.
         root: Folder of the volumes. Patterns are relative to it and must not lead out of it.
+        follow_links: Whether links may lead out of it.
 
     Returns:
         One dictionary for each subject, in the order of the globs and of their names.
@@ -62,7 +66,7 @@ def expand_globs(globs: Sequence[Mapping[str, Any]], root: Path) -> list[dict[st
     subjects: dict[str, tuple[int, dict[str, Any]]] = {}
     for number, glob in enumerate(globs):
         where = f"data.globs.{number}"
-        for entry in _expand(glob, root.resolve(), where):
+        for entry in _expand(glob, root.resolve(), where, follow_links):
             name = entry["subject"]
             if name in subjects:
                 raise UserError(
@@ -74,9 +78,11 @@ def expand_globs(globs: Sequence[Mapping[str, Any]], root: Path) -> list[dict[st
     return [entry for _, entry in subjects.values()]
 
 
-def _expand(glob: Mapping[str, Any], root: Path, where: str) -> list[dict[str, Any]]:
+def _expand(
+    glob: Mapping[str, Any], root: Path, where: str, follow_links: bool
+) -> list[dict[str, Any]]:
     patterns = _check_glob(glob, where)
-    found = {role: list(_find(root, text, where)) for role, text in patterns.items()}
+    found = {role: list(_find(root, text, where, follow_links)) for role, text in patterns.items()}
     if not any(found.values()):
         raise UserError(
             f"{where}: nothing in {root} matches {' or '.join(patterns.values())}. "
@@ -113,6 +119,14 @@ def _entry(glob: Mapping[str, Any], files: Mapping[str, Found], where: str) -> d
     entry["subject"] = _fill(glob.get("subject", "{subject}"), names, where)
     if "patient" in glob or "patient" in names:
         entry["patient"] = _fill(glob.get("patient", "{patient}"), names, where)
+    for key in NAMES:
+        if key in entry and not re.fullmatch(NAME_PATTERN, entry[key]):
+            path = next(iter(files.values())).path
+            raise UserError(
+                f"{where}: {path} gives the {key} name {entry[key]!r}, but names consist of "
+                "letters, digits, dots, dashes and underscores, and start with a letter or digit. "
+                "Rename the file, or list such subjects with other names in data.subjects."
+            )
     overlays = {}
     for role, match in files.items():
         if role.startswith("overlays."):
@@ -195,14 +209,15 @@ def _check_missing(
         raise UserError("\n".join([*problems, remedy]))
 
 
-def _find(root: Path, pattern: str, where: str) -> Iterator[Found]:
+def _find(root: Path, pattern: str, where: str, follow_links: bool) -> Iterator[Found]:
     for match in _walk(root, "", [part for part in pattern.split("/") if part], {}):
         # Links are followed, but must not lead out of the root: see `resolve_path`.
         target = Path(os.path.realpath(root / match.path))
-        if not target.is_relative_to(root):
+        if not follow_links and not target.is_relative_to(root):
             raise UserError(
                 f"{where}: {match.path} leads out of data.root={root}, to {target}. "
-                "Choose a root that contains all volumes."
+                "Choose a root that contains all volumes, or, if you trust the links, as in "
+                "those of DataLad, set data.follow_links=true."
             )
         yield match
 

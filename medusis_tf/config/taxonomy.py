@@ -18,7 +18,7 @@ from medusis_tf.errors import UserError
 
 Channel = Annotated[int, Field(ge=0, le=255)]
 Name = Annotated[str, Field(min_length=1)]
-LabelId = Annotated[int, Field(ge=0, le=65535)]
+LabelId = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 
 
 class ClassEntry(Section):
@@ -128,6 +128,11 @@ class Taxonomy(Section):
         """
         return self._class_of_source.get(name, self._class_of_source.get(self.unlisted))
 
+    @property
+    def source_names(self) -> frozenset[str]:
+        """All names of classes and of their sources."""
+        return frozenset(name for name in self._class_of_source if name is not None)
+
     def paint_order(self) -> tuple[int, ...]:
         """Return the ids of all classes in the order in which overlapping masks are painted."""
         below = [entry.id for entry in self.classes if entry.name not in self.order]
@@ -182,7 +187,7 @@ class LabelSource(Section):
     name: str
     """Name of the table."""
     labels: Annotated[dict[LabelId, Name], Field(min_length=1)]
-    """Names by id. Ids may have gaps and go up to 65535; several ids may have the same name.
+    """Names by id: integers of 32 bits, with or without gaps. Several may have the same name.
 
     An id 0 that is not listed is background.
     """
@@ -215,7 +220,7 @@ def load_label_source(path: Path) -> dict[int, str]:
     """Read the meaning of ids in label-map files: a file with `labels` or with `classes`.
 
     Returns:
-        Names by id. Ids may have gaps and go up to 65535.
+        Names by id: integers of 32 bits.
 
     Raises:
         UserError: As for `load_taxonomy`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from medusis_tf.config.data import Split
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.errors import UserError
+from medusis_tf.evaluation.moved_data import located
 from medusis_tf.evaluation.painters import Painter, model_painter
 from medusis_tf.methods.experiment import load_config
 from medusis_tf.runs.checkpoints import CheckpointChoice
@@ -47,6 +49,7 @@ def open_run(
     batch_size: int | None = None,
     choice: CheckpointChoice = CheckpointChoice.NEWEST,
     data: Path | None = None,
+    overrides: Sequence[str] = (),
 ) -> EvaluatedModel:
     """Open a checkpoint of a run, to evaluate it on the data of the run or of a configuration.
 
@@ -55,6 +58,7 @@ def open_run(
         batch_size: Slices painted at once; see `SlicePainter.paint`.
         choice: Checkpoint of the run.
         data: YAML file of a configuration with other data; None for the data of the run.
+        overrides: Changes to the settings of the data, such as `data.root=FOLDER`.
 
     Raises:
         UserError: The folder is no run, has no such checkpoint, or its model does not fit the data.
@@ -67,25 +71,31 @@ def open_run(
     model = painter_of_network(run_dir, config, network, step)
     segmenter = own_segmenter(run_dir, choice, config)
     painter = model_painter(model, batch_size)
-    if data is not None:
-        config = load_config(data)
-        _check_fit(model.metadata, config, data)
+    config = located(config, run_dir, overrides) if data is None else load_config(data, overrides)
+    if data is not None or overrides:
+        _check_fit(model.metadata, config, data or run_dir / "config.yaml")
     return EvaluatedModel(painter, config, run_dir, step, run_dir, segmenter)
 
 
-def open_exported(model_dir: Path, data: Path, batch_size: int | None = None) -> EvaluatedModel:
+def open_exported(
+    model_dir: Path,
+    data: Path,
+    batch_size: int | None = None,
+    overrides: Sequence[str] = (),
+) -> EvaluatedModel:
     """Open an exported model, to evaluate it on the data of a configuration.
 
     Args:
         model_dir: Folder of the exported model.
         data: YAML file of the configuration.
         batch_size: Slices painted at once; see `SlicePainter.paint`.
+        overrides: Changes to the configuration.
 
     Raises:
         UserError: There is no exported model, the configuration is invalid, or its slices do not
             fit the model.
     """
-    config = load_config(data)
+    config = load_config(data, overrides)
     from medusis_tf.serving.predictor import Predictor
 
     model = Predictor(model_dir)
@@ -94,20 +104,23 @@ def open_exported(model_dir: Path, data: Path, batch_size: int | None = None) ->
     return EvaluatedModel(painter, config, model.folder, model.metadata.step)
 
 
-def open_images(folder: Path, data: Path, split: Split) -> EvaluatedModel:
+def open_images(
+    folder: Path, data: Path, split: Split, overrides: Sequence[str] = ()
+) -> EvaluatedModel:
     """Open a folder of images, one volume for each subject of a split of a configuration's data.
 
     Args:
         folder: Folder of the images.
         data: YAML file of the configuration.
         split: Split of the subjects.
+        overrides: Changes to the configuration.
 
     Raises:
         UserError: The configuration is invalid, or an image is missing or cannot be used.
     """
     from medusis_tf.evaluation.folder_volumes import FolderVolumes
 
-    config = load_config(data)
+    config = load_config(data, overrides)
     volumes = FolderVolumes(folder, "image", config.data, split)
     painter = Painter(folder.name, "model", lambda subject, _: volumes.slices(subject))
     return EvaluatedModel(painter, config, folder, path="volumes")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
@@ -18,19 +17,27 @@ from medusis_tf.data.intensities.intensity import (
     standard_landmarks,
 )
 from medusis_tf.data.preparing.conversion import image_landmarks, scaling
-from medusis_tf.data.preparing.subjects import overlap, source_grids
+from medusis_tf.data.preparing.subjects import load_label_map, overlap, source_grids
 from medusis_tf.data.shards.labelled_subjects import LabelledSubject
 from medusis_tf.data.slicing.slices import SliceGrid
 from medusis_tf.data.volumes.grid import Crop, Grid, crop_to_overlap
 from medusis_tf.data.volumes.reading import read_label_map, read_volume
-from medusis_tf.data.volumes.suffixes import NIFTI_SUFFIXES, split_nifti_name
+from medusis_tf.data.volumes.stored_order import turned_like
+from medusis_tf.data.volumes.suffixes import (
+    VOLUME_SUFFIXES,
+    has_volume_name,
+    split_volume_name,
+)
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
 from medusis_tf.progress import PreparationProgress
 
 
 class FolderVolumes:
-    """The volumes `SUBJECT.nii.gz` or `SUBJECT.nii` of a folder, sliced like the data set.
+    """The volumes of a folder, named `SUBJECT.nii.gz` or so, sliced like the data set.
+
+    Every format is read: files with the suffix of their format, DICOM series and PNG slices as
+    folders `SUBJECT`.
 
     The intensities of -1 and 1 are read from `SUBJECT.json`, as `synthesize` writes it, or from
     `intensity.json` for the whole folder. Without either, an image is scaled by `data.intensity`,
@@ -88,8 +95,15 @@ class FolderVolumes:
         read = read_volume if self._kind == "image" else read_label_map
         volume = read(find_volume(self._folder, name), self._data.reading)
         volume = part_on_label_map(volume, self._entries[name], self._data)
-        grid = SliceGrid.of(Grid.of(volume), self._data)
+        grid = self._centred(SliceGrid.of(Grid.of(volume), self._data), self._entries[name])
         return self._images(volume, grid) if self._kind == "image" else self._classes(volume, grid)
+
+    def _centred(self, grid: SliceGrid, entry: Subject) -> SliceGrid:
+        """The grid of the slices that were prepared, whatever it is centred on."""
+        if self._data.centre == "volume":
+            return grid
+        crop, _ = overlap(source_grids(entry, self._data))
+        return grid.centred_on(grid.upright(crop.of(load_label_map(entry, self._data)).array))
 
     def _images(self, volume: Volume, grid: SliceGrid) -> np.ndarray:
         given = written_scale(volume.path)
@@ -130,8 +144,10 @@ def find_volume(folder: Path, name: str) -> Path:
     Raises:
         UserError: There is none, or there are two.
     """
-    paths = [folder / f"{name}{suffix}" for suffix in NIFTI_SUFFIXES]
+    paths = [folder / f"{name}{suffix}" for suffix in VOLUME_SUFFIXES if suffix != ".img"]
     found = [path for path in paths if path.is_file()]
+    if (folder / name).is_dir():
+        found.append(folder / name)  # a DICOM series, or PNG slices
     if len(found) == 1:
         return found[0]
     if found:
@@ -155,22 +171,17 @@ def part_on_label_map(volume: Volume, entry: Subject, data: DataConfig) -> Volum
         data: Configuration of the data set.
 
     Returns:
-        The volume on the grid of the slices; with `pair_by: voxel`, at the label map's position.
+        The volume on the grid of the slices; with `pair_by: voxel`, turned like the label map.
 
     Raises:
         UserError: The volume has another grid, or does not cover the needed part.
     """
     grids = source_grids(entry, data)
     whole = grids.get("label_map") or grids["ct"]
-    crop, _ = overlap(grids, data)
-    wanted, found = crop.of_grid(whole), Grid.of(volume)
     if data.pair_by == "voxel":
-        if found.shape != whole.shape:
-            raise UserError(
-                f"{volume.path} must have the shape of the label map {whole.path}. "
-                f"Received: {found.shape} and {whole.shape}"
-            )
-        return replace(volume, affine=whole.affine)
+        return turned_like(volume, whole)
+    crop, _ = overlap(grids)
+    wanted, found = crop.of_grid(whole), Grid.of(volume)
     own, covered = crop_to_overlap(found, wanted)
     if covered != Crop.whole(wanted.shape):
         part = own.of(volume).shape
@@ -197,7 +208,7 @@ def written_scale(path: Path) -> IntensityScale | None:
     Raises:
         UserError: A file is invalid.
     """
-    stem, _ = split_nifti_name(path)
+    stem = split_volume_name(path)[0] if has_volume_name(path) else path.name
     for beside in (path.with_name(f"{stem}.json"), path.with_name(FOLDER_SCALE)):
         if not beside.is_file():
             continue

@@ -13,10 +13,12 @@ import numpy as np
 
 from medusis_tf.config.data import DataConfig, Subject
 from medusis_tf.data.labels.remapping import holds_masks, mask_files
-from medusis_tf.data.preparing.subjects import load_image, resolve_path
+from medusis_tf.data.preparing.paths import resolve_path
+from medusis_tf.data.preparing.subjects import load_image
 from medusis_tf.data.volumes.grid import Crop, Grid
 from medusis_tf.data.volumes.nifti import write_volume
 from medusis_tf.data.volumes.reading import read_label_map, read_volume
+from medusis_tf.data.volumes.stored_order import turned_like
 from medusis_tf.data.volumes.suffixes import has_nifti_name, split_nifti_name
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
@@ -81,7 +83,7 @@ class _Sources:
 
     def path(self, configured: Path) -> Path:
         """Location of a volume of the subject."""
-        return resolve_path(self.data.root, configured)
+        return resolve_path(self.data.root, configured, self.data.follow_links)
 
 
 def register_subject(subject: Subject, data: DataConfig, folder: Path, seed: int) -> RegisteredPair:
@@ -125,12 +127,12 @@ def register_subject(subject: Subject, data: DataConfig, folder: Path, seed: int
     return RegisteredPair(_inside(entry, subject.subject), before, after, chosen, refused)
 
 
-def copy_subject(subject: Subject, root: Path | None, folder: Path) -> Subject:
+def copy_subject(subject: Subject, data: DataConfig, folder: Path) -> Subject:
     """Copy the volumes of a subject that is not registered.
 
     Args:
         subject: Entry of the configuration.
-        root: Root of the data.
+        data: Configuration of the data.
         folder: New root of the data; the volumes go to `folder/SUBJECT`.
 
     Returns:
@@ -141,12 +143,14 @@ def copy_subject(subject: Subject, root: Path | None, folder: Path) -> Subject:
     """
     with replacing_folder(folder / subject.subject) as target:
         paths: dict[str, Any] = {
-            role: _copy(resolve_path(root, path), target, role)
+            role: _copy(resolve_path(data.root, path, data.follow_links), target, role)
             for role in ("label_map", "ct", "image")
             if (path := getattr(subject, role)) is not None
         }
         paths["overlays"] = {
-            name: _copy(resolve_path(root, path), target, _overlay_name(name))
+            name: _copy(
+                resolve_path(data.root, path, data.follow_links), target, _overlay_name(name)
+            )
             for name, path in subject.overlays.items()
         }
     return _inside(subject.model_copy(update=paths), subject.subject)
@@ -154,14 +158,10 @@ def copy_subject(subject: Subject, root: Path | None, folder: Path) -> Subject:
 
 def _open(subject: Subject, data: DataConfig) -> _Sources:
     image = load_image(subject, data)
-    ct = read_volume(resolve_path(data.root, _ct(subject)), data.reading)
+    ct_path = resolve_path(data.root, _ct(subject), data.follow_links)
+    ct = read_volume(ct_path, data.reading)
     if data.pair_by == "voxel":
-        if ct.shape != image.shape:
-            raise UserError(
-                f"data.pair_by=voxel needs volumes of the same shape. Received: {ct.path}: "
-                f"{ct.shape}; {image.path}: {image.shape}."
-            )
-        return _Sources(subject, data, replace(ct, affine=image.affine), image)
+        return _Sources(subject, data, turned_like(ct, Grid.of(image)), image)
     covered = coverage(Grid.of(ct), Grid.of(image), identity())
     crop = _covered_crop(covered)
     if crop is None:
@@ -222,7 +222,7 @@ def _write_label_map(sources: _Sources, path: Path, target: Path, transform: Any
 def _warp_labels(sources: _Sources, source: Path, file: Path, transform: Any) -> None:
     labels = read_label_map(source, sources.data.reading)
     if sources.data.pair_by == "voxel":
-        labels = replace(labels, affine=sources.ct.affine)
+        labels = turned_like(labels, Grid.of(sources.ct))
     onto = Grid.of(sources.image)
     warped = warp(labels.array, Grid.of(labels), onto, transform, is_label_map=True)
     write_volume(file, warped, onto, DESCRIPTION)

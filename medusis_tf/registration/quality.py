@@ -72,10 +72,13 @@ def pair_slices(subject: Subject, data: DataConfig) -> tuple[np.ndarray, np.ndar
     if isinstance(data.intensity, NyulIntensity):
         data = data.model_copy(update={"intensity": PercentileIntensity()})
     grids = source_grids(subject, data)
-    label_crop, image_crop = overlap(grids, data)
+    label_crop, image_crop = overlap(grids)
     reference = next(grids[role] for role in ("label_map", "ct") if role in grids)
     grid = SliceGrid.of(label_crop.of_grid(reference), data)
-    labels = grid.label_slices(label_crop.of(load_label_map(subject, data)).array)
+    label_map = label_crop.of(load_label_map(subject, data)).array
+    if data.centre == "foreground":
+        grid = grid.centred_on(grid.upright(label_map))
+    labels = grid.label_slices(label_map)
     image = image_crop.of(load_image(subject, data))
     images = grid.image_slices(image, scaling(image, data, None)[0])
     kept = choose_slices(labels, images, data.minimum_foreground, data.skip_ends)

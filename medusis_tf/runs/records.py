@@ -1,6 +1,7 @@
 """Record the measurements of a run: `metrics.jsonl`, panels and the TensorBoard log."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,19 @@ class Records:
         """Record a text, such as the configuration."""
         with self._writer.as_default(step=0):
             tf.summary.text(name, f"```\n{text}\n```")
+
+    def hyper_parameters(self, values: Mapping[str, bool | int | float | str], name: str) -> None:
+        """Record the settings of the run, for the tab HPARAMS of TensorBoard.
+
+        Args:
+            values: Settings by name.
+            name: Name of the run.
+        """
+        # Imports TensorBoard's plugin, which takes a while.
+        from tensorboard.plugins.hparams import api
+
+        with self._writer.as_default(step=0):
+            api.hparams(dict(values), trial_id=name)
 
     def value(self, step: int, name: str) -> float | None:
         """Return the recorded value of a scalar at a step; None if there is none."""

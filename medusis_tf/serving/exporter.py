@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,51 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from medusis_tf.config.data import DataConfig
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.data.intensities.intensity import IntensityScale, mean_scale
 from medusis_tf.data.shards.manifest import Manifest
 from medusis_tf.errors import UserError
 from medusis_tf.layers.spectral_conv import fold_spectral_norms
-from medusis_tf.runs.checkpoints import CheckpointChoice, load_painter
+from medusis_tf.runs.checkpoints import CheckpointChoice, load_painter, load_segmenter
 from medusis_tf.runs.run_dir import provenance
+from medusis_tf.serving.formats import Format, Precision, check_format, write_format
 from medusis_tf.serving.metadata import ModelMetadata, new_version, write_metadata
+from medusis_tf.serving.model_card import write_model_card
+from medusis_tf.serving.more_endpoints import image_endpoints, segment_endpoint
 from medusis_tf.serving.predictor import SlicePainter
 from medusis_tf.serving.signatures import Endpoints, write_saved_model
+from medusis_tf.serving.static_painter import LabelType, StaticPainter
+from medusis_tf.serving.warmup import write_warmup_requests
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What is written beside the SavedModel, and how.
+
+    Attributes:
+        formats: Other formats.
+        precision: Type of the weights in other formats.
+        labels: Type of label maps.
+        size: Height and width in other formats, whose shapes are fixed; None for those of the
+            training slices.
+        segmenter: Whether the endpoint `segment` is written, with the segmenter of the run.
+        licence: Licence of the weights, for the model card.
+    """
+
+    formats: tuple[Format, ...] = ()
+    precision: Precision = Precision.FLOAT32
+    labels: LabelType = "int32"
+    size: tuple[int, int] | None = None
+    segmenter: bool = False
+    licence: str | None = None
+
+    @property
+    def others(self) -> tuple[Format, ...]:
+        """The formats other than the SavedModel, each once."""
+        return tuple(dict.fromkeys(each for each in self.formats if each != Format.SAVEDMODEL))
 
 
 def export_run(
@@ -28,14 +65,16 @@ def export_run(
     out: Path,
     version: int | None = None,
     choice: CheckpointChoice = CheckpointChoice.NEWEST,
+    options: ExportOptions = ExportOptions(),
 ) -> Path:
-    """Export the painter of a run.
+    """Export the painter of a run, with its model card.
 
     Args:
         run_dir: Folder of the run.
         out: Folder of all exported models.
         version: Positive version number; by default the next free one.
         choice: Checkpoint of the run.
+        options: Formats and endpoints.
 
     Returns:
         The new folder `out/<name>/<version>`.
@@ -44,13 +83,23 @@ def export_run(
         UserError: The folder is no run or has no such checkpoint, the version exists, or the
             model cannot be written.
     """
+    for wanted in options.others:
+        check_format(wanted, options.precision)
     config, painter, step = load_painter(run_dir, choice)
-    endpoints, metadata = _endpoints(run_dir, config, painter, step)
+    segmenter = _segmenter(run_dir, choice, config) if options.segmenter else None
+    static = _static_painter(config, painter, options) if options.others else None
+    labels = tf.dtypes.as_dtype(options.labels)
+    endpoints, metadata = _endpoints(run_dir, config, painter, step, labels)
+    more = _more_endpoints(endpoints, metadata, labels, segmenter)
     try:
         with new_version(out / metadata.name, version) as (folder, target):
-            write_saved_model(endpoints, painter, folder)
+            write_saved_model(endpoints, painter, folder, more, segmenter)
             write_metadata(metadata, folder)
-            write_warmup_requests(folder, metadata.name, metadata.image_size, metadata.noise_shape)
+            write_warmup_requests(
+                folder, metadata.name, metadata.image_size, metadata.noise_shape, options.labels
+            )
+            files = [] if static is None else _write_others(static, folder, options)
+            write_model_card(folder, metadata, run_dir, options.licence, files)
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or getattr(error, "message", error)
         raise UserError(
@@ -104,11 +153,64 @@ def mean_intensity(manifest: Manifest) -> IntensityScale:
 
 
 def _endpoints(
-    run_dir: Path, config: ExperimentConfig, painter: keras.Model, step: int
+    run_dir: Path,
+    config: ExperimentConfig,
+    painter: keras.Model,
+    step: int,
+    labels: tf.DType = tf.int32,
 ) -> tuple[Endpoints, ModelMetadata]:
     fold_spectral_norms(painter)
     metadata = _metadata(run_dir, config, painter, step)
-    return Endpoints(painter, metadata.num_classes, metadata.noise_shape, metadata.stride), metadata
+    shape = metadata.noise_shape
+    return Endpoints(painter, metadata.num_classes, shape, metadata.stride, labels), metadata
+
+
+def _more_endpoints(
+    endpoints: Endpoints, metadata: ModelMetadata, labels: tf.DType, segmenter: keras.Model | None
+) -> dict[str, Callable[..., Any]]:
+    found = image_endpoints(endpoints, labels, metadata.has_noise)
+    if segmenter is None:
+        return found
+    segment = segment_endpoint(segmenter, metadata.image_channels)
+    return {**found, "segment": segment}
+
+
+def _segmenter(run_dir: Path, choice: CheckpointChoice, config: ExperimentConfig) -> keras.Model:
+    found = load_segmenter(run_dir, choice, config)
+    if found is None:
+        raise UserError(f"{run_dir} has no segmenter: its method trains none. Leave it out.")
+    _, segmenter = found
+    fold_spectral_norms(segmenter)
+    return segmenter
+
+
+def _static_painter(
+    config: ExperimentConfig, painter: keras.Model, options: ExportOptions
+) -> StaticPainter:
+    size = options.size or config.data.image_size
+    shape = painter.noise_shape or (0,)
+    return StaticPainter(painter, len(config.data.classes), shape, size, options.labels)
+
+
+def _write_others(
+    static: StaticPainter, folder: Path, options: ExportOptions
+) -> list[tuple[str, str]]:
+    saved = tf.saved_model.load(str(folder)).signatures["from_noise"]
+    noise_spec = saved.structured_input_signature[1]["noise"]
+
+    def expected(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        noise = inputs.get("noise", np.zeros([1, *noise_spec.shape[1:]], np.float32))
+        label_map = tf.constant(inputs["label_map"])
+        return saved(label_map=label_map, noise=tf.constant(noise))["image"].numpy()
+
+    rows = []
+    for wanted in options.others:
+        file = write_format(static, wanted, folder, options.precision, expected)
+        name = str(file.path.relative_to(folder))
+        text = f"{options.precision}, largest {file.largest:.2g}, mean {file.mean:.2g}"
+        logger.info("%s: difference from the SavedModel: %s", name, text)
+        rows.append((name, text))
+    return rows
 
 
 def _metadata(
@@ -128,10 +230,30 @@ def _metadata(
         noise_shape=painter.noise_shape or (0,),
         image_channels=config.data.image_channels,
         intensity=mean_intensity(manifest),
+        label_sources=_used_sources(config.data),
+        voxel_mm=_median_voxel_mm(manifest),
         config=config.model_dump(mode="json", exclude=private),
         trained=trained,
         exported=provenance(),
     )
+
+
+def _used_sources(data: DataConfig) -> dict[str, dict[int, str]]:
+    """Tables of the label sources that a subject names; all tables if none does."""
+    used = {entry.label_source for entry in data.subjects if entry.label_source is not None}
+    return {name: ids for name, ids in data.label_sources.items() if name in used or not used}
+
+
+def _median_voxel_mm(manifest: Manifest) -> tuple[float, float, float] | None:
+    sizes = [
+        entry.volume_spacing_mm
+        for entry in manifest.subjects
+        if entry.split == "train" and "label_map" in entry.streams
+    ]
+    if not sizes:
+        return None
+    x, y, z = np.median(sizes, axis=0).tolist()
+    return x, y, z
 
 
 def _read_manifest(path: Path) -> tuple[Manifest, dict[str, Any]]:
@@ -143,58 +265,3 @@ def _read_manifest(path: Path) -> tuple[Manifest, dict[str, Any]]:
     except (OSError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"cannot read {path}: {reason}. Give a run of `medusis train`.") from None
-
-
-WARMUP_PATH = Path("assets.extra") / "tf_serving_warmup_requests"
-
-
-def write_warmup_requests(
-    model_folder: Path,
-    model_name: str,
-    image_size: tuple[int, int],
-    noise_shape: tuple[int, ...],
-) -> None:
-    """Write one request for each endpoint, which TensorFlow Serving sends when it loads the model.
-
-    Args:
-        model_folder: Folder of the SavedModel, for `assets.extra/tf_serving_warmup_requests`.
-        model_name: Name of the model on the server.
-        image_size: `(height, width)` of the label map in the requests.
-        noise_shape: Shape of the noise of one image.
-    """
-    label_map = np.zeros((1, *image_size), np.int32)
-    seed, truncation = np.zeros((1, 2), np.int32), np.ones(1, np.float32)
-    noise = np.zeros((1, *noise_shape), np.float32)
-    requests: dict[str, dict[str, np.ndarray]] = {
-        "serving_default": {"label_map": label_map, "seed": seed, "truncation": truncation},
-        "from_noise": {"label_map": label_map, "noise": noise},
-        "draw_noise": {"seed": seed, "truncation": truncation},
-    }
-    path = model_folder / WARMUP_PATH
-    path.parent.mkdir(exist_ok=True)
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for endpoint, inputs in requests.items():
-            writer.write(_prediction_log(model_name, endpoint, inputs))
-
-
-def _prediction_log(model_name: str, endpoint: str, inputs: Mapping[str, np.ndarray]) -> bytes:
-    model_spec = _field(1, model_name.encode()) + _field(3, endpoint.encode())
-    request = _field(1, model_spec)
-    for name, value in inputs.items():
-        tensor = tf.make_tensor_proto(value).SerializeToString()
-        request += _field(2, _field(1, name.encode()) + _field(2, tensor))
-    predict_log = _field(1, request)
-    return _field(6, predict_log)
-
-
-def _field(number: int, payload: bytes) -> bytes:
-    # 2 is the wire type of bytes, strings and messages: their length, then their content.
-    return bytes([number << 3 | 2]) + _varint(len(payload)) + payload
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 127:
-        encoded.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*encoded, value])

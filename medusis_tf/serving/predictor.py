@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,11 @@ import tensorflow as tf
 from medusis_tf.data.batches.inference import INFERENCE_BATCH_SIZE, batches_of
 from medusis_tf.data.intensities.intensity import restore_intensity
 from medusis_tf.data.labels.remapping import remap
-from medusis_tf.data.slicing.slices import OUTSIDE_IMAGE, SliceGrid
+from medusis_tf.data.slicing.slices import OUTSIDE_IMAGE
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
+from medusis_tf.serving.grids import painting_grid
+from medusis_tf.serving.label_maps import check_foreground
 from medusis_tf.serving.metadata import ModelMetadata, find_model, read_metadata
 
 Progress = Callable[[int, int], None]
@@ -35,6 +37,9 @@ class SlicePainter:
     def __init__(self, endpoints: Mapping[str, Endpoint], metadata: ModelMetadata):
         self.metadata = metadata
         self._endpoints = endpoints
+        # Only the endpoints of a SavedModel state it, and may have labels of 64 bits.
+        signature = getattr(endpoints.get("from_noise"), "structured_input_signature", None)
+        self._label_type = signature[1]["label_map"].dtype if signature else tf.int32
 
     def draw_noise(self, seed: int, truncation: float = math.inf) -> np.ndarray:
         """Draw the noise of a seed.
@@ -76,7 +81,7 @@ class SlicePainter:
         for part in batches_of(len(label_maps), batch_size or default_batch_size()):
             batch = label_maps[part]
             painted = self._endpoints["from_noise"](
-                label_map=tf.constant(batch, tf.int32),
+                label_map=tf.constant(batch, self._label_type),
                 noise=tf.constant(np.broadcast_to(noise, (len(batch), *noise.shape)), tf.float32),
             )
             images[part] = painted["image"].numpy().mean(axis=-1)
@@ -91,6 +96,8 @@ class SlicePainter:
         truncation: float = math.inf,
         progress: Progress | None = None,
         batch_size: int | None = None,
+        *,
+        noises: Sequence[np.ndarray] | None = None,
     ) -> np.ndarray:
         """Synthesize a volume with the noise of one seed.
 
@@ -104,29 +111,53 @@ class SlicePainter:
             truncation: Bound a >= 0 of the noise, drawn from N(0, 1) conditioned on [-a, a].
             progress: Function that is called with the number of finished slices and of all slices.
             batch_size: Slices per batch; see `paint`.
+            noises: Noises from `draw_noise` in place of seed and truncation. The mean of their
+                images is returned; progress counts the slices of all of them.
 
         Returns:
             `[x, y, z]` float32 on the grid of the label map, in the mean units of the training
             images.
 
         Raises:
-            UserError: The label map contains ids that the model does not know.
+            UserError: The label map contains ids that the model does not know, has no foreground,
+                or needs slices that are too large.
         """
         metadata = self.metadata
-        label_map = remap(label_map, None, metadata.taxonomy)
-        grid = SliceGrid.covering(
-            label_map, metadata.image_size, metadata.spacing_mm, metadata.stride, metadata.axis
-        )
+        label_map = check_foreground(remap(label_map, None, metadata.taxonomy))
+        grid = painting_grid(label_map, metadata)
         label_slices = grid.label_slices(label_map.array)
         shown = np.flatnonzero(label_slices.any(axis=(1, 2)))
-        noise = self.draw_noise(seed, truncation)
-        images = self.paint(label_slices[shown], noise, batch_size, progress)
+        images = self._mean_image(
+            label_slices[shown],
+            [self.draw_noise(seed, truncation)] if noises is None else noises,
+            batch_size,
+            progress,
+        )
         painted = np.full(label_slices.shape, OUTSIDE_IMAGE, np.float32)
         painted[shown] = images
         del images, label_slices
         return grid.from_slices(
             painted, restore=lambda values: restore_intensity(values, metadata.intensity)
         )
+
+    def _mean_image(
+        self,
+        label_maps: np.ndarray,
+        noises: Sequence[np.ndarray],
+        batch_size: int | None,
+        progress: Progress | None,
+    ) -> np.ndarray:
+        """Mean over the noises of `[slices, height, width]`."""
+        mean = np.zeros(0, np.float32)
+        for place, noise in enumerate(noises):
+
+            def report(done: int, total: int, place: int = place) -> None:
+                if progress is not None:
+                    progress(place * total + done, len(noises) * total)
+
+            images = self.paint(label_maps, noise, batch_size, report)
+            mean = images if place == 0 else mean + (images - mean) / np.float32(place + 1)
+        return mean
 
 
 def default_batch_size() -> int:

@@ -5,17 +5,22 @@ The graph itself checks all inputs, because a served model runs without Python.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
 if TYPE_CHECKING:
     import keras
 
-_LABEL_MAP = tf.TensorSpec([None, None, None], tf.int32, name="label_map")
-_SEED = tf.TensorSpec([None, 2], tf.int32, name="seed")
-_TRUNCATION = tf.TensorSpec([None], tf.float32, name="truncation")
+SEED = tf.TensorSpec([None, 2], tf.int32, name="seed")
+TRUNCATION = tf.TensorSpec([None], tf.float32, name="truncation")
+
+
+def label_map_spec(labels: tf.DType = tf.int32) -> tf.TensorSpec:
+    """The input `label_map` of an endpoint, of the type `labels`."""
+    return tf.TensorSpec([None, None, None], labels, name="label_map")
 
 
 class Endpoints:
@@ -34,6 +39,7 @@ class Endpoints:
         num_classes: int,
         noise_shape: tuple[int, ...],
         stride: int,
+        labels: tf.DType = tf.int32,
     ) -> None:
         """Define the endpoints; they are traced later.
 
@@ -43,11 +49,13 @@ class Endpoints:
             num_classes: K, background included.
             noise_shape: Shape of the noise of one image; `(0,)` for a painter without noise.
             stride: Divisor of H and W.
+            labels: Type of the label map, int32 or int64.
         """
+        label_spec = label_map_spec(labels)
         noise = tf.TensorSpec([None, *noise_shape], tf.float32, name="noise")
         has_noise = 0 not in noise_shape
 
-        @tf.function(input_signature=[_LABEL_MAP, noise])
+        @tf.function(input_signature=[label_spec, noise])
         def from_noise(label_map, noise):
             label_map = check_label_map(label_map, num_classes, stride)
             same_batch(label_map=label_map, noise=noise)
@@ -55,12 +63,12 @@ class Endpoints:
             image = painter(one_hot, noise if has_noise else None, training=False)
             return {"image": tf.cast(image, tf.float32)}
 
-        @tf.function(input_signature=[_SEED, _TRUNCATION])
+        @tf.function(input_signature=[SEED, TRUNCATION])
         def draw_noise(seed, truncation):
             same_batch(seed=seed, truncation=truncation)
             return {"noise": truncated_noise(seed, truncation, noise_shape)}
 
-        @tf.function(input_signature=[_LABEL_MAP, _SEED, _TRUNCATION])
+        @tf.function(input_signature=[label_spec, SEED, TRUNCATION])
         def serving_default(label_map, seed, truncation):
             # Call the function instead of tracing the network again: the file is half as large.
             return from_noise(label_map, draw_noise(seed, truncation)["noise"])
@@ -70,20 +78,30 @@ class Endpoints:
         self.serving_default = serving_default
 
 
-def write_saved_model(endpoints: Endpoints, painter: keras.Model, folder: Path) -> None:
+def write_saved_model(
+    endpoints: Endpoints,
+    painter: keras.Model,
+    folder: Path,
+    more: Mapping[str, Callable[..., Any]] | None = None,
+    segmenter: keras.Model | None = None,
+) -> None:
     """Write a SavedModel whose named endpoints need neither Keras nor this package.
 
     Args:
         endpoints: Endpoints of the painter.
         painter: Network with the weights.
         folder: Folder to write; created with its parents.
+        more: Further endpoints, by name.
+        segmenter: Network of the endpoint `segment`, with its weights.
     """
     # A plain module: `keras.export.ExportArchive` writes the same graphs, but prints messages. A
     # Keras model as an attribute would also save its training graphs.
     module = tf.Module()
-    module.weights = [weight.value for weight in painter.weights]
+    networks = [painter] if segmenter is None else [painter, segmenter]
+    module.weights = [weight.value for network in networks for weight in network.weights]
     signatures = {
-        name: endpoint.get_concrete_function() for name, endpoint in vars(endpoints).items()
+        name: endpoint.get_concrete_function()
+        for name, endpoint in {**vars(endpoints), **(more or {})}.items()
     }
     tf.saved_model.save(module, str(folder), signatures=signatures)
 
@@ -138,9 +156,10 @@ def check_label_map(label_map: tf.Tensor, num_classes: int, stride: int) -> tf.T
     known = f"label_map must contain class ids from 0 to {num_classes - 1} only."
     divisible = f"the height and width of label_map must be divisible by {stride}."
     sides = tf.shape(label_map)[1:]
+    limit = tf.constant(num_classes, label_map.dtype)
     checks = [
         tf.debugging.assert_non_negative(label_map, known, name="check_ids_from_0"),
-        tf.debugging.assert_less(label_map, num_classes, known, name="check_ids"),
+        tf.debugging.assert_less(label_map, limit, known, name="check_ids"),
         tf.debugging.assert_equal(sides % stride, 0, divisible, name="check_size"),
         tf.debugging.assert_positive(sides, "label_map is empty.", name="check_not_empty"),
     ]

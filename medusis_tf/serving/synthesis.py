@@ -1,35 +1,52 @@
-"""Write synthetic volumes for a label map file, each with a record of its origin."""
+"""Write synthetic volumes for a label map, each with a record of its origin."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
+import logging
 import math
-import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medusis_tf.config.data import TissueConfig
-from medusis_tf.data.intensities.intensity import scale_intensity
-from medusis_tf.data.labels.refinement import holds_any, refine_volume
-from medusis_tf.data.labels.remapping import remap
-from medusis_tf.data.labels.tissue import tissue_label_map
-from medusis_tf.data.shards.spread import spread_centres
-from medusis_tf.data.volumes.nifti import read_label_map, read_volume, write_volume
-from medusis_tf.data.volumes.suffixes import has_nifti_name, split_nifti_name
+from medusis_tf.data.volumes.grid import Grid
 from medusis_tf.data.volumes.volume import Volume
+from medusis_tf.data.volumes.writing import (
+    FILE_FORMATS,
+    Format,
+    StoredType,
+    WrittenAs,
+    format_of,
+    write_image,
+)
 from medusis_tf.errors import UserError
-from medusis_tf.files import replacing
-from medusis_tf.panels import PanelRow, panel
+from medusis_tf.serving.finer_label_map import fine_label_map
+from medusis_tf.serving.grids import grid_lines
+from medusis_tf.serving.label_maps import LabelMapOptions, read_for_model
 from medusis_tf.serving.metadata import ModelMetadata, find_model, read_metadata
+from medusis_tf.serving.noises import NoiseChoice
+from medusis_tf.serving.outputs import (
+    check_replaceable,
+    check_writable,
+    checked_sources,
+    is_finished,
+    listed,
+    numbered,
+    write_record,
+)
+from medusis_tf.serving.preview import preview, preview_slices
 
-NUM_PREVIEW_ROWS = 4
+if TYPE_CHECKING:
+    from medusis_tf.serving.predictor import Predictor
+
+__all__ = ["SynthesisRequest", "fine_label_map", "synthesize_files"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,13 +55,24 @@ class SynthesisRequest:
 
     Attributes:
         model_dir: `saved_models/NAME` or `saved_models/NAME/VERSION`.
-        label_map: NIfTI file with class ids; None to make a tissue label map from `ct`.
-        out: NIfTI file to write; with several samples, `_1`, `_2`, ... is added to its name.
+        label_map: Volume of ids or folder of one-class masks; None to make a tissue label map from
+            `ct`.
+        out: File to write, or folder of a DICOM series; with several samples, `_1`, `_2`, ... is
+            added to its name.
         seed: Seed of the first sample; the next samples have the next seeds.
         truncation: Bound a >= 0 of the noise, drawn from N(0, 1) conditioned on [-a, a].
         samples: Number of volumes.
         batch_size: Slices per batch; None for the default of the machine.
         ct: CT that cuts the finer classes of the model from a coarse label map.
+        label: Meaning of the ids in the label map, and how volumes are read.
+        interpolate: Seeds A and B, in place of `seed`: the samples lead from A to B.
+        mean_of: Number of noises whose mean image each sample is.
+        overwrite: Whether existing volumes are replaced.
+        resume: Whether volumes that exist already, made in the same way, are left as they are;
+            always for several samples.
+        format: Format of the volumes; None to choose it by the name of `out`.
+        dtype: Type of the stored numbers.
+        attributes: Attributes of patient, study and series for DICOM, by keyword.
     """
 
     model_dir: Path
@@ -55,182 +83,195 @@ class SynthesisRequest:
     samples: int = 1
     batch_size: int | None = None
     ct: Path | None = None
+    label: LabelMapOptions = field(default_factory=LabelMapOptions, kw_only=True)
+    interpolate: tuple[int, int] | None = field(default=None, kw_only=True)
+    mean_of: int = field(default=1, kw_only=True)
+    overwrite: bool = field(default=False, kw_only=True)
+    resume: bool = field(default=False, kw_only=True)
+    format: Format | None = field(default=None, kw_only=True)
+    dtype: StoredType = field(default="float32", kw_only=True)
+    attributes: Mapping[str, str] = field(default_factory=dict, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.label_map is None and self.ct is None:
             raise UserError("give --label-map, or --ct for a model of tissue label maps, or both.")
-        if not has_nifti_name(self.out):
-            raise UserError(f"--out must end in .nii or .nii.gz. Received: {self.out}")
+        named = format_of(self.out)
+        if self.format is None and named is None:
+            raise UserError(
+                f"--out must end in {', '.join(f'.{each}' for each in FILE_FORMATS[:-1])} or "
+                f".{FILE_FORMATS[-1]}; or give --format dicom for a folder with a DICOM series. "
+                f"Received: {self.out}"
+            )
+        if self.format is not None and named != (None if self.format == "dicom" else self.format):
+            raise UserError(f"--format {self.format} does not fit the name of --out {self.out}.")
+        if self.attributes and self.format != "dicom":
+            raise UserError("--dicom KEYWORD=VALUE is for --format dicom only.")
+        _ = self.noise
         for path in self.outputs:
-            _check_writable(path)
-            for name, source in (("label map", self.label_map), ("CT", self.ct)):
-                if source is not None and path.resolve() == source.resolve():
-                    raise UserError(f"--out would replace the {name} {source}.")
+            check_writable(path, {"label map": self.label_map, "CT": self.ct})
 
     @property
     def outputs(self) -> list[Path]:
         """Paths of the volumes, one for each sample."""
-        if self.samples == 1:
-            return [self.out]
-        stem, suffix = split_nifti_name(self.out)
-        numbers = range(1, self.samples + 1)
-        return [self.out.with_name(f"{stem}_{number}{suffix}") for number in numbers]
+        return numbered(self.out, self.samples)
+
+    @property
+    def noise(self) -> NoiseChoice:
+        """The noises of the samples."""
+        return NoiseChoice(self.seed, self.truncation, self.samples, self.interpolate, self.mean_of)
+
+    @property
+    def written_as(self) -> WrittenAs:
+        """Format and type of the volumes."""
+        chosen = self.format or format_of(self.out) or "nii.gz"
+        return WrittenAs(chosen, self.dtype, self.attributes)
 
 
 SampleProgress = Callable[[int, int, int], None]
 
 
 def synthesize_files(
-    request: SynthesisRequest, progress: SampleProgress | None = None
-) -> np.ndarray:
+    request: SynthesisRequest,
+    progress: SampleProgress | None = None,
+    *,
+    predictor: Predictor | None = None,
+) -> np.ndarray | None:
     """Write synthetic volumes on the grid of the label map, and a JSON file beside each.
+
+    What is suspicious of the label map, or decided for it, is logged, one line each.
 
     Args:
         request: What to synthesize.
         progress: Function that is called with the number of the sample, counted from 0, the number
             of its finished slices, and the number of all its slices.
+        predictor: The opened model of `request.model_dir`; None to open it.
 
     Returns:
-        Panel of a few slices of all samples, `[height, width, 3]` uint8.
+        Panel of a few slices of all new samples, `[height, width, 3]` uint8; None if all exist.
 
     Raises:
-        UserError: The model or the label map cannot be used, or a file cannot be written.
+        UserError: The model or the label map cannot be used, a volume exists already, or a file
+            cannot be written.
     """
     # Errors in the files are reported before TensorFlow starts.
-    coarse = None if request.label_map is None else read_label_map(request.label_map)
     folder = find_model(request.model_dir)
-    label_map = fine_label_map(coarse, request.ct, read_metadata(folder))
+    metadata = read_metadata(folder)
+    request.noise.check(metadata.has_noise, metadata.title)
+    _check_attributes(request)
+    _check_sources_exist(request)
+    label_map, records = _label_map(request, metadata), _identities(request, folder, metadata)
+    missing = _missing(request, records)
+    if not missing:
+        return None
     from medusis_tf.serving.predictor import Predictor
 
-    predictor = Predictor(folder)
-    shown = _preview_slices(label_map)
+    predictor = predictor or Predictor(folder)
+    shown = preview_slices(label_map)
     previews: dict[str, np.ndarray] = {}
-    for number, path in enumerate(request.outputs):
-        seed = request.seed + number
+    for number in missing:
 
         def report(done: int, total: int, number: int = number) -> None:
             if progress is not None:
                 progress(number, done, total)
 
+        noises = request.noise.draw(predictor, number)
         array = predictor.synthesize_volume(
-            label_map, seed, request.truncation, report, request.batch_size
+            label_map, progress=report, batch_size=request.batch_size, noises=noises
         )
-        write_volume(path, array, label_map.path)
-        _write_record(path, request, seed, folder, predictor.metadata)
-        previews[f"synthetic MR, seed {seed}"] = array[:, :, shown]
-    return _preview(label_map, shown, previews, predictor.metadata)
+        _write(request, number, array, label_map, records[number], metadata)
+        previews[request.noise.title(number)] = array[:, :, shown]
+    return preview(label_map, shown, previews, metadata)
 
 
-def fine_label_map(coarse: Volume | None, ct: Path | None, metadata: ModelMetadata) -> Volume:
-    """The label map that a model paints, with its finer classes.
+def _check_attributes(request: SynthesisRequest) -> None:
+    if request.format == "dicom":
+        from medusis_tf.data.volumes.dicom_writing import check_attributes
 
-    Args:
-        coarse: Label map of the model's classes; None to make a tissue label map from the CT.
-        ct: NIfTI file of a CT in Hounsfield units; None if the label map needs none.
-        metadata: Metadata of the model, with its classes, their rules and its thresholds.
-
-    Raises:
-        UserError: The label map has ids that the model does not know, or lacks the finer classes
-            and there is no CT; or the CT cannot be used.
-    """
-    thresholds = TissueConfig.model_validate(metadata.config.get("data", {}).get("tissue") or {})
-    volume = None if ct is None else read_volume(ct)
-    if coarse is not None:
-        label_map = remap(coarse, None, metadata.taxonomy)
-    elif volume is not None:
-        label_map = _tissue_label_map(volume, thresholds, metadata)
-    else:
-        raise ValueError("there is neither a label map nor a CT")
-    if volume is not None and coarse is not None and not metadata.taxonomy.refined:
-        raise UserError(
-            f"the model {metadata.title} has no finer classes, so it needs no CT. Leave out --ct."
-        )
-    fine = [entry.id for entry in metadata.taxonomy.refined]
-    if fine and volume is None and not holds_any(label_map.array, fine):
-        names = ", ".join(entry.name for entry in metadata.taxonomy.refined[:5])
-        raise UserError(
-            f"{label_map.path} has none of the finer classes that the model {metadata.title} was "
-            f"trained on ({names}). Give the CT of this label map with --ct, which they are cut "
-            "by, or a label map that contains them."
-        )
-    return refine_volume(label_map, volume, metadata.classes, thresholds.body_hu)
+        check_attributes(request.attributes)
 
 
-def _tissue_label_map(ct: Volume, thresholds: TissueConfig, metadata: ModelMetadata) -> Volume:
-    try:
-        array = tissue_label_map(ct.intensities(), thresholds, metadata.classes)
-    except UserError as error:
-        raise UserError(
-            f"no label map can be made from {ct.path} for the model {metadata.title}: {error}"
-        ) from None
-    return Volume(array, ct.affine, ct.path, axes=ct.axes)
+def _check_sources_exist(request: SynthesisRequest) -> None:
+    for what, path in (("label map", request.label_map), ("CT", request.ct)):
+        if path is not None and not path.exists():
+            raise UserError(f"there is no file or folder {path}. Check the path of the {what}.")
 
 
-def _write_record(
-    path: Path, request: SynthesisRequest, seed: int, folder: Path, metadata: ModelMetadata
-) -> None:
-    record = {
-        "synthetic": True,
-        "volume": path.name,
+def _label_map(request: SynthesisRequest, metadata: ModelMetadata) -> Volume:
+    """The label map to paint; its warnings, and how it is resampled, are logged."""
+    coarse = None
+    if request.label_map is not None:
+        coarse = read_for_model(request.label_map, metadata, request.label)
+    reading = request.label.reading_of(metadata)
+    label_map = fine_label_map(coarse, request.ct, metadata, reading=reading)
+    source = request.label_map or request.ct
+    for line in (*label_map.warnings, *grid_lines(label_map, metadata)):
+        text = line.removeprefix(f"{source}: ").rstrip(".")
+        logger.warning("%s: %s", source, text[:1].lower() + text[1:])
+    return label_map
+
+
+def _identities(
+    request: SynthesisRequest, folder: Path, metadata: ModelMetadata
+) -> list[dict[str, Any]]:
+    """What makes each sample what it is, for its record."""
+    sources = checked_sources({"label_map": request.label_map, "ct": request.ct})
+    shared = {
         "model": metadata.name,
         "model_version": int(folder.name) if folder.name.isdecimal() else None,
         "step": metadata.step,
-        "seed": seed,
-        "truncation": request.truncation if math.isfinite(request.truncation) else None,
-        **_sources(request),
+        **sources,
+        "label_source": request.label.label_source,
+        "unlisted": request.label.unlisted,
+        "dtype": request.dtype,
+    }
+    return [{**shared, **request.noise.record(number)} for number in range(request.samples)]
+
+
+def _missing(request: SynthesisRequest, records: list[dict[str, Any]]) -> list[int]:
+    """Numbers of the samples to write.
+
+    Raises:
+        UserError: One exists already, and may neither be replaced nor left as it is.
+    """
+    outputs = request.outputs
+    if request.overwrite:
+        for path in outputs:
+            check_replaceable(path)
+        return list(range(len(outputs)))
+    may_skip = request.resume or len(outputs) > 1
+    finished = [
+        is_finished(path, record, may_skip) for path, record in zip(outputs, records, strict=True)
+    ]
+    skipped = [path for path, done in zip(outputs, finished, strict=True) if done]
+    if skipped and not request.resume:
+        logger.info(
+            "%d of %d volumes exist already, and are skipped: %s",
+            len(skipped), len(outputs), listed(skipped),
+        )  # fmt: skip
+    return [number for number, done in enumerate(finished) if not done]
+
+
+def _write(
+    request: SynthesisRequest,
+    number: int,
+    array: np.ndarray,
+    label_map: Volume,
+    identity: Mapping[str, Any],
+    metadata: ModelMetadata,
+) -> None:
+    path = request.outputs[number]
+    record = {
+        "synthetic": True,
+        "volume": path.name,
+        **identity,
         "intensity": dataclasses.asdict(metadata.intensity),
+        "warnings": list(label_map.warnings),
         "medusis_tf": version("medusis_tf"),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    stem, _ = split_nifti_name(path)
-    target = path.with_name(f"{stem}.json")
-    try:
-        with replacing(target) as temporary:
-            temporary.write_text(json.dumps(record, indent=2))
-    except OSError as error:
-        raise UserError(f"cannot write {target}: {error.strerror}.") from None
-
-
-def _sources(request: SynthesisRequest) -> dict[str, str | None]:
-    found: dict[str, str | None] = {}
-    for role, path in (("label_map", request.label_map), ("ct", request.ct)):
-        if path is not None:
-            found[role] = path.name
-            found[f"{role}_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    return found
-
-
-def _preview_slices(label_map: Volume) -> np.ndarray:
-    occupied = np.flatnonzero(label_map.array.any(axis=(0, 1)))
-    if len(occupied) == 0:
-        return np.array([label_map.shape[2] // 2])
-    return occupied[spread_centres(NUM_PREVIEW_ROWS, len(occupied))]
-
-
-def _preview(
-    label_map: Volume,
-    shown: np.ndarray,
-    previews: Mapping[str, np.ndarray],
-    metadata: ModelMetadata,
-) -> np.ndarray:
-    rows = [
-        PanelRow(
-            label_map.array[:, :, z].T,
-            {
-                name: scale_intensity(array[:, :, place].T, metadata.intensity)
-                for name, array in previews.items()
-            },
-            f"axial slice {z}",
-        )
-        for place, z in enumerate(shown)
-    ]
-    title = f"{metadata.title}: {label_map.path.name}"
-    return panel(rows, metadata.classes, title)
-
-
-def _check_writable(path: Path) -> None:
-    folder = path.parent
-    while not folder.exists():
-        folder = folder.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK) or path.is_dir():
-        raise UserError(f"cannot write {path}. Choose a file in a writable folder.")
+    write_record(path, record)
+    ends = metadata.intensity.source[0], metadata.intensity.source[-1]
+    how = request.written_as
+    if request.label.reading_of(metadata).assume_axes is not None:
+        how = dataclasses.replace(how, keeps_header=False)
+    write_image(path, array, Grid.of(label_map), how, ends)

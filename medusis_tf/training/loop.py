@@ -19,6 +19,7 @@ from medusis_tf.methods.distribution import make_strategy, share_batch
 from medusis_tf.progress import TrainingProgress
 from medusis_tf.runs.best_checkpoint import BestCheckpoint
 from medusis_tf.runs.checkpoints import Checkpoints
+from medusis_tf.runs.hyper_parameters import data_summary, hyper_parameters
 from medusis_tf.runs.records import Records
 from medusis_tf.runs.run_dir import check_run_dir, write_run_dir
 from medusis_tf.training.panel import TrainingPanel
@@ -86,6 +87,8 @@ class TrainingLoop:
         self.best.rewind(start, records)
         if start == 0:
             records.text("config", yaml.safe_dump(self.config.model_dump(mode="json")))
+            records.text("data", data_summary(self.shards.records))
+            records.hyper_parameters(hyper_parameters(self.config), self.config.name)
         try:
             with (
                 Interruption() as interruption,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from medusis_tf.commands.synthesize import synthesize
+from medusis_tf.data.volumes.reading import read_volume
 from tests.command_runner import run_command, user_error
 from tests.serving.small_run import SHAPE, ellipses, make_model, make_run, write_nifti
 
@@ -72,8 +73,8 @@ def test_errors_are_reported_before_anything_is_written(
     assert f"medusis export --run {run_dir}" in message(model=run_dir)
     assert "there is no model folder" in message(model=tmp_path / "missing")
     assert "holds no exported model" in message(model=tmp_path)
-    assert "there is no file" in message(labels=tmp_path / "missing.nii.gz")
-    assert "must end in .nii or .nii.gz" in message(out=tmp_path / "out.png")
+    assert "there is no file or folder" in message(labels=tmp_path / "missing.nii.gz")
+    assert "must end in .nii.gz, .nii, .nrrd or .mha" in message(out=tmp_path / "out.png")
     assert "would replace the label map" in message(out=label_map)
     assert "cannot write" in message(out=label_map / "below" / "out.nii.gz")
     assert sorted(tmp_path.rglob("*")) == before
@@ -95,3 +96,173 @@ def test_a_truncated_file_is_reported(model_dir, label_map, tmp_path):
     out = tmp_path / "out.nii.gz"
     message = user_error(synthesize, "--model", model_dir, "--label-map", label_map, "--out", out)
     assert str(label_map) in message
+
+
+def run(*arguments):
+    status, printed, error = run_command(synthesize, *arguments)
+    assert status == 0, error
+    return printed
+
+
+def array_of(path):
+    return np.asarray(nib.load(path).dataobj)
+
+
+def test_an_existing_volume_is_never_replaced_in_silence(model_dir, label_map, tmp_path):
+    out = tmp_path / "mr.nii.gz"
+    arguments = ["--model", model_dir, "--label-map", label_map, "--out", out]
+    out.write_bytes(b"mine")
+    assert f"{out} exists already. Give --overwrite" in user_error(synthesize, *arguments)
+    assert out.read_bytes() == b"mine"
+    out.unlink()
+    (tmp_path / "mr.json").write_text("{}")
+    assert "mr.json exists already, and is no record" in user_error(synthesize, *arguments)
+    run(*arguments, "--overwrite")
+    assert "exists already" in user_error(synthesize, *arguments)
+    run(*arguments, "--overwrite", "--seed", 1)
+    assert json.loads((tmp_path / "mr.json").read_text())["seed"] == 1
+
+
+def test_an_interrupted_series_of_samples_goes_on(model_dir, label_map, tmp_path):
+    arguments = ["--model", model_dir, "--label-map", label_map, "--out", tmp_path / "mr.nii"]
+    run(*arguments, "--samples", 2)
+    before = (tmp_path / "mr_1.nii").stat().st_mtime_ns
+    (tmp_path / "mr_2.nii").unlink()  # as if stopped after the record was written
+    printed = run(*arguments, "--samples", 3)
+    assert "1 of 3 volumes exist already, and are skipped: mr_1.nii" in printed
+    assert (tmp_path / "mr_1.nii").stat().st_mtime_ns == before
+    assert (tmp_path / "mr_3.nii").exists()
+    assert "all 3 volumes exist already" in user_error(synthesize, *arguments, "--samples", 3)
+    other = user_error(synthesize, *arguments, "--samples", 3, "--seed", 7)
+    assert "made differently: seed was 0, is 7" in other
+
+
+def test_an_interpolation_leads_from_seed_to_seed(model_dir, label_map, tmp_path):
+    arguments = ["--model", model_dir, "--label-map", label_map]
+    run(*arguments, "--out", tmp_path / "i.nii", "--interpolate", 3, 4, "--samples", 3)
+    run(*arguments, "--out", tmp_path / "s.nii", "--seed", 3, "--samples", 2)
+    for interpolated, sample in (("i_1", "s_1"), ("i_3", "s_2")):
+        np.testing.assert_allclose(
+            array_of(tmp_path / f"{interpolated}.nii"), array_of(tmp_path / f"{sample}.nii")
+        )
+    record = json.loads((tmp_path / "i_2.json").read_text())
+    assert (record["seed"], record["interpolated_to"], record["blend"]) == (3, 4, 0.5)
+
+
+def test_the_mean_of_noises_is_the_mean_of_their_volumes(model_dir, label_map, tmp_path):
+    arguments = ["--model", model_dir, "--label-map", label_map]
+    run(*arguments, "--out", tmp_path / "mean.nii", "--mean", 3)
+    run(*arguments, "--out", tmp_path / "s.nii", "--samples", 3)
+    mean = np.mean([array_of(tmp_path / f"s_{n}.nii") for n in (1, 2, 3)], axis=0)
+    np.testing.assert_allclose(array_of(tmp_path / "mean.nii"), mean, rtol=1e-4, atol=0.05)
+
+
+@pytest.mark.parametrize("suffix", ["nrrd", "mha"])
+def test_formats_hold_the_same_volume(model_dir, label_map, tmp_path, suffix):
+    arguments = ["--model", model_dir, "--label-map", label_map]
+    run(*arguments, "--out", tmp_path / "a.nii.gz")
+    run(*arguments, "--out", tmp_path / f"b.{suffix}")
+    one, other = read_volume(tmp_path / "a.nii.gz"), read_volume(tmp_path / f"b.{suffix}")
+    np.testing.assert_array_equal(one.array, other.array)
+    np.testing.assert_allclose(one.affine, other.affine, atol=1e-5)
+
+
+def test_a_dicom_series_is_a_folder_with_its_record_beside(model_dir, label_map, tmp_path):
+    pytest.importorskip("pydicom")
+    out = tmp_path / "series"
+    arguments = ["--model", model_dir, "--label-map", label_map, "--format", "dicom"]
+    message = user_error(synthesize, *arguments, "--out", out, "--dicom", "PatientNme=x")
+    assert "did you mean PatientName" in message and not out.exists()
+    run(*arguments, "--out", out, "--dicom", "PatientID=P7", "--dicom", "StudyID=1")
+    assert {path.suffix for path in out.iterdir()} == {".dcm"}
+    assert json.loads((tmp_path / "series.json").read_text())["synthetic"]
+    one = read_volume(out)
+    run("--model", model_dir, "--label-map", label_map, "--out", tmp_path / "a.nii.gz")
+    other = read_volume(tmp_path / "a.nii.gz")
+    np.testing.assert_allclose(one.intensities(), other.intensities(), atol=0.51)
+    np.testing.assert_allclose(one.affine, other.affine, atol=1e-4)
+    assert "exists already" in user_error(synthesize, *arguments, "--out", out)
+    run(*arguments, "--out", out, "--overwrite")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("")
+    mine = user_error(synthesize, *arguments, "--out", tmp_path / "mine", "--overwrite")
+    assert "is a folder with other files" in mine
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    (tmp_path / "maps").mkdir()
+    for name in "ab":
+        write_nifti(tmp_path / "maps" / f"{name}.nii.gz", ellipses())
+    return tmp_path / "maps"
+
+
+def test_a_folder_of_label_maps_gives_a_folder_of_volumes(model_dir, cohort, tmp_path):
+    write_nifti(cohort / "broken.nii.gz", np.full(SHAPE, 9))
+    arguments = ["--model", model_dir, "--label-map", cohort, "--out", tmp_path / "out"]
+    message = user_error(synthesize, *arguments)
+    assert message.startswith("1 of 3 label maps failed:") and "broken: " in message
+    assert {"a.nii.gz", "a.json", "b.nii.gz", "b.json"} == {
+        path.name for path in (tmp_path / "out").iterdir()
+    }
+    (cohort / "broken.nii.gz").unlink()
+    (tmp_path / "out" / "b.nii.gz").unlink()
+    printed = run(*arguments)
+    assert "1 of 2 volumes existed already" in printed and "b: wrote b.nii.gz" in printed
+    assert "--out must be a folder" in user_error(
+        synthesize, *arguments[:-1], tmp_path / "out.nii.gz"
+    )
+
+
+def test_a_manifest_names_its_label_maps(model_dir, cohort, tmp_path):
+    (tmp_path / "list.csv").write_text(
+        "subject,label_map,image\np1,maps/a.nii.gz,\np2,,x.nii\np3,maps/b.nii.gz,\n"
+    )
+    printed = run(
+        "--model", model_dir, "--label-map", tmp_path / "list.csv", "--out", tmp_path / "out",
+        "--format", "mha", "--samples", 2,
+    )  # fmt: skip
+    assert "p2 has no label map, and is left out" in printed
+    assert {path.name for path in (tmp_path / "out").glob("*.mha")} == {
+        "p1_1.mha", "p1_2.mha", "p3_1.mha", "p3_2.mha",
+    }  # fmt: skip
+
+
+def test_a_folder_of_masks_is_one_label_map(model_dir, label_map, tmp_path):
+    for id_, name in ((1, "fat"), (2, "muscle")):
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        write_nifti(tmp_path / "masks" / f"{name}.nii.gz", ellipses() == id_, axes="SLP")
+    run("--model", model_dir, "--label-map", tmp_path / "masks", "--out", tmp_path / "m.nii.gz")
+    run("--model", model_dir, "--label-map", label_map, "--out", tmp_path / "l.nii.gz")
+    np.testing.assert_array_equal(array_of(tmp_path / "m.nii.gz"), array_of(tmp_path / "l.nii.gz"))
+
+
+def test_what_is_suspicious_is_said_in_one_line_each(model_dir, tmp_path):
+    image = nib.Nifti1Image(ellipses().astype(np.uint8), None)
+    image.set_sform(np.diag([-2.5, -2.5, 5, 1]), 1)
+    image.set_qform(np.diag([2.5, 2.5, 5, 1]), 1)
+    nib.save(image, tmp_path / "mirror.nii.gz")
+    arguments = ["--model", model_dir, "--label-map", tmp_path / "mirror.nii.gz"]
+    printed = run(*arguments, "--out", tmp_path / "o.nii.gz")
+    assert "mirror.nii.gz: its sform, which is used, has the axes LPS, but its qform RAS" in printed
+    micron = nib.Nifti1Image(ellipses().astype(np.uint8), np.diag([-9000.0, -9000, 5000, 1]))
+    nib.save(micron, tmp_path / "micron.nii.gz")
+    message = user_error(
+        synthesize, "--model", model_dir, "--label-map", tmp_path / "micron.nii.gz",
+        "--out", tmp_path / "m.nii.gz",
+    )  # fmt: skip
+    assert "too large to paint" in message and "\n" not in message
+
+
+def test_what_messages_advise_can_be_done(model_dir, label_map, tmp_path):
+    write_nifti(tmp_path / "l.nii", ellipses())
+    raw = bytearray((tmp_path / "l.nii").read_bytes())
+    raw[252:256] = bytes(4)  # no orientation
+    (tmp_path / "l.nii").write_bytes(raw)
+    arguments = ["--model", model_dir, "--label-map", tmp_path / "l.nii"]
+    message = user_error(synthesize, *arguments, "--out", tmp_path / "o.nii")
+    assert "set data.reading.assume_axes" in message
+    run(*arguments, "--out", tmp_path / "o.nii", "data.reading.assume_axes=LPS")
+    assert nib.load(tmp_path / "o.nii").header["sform_code"] > 0
+    wrong = user_error(synthesize, *arguments, "--out", tmp_path / "p.nii", "data.axis=coronal")
+    assert "only data.reading.KEY=VALUE can be changed here" in wrong

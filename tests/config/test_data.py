@@ -111,8 +111,8 @@ def test_names_become_file_names(name):
         ({"order": ["bone"]}, "order names unknown classes"),
         ({"unlisted": "bone"}, "unlisted names unknown classes"),
         ({"classes": [CLASSES[1], CLASSES[0]]}, "class ids must be 0, 1, 2"),
-        ({"label_sources": {"tool": {-1: "fat"}}}, "greater than or equal to 0"),
-        ({"label_sources": {"tool": {70000: "fat"}}}, "less than or equal to 65535"),
+        ({"label_sources": {"tool": {-(2**32): "fat"}}}, "greater than or equal to"),
+        ({"label_sources": {"tool": {2**31: "fat"}}}, "less than 2147483648"),
     ],
 )
 def test_tables_are_checked_where_they_are_used(values, message):

@@ -99,8 +99,8 @@ def test_one_line_for_each_problem(file):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("530", "70000"), "labels.70000: Input should be less than or equal to 65535"),
-        (("530", "-1"), "labels.-1: Input should be greater than or equal to 0"),
+        (("530", "3000000000"), "labels.3000000000: Input should be less than 2147483648"),
+        (("530", "-3000000000"), "labels.-3000000000: Input should be greater than or equal to"),
         (("530", "eye"), "labels.eye: Input should be a valid integer"),
         (("optic_nerve", "true"), "labels.530: Input should be a valid string. Received: True"),
         (("530", "2"), "line 5: duplicate key 2"),

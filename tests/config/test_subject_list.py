@@ -346,3 +346,19 @@ def test_ten_thousand_subjects_are_listed_in_linear_work(tmp_path):
         writer.writerows([name, f"{name}/seg.nii.gz", f"{name}/mr.nii.gz"] for name in subjects)
     entries = assign_splits(read_manifest(tmp_path / "s.csv"), THREE, 0)
     assert [entry["subject"] for entry in entries] == subjects
+
+
+def test_links_may_lead_out_of_the_root_on_request(tmp_path):
+    touch(tmp_path, "outside/a/ct.nii", "root/b/ct.nii")
+    (tmp_path / "root" / "a").symlink_to(tmp_path / "outside" / "a")
+    with pytest.raises(UserError, match=r"data\.follow_links=true"):
+        expand_globs([{"ct": "{subject}/ct.nii"}], tmp_path / "root")
+    found = expand_globs([{"ct": "{subject}/ct.nii"}], tmp_path / "root", follow_links=True)
+    assert [entry["ct"] for entry in found] == ["a/ct.nii", "b/ct.nii"]
+
+
+@pytest.mark.parametrize("name", ["ann b", "_hidden", "größe"])
+def test_a_name_that_cannot_be_a_subject_names_its_file(name, tmp_path):
+    touch(tmp_path, f"{name}/ct.nii", "good/ct.nii")
+    with pytest.raises(UserError, match=rf"globs\.0: {name}/ct\.nii gives the subject name"):
+        expand_globs([{"ct": "{subject}/ct.nii"}], tmp_path)

@@ -1,5 +1,6 @@
 import json
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -192,9 +193,26 @@ def test_headers_are_ignored_with_pair_by_voxel(run_dir, folder, noise, tmp_path
     found = inside(slices(folder, data))
     expected = np.clip(noise / 100 - 1, -1, 1).transpose(2, 1, 0)
     np.testing.assert_allclose(found, expected, atol=1e-5)
+    # The same stored voxels under a header that would turn them by 180 degrees.
+    write_placed(folder / "d.nii.gz", noise, np.eye(4))
+    np.testing.assert_array_equal(inside(slices(folder, data)), found)
     write_placed(folder / "d.nii.gz", noise[:, :, 1:], lps_affine((1, 1, 1)))
-    with pytest.raises(UserError, match=r"shape of the label map .*\(24, 20, 5\)"):
+    with pytest.raises(UserError, match=r"volumes of the same shape.*\(24, 20, 5\)"):
         slices(folder, data)
+
+
+@pytest.mark.parametrize("name", ["d.mha", "d.nrrd", "d.mgz"])
+def test_images_of_every_format_are_read(name, folder, data, noise):
+    write_placed(folder / "d.nii.gz", noise, lps_affine(SPACING_MM, ORIGIN))
+    say_scale(folder / "d.json", [0, 200])
+    expected = slices(folder, data)
+    if name == "d.mgz":
+        nib.save(nib.MGHImage.from_image(nib.load(folder / "d.nii.gz")), folder / name)
+    else:
+        itk = pytest.importorskip("SimpleITK")
+        itk.WriteImage(itk.ReadImage(str(folder / "d.nii.gz")), str(folder / name))
+    (folder / "d.nii.gz").unlink()
+    np.testing.assert_allclose(slices(folder, data), expected, atol=1e-5)
 
 
 def test_files_that_cannot_be_used_end_the_command(run_dir, folder, noise, tmp_path):

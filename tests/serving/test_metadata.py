@@ -17,7 +17,10 @@ def metadata(**changes):
     values = {
         "name": "thigh",
         "step": 1000,
-        "classes": [ClassEntry(id=0, name="background", colour=(0, 0, 0))],
+        "classes": [
+            ClassEntry(id=0, name="background", colour=(0, 0, 0)),
+            ClassEntry(id=1, name="bone", colour=(255, 255, 255)),
+        ],
         "image_size": (128, 128),
         "spacing_mm": (1.25, 1.25),
         "stride": 32,
@@ -42,7 +45,7 @@ def test_metadata_can_be_written_and_read(tmp_path):
     [
         ({"noise_dim": 64}, (64,)),
         ({"noise_dim": 64, "class_noise": False}, (64,)),
-        ({"noise_dim": 64, "class_noise": True}, (1, 64)),
+        ({"noise_dim": 64, "class_noise": True}, (2, 64)),
         ({"noise_dim": 0, "class_noise": False}, (0,)),
     ],
 )
@@ -62,7 +65,55 @@ def test_invalid_metadata_are_refused(tmp_path):
         read_metadata(tmp_path)
     write_metadata(metadata(), tmp_path)
     path = tmp_path / METADATA_PATH
-    for text in ("{", "[]", json.dumps({**json.loads(path.read_text()), "format_version": 2})):
+    for text in ("{", "[]", '"text"', "[" * 100_000 + "]" * 100_000, '{"step": NaN}'):
         path.write_text(text)
-        with pytest.raises(UserError, match="not the metadata of a medusis_tf model of format 1"):
+        with pytest.raises(UserError, match=r"description is damaged: .*medusis.json: .*again\.$"):
             read_metadata(tmp_path)
+    write_metadata(metadata(), tmp_path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format_version": 2}))
+    with pytest.raises(UserError, match="has format 2, which a later version"):
+        read_metadata(tmp_path)
+
+
+BACKGROUND = {"id": 0, "name": "background", "colour": [0, 0, 0]}
+BONE = {"id": 1, "name": "bone", "colour": [9, 9, 9]}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"classes": []}, "classes: .*at least 2"),
+        ({"classes": [BACKGROUND, {**BONE, "name": "background"}]}, "unique"),
+        ({"classes": [BONE, BACKGROUND]}, "in order"),
+        ({"classes": [BACKGROUND, BACKGROUND]}, "in order"),
+        ({"image_size": [63, 63]}, "63 is not divisible by the stride 32"),
+        ({"image_size": [1_000_000, 1_000_000]}, "image_size"),
+        ({"image_size": [1e30, 1e30]}, "image_size"),
+        ({"image_size": [0, 0]}, "image_size"),
+        ({"stride": 0}, "stride"),
+        ({"spacing_mm": [-1, 1]}, "spacing_mm"),
+        ({"spacing_mm": [1e400, 1]}, "Infinity|spacing_mm"),
+        ({"intensity": {"source": [5, 5], "scaled": [-1, 1]}}, "increase"),
+        ({"config": {"data": {"reading": {"assume_axes": 3}}}}, "reading: assume_axes"),
+        ({"config": {"data": {"unlisted": "nothing"}}}, "unknown classes"),
+        ({"config": 3}, "config"),
+        ({"label_sources": {"tool": {"1": 5}}}, "label_sources"),
+    ],
+)
+def test_damaged_metadata_are_refused_in_one_line(tmp_path, change, message):
+    write_metadata(metadata(), tmp_path)
+    path = tmp_path / METADATA_PATH
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(UserError, match=f"description is damaged: .*({message})") as caught:
+        read_metadata(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_models_exported_earlier_have_the_tables_in_their_configuration(tmp_path):
+    table = {"tool": {47: "bone"}}
+    write_metadata(metadata(config={"data": {"label_sources": table}}), tmp_path)
+    path = tmp_path / METADATA_PATH
+    values = json.loads(path.read_text())
+    del values["label_sources"], values["voxel_mm"]
+    path.write_text(json.dumps(values))
+    assert read_metadata(tmp_path).label_sources == table

@@ -2,7 +2,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
-from medusis_tf.serving.exporter import WARMUP_PATH
+from medusis_tf.serving.warmup import WARMUP_PATH
 from tests.serving.small_run import NOISES, make_predictor
 
 

@@ -64,7 +64,6 @@ def refine_volume(
     ct: Volume | None,
     classes: Sequence[ClassEntry],
     body_hu: float = -300.0,
-    by_voxel: bool = False,
 ) -> Volume:
     """Cut finer classes from a label map, unless it contains some of them already.
 
@@ -74,7 +73,6 @@ def refine_volume(
             classes remain coarse.
         classes: Class table.
         body_hu: Lowest value inside the body.
-        by_voxel: Whether the voxels match by index, whatever the headers say.
 
     Raises:
         UserError: The label map has none of the finer classes and there is no CT, or the CT does
@@ -90,7 +88,7 @@ def refine_volume(
             "by a CT. Give the CT of this label map, a label map that contains them, or leave out "
             "data.refine."
         )
-    hounsfield, covered, warnings = _on_grid(ct, label_map, by_voxel)
+    hounsfield, covered, warnings = _on_grid(ct, label_map)
     array = refine(label_map.array, hounsfield, label_map.spacing_mm, classes, body_hu)
     if covered is not None:
         np.copyto(array, label_map.array, where=~covered)
@@ -231,16 +229,11 @@ def _drop_small(mask: np.ndarray, least_voxels: float) -> None:
 
 
 def _on_grid(
-    ct: Volume, label_map: Volume, by_voxel: bool
+    ct: Volume, label_map: Volume
 ) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
     """Hounsfield units at the voxels of a label map, where they are known, and warnings."""
-    if same_grid(Grid.of(ct), Grid.of(label_map)) or (by_voxel and ct.shape == label_map.shape):
+    if same_grid(Grid.of(ct), Grid.of(label_map)):
         return ct.intensities(), None, ()
-    if by_voxel:
-        raise UserError(
-            f"data.pair_by=voxel needs volumes of the same shape. Received: {ct.path}: {ct.shape}; "
-            f"{label_map.path}: {label_map.shape}."
-        )
     to_ct = np.linalg.solve(ct.affine, label_map.affine)
     matrix, offset, shape = to_ct[:3, :3], to_ct[:3, 3], label_map.shape
     values = ct.intensities()

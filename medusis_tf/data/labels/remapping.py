@@ -1,21 +1,21 @@
 """Convert the class ids of label-map files into those of the experiment, by class name."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from medusis_tf.config.reading import ReadingConfig
 from medusis_tf.config.taxonomy import Taxonomy
+from medusis_tf.data.labels.id_lookup import NUM_IDS, look_up, look_up_wide, slabs, within_table
 from medusis_tf.data.volumes.grid import Grid, same_grid
 from medusis_tf.data.volumes.reading import read_label_map
-from medusis_tf.data.volumes.suffixes import has_nifti_name, split_nifti_name
+from medusis_tf.data.volumes.stored_order import turned_like
+from medusis_tf.data.volumes.suffixes import has_volume_name, split_volume_name
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
 
-_NUM_IDS = 2**16
-_SLAB_VOXELS = 2**18  # small enough that temporary arrays stay in the cache
 _MAX_LISTED = 10
 
 
@@ -35,15 +35,19 @@ def remap(label_map: Volume, ids: Mapping[int, str] | None, taxonomy: Taxonomy) 
         uint8 class ids, in the same memory layout.
 
     Raises:
-        UserError: The map has ids below 0 or above 65535, or ids without a class. The message
+        UserError: The map has ids without a class, or more than 65536 different ids. The message
             lists the file, the ids with their names, and the first axial slice with one of them.
     """
     names = taxonomy.ids if ids is None else {0: taxonomy.classes[0].name, **ids}
-    classes = {id_: taxonomy.class_of(name) for id_, name in names.items() if id_ < _NUM_IDS}
+    classes = {id_: taxonomy.class_of(name) for id_, name in names.items()}
     unlisted = taxonomy.class_of(None)
-    table = np.full(_NUM_IDS, unlisted or 0, np.uint8)
-    table[list(classes)] = [class_ or 0 for class_ in classes.values()]
-    result, present = _look_up(label_map, table)
+    if ids is not None and not within_table(label_map.array):
+        result, present = look_up_wide(label_map, classes, unlisted or 0)
+    else:
+        table = np.full(NUM_IDS, unlisted or 0, np.uint8)
+        near = {id_: class_ for id_, class_ in classes.items() if 0 <= id_ < NUM_IDS}
+        table[list(near)] = [class_ or 0 for class_ in near.values()]
+        result, present = look_up(label_map, table)
     if unknown := [id_ for id_ in present if classes.get(id_, unlisted) is None]:
         raise _unknown_ids(label_map, unknown, names, taxonomy, own=ids is None)
     warnings = label_map.warnings
@@ -55,8 +59,10 @@ def remap(label_map: Volume, ids: Mapping[int, str] | None, taxonomy: Taxonomy) 
     return dataclasses.replace(label_map, array=result, warnings=warnings)
 
 
-def read_masks(folder: Path | str, taxonomy: Taxonomy, reading: ReadingConfig) -> Volume:
-    """Merge a folder of one-class masks, NIfTI files named after their classes, into a label map.
+def read_masks(
+    folder: Path | str, taxonomy: Taxonomy, reading: ReadingConfig, header: Grid | None = None
+) -> Volume:
+    """Merge a folder of one-class masks, volumes named after their classes, into a label map.
 
     Masks are named as in TotalSegmentator's default output: `liver.nii.gz` is the mask of the
     class or source `liver`. Overlaps are resolved by the taxonomy's `order`.
@@ -65,6 +71,7 @@ def read_masks(folder: Path | str, taxonomy: Taxonomy, reading: ReadingConfig) -
         folder: Folder of masks with 0 and one other value, on one voxel grid.
         taxonomy: Classes of the experiment.
         reading: Reading options.
+        header: Header that turns all masks, voxel by voxel as stored; None for their own.
 
     Returns:
         uint8 class ids, `[x, y, z]`; its path is the first mask, as the reference grid. Empty
@@ -81,6 +88,8 @@ def read_masks(folder: Path | str, taxonomy: Taxonomy, reading: ReadingConfig) -
     for class_ in taxonomy.paint_order():
         for name in (name for name in files if classes[name] == class_):
             mask = read_label_map(files[name], reading)
+            if header is not None:
+                mask = turned_like(mask, header)
             if canvas is None:
                 array = np.zeros_like(mask.array, np.uint8, order="K")
                 canvas = dataclasses.replace(mask, array=array, warnings=left_out)
@@ -96,7 +105,7 @@ def read_masks(folder: Path | str, taxonomy: Taxonomy, reading: ReadingConfig) -
 
 
 def holds_masks(path: Path | str) -> bool:
-    """Whether a path is a folder with NIfTI files, as for one-class masks."""
+    """Whether a path is a folder with files of volumes, as for one-class masks."""
     path = Path(path)
     return path.is_dir() and any(_is_mask_file(entry) for entry in path.iterdir())
 
@@ -105,14 +114,14 @@ def mask_files(folder: Path | str) -> dict[str, Path]:
     """List the one-class masks of a folder: class name to path.
 
     Raises:
-        UserError: The folder is missing, has no NIfTI files, or has two with the same name.
+        UserError: The folder is missing, has no volumes, or has two with the same name.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}. Check the path and data.root.")
     files: dict[str, Path] = {}
     for path in sorted(filter(_is_mask_file, folder.iterdir())):
-        name, _ = split_nifti_name(path)
+        name, _ = split_volume_name(path)
         if name in files:
             raise UserError(
                 f"{folder} has two masks {name}: {files[name].name} and {path.name}. Remove one."
@@ -120,7 +129,7 @@ def mask_files(folder: Path | str) -> dict[str, Path]:
         files[name] = path
     if not files:
         raise UserError(
-            f"{folder} has no masks. One-class masks are NIfTI files named after their classes, "
+            f"{folder} has no masks. One-class masks are volumes named after their classes, "
             "such as liver.nii.gz."
         )
     return files
@@ -148,7 +157,7 @@ def merge(layers: Iterable[Volume], taxonomy: Taxonomy) -> Volume:
             merged = layer
             continue
         _check_grid(merged, layer)
-        for below, above in _slabs(merged.array, layer.array):
+        for below, above in slabs(merged.array, layer.array):
             higher = np.take(ranks, above, mode="clip") > np.take(ranks, below, mode="clip")
             np.copyto(below, above, where=higher)
         warnings = merged.warnings + layer.warnings
@@ -158,62 +167,11 @@ def merge(layers: Iterable[Volume], taxonomy: Taxonomy) -> Volume:
     return merged
 
 
-def _look_up(label_map: Volume, table: np.ndarray) -> tuple[np.ndarray, list[int]]:
-    """`table[ids]` and the ids that occur; in slabs, because indexing needs 8 bytes per voxel."""
-    array = label_map.array
-    if array.dtype == np.uint8:
-        return _look_up_bytes(array, table)
-    result = np.empty_like(array, np.uint8, order="K")
-    counts = np.zeros(_NUM_IDS, np.int64)
-    for ids, classes in _slabs(array, result):
-        if array.dtype.itemsize > 1 or array.dtype.kind == "i":
-            _check_range(ids, label_map.path)
-        indices = ids.astype(np.intp, order="C")
-        found = np.bincount(indices.ravel())
-        counts[: len(found)] += found
-        np.take(table, indices, out=classes, mode="clip")
-    return result, np.flatnonzero(counts).tolist()
-
-
-def _look_up_bytes(array: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, list[int]]:
-    """The same for uint8 ids, four times as fast: with `bytes.translate`."""
-    result = np.empty_like(array, order="K")
-    classes_of = table[:256].astype(np.uint8).tobytes()
-    present = b""
-    for ids, classes in _slabs(array, result):
-        text = ids.tobytes()
-        classes[...] = np.frombuffer(text.translate(classes_of), np.uint8).reshape(ids.shape)
-        if new := text.translate(None, delete=present):
-            present += bytes(set(new))
-    return result, sorted(present)
-
-
-def _slabs(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
-    """Views of the same few planes of each array, in the memory order of the first array."""
-    axes = np.argsort([-abs(stride) for stride in arrays[0].strides], kind="stable")
-    planes = [array.transpose(axes) for array in arrays]
-    count = len(planes[0])
-    step = max(1, _SLAB_VOXELS * count // max(1, planes[0].size))
-    for start in range(0, count, step):
-        yield tuple(array[start : start + step] for array in planes)
-
-
-def _check_range(ids: np.ndarray, path: Path) -> None:
-    lowest, highest = ids.min(), ids.max()
-    if lowest < 0 or highest >= _NUM_IDS:
-        raise UserError(
-            f"{path} has id {lowest if lowest < 0 else highest}; class ids must be between 0 "
-            f"and {_NUM_IDS - 1}. It may be an image, not a label map."
-        )
-
-
 def _unknown_ids(
     label_map: Volume, unknown: list[int], names: Mapping[int, str], taxonomy: Taxonomy, own: bool
 ) -> UserError:
-    wanted = np.zeros(_NUM_IDS, bool)
-    wanted[unknown] = True
     array = label_map.array
-    first = next(z for z in range(array.shape[2]) if wanted[array[:, :, z]].any())
+    first = next(z for z in range(array.shape[2]) if np.isin(array[:, :, z], unknown).any())
     described = [f"{id_} ({names[id_]})" if id_ in names else str(id_) for id_ in unknown]
     where = f"first in axial slice {first} (0 is the lowest)"
     if own:
@@ -226,6 +184,18 @@ def _unknown_ids(
         f"{label_map.path} has ids without a class: {_listed(described)}; {where}. Add "
         "each name to the sources of a class, or set unlisted to the class of all such names; an "
         "id without a name is not in the label source."
+    )
+
+
+def _check_grid(first: Volume, other: Volume) -> None:
+    if same_grid(Grid.of(first), Grid.of(other)):
+        return
+    shift = np.round(other.affine[:3, 3] - first.affine[:3, 3], 3).tolist()
+    raise UserError(
+        f"{other.path} must lie on the voxel grid of {first.path}. Received: shapes {other.shape} "
+        f"and {first.shape}, spacings {np.round(other.spacing_mm, 4).tolist()} and "
+        f"{np.round(first.spacing_mm, 4).tolist()} mm, shift between first voxels {shift} mm. "
+        "Resample one of them."
     )
 
 
@@ -242,18 +212,10 @@ def _check_unmapped(folder: Path, paths: list[Path], reading: ReadingConfig) -> 
 
 
 def _is_mask_file(path: Path) -> bool:
-    return has_nifti_name(path) and not path.name.startswith(".")
-
-
-def _check_grid(first: Volume, other: Volume) -> None:
-    if same_grid(Grid.of(first), Grid.of(other)):
-        return
-    shift = np.round(other.affine[:3, 3] - first.affine[:3, 3], 3).tolist()
-    raise UserError(
-        f"{other.path} must lie on the voxel grid of {first.path}. Received: shapes {other.shape} "
-        f"and {first.shape}, spacings {np.round(other.spacing_mm, 4).tolist()} and "
-        f"{np.round(first.spacing_mm, 4).tolist()} mm, shift between first voxels {shift} mm. "
-        "Resample one of them."
+    return (
+        has_volume_name(path)
+        and not path.name.startswith(".")
+        and path.suffix.lower() != ".img"  # the second file of a pair
     )
 
 
@@ -261,7 +223,7 @@ def _paint_mask(canvas: np.ndarray, mask: Volume, class_: int) -> None:
     value = mask.array.max() or mask.array.min()
     if value == 0:
         return
-    for below, voxels in _slabs(canvas, mask.array):
+    for below, voxels in slabs(canvas, mask.array):
         inside = voxels != 0
         if (inside & (voxels != value)).any():
             raise UserError(

@@ -67,11 +67,28 @@ def image_coverage(
     view = grid.upright(volume.array)
     volume_mm = view.shape[1] * grid.voxel_mm[0], view.shape[2] * grid.voxel_mm[1]
     height, width = field_of_view_mm(grid)
-    if volume_mm[0] <= height and volume_mm[1] <= width:
+    if volume_mm[0] <= height and volume_mm[1] <= width and not any(grid.offset):
         return Coverage(0.0, volume_mm, volume_mm)
-    coarse, step = _coarse(view)
+    body, step = coarse_body(volume, grid, scale)
+    return _coverage(body, grid, view.shape, step)
+
+
+def coarse_body(
+    volume: Volume, grid: SliceGrid, scale: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, int]:
+    """Find the body of an image in a coarse copy.
+
+    Args:
+        volume: The image.
+        grid: Grid of the slices.
+        scale: Maps `[slices, rows, columns]` float32 intensities to [-1, 1].
+
+    Returns:
+        Mask of some slices, with every `step`-th row and column; and the step.
+    """
+    coarse, step = _coarse(grid.upright(volume.array))
     values = coarse.astype(np.float32) * np.float32(volume.slope) + np.float32(volume.intercept)
-    return _coverage(image_body(scale(values)), grid, view.shape, step)
+    return image_body(scale(values)), step
 
 
 def image_area_mm2(slices: np.ndarray, pixel_mm: tuple[float, float]) -> float | None:
@@ -122,10 +139,14 @@ def cropping_warning(coverage: Coverage, grid: SliceGrid, is_label_map: bool) ->
     )
     text = (
         f"{100 * coverage.outside:.2g}% of {what} lies outside the grid of the slices, which "
-        f"covers {height:.0f} x {width:.0f} mm around the centre of the volume: {needed} are needed"
+        f"covers {height:.0f} x {width:.0f} mm around the centre of the "
+        f"{'body' if any(grid.offset) else 'volume'}: {needed} are needed"
     )
     if coverage.body_mm[0] <= height and coverage.body_mm[1] <= width:
-        text += f". The body itself has {body}, but lies off the centre"
+        text += (
+            f". The body itself has {body}, but lies off the centre: "
+            "data.centre=foreground holds it"
+        )
     return (text,)
 
 
@@ -157,7 +178,7 @@ def _coverage(body: np.ndarray, grid: SliceGrid, shape: tuple[int, ...], step: i
     for axis, covered_mm in enumerate(field_of_view_mm(grid)):
         voxel_mm = grid.voxel_mm[axis]
         indices = np.arange(body.shape[axis + 1]) * step
-        centres = (indices + 0.5 - shape[axis + 1] / 2) * voxel_mm
+        centres = (indices + 0.5 - shape[axis + 1] / 2 - grid.offset[axis]) * voxel_mm
         # Up to half a voxel of tolerance: native pixels of an odd and an even size differ by it.
         inside = np.flatnonzero(np.abs(centres) < (covered_mm + voxel_mm) / 2 - 1e-6)
         kept.append(slice(inside[0], inside[-1] + 1) if len(inside) else slice(0, 0))

@@ -22,6 +22,7 @@ from medusis_tf.data.labels.body import image_body, label_body_mask, remove_back
 from medusis_tf.data.preparing.agreement import misplacement_warning, thinned
 from medusis_tf.data.preparing.body_fit import (
     Coverage,
+    coarse_body,
     cropping_warning,
     image_area_mm2,
     image_coverage,
@@ -29,8 +30,10 @@ from medusis_tf.data.preparing.body_fit import (
     mask_area_mm2,
 )
 from medusis_tf.data.preparing.subjects import (
+    header_grids,
     load_image,
     load_label_map,
+    matched,
     overlap,
     source_grids,
 )
@@ -96,8 +99,8 @@ def convert_subject(
     Raises:
         UserError: A volume cannot be used.
     """
-    grids = source_grids(subject, data)
-    found = _read(subject, data, grids, standard)
+    headers = header_grids(subject, data)
+    found = _read(subject, data, matched(headers, data), standard)
     kept = choose_slices(found.label_map, found.image, data.minimum_foreground, data.skip_ends)
     slices, body = _stored(found, kept)
     record = _record(
@@ -107,7 +110,7 @@ def convert_subject(
         kept,
         content=content,
         kinds=tuple(slices),
-        sources={role: _source_record(sources[role], grids[role]) for role in sources},
+        sources={role: _source_record(sources[role], headers[role]) for role in sources},
         body=body,
     )
     return ConvertedSubject(record, slices)
@@ -121,7 +124,7 @@ def image_landmarks(
     Raises:
         UserError: The image cannot be used.
     """
-    _, crop = overlap(source_grids(subject, data), data)
+    _, crop = overlap(source_grids(subject, data))
     return landmarks(crop.of(load_image(subject, data)), intensity)
 
 
@@ -129,13 +132,13 @@ def _read(
     subject: Subject, data: DataConfig, grids: dict[str, Grid], standard: Standard
 ) -> _Slices:
     """Slice the volumes of a subject, one at a time: a worker has no memory for two."""
-    label_crop, image_crop = overlap(grids, data)
+    label_crop, image_crop = overlap(grids)
     reference = next(grids[role] for role in ("label_map", "ct", "image") if role in grids)
     found, thin = _Slices(SliceGrid.of(label_crop.of_grid(reference), data)), None
     if subject.has_label_map:
         volume = load_label_map(subject, data)
         thin = thinned(volume, label_crop)
-        _slice_label_map(label_crop.of(volume), found)
+        _slice_label_map(label_crop.of(volume), data, found)
         del volume
     if subject.image is not None:
         volume = load_image(subject, data)
@@ -149,15 +152,22 @@ def _read(
     return found
 
 
-def _slice_label_map(volume: Volume, found: _Slices) -> None:
-    found.label_map = found.grid.label_slices(volume.array)
+def _slice_label_map(volume: Volume, data: DataConfig, found: _Slices) -> None:
     found.warnings += _warnings_of("label map", volume)
+    if not volume.array.any():
+        found.warnings += ("label map: it has no foreground, only background",)
+    if data.centre == "foreground":
+        found.grid = found.grid.centred_on(found.grid.upright(volume.array))
+    found.label_map = found.grid.label_slices(volume.array)
     found.coverage = label_map_coverage(volume.array, found.grid)
     found.warnings += cropping_warning(found.coverage, found.grid, is_label_map=True)
 
 
 def _slice_image(volume: Volume, data: DataConfig, standard: Standard, found: _Slices) -> None:
     scale, scales = scaling(volume, data, standard)
+    if data.centre == "foreground" and found.label_map is None:
+        found.grid = found.grid.centred_on(*coarse_body(volume, found.grid, scale))
+        scale, scales = scaling(volume, data, standard)  # `scales` lists those of the slices below
     slices = found.grid.image_slices(volume, scale)
     found.scales = tuple(scales)  # complete now, and a copy: `scale` is used again below
     if data.remove_background == "image_body":
@@ -222,6 +232,7 @@ def _stored(found: _Slices, kept: np.ndarray) -> tuple[dict[Kind, np.ndarray], B
         needed_mm=(round(height, 3), round(width, 3)),
         label_map_mm2=label_map_mm2,
         image_mm2=image_mm2,
+        body_mm=(round(found.coverage.body_mm[0], 3), round(found.coverage.body_mm[1], 3)),
     )
     return slices, body
 
@@ -248,6 +259,7 @@ def _record(
         intensity=scales,
         histogram=found.histogram,
         warnings=found.warnings,
+        offset=found.grid.offset,
         **other,
     )
 

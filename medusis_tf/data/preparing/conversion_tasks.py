@@ -24,6 +24,8 @@ _HASHED_SETTINGS = {
     *("order", "unlisted", "pair_by", "reading", "axis", "image_size", "field_of_view_mm"),
     *("minimum_foreground", "skip_ends", "intensity", "remove_background", "tissue"),
 }
+# Earlier versions matched volumes after each had been turned by its own header.
+_STORED_ORDER = "voxels matched as stored"
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ def conversion_tasks(
             *(FORMAT_VERSION, settings, classes, standard if subject.image is not None else None),
             data.label_sources.get(subject.label_source or ""),
             {role: file.sha256 for role, file in files.items()},
+            *([_STORED_ORDER] if data.pair_by == "voxel" else []),
+            *([{"centre": data.centre}] if data.centre != "volume" else []),
         ]
         alone = data.model_copy(update={"subjects": (subject,)})
         tasks.append(ConversionTask(subject, alone, files, _hash(content), standard, folder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from medusis_tf.data.shards.manifest import BodyRecord, SubjectRecord
 
 # Bodies in images and in label maps whose areas differ by more than this factor are reported.
 MAX_AREA_RATIO = 1.5
+# The same for native pixels of label maps and images.
+MAX_PIXEL_RATIO = 1.2
 _ROUND_MM = 10
 # Most networks need sides that are divisible by 32 or less.
 _ROUND_PIXELS = 32
@@ -21,7 +24,7 @@ _MM2_PER_CM2 = 100
 def data_warnings(
     records: Sequence[SubjectRecord], data: DataConfig, mask_weight: float | None = None
 ) -> tuple[str, ...]:
-    """Warn of cropped bodies, and of images and label maps whose bodies differ in size.
+    """Warn of cropped bodies, and of images and label maps that differ in pixels or size.
 
     Args:
         records: All subjects. Subjects that an earlier version converted are not measured.
@@ -32,7 +35,7 @@ def data_warnings(
         One sentence for each problem.
     """
     sizes = () if mask_weight == 0 else _size_warning(records, data)
-    return (*_cropping_warning(records, data), *sizes)
+    return (*_cropping_warning(records, data), *_pixel_warning(records, data), *sizes)
 
 
 def _cropping_warning(records: Sequence[SubjectRecord], data: DataConfig) -> tuple[str, ...]:
@@ -59,15 +62,44 @@ def _wide_enough(cropped: Sequence[tuple[SubjectRecord, BodyRecord]], data: Data
         size = np.maximum(steps * _ROUND_PIXELS, data.image_size)
         return f"data.image_size=[{size[0]}, {size[1]}] holds all bodies"
     height, width = data.field_of_view_mm
+    bodies = [body.body_mm for _, body in cropped]
+    fit = data.centre == "volume" and all(
+        size is not None and size[0] <= height and size[1] <= width for size in bodies
+    )
+    centre = "data.centre=foreground holds all bodies with the same pixels; or " if fit else ""
     # Both sides grow by one factor: pixels keep their shape.
     factor = float((needed_mm / data.field_of_view_mm).max())
     new_height = _ROUND_MM * float(np.ceil(round(factor * height / _ROUND_MM, 6)))
     new_width = new_height * width / height
     pixel_mm, rows = height / data.image_size[0], data.image_size[0]
     return (
-        f"data.field_of_view_mm=[{new_height:g}, {new_width:g}] holds all bodies, with pixels of "
-        f"{new_height / rows:.3g} instead of {pixel_mm:.3g} mm unless you raise data.image_size "
-        "too"
+        f"{centre}data.field_of_view_mm=[{new_height:g}, {new_width:g}] holds all bodies, with "
+        f"pixels of {new_height / rows:.3g} instead of {pixel_mm:.3g} mm unless you raise "
+        "data.image_size too"
+    )
+
+
+def _pixel_warning(records: Sequence[SubjectRecord], data: DataConfig) -> tuple[str, ...]:
+    """Warn if native pixels of the training differ between label maps and images."""
+    if data.field_of_view_mm is not None:
+        return ()
+    found = {}
+    for stream in get_args(Stream):
+        training = [e for e in records if e.split == "train" and stream in e.streams]
+        if not training:
+            return ()
+        found[stream] = np.median([entry.grid(data).pixel_mm for entry in training], axis=0)
+    label_map, image = found["label_map"], found["image"]
+    ratio = float(np.maximum(label_map / image, image / label_map).max())
+    if ratio <= MAX_PIXEL_RATIO:
+        return ()
+    ours, theirs = (f"{size[0]:.3g} x {size[1]:.3g} mm" for size in (label_map, image))
+    fine = np.minimum(label_map, image) * data.image_size
+    return (
+        f"data.field_of_view_mm is null, and the training label maps have pixels of {ours}, the "
+        f"images of {theirs}: the same anatomy is {ratio:.2g} times as large in one as in the "
+        "other. Set data.field_of_view_mm, which gives all slices the same pixels, for example "
+        f"[{fine[0]:.0f}, {fine[1]:.0f}]",
     )
 
 

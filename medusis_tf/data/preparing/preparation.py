@@ -159,7 +159,7 @@ def _stored(data: DataConfig, store: Store, jobs: int | None) -> Shards:
 
 
 def _checksums(data: DataConfig, remembered: Path | None = None) -> checksums.Records:
-    sources = {entry.subject: source_files(entry, data.root) for entry in data.subjects}
+    sources = {entry.subject: source_files(entry, data) for entry in data.subjects}
     records = checksums.all_checksums(sources, remembered)
     check_leaks(data, records)
     return records

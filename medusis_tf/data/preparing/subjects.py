@@ -1,12 +1,12 @@
 """Find, load and check the volumes of the configured subjects."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from medusis_tf.config.data import DataConfig, Subject, TissueConfig
-from medusis_tf.config.data_references import DATA_ROOT_VARIABLE
 from medusis_tf.data.labels.refinement import refine_volume
 from medusis_tf.data.labels.remapping import (
     holds_masks,
@@ -14,7 +14,9 @@ from medusis_tf.data.labels.remapping import (
     read_masks,
     remap,
 )
+from medusis_tf.data.labels.segments import holds_segments, read_segments, segment_grid
 from medusis_tf.data.labels.tissue import tissue_label_map
+from medusis_tf.data.preparing.paths import data_root, resolve_path
 from medusis_tf.data.volumes.grid import (
     Crop,
     Grid,
@@ -22,6 +24,7 @@ from medusis_tf.data.volumes.grid import (
     same_grid,
 )
 from medusis_tf.data.volumes.reading import read_grid, read_label_map, read_volume
+from medusis_tf.data.volumes.stored_order import common_header, turned_grid, turned_like
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
 
@@ -32,45 +35,21 @@ def check_files(data: DataConfig) -> None:
     Raises:
         UserError: Lists every path that is missing or outside `data.root`, or `data.root` itself.
     """
-    _data_root(data.root)
+    data_root(data.root)
     problems = []
     for subject in data.subjects:
         for _, path in _listed(subject):
             try:
-                resolve_path(data.root, path)
+                _path(path, data)
             except UserError as error:
                 problems.append(f"subject {subject.subject}: {error}")
     if problems:
         raise UserError("\n".join(problems))
 
 
-def source_files(subject: Subject, root: Path | None) -> dict[str, tuple[Path, Path]]:
+def source_files(subject: Subject, data: DataConfig) -> dict[str, tuple[Path, Path]]:
     """Map roles, such as `ct` or `overlay:tumour`, to the configured and the actual path."""
-    return {role: (path, resolve_path(root, path)) for role, path in _listed(subject)}
-
-
-def resolve_path(root: Path | None, path: Path) -> Path:
-    """Find the location of a configured path on this machine.
-
-    Raises:
-        UserError: The root is not given or missing, or the path is missing or leads out of it.
-    """
-    folder = _data_root(root)
-    # Resolved, so that neither `..` nor a link can reach the rest of the machine: configurations
-    # are shared, and may read only the data that they name.
-    try:
-        resolved = (folder / path).resolve()
-        is_folder = resolved.is_dir()
-        found = is_folder or resolved.is_file()
-    except (OSError, RuntimeError, ValueError) as error:  # too long, cyclic links, a null byte
-        raise UserError(f"{path} cannot be the path of a volume: {error}.") from None
-    _check_inside(resolved, path, folder)
-    if is_folder:
-        for entry in resolved.iterdir():
-            _check_inside(entry.resolve(), path / entry.name, folder)
-    if not found:
-        raise UserError(f"there is no file {path} in data.root={root}. Check both.")
-    return resolved
+    return {role: (path, _path(path, data)) for role, path in _listed(subject)}
 
 
 def load_label_map(subject: Subject, data: DataConfig) -> Volume:
@@ -86,28 +65,35 @@ def load_label_map(subject: Subject, data: DataConfig) -> Volume:
         UserError: A file is missing or damaged, its grid does not fit, or it contains class ids
             that the configuration does not define.
     """
-    ct = None
+    ct, header = None, _header(subject, data)
     if subject.ct is not None:
-        ct = read_volume(resolve_path(data.root, subject.ct), data.reading)
+        ct = _turned(read_volume(_path(subject.ct, data), data.reading), header)
     if subject.label_map is not None:
-        label_map = _read_label_map(subject, resolve_path(data.root, subject.label_map), data)
+        path = _path(subject.label_map, data)
+        label_map = _read_label_map(subject, path, data, header)
     elif ct is not None:
-        label_map = _tissue_label_map(subject, ct, data)
+        label_map = _tissue_label_map(subject, ct, data, header)
     else:
         raise ValueError(f"subject {subject.subject} has no label map")
-    return refine_volume(label_map, ct, data.classes, data.tissue.body_hu, data.pair_by == "voxel")
+    return refine_volume(label_map, ct, data.classes, data.tissue.body_hu)
 
 
-def _read_label_map(subject: Subject, path: Path, data: DataConfig) -> Volume:
+def _read_label_map(subject: Subject, path: Path, data: DataConfig, header: Grid | None) -> Volume:
     if holds_masks(path):
-        return read_masks(path, data.taxonomy, data.reading)
+        return read_masks(path, data.taxonomy, data.reading, header)
+    if holds_segments(path):
+        reference = _drawn_on(subject, data)
+        found = read_segments(path, data.taxonomy, data.reading, reference)
+        return _turned(found, header)
     ids = None if subject.label_source is None else data.label_sources[subject.label_source]
-    return remap(read_label_map(path, data.reading), ids, data.taxonomy)
+    return _turned(remap(read_label_map(path, data.reading), ids, data.taxonomy), header)
 
 
-def _tissue_label_map(subject: Subject, ct: Volume, data: DataConfig) -> Volume:
+def _tissue_label_map(
+    subject: Subject, ct: Volume, data: DataConfig, header: Grid | None
+) -> Volume:
     overlays = {
-        name: _overlay(ct, resolve_path(data.root, path), data)
+        name: _overlay(ct, _path(path, data), data, header)
         for name, path in subject.overlays.items()
     }
     stored, thresholds = _stored_thresholds(ct, data.tissue)
@@ -116,7 +102,7 @@ def _tissue_label_map(subject: Subject, ct: Volume, data: DataConfig) -> Volume:
     except UserError as error:
         raise UserError(f"{ct.path}: {error}") from None
     warnings = (*ct.warnings, *_ct_warnings(stored.min() < thresholds.body_hu, data))
-    return Volume(array, ct.affine, ct.path, axes=ct.axes, warnings=warnings)
+    return replace(ct, array=array, slope=1.0, intercept=0.0, warnings=warnings)
 
 
 def load_image(subject: Subject, data: DataConfig) -> Volume:
@@ -128,25 +114,49 @@ def load_image(subject: Subject, data: DataConfig) -> Volume:
     """
     if subject.image is None:
         raise ValueError(f"subject {subject.subject} has no image")
-    return read_volume(resolve_path(data.root, subject.image), data.reading)
+    image = read_volume(_path(subject.image, data), data.reading)
+    return _turned(image, _header(subject, data))
 
 
-def source_grids(subject: Subject, data: DataConfig) -> dict[str, Grid]:
+def header_grids(subject: Subject, data: DataConfig) -> dict[str, Grid]:
     """Read the voxel grid of each source of a subject, by role, from the headers alone.
 
     Raises:
         UserError: A file is missing, or its header is damaged.
     """
-    sources = source_files(subject, data.root)
-    return {role: _grid(path, data) for role, (_, path) in sources.items()}
+    sources = source_files(subject, data)
+    return {
+        role: _grid(path, data, subject if role == "label_map" else None)
+        for role, (_, path) in sources.items()
+    }
 
 
-def overlap(grids: dict[str, Grid], data: DataConfig) -> tuple[Crop, Crop]:
+def source_grids(subject: Subject, data: DataConfig) -> dict[str, Grid]:
+    """Read the voxel grid of each source of a subject, by role, as the loaded volumes have it.
+
+    Raises:
+        UserError: As for `header_grids` and `matched`.
+    """
+    return matched(header_grids(subject, data), data)
+
+
+def matched(grids: dict[str, Grid], data: DataConfig) -> dict[str, Grid]:
+    """The grids by role; with `pair_by: voxel`, all turned by one header.
+
+    Raises:
+        UserError: Voxels cannot be matched.
+    """
+    if data.pair_by == "world":
+        return grids
+    header = common_header(grids.values())
+    return {role: turned_grid(grid, header) for role, grid in grids.items()}
+
+
+def overlap(grids: dict[str, Grid]) -> tuple[Crop, Crop]:
     """Find the overlap of the label map and the image of a subject.
 
     Args:
         grids: Grids from `source_grids`.
-        data: Configuration, with the way in which volumes are matched: in space or by voxel.
 
     Returns:
         A crop of the label map and one of the image. A single volume is not cropped.
@@ -159,24 +169,41 @@ def overlap(grids: dict[str, Grid], data: DataConfig) -> tuple[Crop, Crop]:
     if label_map is None or image is None:
         shape = next(grid.shape for grid in (label_map, image) if grid is not None)
         return Crop.whole(shape), Crop.whole(shape)
-    if data.pair_by == "world":
-        return crop_to_overlap(label_map, image)
-    if label_map.shape != image.shape:
-        raise UserError(
-            f"data.pair_by=voxel needs volumes of the same shape. Received: {label_map.path}: "
-            f"{label_map.shape}; {image.path}: {image.shape}."
-        )
-    return Crop.whole(label_map.shape), Crop.whole(image.shape)
+    return crop_to_overlap(label_map, image)
 
 
-def _grid(path: Path, data: DataConfig) -> Grid:
+def _path(path: Path, data: DataConfig) -> Path:
+    return resolve_path(data.root, path, data.follow_links)
+
+
+def _grid(path: Path, data: DataConfig, owner: Subject | None = None) -> Grid:
+    """Grid of a file, or of the label map of `owner`."""
+    if owner is not None and holds_segments(path):
+        return segment_grid(path, data.reading, _drawn_on(owner, data))
     if holds_masks(path):
         path = next(iter(mask_files(path).values()))
     return read_grid(path, data.reading)
 
 
-def _overlay(ct: Volume, path: Path, data: DataConfig) -> np.ndarray:
-    mask = read_label_map(path, data.reading)
+def _drawn_on(subject: Subject, data: DataConfig) -> Grid | None:
+    """Grid of the image or the CT of a subject, which an RTSTRUCT needs."""
+    path = subject.image or subject.ct
+    return None if path is None else _grid(_path(path, data), data)
+
+
+def _header(subject: Subject, data: DataConfig) -> Grid | None:
+    """The header that turns all volumes of a subject, or None if each is turned by its own."""
+    if data.pair_by == "world":
+        return None
+    return common_header(header_grids(subject, data).values())
+
+
+def _turned(volume: Volume, header: Grid | None) -> Volume:
+    return volume if header is None else turned_like(volume, header)
+
+
+def _overlay(ct: Volume, path: Path, data: DataConfig, header: Grid | None) -> np.ndarray:
+    mask = _turned(read_label_map(path, data.reading), header)
     if not same_grid(Grid.of(ct), Grid.of(mask)):
         raise UserError(
             f"{mask.path} must lie on the voxel grid of {ct.path}. Received: shapes "
@@ -211,20 +238,3 @@ def _listed(subject: Subject) -> Iterator[tuple[str, Path]]:
             yield role, path
     for name, path in subject.overlays.items():
         yield f"overlay:{name}", path
-
-
-def _check_inside(resolved: Path, path: Path, root: Path) -> None:
-    if not resolved.is_relative_to(root):
-        raise UserError(
-            f"{path} leads out of data.root={root}, to {resolved}. "
-            "Set data.root to a folder that contains all volumes."
-        )
-
-
-def _data_root(root: Path | None) -> Path:
-    remedy = f"Set data.root=FOLDER or the environment variable {DATA_ROOT_VARIABLE}."
-    if root is None:
-        raise UserError(f"data.root=null: the folder of the volumes is unknown. {remedy}")
-    if not root.is_dir():
-        raise UserError(f"data.root={root} is not a folder. {remedy}")
-    return root.resolve()

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from medusis_tf.data.shards.manifest import FileRecord
+from medusis_tf.data.volumes.companions import companion
 from medusis_tf.errors import UserError
 from medusis_tf.files import replacing
 
@@ -65,10 +66,15 @@ def _records(
 
 
 def _record(name: Path, path: Path, known: _Known) -> FileRecord:
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    digests = [_checksum(file, known) for file in files]
+    folder = path if path.is_dir() else path.parent
     if path.is_dir():
-        names = [f"{file.relative_to(path)}:{d}" for file, d in zip(files, digests, strict=True)]
+        files = sorted(p for p in path.rglob("*") if p.is_file())
+    else:
+        second = companion(path)
+        files = [path] if second is None or not second.is_file() else [path, second]
+    digests = [_checksum(file, known) for file in files]
+    if path.is_dir() or len(files) > 1:
+        names = [f"{file.relative_to(folder)}:{d}" for file, d in zip(files, digests, strict=True)]
         digests = [sha256_of_all(names)]
     size = sum(file.stat().st_size for file in files)
     return FileRecord(path=name, sha256=digests[0], bytes=size)

@@ -52,13 +52,14 @@ class BodyRecord(Section):
     `outside` is the fraction of the body that lies outside the grid, in the label map or, without
     one, in the image. `needed_mm` is the height and width that a slice must cover to hold all of
     the body. `label_map_mm2` and `image_mm2` are the median areas of the body in the kept slices,
-    with holes filled.
+    with holes filled. `body_mm` is the height and width of the body itself.
     """
 
     outside: float
     needed_mm: tuple[float, float]
     label_map_mm2: float | None = None
     image_mm2: float | None = None
+    body_mm: tuple[float, float] | None = None
 
 
 class SubjectRecord(Section):
@@ -71,7 +72,7 @@ class SubjectRecord(Section):
     kind. `positions` is the location of each slice in the body, from 0 (first slice with
     foreground) to 1 (last). `volume_shape` and `volume_spacing_mm` are in LPS order. `intensity`
     is one scale for the volume, or one for each kept slice. `body` is None if an earlier version
-    converted the subject.
+    converted the subject. `offset` is the centre of the slices, as in `SliceGrid`.
     """
 
     subject: str
@@ -92,6 +93,7 @@ class SubjectRecord(Section):
     sources: dict[str, SourceRecord]
     warnings: tuple[str, ...]
     body: BodyRecord | None = None
+    offset: tuple[float, float] = (0.0, 0.0)
 
     @property
     def num_slices(self) -> int:
@@ -106,6 +108,7 @@ class SubjectRecord(Section):
             self.volume_shape,
             self.volume_spacing_mm,
             data.axis,
+            self.offset,
         )
 
 

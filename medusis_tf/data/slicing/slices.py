@@ -1,6 +1,7 @@
 """Sample slices of a volume on a fixed pixel grid, and map slices back to voxels.
 
-Slices have the radiological orientation, and are centred on the volume's in-plane centre:
+Slices have the radiological orientation, and are centred on the volume's in-plane centre, or at
+an offset from it:
 
 - axial: row 0 is anterior, column 0 the patient's right; slice 0 is the most inferior;
 - coronal: row 0 is superior, column 0 the patient's right; slice 0 is the most anterior;
@@ -10,7 +11,7 @@ Slices have the radiological orientation, and are centred on the volume's in-pla
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -44,6 +45,7 @@ class SliceGrid:
         volume_shape: Number of voxels along x, y and z, LPS order.
         volume_spacing_mm: Distance between voxels along x, y and z.
         axis: Orientation of the slices.
+        offset: Centre of the slices, in voxels below and to the right of the volume's.
     """
 
     size: tuple[int, int]
@@ -51,6 +53,7 @@ class SliceGrid:
     volume_shape: tuple[int, int, int]
     volume_spacing_mm: tuple[float, float, float]
     axis: Axis = "axial"
+    offset: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
     def of(cls, grid: Grid, data: DataConfig) -> SliceGrid:
@@ -90,6 +93,24 @@ class SliceGrid:
             missing = max(0, int(np.ceil(round(2 * reach_mm / pixel_mm - count, 6))))
             grown.append(count + -(-missing // stride) * stride)
         return cls((grown[0], grown[1]), spacing_mm, label_map.shape, label_map.spacing_mm, axis)
+
+    def centred_on(self, body: np.ndarray, step: int = 1) -> SliceGrid:
+        """The same grid, centred on the smallest rectangle around a body; itself without one.
+
+        Args:
+            body: `[slices, rows, columns]`, nonzero inside; some slices of the upright volume.
+            step: Step between its rows and between its columns, in voxels.
+        """
+        offset = []
+        _, *axes = _VIEWS[self.axis]
+        for axis, source in enumerate(axes):
+            found = np.flatnonzero(np.any(body, axis=(0, 2 - axis))) * step
+            if len(found) == 0:
+                return self
+            middle = (found[0] + found[-1] + step - 1) / 2 - (self.volume_shape[source] - 1) / 2
+            # Native pixels are moved by whole voxels, so that they are not interpolated.
+            offset.append(float(middle if self.spacing_mm is not None else np.floor(middle + 0.5)))
+        return replace(self, offset=(offset[0], offset[1]))
 
     @property
     def num_slices(self) -> int:
@@ -188,15 +209,25 @@ class SliceGrid:
 
     def _onto_grid(self) -> tuple[AxisSampling, AxisSampling]:
         row, column = (
-            AxisSampling(count, pixel_mm, source, voxel_mm, self._shift(count, source))
-            for count, pixel_mm, source, voxel_mm in self._axes()
+            AxisSampling(count, pixel_mm, source, voxel_mm, self._shift(count, source) + offset)
+            for (count, pixel_mm, source, voxel_mm), offset in zip(
+                self._axes(), self.offset, strict=True
+            )
         )
         return row, column
 
     def _onto_volume(self) -> tuple[AxisSampling, AxisSampling]:
         row, column = (
-            AxisSampling(source, voxel_mm, count, pixel_mm, -self._shift(count, source))
-            for count, pixel_mm, source, voxel_mm in self._axes()
+            AxisSampling(
+                source,
+                voxel_mm,
+                count,
+                pixel_mm,
+                -self._shift(count, source) - offset * voxel_mm / pixel_mm,
+            )
+            for (count, pixel_mm, source, voxel_mm), offset in zip(
+                self._axes(), self.offset, strict=True
+            )
         )
         return row, column
 

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from medusis_tf.config.reading import ReadingConfig
-from medusis_tf.data.volumes.dicom_frames import (
-    Frame,
+from medusis_tf.data.volumes.dicom_files import (
     dicom_errors,
     import_pydicom,
     is_dicom,
-    read_frames,
+    open_dicom,
 )
+from medusis_tf.data.volumes.dicom_frames import Frame, read_frames
 from medusis_tf.data.volumes.grid import Grid
 from medusis_tf.data.volumes.volume import Volume, axis_codes, lps_grid, to_lps
 from medusis_tf.data.volumes.voxel_values import WholeNumbers, check_finite
@@ -96,9 +96,28 @@ def read_grid(path: Path | str, config: ReadingConfig) -> Grid:
         UserError: As for `read_volume`.
     """
     path = Path(path)
-    frames, affine, _ = _series(path, config)
+    return _grid(path, _series(path, config))
+
+
+def grid_of_files(path: Path, files: list[Path], config: ReadingConfig) -> Grid:
+    """The same for some files of a folder.
+
+    Args:
+        path: Folder.
+        files: Files of one series.
+        config: Reading options.
+
+    Raises:
+        UserError: As for `read_volume`.
+    """
+    return _grid(path, _series_of(path, files, [], config))
+
+
+def _grid(path: Path, series: tuple[list[Frame], np.ndarray, tuple[str, ...]]) -> Grid:
+    frames, affine, _ = series
     rows, columns = frames[0].shape
-    return Grid(*lps_grid((columns, rows, len(frames)), affine), path, axis_codes(affine))
+    shape, lps_affine = lps_grid((columns, rows, len(frames)), affine)
+    return Grid(shape, lps_affine, path, axis_codes(affine), has_stored_order=False)
 
 
 def _series(path: Path, config: ReadingConfig) -> tuple[list[Frame], np.ndarray, tuple[str, ...]]:
@@ -110,11 +129,19 @@ def _series(path: Path, config: ReadingConfig) -> tuple[list[Frame], np.ndarray,
     files = [file for file in listed if is_dicom(file)]
     if not files:
         raise UserError(f"{path} has no DICOM files. Give the folder of one series.")
+    others = [file for file in listed if file not in set(files)]
+    return _series_of(path, files, others, config)
+
+
+def _series_of(
+    path: Path, files: list[Path], others: list[Path], config: ReadingConfig
+) -> tuple[list[Frame], np.ndarray, tuple[str, ...]]:
+    """The same for these DICOM files of a folder; the `others` are ignored."""
     frames, lossy = read_frames(path, files, config.maximum_voxels)
     warnings = []
     if lossy:
         warnings.append("It was compressed with loss.")
-    if others := [file for file in listed if file not in set(files)]:
+    if others:
         warnings.append(
             f"Ignored files that are not DICOM: {len(others)}, such as {others[0].name}."
         )
@@ -195,8 +222,8 @@ def _decode(frames: list[Frame], convert: Callable[[Frame, np.ndarray], np.ndarr
         places.setdefault(frame.path, {})[frame.index] = place
     stack = np.empty(0)
     for path, left in places.items():
-        with dicom_errors(path):
-            for index, decoded in enumerate(iter_pixels(path, raw=True)):
+        with dicom_errors(path), open_dicom(path) as source:
+            for index, decoded in enumerate(iter_pixels(source, raw=True)):
                 if index not in left:
                     continue
                 place = left.pop(index)
@@ -224,4 +251,5 @@ def _volume(
     warnings: tuple[str, ...],
 ) -> Volume:
     array, affine = to_lps(stack.transpose(2, 1, 0), stored_affine)
-    return Volume(array, affine, path, slope, intercept, axis_codes(stored_affine), warnings)
+    axes = axis_codes(stored_affine)
+    return Volume(array, affine, path, slope, intercept, axes, warnings, has_stored_order=False)

@@ -4,20 +4,20 @@ Implements the DICOM standard, PS3.3 C.7.6.2 (image plane), C.7.6.16 (functional
 (modality rescale). Private elements and patient data are never read.
 """
 
-import importlib
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from medusis_tf.data.volumes.dicom_files import dicom_errors, import_pydicom, open_dicom
 from medusis_tf.errors import UserError
 
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _DEFLATED = "1.2.840.10008.1.2.1.99"
+_PLUGIN = re.compile(r"\bpylibjpeg-\w+")
 _TAGS = [
     "SOPClassUID",
     "Modality",
@@ -72,42 +72,6 @@ class Frame:
     intercept: float
 
 
-def import_pydicom(module: str = "pydicom") -> Any:
-    """Import the optional library pydicom, or one of its modules.
-
-    Raises:
-        UserError: pydicom is not installed.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        raise UserError(
-            "reading DICOM needs pydicom. Install it: pip install 'medusis_tf[dicom]'."
-        ) from None
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether a file starts with the DICOM prefix, whatever its name."""
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
-
-
-@contextmanager
-def dicom_errors(path: Path) -> Iterator[None]:
-    """Turn any exception of pydicom into a `UserError` with the file, and silence its warnings."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except UserError:
-        raise
-    except Exception as error:  # pydicom raises many types, such as AttributeError and KeyError
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise UserError(
-            f"{path} cannot be read as DICOM: {reason}. Copy or export it again."
-        ) from None
-
-
 def read_frames(path: Path, files: Sequence[Path], maximum_voxels: int) -> tuple[list[Frame], bool]:
     """Read the headers of a series.
 
@@ -146,8 +110,13 @@ def read_frames(path: Path, files: Sequence[Path], maximum_voxels: int) -> tuple
 
 def _read_header(path: Path) -> Any:
     pydicom = import_pydicom()
-    with dicom_errors(path):
-        meta = pydicom.filereader.read_file_meta_info(path)
+    with dicom_errors(path), open_dicom(path) as source:
+        if source is path:
+            meta = pydicom.filereader.read_file_meta_info(path)
+        else:  # at most the few elements of a file without a preamble
+            meta = pydicom.filereader.dcmread(source, specific_tags=[], stop_before_pixels=True)
+            meta = meta.file_meta
+            source.seek(0)
         if meta.get("MediaStorageSOPClassUID") == _DIRECTORY:
             return None
         syntax = meta.get("TransferSyntaxUID")
@@ -155,18 +124,23 @@ def _read_header(path: Path) -> Any:
             raise UserError(f"{path} is a deflated DICOM file, which is not supported. Convert it.")
         if syntax is not None and syntax.is_compressed:
             _check_decoder(path, syntax)
-        return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
+        return pydicom.dcmread(source, stop_before_pixels=True, specific_tags=_TAGS)
 
 
 def _check_decoder(path: Path, syntax: Any) -> None:
     try:
-        available = import_pydicom("pydicom.pixels").get_decoder(syntax).is_available
+        decoder = import_pydicom("pydicom.pixels").get_decoder(syntax)
     except NotImplementedError:
-        available = False
-    if not available:
+        raise UserError(
+            f"{path} is compressed as {syntax.name}, which pydicom cannot decode. Decompress it, "
+            "for example with gdcmconv -w."
+        ) from None
+    if not decoder.is_available:
+        named = " ".join(decoder.missing_dependencies)
+        packages = sorted(set(_PLUGIN.findall(named))) or ["pylibjpeg-libjpeg"]
         raise UserError(
             f"{path} is compressed as {syntax.name}, for which no decoder is installed. "
-            "Install pylibjpeg and pylibjpeg-libjpeg, or decompress it, for example with "
+            f"Install pylibjpeg and {' or '.join(packages)}, or decompress it, for example with "
             "gdcmconv -w."
         )
 

@@ -22,17 +22,20 @@ class Grid:
         affine: `[4, 4]`, from LPS indices to RAS+ millimetres.
         path: Source file, for error messages.
         axes: Axis order of the file, such as `RAS`.
+        has_stored_order: Whether the order of the voxels is a property of the file; see `Volume`.
     """
 
     shape: tuple[int, int, int]
     affine: np.ndarray
     path: Path
     axes: str = "LPS"
+    has_stored_order: bool = True
 
     @classmethod
     def of(cls, volume: Volume) -> Grid:
         """The grid of a volume."""
-        return cls(volume.shape, volume.affine, volume.path, volume.axes)
+        axes, has_order = volume.axes, volume.has_stored_order
+        return cls(volume.shape, volume.affine, volume.path, axes, has_order)
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:

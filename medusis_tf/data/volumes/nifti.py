@@ -84,10 +84,10 @@ def read_label_map(path: Path | str, config: ReadingConfig = _READING) -> Volume
     with open_nifti(path, config) as (header, stream):
         unscaled = (header.slope, header.intercept) == (1.0, 0.0)
         small = header.dtype.kind in "iu" and header.dtype.itemsize <= 2
-        ids = WholeNumbers(header.slope, header.intercept)
+        ids = WholeNumbers(header.slope, header.intercept, config.not_finite)
         values = read_voxels(stream, header, path, None if unscaled and small else ids)
-        ids.check(path, header.voxels)
-    return _volume(values, header, path)
+        warnings = ids.check(path, header.voxels)
+    return _volume(values, header, path, warnings=warnings)
 
 
 def read_grid(path: Path | str, config: ReadingConfig = _READING) -> Grid:
@@ -277,7 +277,7 @@ def _skip(stream: BinaryIO, count: int, path: Path) -> None:
 
 
 def _check_end(stream: BinaryIO, header: NiftiHeader, path: Path) -> None:
-    if not path.name.endswith(".gz"):
+    if not path.name.lower().endswith(".gz"):
         return
     left = _MAX_TRAILING_BYTES
     while chunk := stream.read(_CHUNK_BYTES):

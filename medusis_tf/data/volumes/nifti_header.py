@@ -14,8 +14,8 @@ from isal import igzip, igzip_lib
 from nibabel.spatialimages import HeaderDataError
 
 from medusis_tf.config.reading import ReadingConfig
+from medusis_tf.data.volumes.nifti_affine import ROUNDING, checked_affine
 from medusis_tf.data.volumes.suffixes import has_nifti_name
-from medusis_tf.data.volumes.volume import axis_codes, spans_space
 from medusis_tf.errors import UserError
 
 _KINDS = {348: (nib.Nifti1Header, b"n+1", b"ni1"), 540: (nib.Nifti2Header, b"n+2", b"ni2")}
@@ -24,8 +24,6 @@ _GZIP_MAGIC = b"\x1f\x8b"
 # Upper limit of DEFLATE's compression ratio (zlib's technical notes: 1032).
 _LARGEST_DEFLATE_RATIO = 1032
 _LARGEST_OFFSET = 2**26
-_PLAUSIBLE_MM = (0.01, 100.0)
-_UNITS = {1: "metres", 3: "micrometres"}
 # The library's stub declares an instance instead of a class.
 _DEFLATE_ERROR: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]
 _UNREADABLE = (
@@ -103,11 +101,11 @@ def _is_compressed(path: Path) -> bool:
         start = file.read(2)
     if not start:
         raise UserError(f"{path} cannot be read as NIfTI: it is empty. Copy it again.")
-    compressed, named = start == _GZIP_MAGIC, path.name.endswith(".gz")
+    compressed, named = start == _GZIP_MAGIC, path.name.lower().endswith(".gz")
     if named and not compressed:
         raise UserError(
             f"{path} cannot be read as NIfTI: it is named .gz but is not compressed. "
-            f"If it is NIfTI, rename it to {path.name.removesuffix('.gz')}."
+            f"If it is NIfTI, rename it to {path.name[: -len('.gz')]}."
         )
     if compressed and not named:
         raise UserError(
@@ -135,7 +133,7 @@ def _read_header(stream: BinaryIO, path: Path, config: ReadingConfig) -> NiftiHe
     fields = kind(block, endianness=endianness, check=False)
     found = fields["magic"].item()
     if found == pair_magic:
-        raise UserError(f"{path} is the header of a .hdr/.img pair. Convert it to one .nii file.")
+        raise UserError(f"{path} is the header of a .hdr/.img pair. Name both files so.")
     if found != magic:
         raise UserError(
             f"{path} cannot be read as NIfTI: magic {found!r} instead of {magic!r}. "
@@ -149,13 +147,15 @@ def _check(fields: Any, path: Path, config: ReadingConfig) -> NiftiHeader:
     shape, dtype = _shape_and_type(fields, path)
     _check_size(shape, dtype, path, config)
     offset = float(fields["vox_offset"])
+    if np.isfinite(offset) and abs(offset - round(offset)) < ROUNDING:
+        offset = round(offset)
     if not len(fields.binaryblock) + 4 <= offset <= _LARGEST_OFFSET:
         raise UserError(
             f"{path} is broken: according to its header, voxels start at byte {offset:g}. "
             "Export it again."
         )
     warnings: list[str] = []
-    affine = _affine(fields, path, config, warnings)
+    affine = checked_affine(fields, path, config, warnings)
     slope, intercept = _scale(fields, path, warnings)
     return NiftiHeader(fields, shape, dtype, affine, int(offset), slope, intercept, tuple(warnings))
 
@@ -198,82 +198,13 @@ def _check_size(
             f"{path} claims {voxels} voxels, shape {shape}; the limit is {config.maximum_voxels}. "
             "If the file is not broken, crop it or raise data.reading.maximum_voxels."
         )
-    ratio = _LARGEST_DEFLATE_RATIO if path.name.endswith(".gz") else 1
+    ratio = _LARGEST_DEFLATE_RATIO if path.name.lower().endswith(".gz") else 1
     size = path.stat().st_size
     if voxels * dtype.itemsize > ratio * size:
         raise UserError(
             f"{path} is too short: shape {shape} of {dtype} does not fit into {size} bytes. "
             "Copy or download it again."
         )
-
-
-def _affine(fields: Any, path: Path, config: ReadingConfig, warnings: list[str]) -> np.ndarray:
-    sizes = fields["pixdim"][1:4]
-    if fields["pixdim"][0] not in (-1, 1):
-        fields["pixdim"][0] = 1  # the NIfTI standard's rule for 0
-    if int(fields["sform_code"]) > 0:
-        affine = fields.get_sform()
-    else:
-        if not np.all(sizes > 0):
-            raise UserError(
-                f"{path} has voxels of zero or negative size: pixdim {sizes.tolist()}. "
-                "Set it from the source of the data."
-            )
-        if int(fields["qform_code"]) > 0:
-            affine = fields.get_qform()
-        elif config.assume_axes is None:
-            raise UserError(
-                f"{path} has no orientation: sform_code and qform_code are both 0, so left and "
-                "right are unknown. Set them from the source of the data, or set "
-                "data.reading.assume_axes to the axes, such as RAS."
-            )
-        else:
-            affine = _assumed(config.assume_axes, sizes)
-            warnings.append(
-                f"Its header has no orientation: the axes {config.assume_axes} are assumed."
-            )
-    if not spans_space(affine):
-        raise UserError(
-            f"{path} has an affine that is not invertible: {affine[:3].tolist()}. "
-            "Set it from the source of the data."
-        )
-    warnings.extend(_size_warnings(fields, affine))
-    return affine
-
-
-def _assumed(axes: str, sizes_mm: np.ndarray) -> np.ndarray:
-    affine = np.zeros([4, 4])
-    for index, (letter, size) in enumerate(zip(axes, sizes_mm, strict=True)):
-        axis = next(i for i, pair in enumerate(("LR", "PA", "IS")) if letter in pair)
-        affine[axis, index] = size if letter in "RAS" else -size
-    affine[3, 3] = 1
-    return affine
-
-
-def _size_warnings(fields: Any, affine: np.ndarray) -> Iterator[str]:
-    unit = _UNITS.get(int(fields["xyzt_units"]) & 7)
-    if unit is not None:
-        yield f"Its header gives lengths in {unit}; they are read as millimetres."
-    if (other := _qform_axes(fields)) not in (None, axis_codes(affine)):
-        yield (
-            f"Its sform, which is used, has the axes {axis_codes(affine)}, but its qform {other}: "
-            "programs that use the qform show it mirrored or rotated."
-        )
-    sizes = np.linalg.norm(affine[:3, :3], axis=0)
-    low, high = _PLAUSIBLE_MM
-    if sizes.min() < low or sizes.max() > high:
-        yield f"Its voxel size is unusual: {np.array2string(sizes, precision=4)} mm."
-
-
-def _qform_axes(fields: Any) -> str | None:
-    """Axes of a valid qform, if the header has one beside the sform."""
-    quaternion = np.array([fields[f"quatern_{letter}"] for letter in "bcd"], np.float64)
-    given = int(fields["sform_code"]) > 0 and int(fields["qform_code"]) > 0
-    valid = quaternion @ quaternion <= 1  # false for NaN
-    if not given or not valid or not np.all(fields["pixdim"][1:4] > 0):
-        return None
-    qform = fields.get_qform()
-    return axis_codes(qform) if spans_space(qform) else None
 
 
 def _scale(fields: Any, path: Path, warnings: list[str]) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +14,9 @@ from medusis_tf.data.volumes.grid import Grid
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
 
-_MODES = {"L": np.uint8, "I;16": np.uint16, "RGB": np.uint8}
+_MODES = {"L": np.uint8, "I;16": np.uint16, "RGB": np.uint8, "P": np.uint8, "1": np.uint8}
+# Modes whose values mean the same.
+_KINDS = {"RGB": "L"}
 _UNKNOWN_POSITION = (
     "It is a folder of PNG slices: voxel size and position are unknown. 1 mm is assumed, with rows "
     "from anterior to posterior, columns from the patient's right to left, and files upwards."
@@ -22,7 +24,7 @@ _UNKNOWN_POSITION = (
 
 
 def read_volume(path: Path | str, config: ReadingConfig) -> Volume:
-    """Read an image or a label map: rows are y, columns are x, files are z, in numeric order.
+    """Read an image: rows are y, columns are x, files are z, in numeric order.
 
     Args:
         path: Folder of slices.
@@ -35,18 +37,34 @@ def read_volume(path: Path | str, config: ReadingConfig) -> Volume:
         UserError: A file is broken, is not a grey image of 8 or 16 bits, or differs in size or
             depth from the others.
     """
-    path = Path(path)
+    return _read(Path(path), config, _grey)
+
+
+def read_label_map(path: Path | str, config: ReadingConfig) -> Volume:
+    """Read a label map; the ids of files with a palette are its indices, whatever their colours.
+
+    Args:
+        path: Folder of slices.
+        config: Reading options.
+
+    Raises:
+        UserError: As for `read_volume`.
+    """
+    return _read(Path(path), config, _ids)
+
+
+def _read(
+    path: Path, config: ReadingConfig, values: Callable[[Image.Image, Path], np.ndarray]
+) -> Volume:
     files = _sorted_files(path)
     (width, height), mode = _check_sizes(path, files, config)
     stack = np.empty([len(files), height, width], _MODES[mode])
     for index, file in enumerate(files):
         with _opened(file) as image:
-            stack[index] = _grey(np.asarray(image), file)
+            stack[index] = values(image, file)
     found = (_UNKNOWN_POSITION, *_mixture_warnings(files), *_gap_warnings(files))
-    return Volume(stack.transpose(2, 1, 0), _affine(), path, axes="LPS", warnings=found)
-
-
-read_label_map = read_volume
+    array = stack.transpose(2, 1, 0)
+    return Volume(array, _affine(), path, warnings=found, has_stored_order=False)
 
 
 def read_grid(path: Path | str, config: ReadingConfig) -> Grid:
@@ -62,7 +80,7 @@ def read_grid(path: Path | str, config: ReadingConfig) -> Grid:
     path = Path(path)
     files = _sorted_files(path)
     (width, height), _ = _check_sizes(path, files, config)
-    return Grid((width, height, len(files)), _affine(), path, "LPS")
+    return Grid((width, height, len(files)), _affine(), path, has_stored_order=False)
 
 
 def is_png(path: Path) -> bool:
@@ -129,7 +147,7 @@ def _check_sizes(
         )
     for file in files[1:]:
         size, mode = _size_and_mode(file)
-        if size != first[0] or _MODES[mode] != _MODES[first[1]]:
+        if size != first[0] or _KINDS.get(mode, mode) != _KINDS.get(first[1], first[1]):
             raise UserError(
                 f"{path} must contain slices of one size and depth, but {files[0].name} has "
                 f"{first[0]} pixels of mode {first[1]} and {file.name} has {size} of {mode}. "
@@ -142,7 +160,8 @@ def _size_and_mode(file: Path) -> tuple[tuple[int, int], str]:
     with _opened(file) as image:
         if image.mode not in _MODES:
             raise UserError(
-                f"{file} must be grey, of 8 or 16 bits, or RGB with three equal channels. "
+                f"{file} must be grey, of 8 or 16 bits, have a palette, or be RGB with three equal "
+                "channels. "
                 f"Received: mode {image.mode}. Save it as grey values."
             )
         return image.size, image.mode
@@ -162,12 +181,17 @@ def _opened(file: Path) -> Iterator[Image.Image]:
         raise UserError(f"{file} cannot be read as PNG: {reason}. Save it again.") from None
 
 
-def _grey(pixels: np.ndarray, file: Path) -> np.ndarray:
+def _ids(image: Image.Image, file: Path) -> np.ndarray:
+    return np.asarray(image) if image.mode == "P" else _grey(image, file)
+
+
+def _grey(image: Image.Image, file: Path) -> np.ndarray:
+    pixels = np.asarray(image.convert("RGB") if image.mode == "P" else image)
     if pixels.ndim == 2:
         return pixels
     if np.any(pixels != pixels[..., :1]):
         raise UserError(
-            f"{file} is coloured: its three channels differ. "
-            "Save grey values or class ids, not a coloured rendering of them."
+            f"{file} is coloured: its three channels differ. Save grey values or class ids, not a "
+            "coloured rendering of them; a palette with the ids as indices is accepted, too."
         )
     return pixels[..., 0]

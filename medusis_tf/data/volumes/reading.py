@@ -1,26 +1,40 @@
-"""Read a volume of any supported format: NIfTI file, DICOM series, folder of PNG slices.
+"""Read a volume of any supported format, for all commands.
+
+Formats: NIfTI, NRRD, MetaImage, Analyze and MGH files, a DICOM series, a folder of PNG slices.
 
 `read_volume(path, config)` reads an image: stored values in LPS order, all of them finite, with
 their scale. `read_label_map` reads integers of at most 32 bits. `read_grid` reads only the voxel
-positions, from headers. For a path that cannot be read, all raise `UserError` and nothing else.
+positions, from headers. Folders of masks and named segments (DICOM SEG, RTSTRUCT) are read by
+`medusis_tf.data.labels.remapping.read_masks` and `labels.segments.read_segments`. For a path that
+cannot be read, all raise `UserError` and nothing else.
 """
 
 from pathlib import Path
 from types import ModuleType
 
 from medusis_tf.config.reading import ReadingConfig
-from medusis_tf.data.volumes import dicom, nifti, png_slices
-from medusis_tf.data.volumes.dicom_frames import is_dicom
+from medusis_tf.data.volumes import dicom, itk, nibabel_formats, nifti, png_slices
+from medusis_tf.data.volumes.dicom_files import is_dicom
 from medusis_tf.data.volumes.grid import Grid
-from medusis_tf.data.volumes.suffixes import has_nifti_name
+from medusis_tf.data.volumes.suffixes import (
+    ITK_SUFFIXES,
+    NIBABEL_SUFFIXES,
+    has_nifti_name,
+    has_volume_name,
+)
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
 
 _READING = ReadingConfig()
 _READABLE = (
-    "Supported are a .nii or .nii.gz file, a folder with the DICOM files of one series, "
-    "and a folder of PNG slices"
+    "Supported are a .nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd, .hdr with .img, .mgh or .mgz file, a "
+    "folder with the DICOM files of one series, and a folder of PNG slices"
 )
+# Files that stand for others in a repository, by their first bytes.
+_POINTERS = {
+    "git-annex": (b"annex/objects/", "datalad get, or git annex get"),
+    "Git LFS": (b"version https://git-lfs", "git lfs pull"),
+}
 
 
 def read_volume(path: Path | str, config: ReadingConfig = _READING) -> Volume:
@@ -72,18 +86,33 @@ def _reader(path: Path | str) -> ModuleType:
     try:
         if path.is_dir():
             return _folder_reader(path)
-        if path.is_file() and not has_nifti_name(path):
-            return _file_reader(path)
+        if path.is_file():
+            _check_pointer(path)
+            return nifti if has_nifti_name(path) else _file_reader(path)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
     return nifti
 
 
+def _check_pointer(path: Path) -> None:
+    with path.open("rb") as file:
+        start = file.read(64)
+    for tool, (mark, command) in _POINTERS.items():
+        if start.lstrip(b"./").startswith(mark):
+            raise UserError(
+                f"{path} is a pointer of {tool}, not the volume itself. Fetch it: {command}."
+            )
+
+
 def _file_reader(path: Path) -> ModuleType:
+    if path.name.lower().endswith(ITK_SUFFIXES):
+        return itk
+    if path.name.lower().endswith(NIBABEL_SUFFIXES):
+        return nibabel_formats
     if is_dicom(path):
         return dicom
     raise UserError(
-        f"{path} is not named .nii or .nii.gz, and is not DICOM. {_READABLE}. Convert or rename it."
+        f"{path} is not named like a volume, and is not DICOM. {_READABLE}. Convert or rename it."
     )
 
 
@@ -95,9 +124,9 @@ def _folder_reader(path: Path) -> ModuleType:
         raise UserError(f"{path} has both PNG and DICOM files. Remove one kind.")
     if has_png or has_dicom:
         return png_slices if has_png else dicom
-    if any(has_nifti_name(file) for file in files):
+    if any(has_volume_name(file) for file in files):
         raise UserError(
-            f"{path} is a folder of NIfTI files. Give one of the files; only a folder of one-class "
+            f"{path} is a folder of volumes. Give one of the files; only a folder of one-class "
             "masks can be given as a whole, as a label map."
         )
     raise UserError(f"{path} is a folder without volumes. {_READABLE}.")

@@ -23,6 +23,8 @@ class Volume:
         intercept: Offset of the intensities; 0 for label maps.
         axes: Axis order of the file, such as `RAS`.
         warnings: Suspicious properties of the file, one sentence each.
+        has_stored_order: Whether the order of the voxels in the file is a property of the file;
+            false for DICOM, whose slices are sorted by position, and for PNG.
     """
 
     array: np.ndarray
@@ -32,6 +34,7 @@ class Volume:
     intercept: float = 0.0
     axes: str = "LPS"
     warnings: tuple[str, ...] = field(default=())
+    has_stored_order: bool = True
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -91,11 +91,16 @@ class WholeNumbers:
     Args:
         slope: Scale factor of the stored values.
         intercept: Offset of the stored values.
+        policy: `replace` to make values that are not finite background, 0.
     """
 
-    def __init__(self, slope: float, intercept: float):
+    def __init__(
+        self, slope: float, intercept: float, policy: Literal["error", "replace"] = "error"
+    ):
         self._slope = slope
         self._intercept = intercept
+        self._replaces = policy == "replace"
+        self._num_replaced = 0
         self._num_invalid = 0
         self._example = 0.0
         self._too_large = 0.0
@@ -112,6 +117,9 @@ class WholeNumbers:
             return narrow if np.array_equal(narrow, ids) else ids
 
     def _round(self, values: np.ndarray) -> np.ndarray:
+        if self._replaces and (bad := ~np.isfinite(values)).any():
+            self._num_replaced += int(np.count_nonzero(bad))
+            values[bad] = 0
         rounded = np.rint(values)
         invalid = ~(np.abs(values - rounded) <= _TOLERANCE)  # also true for NaN
         count = int(np.count_nonzero(invalid))
@@ -125,23 +133,38 @@ class WholeNumbers:
             rounded[beyond] = 0
         return rounded.astype(np.int32)
 
-    def check(self, path: Path, voxels: int) -> None:
+    def check(self, path: Path, voxels: int) -> tuple[str, ...]:
         """Refuse the volume if any value so far was not a label id.
 
         Args:
             path: Source file, for error messages.
             voxels: Number of voxels of the volume.
 
+        Returns:
+            A warning with the number of replaced voxels, if any.
+
         Raises:
             UserError: States the number of invalid values, with an example.
         """
         if self._num_invalid:
+            finite = np.isfinite(self._example)
+            remedy = (
+                "Threshold a soft mask first."
+                if finite
+                else "If they surround the labels, set data.reading.not_finite=replace."
+            )
             raise UserError(
                 f"{path} is not a label map: {self._num_invalid} of {voxels} voxels are not whole "
-                f"numbers, such as {self._example:g}. Threshold a soft mask first."
+                f"numbers, such as {self._example:g}. {remedy}"
             )
         if self._too_large:
             raise UserError(
                 f"{path} has label ids beyond 32 bits, such as {self._too_large:.0f}. "
                 "It may be an image."
             )
+        if not self._num_replaced:
+            return ()
+        return (
+            f"{self._num_replaced} of its {voxels} voxels are NaN or infinite: "
+            "replaced by background.",
+        )

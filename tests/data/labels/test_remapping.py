@@ -248,3 +248,27 @@ def test_layers_are_merged_in_the_order_of_the_taxonomy():
 def test_layers_must_lie_on_one_grid():
     with pytest.raises(UserError, match="must lie on the voxel grid"):
         merge([label_map(0, 1), label_map(0, 1, 2)], taxonomy())
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+def test_a_label_source_may_name_negative_and_large_ids(dtype):
+    ids = {-1: "background", 70000: "liver", 2**31 - 1: "torso_fat", 3: "kidney_left"}
+    found = remap(label_map(-1, 70000, 3, 2**31 - 1, 0, dtype=dtype), ids, taxonomy())
+    assert found.array.ravel().tolist() == [0, 3, 2, 1, 0]
+    small = remap(label_map(-1, 3, 0, dtype=np.int8), ids, taxonomy())
+    assert small.array.ravel().tolist() == [0, 2, 0]
+
+
+def test_large_ids_without_a_name_are_listed():
+    ids = {-5: "eye", 3: "liver", 70000: "tail"}
+    message = r"without a class: -5 \(eye\), 7, 70000 \(tail\); first in axial slice 1"
+    with pytest.raises(UserError, match=message):
+        remap(label_map(3, -5, 7, 70000, dtype=np.int32), ids, taxonomy())
+    found = remap(label_map(3, -5, 7, dtype=np.int32), ids, taxonomy(unlisted="fat"))
+    assert found.array.ravel().tolist() == [3, 1, 1] and "ids 7 have no name" in found.warnings[0]
+
+
+def test_an_image_is_no_label_map_of_a_source():
+    values = np.arange(-70_000, 70_000, dtype=np.int32)
+    with pytest.raises(UserError, match=r"more than 65536 different ids. It may be an image"):
+        remap(label_map(*values, dtype=np.int32), {3: "liver"}, taxonomy())

@@ -13,8 +13,12 @@ from medusis_tf.data.preparing.body_fit import (
     label_map_coverage,
     mask_area_mm2,
 )
+from medusis_tf.data.preparing.data_warnings import data_warnings
+from medusis_tf.data.preparing.preparation import prepare_shards
+from medusis_tf.data.shards.field_of_view import visible_pixels
 from medusis_tf.data.slicing.slices import SliceGrid
-from tests.data.volume_files import volume
+from tests.data.small_subjects import small_experiment
+from tests.data.volume_files import lps_affine, volume, write_nifti
 
 AXES = ["axial", "coronal", "sagittal"]
 
@@ -66,7 +70,7 @@ def test_a_body_off_the_centre_needs_a_wider_field_than_its_own():
     (warning,) = cropping_warning(coverage, grid, is_label_map=True)
     assert "of the foreground of the label map lies outside the grid of the slices" in warning
     assert "covers 120 x 90 mm around the centre of the volume: 60 x 140 mm are needed" in warning
-    assert warning.endswith("The body itself has 60 x 30 mm, but lies off the centre")
+    assert "The body itself has 60 x 30 mm, but lies off the centre: data.centre=" in warning
 
 
 def test_single_stray_voxels_are_not_reported():
@@ -122,3 +126,41 @@ def test_the_area_of_a_body_is_a_median_with_holes_filled():
     masks = np.tile(inside, (3, 1, 1))
     assert mask_area_mm2(masks, (0.5, 1.5)) == pytest.approx(inside.sum() * 0.75, abs=0.1)
     assert image_area_mm2(slices[:0], (1, 1)) is mask_area_mm2(masks[:0], (1, 1)) is None
+
+
+def off_centre(folder, **data):
+    """Case 05: a patient 72 mm off the centre of a 512 mm field of view."""
+    x, y = np.meshgrid(np.arange(128), np.arange(128), indexing="ij")
+    labels = np.zeros([128, 128, 6], np.uint8)
+    labels[((x - 82) / 22) ** 2 + ((y - 64) / 20) ** 2 < 1] = 1
+    labels[(x - 96) ** 2 + (y - 64) ** 2 < 36] = 2
+    affine = lps_affine((4, 4, 5))
+    write_nifti(folder / "l.nii.gz", labels, affine)
+    write_nifti(folder / "m.nii.gz", labels.astype(np.int16) * 300 + 5, affine)
+    subjects = [
+        {"subject": "l", "split": "train", "label_map": "l.nii.gz"},
+        {"subject": "m", "split": "train", "image": "m.nii.gz"},
+    ]
+    values = {"field_of_view_mm": [224, 224], "image_size": [32, 32], "cache": "memory", **data}
+    config = small_experiment(folder, folder / "cache", subjects, **values)
+    return labels, prepare_shards(config), config.data
+
+
+def test_slices_can_be_centred_on_the_foreground(tmp_path):
+    labels, shards, data = off_centre(tmp_path)
+    cropped, image = shards.records.subjects
+    assert "23% of the foreground" in cropped.warnings[0]
+    assert "data.centre=foreground" in cropped.warnings[0]
+    assert "data.centre=foreground holds" in data_warnings(shards.records.subjects, data)[0]
+    assert "lies outside the grid" in image.warnings[0]
+
+    _, shards, data = off_centre(tmp_path, centre="foreground")
+    for record in shards.records.subjects:
+        assert record.warnings == () and record.body.outside == 0
+        assert record.offset[1] == pytest.approx(18.5, abs=2)  # 72 mm to the left
+    assert data_warnings(shards.records.subjects, data) == ()
+    slices = shards.read("l").label_map
+    organ = (slices == 2).sum() * 7**2 * 5 / ((labels == 2).sum() * 4**2 * 5)
+    assert organ == pytest.approx(1, rel=0.15)
+    visible = visible_pixels(shards.records.subjects[0], data)
+    assert visible.all()

@@ -123,3 +123,20 @@ def test_brains_and_whole_heads(tmp_path):
     assert "Set data.remove_background=label_map" in warning
     cut = changed_data(config, remove_background="label_map")
     assert data_warnings(check_subjects(cut), cut.data) == ()
+
+
+def native(kind, spacing):
+    record = subject(kind, (kind,), **{f"{kind}_mm2": 10_000})
+    return record.model_copy(update={"volume_spacing_mm": (*spacing, 5.0)})
+
+
+def test_native_pixels_of_other_sizes_are_a_warning():
+    """Label maps of 4 mm and MR of 1.5 mm show the same anatomy at other scales."""
+    records = [native("label_map", (4, 4)), native("image", (1.5, 1.5))]
+    config = data(field_of_view_mm=None, image_size=(128, 128))
+    (warning,) = data_warnings(records, config)
+    assert "label maps have pixels of 4 x 4 mm, the images of 1.5 x 1.5 mm" in warning
+    assert "2.7 times as large" in warning and "data.field_of_view_mm" in warning
+    assert data_warnings(records, data(field_of_view_mm=(256, 256))) == ()
+    close = [native("label_map", (1.6, 1.6)), native("image", (1.5, 1.5))]
+    assert data_warnings(close, config) == ()

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from medusis_tf.config.data import Subject
+from medusis_tf.data.preparing.paths import resolve_path
 from medusis_tf.data.preparing.subjects import (
     check_files,
     load_image,
     load_label_map,
     overlap,
-    resolve_path,
     source_files,
     source_grids,
 )
@@ -73,7 +73,7 @@ def test_the_sources_of_a_subject_by_role(tmp_path):
     subject = Subject(
         subject="s", split="train", ct="ct.nii", overlays={"tumour": "t.nii"}, image="i.nii"
     )
-    assert source_files(subject, tmp_path) == {
+    assert source_files(subject, data_config(tmp_path, subject)) == {
         "ct": (Path("ct.nii"), (tmp_path / "ct.nii").resolve()),
         "image": (Path("i.nii"), (tmp_path / "i.nii").resolve()),
         "overlay:tumour": (Path("t.nii"), (tmp_path / "t.nii").resolve()),
@@ -91,7 +91,7 @@ def test_a_label_map_and_an_image_are_cropped_to_their_overlap(tmp_path):
     write_nifti(tmp_path / "i.nii.gz", image, lps_affine(origin=(-2, -1, 0)), "SPL")
     subject = Subject(subject="s", split="train", label_map="l.nii.gz", image="i.nii.gz")
     data = data_config(tmp_path, subject)
-    label_crop, image_crop = overlap(source_grids(subject, data), data)
+    label_crop, image_crop = overlap(source_grids(subject, data))
     label_map = label_crop.of(load_label_map(subject, data))
     cropped = image_crop.of(load_image(subject, data))
     assert label_map.shape == cropped.shape == (6, 7, 4)
@@ -114,10 +114,10 @@ def test_differences_of_grids_are_reported_in_millimetres(tmp_path, affine, mess
     subject = Subject(subject="s", split="train", label_map="l.nii.gz", image="i.nii.gz")
     data = data_config(tmp_path, subject)
     if message is None:  # same position in another axis order, which the reader changes
-        overlap(source_grids(subject, data), data)
+        overlap(source_grids(subject, data))
         return
     with pytest.raises(UserError, match=f"{message}.*pair_by=voxel"):
-        overlap(source_grids(subject, data), data)
+        overlap(source_grids(subject, data))
 
 
 def test_unknown_class_ids_are_named_with_their_slice(tmp_path):
@@ -179,3 +179,80 @@ def test_tissue_does_not_depend_on_how_the_ct_is_stored(tmp_path):
     assert len(np.unique(maps[0])) == 4
     for other in maps[1:]:
         np.testing.assert_array_equal(other, maps[0])
+
+
+def save_stored(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
+    path.parent.mkdir(exist_ok=True)
+    nib.save(nib.Nifti1Image(array, affine), path)
+
+
+def ct_with_tumour() -> tuple[np.ndarray, np.ndarray]:
+    hounsfield = np.full([24, 20, 6], -1000, np.int16)
+    hounsfield[3:18, 4:19] = 50
+    tumour = np.zeros(hounsfield.shape, np.uint8)
+    tumour[5:8, 6:9, 1:3] = 1
+    return hounsfield, tumour
+
+
+@pytest.mark.parametrize("kinds", ["label map", "masks", "overlay", "image"])
+def test_pair_by_voxel_holds_for_every_volume_of_a_subject(kinds, tmp_path):
+    """Headers that turn the stored voxels by 180 degrees do not separate what belongs together."""
+    real = lps_affine((4, 4, 5))
+    hounsfield, tumour = ct_with_tumour()
+    body = (hounsfield > 0).astype(np.uint8)
+    affines = {kind: np.eye(4) if kind == kinds else real for kind in ("label map", "image")}
+    save_stored(tmp_path / "image.nii", hounsfield, affines["image"])
+    entry = {"subject": "s", "split": "train", "image": "image.nii"}
+    if kinds == "overlay":
+        save_stored(tmp_path / "tumour.nii", tumour, np.eye(4))
+        entry |= {"ct": "image.nii", "overlays": {"tumour": "tumour.nii"}}
+    elif kinds == "masks":
+        save_stored(tmp_path / "masks/soft_tissue.nii", body, real)
+        save_stored(tmp_path / "masks/tumour.nii", tumour, np.eye(4))
+        entry["label_map"] = "masks"
+    else:
+        save_stored(tmp_path / "l.nii", np.where(tumour, 4, 2 * body), affines["label map"])
+        entry["label_map"] = "l.nii"
+    subject = Subject(**entry)
+    data = data_config(tmp_path, subject, pair_by="voxel")
+    label_map, image = load_label_map(subject, data), load_image(subject, data)
+    np.testing.assert_array_equal(label_map.array == 4, tumour == 1)
+    np.testing.assert_array_equal(image.array, hounsfield)
+    for volume in (label_map, image):
+        np.testing.assert_array_equal(volume.affine, real)
+    assert {grid.spacing_mm for grid in source_grids(subject, data).values()} == {(4, 4, 5)}
+    with pytest.raises(UserError):
+        overlap(source_grids(subject, data_config(tmp_path, subject)))
+        load_label_map(subject, data_config(tmp_path, subject))
+
+
+def test_links_out_of_the_root_are_followed_on_request(tmp_path):
+    """As in DataLad data sets, also where the store has no suffixes; `..` is never followed."""
+    stored = write_nifti(tmp_path / "store/a.nii", np.ones([2, 2, 2], np.uint8))
+    stored = stored.rename(tmp_path / "store" / "MD5-s1--ab")
+    root = tmp_path / "root"
+    (root / "masks").mkdir(parents=True)
+    for link in ("v.nii", "masks/liver.nii"):
+        (root / link).symlink_to(stored)
+        with pytest.raises(UserError, match=r"data\.follow_links=true"):
+            resolve_path(root, Path(link).parent if "/" in link else Path(link))
+        assert resolve_path(root, Path(link), follow_links=True) == root.resolve() / link
+    subject = Subject(subject="s", split="train", image="v.nii")
+    assert load_image(subject, data_config(root, subject, follow_links=True)).array.all()
+    for path in ("../store/MD5-s1--ab", str(stored)):
+        with pytest.raises(UserError, match="leads out of") as caught:
+            resolve_path(root, Path(path), follow_links=True)
+        assert "follow_links" not in str(caught.value)
+
+
+def test_a_link_to_a_file_that_was_not_fetched_is_explained(tmp_path):
+    (tmp_path / "v.nii").symlink_to(tmp_path / ".git/annex/objects/x")
+    for follow_links in (False, True):
+        with pytest.raises(UserError, match=r"a link to a file that is not there.*datalad get"):
+            resolve_path(tmp_path, Path("v.nii"), follow_links)
+
+
+def test_the_home_folder_is_a_root(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    file = write_nifti(tmp_path / "data/v.nii", np.zeros([2, 2, 2], np.uint8))
+    assert resolve_path(Path("~/data"), Path("v.nii")) == file.resolve()

@@ -292,3 +292,22 @@ def test_positions_without_a_body_or_with_one_slice():
     assert relative_positions(empty[:1], None).tolist() == [0]
     empty[3] = 1
     assert relative_positions(empty, None).tolist() == [-3, -2, -1, 0, 1]
+
+
+@pytest.mark.parametrize("spacing", [None, (2.0, 2.0)])
+@pytest.mark.parametrize("axis", ["axial", "coronal", "sagittal"])
+def test_a_grid_can_be_centred_on_a_body(axis, spacing):
+    """A body off the centre of its volume is in the middle of the slices, and comes back."""
+    label_map = np.zeros([40, 50, 44], np.uint8)
+    label_map[26:36, 4:16, 28:40] = 1
+    grid = SliceGrid((16, 16), spacing, label_map.shape, (2.0, 2.0, 2.0), axis)
+    assert np.count_nonzero(grid.label_slices(label_map)) < label_map.sum()
+    centred = grid.centred_on(grid.upright(label_map))
+    slices = centred.label_slices(label_map)
+    assert slices.sum() == label_map.sum()
+    for axis_ in (1, 2):
+        found = np.flatnonzero(slices.any(axis=(0, 3 - axis_)))
+        assert abs((found[0] + found[-1]) / 2 - 7.5) <= 0.5
+    back = centred.from_slices(slices.astype(np.float32), fill=0.0)
+    np.testing.assert_array_equal(back, label_map)
+    assert grid.centred_on(np.zeros(grid.upright(label_map).shape)) == grid

@@ -231,3 +231,45 @@ def test_the_limit_of_voxels_applies_to_the_series(tmp_path):
     read_volume(tmp_path / "s", ReadingConfig(maximum_voxels=120))
     with pytest.raises(UserError, match="more voxels than the limit of 119"):
         read_volume(tmp_path / "s", ReadingConfig(maximum_voxels=119))
+
+
+def test_files_without_a_preamble_are_read(tmp_path):
+    """As old archives store them, also without a meta header, explicit and implicit."""
+    for file in write_series(tmp_path / "plain", ARRAY, AFFINE, slope=2, intercept=-7):
+        content = file.read_bytes()
+        for name in ("meta", "bare", "implicit"):
+            (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / "meta" / file.name).write_bytes(content[132:])
+        data = pydicom.dcmread(file)
+        for name, implicit in (("bare", False), ("implicit", True)):
+            with (tmp_path / name / file.name).open("wb") as target:
+                pydicom.filewriter.write_dataset(
+                    pydicom.filebase.DicomFileLike(target, is_implicit=implicit), data
+                ) if False else pydicom.dcmwrite(
+                    target,
+                    pydicom.Dataset(data),
+                    implicit_vr=implicit,
+                    little_endian=True,
+                    enforce_file_format=False,
+                )
+    expected = read_volume(tmp_path / "plain")
+    for name in ("meta", "bare", "implicit"):
+        found = read_volume(tmp_path / name)
+        np.testing.assert_array_equal(found.array, expected.array)
+        np.testing.assert_array_equal(found.affine, expected.affine)
+        assert (found.slope, found.intercept) == (2, -7)
+
+
+def test_the_message_for_htj2k_names_the_package_that_decodes_it(tmp_path, monkeypatch):
+    from pydicom.pixels import get_decoder
+    from pydicom.uid import HTJ2KLossless
+
+    (file, *_) = write_series(tmp_path / "s", ARRAY[:, :, :1], AFFINE)
+    data = pydicom.dcmread(file)
+    data.file_meta.TransferSyntaxUID = HTJ2KLossless
+    data.PixelData = pydicom.encaps.encapsulate([b"ab"])
+    data["PixelData"].VR = "OB"
+    data.save_as(file)
+    monkeypatch.setattr(type(get_decoder(HTJ2KLossless)), "is_available", False)
+    with pytest.raises(UserError, match="Install pylibjpeg and pylibjpeg-openjpeg, or"):
+        read_volume(tmp_path / "s")

@@ -114,7 +114,7 @@ REFUSED = [
     ("empty.nii", written(b""), r"it is empty"),
     ("plain.nii.gz", plain_gz, r"named .gz but is not compressed.*rename it to plain.nii\."),
     ("packed.nii", gz_named_plain, r"compressed but not named .gz. Rename it to packed.nii.gz"),
-    ("scan.mgz", written(b"x" * 400), r"not named .nii or .nii.gz, and is not DICOM.*Convert"),
+    ("scan.xyz", written(b"x" * 400), r"not named like a volume, and is not DICOM.*Convert"),
     ("missing.nii", nothing, r"there is no file"),
     ("missing.dcm", nothing, r"there is no file"),
     ("folder", lambda path: path.mkdir(), r"folder without volumes. Supported are a .nii"),
@@ -216,3 +216,51 @@ def test_invalid_extensions_are_ignored(tmp_path):
     path.write_bytes(content[:352] + extension + content[352:])
     edit_nifti(path, vox_offset=368)
     np.testing.assert_array_equal(read_volume(path).array, ARRAY)
+
+
+def test_voxel_sizes_that_contradict_each_other_are_a_warning(tmp_path):
+    """As ACDC is published: qform and pixdim 2x2x10 mm, sform 1x1x1 mm."""
+    image = nib.Nifti1Image(ARRAY, np.eye(4))
+    image.set_qform(np.diag([-2.0, -2, 10, 1]), 1)
+    image.set_sform(np.diag([-1.0, -1, 1, 1]), 1)
+    nib.save(image, tmp_path / "a.nii.gz")
+    (warning,) = read_volume(tmp_path / "a.nii.gz").warnings
+    assert "voxels of 1 x 1 x 1 mm, but its pixdim and qform say 2 x 2 x 10 mm" in warning
+
+
+def test_sizes_that_agree_or_are_not_given_are_no_contradiction(tmp_path):
+    path = write_nifti(tmp_path / "a.nii", ARRAY, AFFINE)
+    assert read_volume(edit_nifti(path, pixdim=[1, 1.501, 2, 3, 1, 1, 1, 1])).warnings == ()
+    assert read_volume(edit_nifti(path, pixdim=[1, 0, 0, 0, 1, 1, 1, 1])).warnings == ()
+    (warning,) = read_volume(edit_nifti(path, pixdim=[1, 1.5, 2, 6, 1, 1, 1, 1])).warnings
+    assert "its pixdim says 1.5 x 2 x 6 mm" in warning
+
+
+@pytest.mark.parametrize("error", [-1e-4, -1e-6, 0, 1e-6, 1e-4])
+def test_header_fields_that_are_off_by_rounding_are_not_damage(error, tmp_path):
+    """A half turn has a quaternion of length 1 in b, c and d; float32 may make it longer."""
+    path = write_nifti(tmp_path / "a.nii", ARRAY, AFFINE)
+    as_stored = np.asarray(nib.load(path).dataobj).copy()
+    turned = [np.float32(np.sqrt(0.5) * (1 + error))] * 2
+    fields = {"quatern_b": turned[0], "quatern_c": turned[1], "quatern_d": 0}
+    edit_nifti(path, sform_code=0, qform_code=1, vox_offset=352 + error, **fields)
+    volume = read_volume(edit_nifti(path, pixdim=[-1 + error, 1.5, 2, 3, 1, 1, 1, 1]))
+    # A half turn about the diagonal of x and y swaps them; the sign -1 turns the third axis back.
+    assert volume.axes == "ARS"
+    np.testing.assert_allclose(volume.spacing_mm, (2, 1.5, 3), atol=0.01)
+    np.testing.assert_array_equal(volume.array, as_stored.transpose(1, 0, 2)[::-1, ::-1])
+
+
+@pytest.mark.parametrize("read", [read_volume, read_label_map, read_grid])
+@pytest.mark.parametrize(
+    ("content", "tool"),
+    [
+        (b"/annex/objects/SHA256E-s12--ab.nii.gz\n", "git-annex.*git annex get"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n", "Git LFS.*git lfs pull"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nii", "a.mha", "a.dcm"])
+def test_pointers_of_repositories_are_named(read, content, tool, name, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=f"is a pointer of {tool}"):
+        read(tmp_path / name)

@@ -97,7 +97,7 @@ REFUSED = [
     (another_size, r"slice_0.png has \(4, 5\) pixels of mode L and slice_1.png has \(5, 5\)"),
     (another_depth, r"slice_1.png has \(4, 5\) of I;16. Put each volume"),
     (colour, r"slice_1.png is coloured: its three channels differ. Save"),
-    (palette, r"slice_1.png must be grey.*Received: mode P. Save"),
+    (palette, r"slice_1.png has \(4, 5\) of P. Put each volume"),
     (alpha, r"slice_1.png must be grey.*Received: mode RGBA. Save"),
     (text, r"slice_1.png cannot be read as PNG"),
     (truncated, r"slice_1.png cannot be read as PNG"),
@@ -119,3 +119,29 @@ def test_the_limit_of_voxels_applies_to_the_stack(tmp_path):
     write_stack(tmp_path, np.zeros([4, 5, 6], np.uint8))
     with pytest.raises(UserError, match=r"claims 120 voxels; the limit is 119"):
         read_volume(tmp_path, ReadingConfig(maximum_voxels=119))
+
+
+def with_palette(folder, ids, colours):
+    folder.mkdir(exist_ok=True)
+    for z in range(ids.shape[2]):
+        image = Image.fromarray(np.ascontiguousarray(ids[:, :, z].T), mode="P")
+        image.putpalette([channel for colour in colours for channel in colour])
+        image.save(folder / f"{z}.png")
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore:.*mode.*:DeprecationWarning")
+def test_the_ids_of_files_with_a_palette_are_its_indices(tmp_path):
+    ids = RNG.integers(0, 4, [4, 5, 3]).astype(np.uint8)
+    folder = with_palette(tmp_path / "l", ids, [(0, 0, 0), (255, 0, 0), (0, 9, 0), (1, 2, 3)])
+    np.testing.assert_array_equal(read_label_map(folder).array, ids)
+    with pytest.raises(UserError, match="coloured"):
+        read_volume(folder)
+    grey = with_palette(tmp_path / "g", ids, [(v, v, v) for v in (200, 100, 50, 0)])
+    np.testing.assert_array_equal(read_volume(grey).array, np.array([200, 100, 50, 0])[ids])
+
+
+def test_black_and_white_files_are_masks(tmp_path):
+    mask = RNG.integers(0, 2, [4, 5]).astype(np.uint8)
+    Image.fromarray(mask.T.astype(bool)).save(tmp_path / "0.png")
+    np.testing.assert_array_equal(read_label_map(tmp_path).array[:, :, 0], mask)

@@ -64,5 +64,14 @@ def test_a_missing_str_path_raises_a_message_with_the_path(read):
 
 
 def test_a_folder_of_nifti_files_is_explained(tmp_path):
-    with pytest.raises(UserError, match=r"masks is a folder of NIfTI files.*one-class masks"):
+    with pytest.raises(UserError, match=r"masks is a folder of volumes.*one-class masks"):
         read_volume(write_nifti(tmp_path / "masks" / "liver.nii.gz", ARRAY).parent)
+
+
+@pytest.mark.parametrize("name", ["a.NII.GZ", "a.Nii", "a.NII"])
+def test_suffixes_may_have_any_case(name, tmp_path):
+    source = write_nifti(tmp_path / f"source{name[1:].lower()}", ARRAY)
+    path = source.rename(tmp_path / name)
+    for read in (read_volume, read_label_map):
+        np.testing.assert_array_equal(read(path).array, ARRAY)
+    assert read_grid(path).shape == ARRAY.shape

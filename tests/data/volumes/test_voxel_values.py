@@ -41,7 +41,7 @@ def test_a_volume_without_finite_voxels_cannot_be_repaired(tmp_path):
 
 
 @pytest.mark.parametrize("policy", ["error", "replace"])
-@pytest.mark.parametrize("bad", [0.5, 2.01, np.nan, np.inf])
+@pytest.mark.parametrize("bad", [0.5, 2.01])
 def test_soft_masks_are_not_label_maps(bad, policy, tmp_path):
     array = np.zeros([3, 4, 5])
     array[1, 1, 1] = bad
@@ -66,3 +66,16 @@ def test_label_117_stored_through_a_scale_factor_is_117(tmp_path):
     read = read_label_map(tmp_path / "a.nii")
     assert read.array.dtype == np.int16
     np.testing.assert_array_equal(np.sort(read.array, axis=None), np.arange(118))
+
+
+@pytest.mark.parametrize("name", ["l.nii.gz", "l.mgz"])
+def test_nan_around_labels_is_background_on_request(name, tmp_path):
+    labels = np.array([0, 1, 5, np.nan, np.inf, 3], np.float32).reshape(3, 2, 1)
+    kind = nib.MGHImage if name.endswith("mgz") else nib.Nifti1Image
+    nib.save(kind(labels, np.diag([-1.0, -1, 1, 1])), tmp_path / name)
+    with pytest.raises(UserError, match=r"2 of 6 voxels.*(nan|inf).*not_finite=replace"):
+        read_label_map(tmp_path / name)
+    volume = read_label_map(tmp_path / name, ReadingConfig(not_finite="replace"))
+    expected = np.nan_to_num(labels, nan=0, posinf=0)
+    np.testing.assert_array_equal(volume.array, expected)
+    assert volume.warnings == ("2 of its 6 voxels are NaN or infinite: replaced by background.",)

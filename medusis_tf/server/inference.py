@@ -1,0 +1,69 @@
+"""The one thread that runs models, with a bounded queue before it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from medusis_tf.server.monitoring import Monitoring
+from medusis_tf.server.settings import Refusal, ServerLimits
+
+T = TypeVar("T")
+
+
+class Inference:
+    """Runs one call at a time, in order of arrival: TensorFlow itself uses all processors.
+
+    Args:
+        limits: Limits of the server.
+        monitoring: Its gauge of the queue is kept up to date.
+    """
+
+    def __init__(self, limits: ServerLimits, monitoring: Monitoring):
+        self._limits = limits
+        self._monitoring = monitoring
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="inference")
+        self._pending = 0
+
+    def submit(self, call: Callable[[], T]) -> Future[T]:
+        """Enqueue a call. To be called in the event loop.
+
+        Raises:
+            Refusal: The queue is full.
+        """
+        if self._pending >= self._limits.queue:
+            raise Refusal(
+                503, f"{self._pending} requests wait already, the limit. Try again later."
+            )
+        loop = asyncio.get_running_loop()
+        self._count(1)
+        future = self._executor.submit(call)
+        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._count, -1))
+        return future
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """Enqueue a call and wait for its result.
+
+        Raises:
+            Refusal: The queue is full, or the time is over. A call that waits is removed; one
+                that runs is finished, and its result discarded.
+        """
+        future = self.submit(call)
+        try:
+            async with asyncio.timeout(self._limits.seconds):
+                return await asyncio.wrap_future(future)
+        except TimeoutError:
+            future.cancel()
+            raise Refusal(
+                504, f"the result was not ready within {self._limits.seconds:g} s, the limit."
+            ) from None
+
+    def stop(self) -> None:
+        """Drop what waits. What runs is finished."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _count(self, change: int) -> None:
+        self._pending += change
+        self._monitoring.queue.set(self._pending)

@@ -1,0 +1,221 @@
+"""Paint the volumes of one request: label map in, MR volumes and their records out."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medusis_tf.data.volumes.grid import Grid
+from medusis_tf.data.volumes.nifti import read_grid, write_volume
+from medusis_tf.data.volumes.volume import Volume
+from medusis_tf.errors import UserError
+from medusis_tf.server.served_models import ServedModel
+from medusis_tf.server.settings import Refusal, ServerLimits
+from medusis_tf.serving.finer_label_map import fine_label_map
+from medusis_tf.serving.grids import grid_lines
+from medusis_tf.serving.label_maps import MODEL_IDS, LabelMapOptions, read_for_model
+from medusis_tf.serving.noises import between
+
+_GZIP = b"\x1f\x8b"
+_LARGEST_SEED = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class PaintingRequest:
+    """What to paint; all values are checked.
+
+    Attributes:
+        seed: Seed of the first sample; the next samples have the next seeds.
+        truncation: Bound a >= 0 of the noise; infinite for none.
+        samples: Number of volumes.
+        other_seed: Seed at the other end of an interpolation.
+        blend: Position between the noise of `seed`, 0, and that of `other_seed`, 1.
+        label_source: Name of the meaning of the ids; None to find it out.
+        unlisted: Class of ids without a class; None for the rule of the training.
+    """
+
+    seed: int = 0
+    truncation: float = math.inf
+    samples: int = 1
+    other_seed: int | None = None
+    blend: float = 0.0
+    label_source: str | None = None
+    unlisted: str | None = None
+
+    def check(self, model: ServedModel, limits: ServerLimits) -> None:
+        """Check all values.
+
+        Raises:
+            Refusal: A value is out of range.
+        """
+        for name, seed in (("seed", self.seed), ("other_seed", self.other_seed or 0)):
+            if not 0 <= seed <= _LARGEST_SEED - self.samples:
+                raise Refusal(400, f"{name} must be from 0 to {_LARGEST_SEED - self.samples}.")
+        if not self.truncation >= 0:
+            raise Refusal(400, "truncation must be 0 or more (inf for none).")
+        if not 1 <= self.samples <= limits.samples:
+            raise Refusal(400, f"samples must be from 1 to {limits.samples}.")
+        if not 0 <= self.blend <= 1:
+            raise Refusal(400, "blend must be from 0 to 1.")
+        # A name, never a path: files of the server are not read for a request.
+        sources = [*model.metadata.label_sources, MODEL_IDS]
+        if self.label_source is not None and self.label_source not in sources:
+            raise Refusal(400, f"label_source must be one of {', '.join(sources)}.")
+        names = [entry.name for entry in model.metadata.classes]
+        if self.unlisted is not None and self.unlisted not in names:
+            raise Refusal(400, f"unlisted must be one of the classes {', '.join(names)}.")
+
+
+Report = Callable[[int, int], None]
+
+
+class Painting:
+    """The volumes of one request, in a folder of their own.
+
+    Args:
+        model: Model to paint with.
+        request: What to paint.
+        folder: Empty folder; its file names come from here, never from a request.
+
+    Attributes:
+        warnings: One sentence for each suspicious property of the label map.
+        folder: The folder.
+    """
+
+    def __init__(self, model: ServedModel, request: PaintingRequest, folder: Path):
+        self.model = model
+        self.request = request
+        self.warnings: tuple[str, ...] = ()
+        self.folder = folder
+        self._source = folder / "label_map.nii"
+        self._sha256 = ""
+
+    @property
+    def label_map_path(self) -> Path:
+        """Label map in the classes of the model, from `read`."""
+        return self.folder / "classes.nii.gz"
+
+    def volume_path(self, sample: int) -> Path:
+        """MR volume of a sample, from `paint`."""
+        return self.folder / f"synthetic_{sample + 1}.nii.gz"
+
+    def record_path(self, sample: int) -> Path:
+        """Record of the origin of a sample, from `paint`."""
+        return self.folder / f"synthetic_{sample + 1}.json"
+
+    def read(self, body: bytes, limits: ServerLimits) -> Volume:
+        """Read the label map, and write it in the classes of the model.
+
+        Args:
+            body: NIfTI file, compressed or not.
+            limits: Limits of the server.
+
+        Raises:
+            Refusal: It is no label map for this model, or too large.
+        """
+        self._source = self.folder / ("label_map" + (".nii.gz" if body[:2] == _GZIP else ".nii"))
+        self._sha256 = hashlib.sha256(body).hexdigest()
+        self._source.write_bytes(body)
+        metadata = self.model.metadata
+        options = LabelMapOptions(self.request.label_source, self.request.unlisted)
+        try:
+            # The header first: a small file may announce, and unpack to, any number of voxels.
+            grid = read_grid(self._source, metadata.reading)
+            if (voxels := prod(grid.shape)) > limits.voxels:
+                raise Refusal(413, f"the label map has {voxels} voxels; limit: {limits.voxels}.")
+            coarse = read_for_model(self._source, metadata, options)
+            volume = fine_label_map(coarse, None, metadata)
+        except UserError as error:
+            raise Refusal(400, self._public(str(error))) from None
+        lines = (*volume.warnings, *grid_lines(volume, metadata))
+        self.warnings = tuple(map(self._public, lines))
+        write_volume(self.label_map_path, volume.array, self._source, "label map")
+        return volume
+
+    def paint(self, label_map: Volume, sample: int, report: Report) -> None:
+        """Paint one sample and write its volume and record.
+
+        Args:
+            label_map: From `read`.
+            sample: Number of the sample, from 0.
+            report: Function of the finished slices and of all slices; it may raise to stop.
+
+        Raises:
+            Refusal: The label map cannot be painted.
+        """
+        try:
+            noises = self._noises(sample)
+            array = self.model.synthesize_volume(label_map, progress=report, noises=noises)
+            write_volume(self.volume_path(sample), array, self._source)
+        except UserError as error:
+            raise Refusal(400, self._public(str(error))) from None
+        text = json.dumps(self._record(sample), indent=2)
+        self.record_path(sample).write_text(text, encoding="utf-8")
+
+    def _record(self, sample: int) -> dict[str, Any]:
+        request, metadata = self.request, self.model.metadata
+        other = None if request.other_seed is None else request.other_seed + sample
+        return {
+            "synthetic": True,
+            "volume": self.volume_path(sample).name,
+            "model": metadata.name,
+            "model_version": int(self.model.version),
+            "step": metadata.step,
+            "seed": request.seed + sample,
+            "interpolated_to": other,
+            "blend": None if other is None else request.blend,
+            "truncation": request.truncation if math.isfinite(request.truncation) else None,
+            "label_map_sha256": self._sha256,
+            "warnings": list(self.warnings),
+            "intensity": vars(metadata.intensity),
+            "medusis_tf": version("medusis_tf"),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+
+    def _public(self, message: str) -> str:
+        """A message without paths of the server."""
+        for private, public in (
+            (f"{self._source}: ", ""),
+            (str(self._source), "the label map"),
+            (str(self.folder), "the label map"),
+            ("--label-source NAME or FILE", "label_source NAME"),
+            ("--label-source", "label_source"),
+            ("--unlisted", "unlisted"),
+        ):
+            message = message.replace(private, public)
+        return message
+
+    def _noises(self, sample: int) -> list[np.ndarray]:
+        request = self.request
+        first = self.model.draw_noise(request.seed + sample, request.truncation)
+        if request.other_seed is None:
+            return [first]
+        last = self.model.draw_noise(request.other_seed + sample, request.truncation)
+        return [between(first, last, request.blend, request.truncation)]
+
+
+def nifti_bytes(array: np.ndarray, grid: Grid) -> bytes:
+    """A compressed NIfTI file of an LPS array."""
+    import gzip
+
+    import nibabel as nib
+
+    from medusis_tf.data.volumes.volume import affine_in_order, from_lps
+
+    affine = affine_in_order(grid.axes, grid.shape, grid.affine)
+    content = nib.Nifti1Image(from_lps(array, affine), affine).to_bytes()
+    out = io.BytesIO()
+    with gzip.GzipFile(fileobj=out, mode="wb", compresslevel=4, mtime=0) as file:
+        file.write(content)
+    return out.getvalue()

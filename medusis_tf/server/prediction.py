@@ -1,0 +1,160 @@
+"""The addresses of TensorFlow Serving's REST API: `/v1/models/NAME`."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from fastapi import APIRouter, Request, Response
+
+from medusis_tf.server.served_models import ServedModel
+from medusis_tf.server.settings import Refusal, ServerLimits
+from medusis_tf.server.tensors import answer, input_arrays, read_json
+
+router = APIRouter(prefix="/v1/models", tags=["TensorFlow Serving"])
+
+_ASSERTION = re.compile(r"assertion failed: \[(.*?)\]", re.DOTALL)
+_CONDITION = re.compile(r"(label_map[^\n\[\]]*\.|truncation[^\n\[\]]*\.|[^\n]*batch size\.)")
+_MAX_LISTED = 10
+
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "signature_name": {"type": "string", "default": "serving_default"},
+                        "instances": {"type": "array", "items": {}},
+                        "inputs": {},
+                    },
+                },
+                "example": {
+                    "instances": [{"label_map": [[0, 1], [1, 0]], "seed": [0, 0], "truncation": 2}]
+                },
+            }
+        },
+    }
+}
+
+
+@router.get("/{name}", summary="State of a model")
+@router.get("/{name}/versions/{version}", summary="State of a version")
+async def state(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
+    """State of a model, as TensorFlow Serving reports it."""
+    model = request.app.state.models.find(name, version)
+    status = {"error_code": "OK", "error_message": ""}
+    return {
+        "model_version_status": [{"version": model.version, "state": "AVAILABLE", "status": status}]
+    }
+
+
+@router.get("/{name}/metadata", summary="Endpoints of a model")
+@router.get("/{name}/versions/{version}/metadata", summary="Endpoints of a version")
+async def metadata(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
+    """Names, types and shapes of all endpoints."""
+    model = request.app.state.models.find(name, version)
+    signatures = {name: _signature(endpoint) for name, endpoint in model.endpoints.items()}
+    return {
+        "model_spec": {"name": model.name, "signature_name": "", "version": model.version},
+        "metadata": {"signature_def": {"signature_def": signatures}},
+    }
+
+
+@router.post("/{name}:predict", summary="Run an endpoint", openapi_extra=_BODY)
+@router.post("/{name}/versions/{version}:predict", summary="Run an endpoint", openapi_extra=_BODY)
+async def predict(request: Request, name: str, version: str | None = None) -> Response:
+    """Run an endpoint of a model on `instances` (rows) or `inputs` (columns)."""
+    state = request.app.state
+    model: ServedModel = state.models.find(name, version)
+    values = read_json(await request.body())
+    signature = values["signature_name"]
+    if signature not in model.endpoints:
+        known = ", ".join(model.endpoints)
+        raise Refusal(400, f"Serving signature name: {signature[:50]!r} not found. Has: {known}")
+    arrays = input_arrays(values, input_specs(model.endpoints[signature]))
+    check_inputs(arrays, model, state.limits)
+
+    def call() -> dict[str, np.ndarray]:
+        started = time.monotonic()
+        outputs = _run(model, signature, arrays)
+        state.monitoring.observe_inference(model.name, signature, time.monotonic() - started)
+        return outputs
+
+    outputs = await state.inference.run(call)
+    return Response(answer(outputs, "instances" in values), media_type="application/json")
+
+
+def input_specs(endpoint: Any) -> dict[str, tf.TensorSpec]:
+    """Inputs of an endpoint by name."""
+    return dict(endpoint.structured_input_signature[1])
+
+
+def check_inputs(
+    arrays: Mapping[str, np.ndarray], model: ServedModel, limits: ServerLimits
+) -> None:
+    """Check what the graph would refuse, with the names of the classes in the message.
+
+    Raises:
+        Refusal: There are too many voxels, or unknown class ids.
+    """
+    ids = arrays.get("label_map")
+    if ids is None:
+        return
+    if ids.size > limits.voxels:
+        raise Refusal(413, f"label_map has {ids.size} voxels; the limit is {limits.voxels}.")
+    classes = model.metadata.classes
+    present = np.unique(ids)
+    unknown = [int(id_) for id_ in present if not 0 <= id_ < len(classes)]
+    if unknown:
+        known = ", ".join(f"{entry.id} {entry.name}" for entry in classes)
+        shown = ", ".join(map(str, unknown[:_MAX_LISTED]))
+        more = f" and {len(unknown) - _MAX_LISTED} more" if len(unknown) > _MAX_LISTED else ""
+        raise Refusal(
+            400, f"label_map has ids that {model.name} does not know: {shown}{more}. Known: {known}"
+        )
+
+
+def _run(
+    model: ServedModel, signature: str, arrays: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    try:
+        tensors = {name: tf.constant(array) for name, array in arrays.items()}
+        outputs = model.endpoints[signature](**tensors)
+    except tf.errors.InvalidArgumentError as error:
+        raise Refusal(400, _reason(error)) from None
+    except tf.errors.ResourceExhaustedError:
+        raise Refusal(503, "there is not enough memory for this request.") from None
+    return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+
+def _reason(error: tf.errors.InvalidArgumentError) -> str:
+    message = str(error.message)
+    found = _ASSERTION.search(message) or _CONDITION.search(message)
+    return found.group(1) if found else message.splitlines()[0][:300]
+
+
+def _signature(endpoint: Any) -> dict[str, Any]:
+    def tensors(specs: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: _tensor(name, spec) for name, spec in specs.items()}
+
+    return {
+        "inputs": tensors(input_specs(endpoint)),
+        "outputs": tensors(endpoint.structured_outputs),
+        "method_name": "tensorflow/serving/predict",
+        "defaults": {},
+    }
+
+
+def _tensor(name: str, spec: Any) -> dict[str, Any]:
+    sides = [-1 if side is None else side for side in spec.shape]
+    shape = {"dim": [{"size": str(side), "name": ""} for side in sides], "unknown_rank": False}
+    dtype = tf.dtypes.DType.as_datatype_enum.fget(spec.dtype)  # type: ignore[attr-defined]
+    from tensorflow.core.framework import types_pb2
+
+    return {"dtype": types_pb2.DataType.Name(dtype), "tensor_shape": shape, "name": name}

@@ -1,0 +1,148 @@
+"""Run the server in this process until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from medusis_tf.errors import UserError
+from medusis_tf.server.settings import ServerLimits
+
+logger = logging.getLogger(__name__)
+
+_SHORTEST_TOKEN = 16
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a server that binds to `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def read_token(path: Path | None, host: str) -> str | None:
+    """Read the token of a server.
+
+    Args:
+        path: File with the token; None for none.
+        host: Address that the server binds to.
+
+    Raises:
+        UserError: The server would be reached from other machines without a token, or the token
+            cannot be read or is too short.
+    """
+    if path is None:
+        if is_loopback(host):
+            return None
+        raise UserError(
+            f"other machines reach {host}, so clients must send a token. Give --token-file FILE, "
+            "for example from `python -c 'import secrets; print(secrets.token_urlsafe())'`."
+        )
+    try:
+        token = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the token from {path}: {error}.") from None
+    if len(token) < _SHORTEST_TOKEN or not token.isprintable() or " " in token:
+        raise UserError(
+            f"the token in {path} must have at least {_SHORTEST_TOKEN} characters, without spaces."
+        )
+    return token
+
+
+class _Protocol(H11Protocol):
+    """Closes connections whose request does not begin, or whose header does not end, in time."""
+
+    header_seconds = 30.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.loop.call_later(self.header_seconds, self._check, self.cycle)
+
+    def _check(self, before: object) -> None:
+        if self.transport.is_closing():
+            return
+        is_idle = self.cycle is None or self.cycle.response_complete
+        if is_idle and before is self.cycle:
+            self.transport.close()
+            return
+        # A cycle that is not over is not the one before, when it is over at the next check.
+        self.loop.call_later(self.header_seconds, self._check, self.cycle if is_idle else self)
+
+
+class _Server(uvicorn.Server):
+    """A server that ends its streams at the first signal, and exits with status 0."""
+
+    def __init__(self, config: uvicorn.Config, application: FastAPI):
+        super().__init__(config)
+        self._application = application
+
+    def handle_exit(self, sig: int, frame: object) -> None:
+        logger.info("stopping; running requests are finished")
+        self._application.state.stopping.set()
+        super().handle_exit(sig, frame)  # type: ignore[arg-type]
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # The original raises the signals again at the end, so that the exit status is not 0.
+        kinds = (signal.SIGINT, signal.SIGTERM)
+        before = {kind: signal.signal(kind, self.handle_exit) for kind in kinds}
+        try:
+            yield
+        finally:
+            for kind, handler in before.items():
+                signal.signal(kind, handler)
+
+    async def startup(self, sockets=None) -> None:
+        await super().startup(sockets)
+        for server in self.servers:
+            for socket in server.sockets:
+                host, port = socket.getsockname()[:2]
+                shown = f"[{host}]" if ":" in host else host
+                logger.info("serving on http://%s:%d", shown, port)
+
+
+def run_server(application: FastAPI, host: str, port: int, limits: ServerLimits) -> None:
+    """Serve until SIGTERM or Ctrl-C.
+
+    Args:
+        application: From `create_application`.
+        host: Address to bind to.
+        port: Port; 0 for a free one, which is logged.
+        limits: Limits of the server.
+
+    Raises:
+        UserError: The address cannot be used.
+    """
+    config = uvicorn.Config(
+        application,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(limits.stop_seconds),
+        limit_concurrency=4 * limits.queue,
+        h11_max_incomplete_event_size=2**15,
+        http=_Protocol,
+        ws="none",
+    )
+    server = _Server(config, application)
+    try:
+        asyncio.run(server.serve())
+    except SystemExit:
+        raise UserError(
+            f"cannot listen on {host}:{port}. It may be in use; give another --port or --host."
+        ) from None
+    logger.info("stopped")

@@ -1,0 +1,123 @@
+"""The slices in which a label map is painted, compared with those of the training."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import ceil, prod
+
+from medusis_tf.data.preparing.body_fit import is_cropped, label_map_coverage
+from medusis_tf.data.slicing.slices import SliceGrid
+from medusis_tf.data.volumes.volume import Volume
+from medusis_tf.errors import UserError
+from medusis_tf.serving.metadata import ModelMetadata
+
+# 2048 x 2048 pixels in a slice, and 2 GB of float32 in a volume.
+MAX_SLICE_PIXELS = 2**22
+MAX_PIXELS = 2**29
+_SAME_SPACING = 0.01
+# A model of native pixels was trained on a range of pixel sizes.
+_SIMILAR_SPACING = 0.25
+
+
+def painting_grid(label_map: Volume, metadata: ModelMetadata) -> SliceGrid:
+    """The slices in which a model paints a label map: as in training, larger for a larger body.
+
+    A model of native pixels paints native pixels too, unless they differ by more than a quarter
+    from those of the training: then they are resampled.
+
+    Args:
+        label_map: Class ids, `[x, y, z]`.
+        metadata: Metadata of the model.
+
+    Raises:
+        UserError: The slices would be too large.
+    """
+    grid = _covering(label_map, metadata)
+    if prod(grid.size) > MAX_SLICE_PIXELS or prod(grid.size) * grid.num_slices > MAX_PIXELS:
+        raise UserError(
+            f"{label_map.path} is too large to paint: {grid.num_slices} slices of "
+            f"{_size(grid.size)} pixels of {_size(grid.pixel_mm)} mm; the limits are "
+            f"{MAX_SLICE_PIXELS} pixels in a slice and {MAX_PIXELS} in all. Its voxels are "
+            f"{_size(label_map.spacing_mm)} mm: if that is wrong, correct the voxel size or the "
+            "unit of length in its header. Otherwise crop it."
+        )
+    return grid
+
+
+def _covering(label_map: Volume, metadata: ModelMetadata) -> SliceGrid:
+    size, stride, axis = metadata.image_size, metadata.stride, metadata.axis
+    spacing = _spacing(label_map, metadata)
+    if not metadata.is_centred:
+        return SliceGrid.covering(label_map, size, spacing, stride, axis)
+    least = SliceGrid(size, spacing, label_map.shape, label_map.spacing_mm, axis)
+    body_mm = label_map_coverage(label_map.array, least).body_mm
+    missing = [
+        max(0, ceil(round(body / pixel - count, 6)))
+        for body, pixel, count in zip(body_mm, least.pixel_mm, size, strict=True)
+    ]
+    height, width = (
+        count + -(-more // stride) * stride for count, more in zip(size, missing, strict=True)
+    )
+    return replace(least, size=(height, width)).centred_on(least.upright(label_map.array))
+
+
+def grid_lines(label_map: Volume, metadata: ModelMetadata) -> tuple[str, ...]:
+    """One sentence if a label map is resampled, and one if its body exceeds the training slices.
+
+    Args:
+        label_map: Class ids, `[x, y, z]`.
+        metadata: Metadata of the model.
+    """
+    spacing = _spacing(label_map, metadata)
+    trained = SliceGrid(
+        metadata.image_size, spacing, label_map.shape, label_map.spacing_mm, metadata.axis
+    )
+    return (*_resampling(label_map, trained, metadata), *_body(label_map, trained, metadata))
+
+
+def _resampling(label_map: Volume, trained: SliceGrid, metadata: ModelMetadata) -> tuple[str, ...]:
+    if trained.spacing_mm is None or not _differ(
+        trained.voxel_mm, trained.spacing_mm, _SAME_SPACING
+    ):
+        return ()
+    return (
+        f"its {_size(label_map.shape)} voxels of {_size(label_map.spacing_mm)} mm (axes "
+        f"{label_map.axes}) are resampled to the {metadata.axis} slices of the training, with "
+        f"pixels of {_size(trained.spacing_mm)} mm, and back",
+    )
+
+
+def _body(label_map: Volume, trained: SliceGrid, metadata: ModelMetadata) -> tuple[str, ...]:
+    if metadata.is_centred:
+        trained = trained.centred_on(trained.upright(label_map.array))
+    coverage = label_map_coverage(label_map.array, trained)
+    if not is_cropped(coverage.outside, is_label_map=True):
+        return ()
+    height, width = (count * mm for count, mm in zip(trained.size, trained.pixel_mm, strict=True))
+    grown = painting_grid(label_map, metadata)
+    fits = coverage.body_mm[0] <= height and coverage.body_mm[1] <= width
+    why = "lies off the centre of" if fits else "is larger than"
+    return (
+        f"its body, {coverage.body_mm[0]:.0f} x {coverage.body_mm[1]:.0f} mm, {why} the field of "
+        f"view of the training, {height:.0f} x {width:.0f} mm: it is painted in slices of "
+        f"{_size(grown.size)} instead of {_size(trained.size)} pixels, larger than the model saw "
+        "in training",
+    )
+
+
+def _spacing(label_map: Volume, metadata: ModelMetadata) -> tuple[float, float] | None:
+    """Spacing of the pixels to paint; None for those of the label map."""
+    if metadata.spacing_mm is not None or metadata.voxel_mm is None:
+        return metadata.spacing_mm
+    axis = metadata.axis
+    own = SliceGrid((1, 1), None, label_map.shape, label_map.spacing_mm, axis).voxel_mm
+    learned = SliceGrid((1, 1), None, (1, 1, 1), metadata.voxel_mm, axis).voxel_mm
+    return learned if _differ(own, learned, _SIMILAR_SPACING) else None
+
+
+def _differ(a: tuple[float, float], b: tuple[float, float], tolerance: float) -> bool:
+    return any(abs(one / other - 1) > tolerance for one, other in zip(a, b, strict=True))
+
+
+def _size(sides: tuple[float, ...]) -> str:
+    return " x ".join(f"{side:.4g}" if isinstance(side, float) else str(side) for side in sides)

@@ -1,0 +1,73 @@
+"""Endpoints beside the painter's own: `mean_image`, `png` and `segment`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from medusis_tf.serving.signatures import SEED, TRUNCATION, Endpoints, label_map_spec, same_batch
+
+MEAN_OF = 8
+"""Number of noises whose mean image `mean_image` gives."""
+
+_ONE_SEED = 2**31 - MEAN_OF
+
+
+def image_endpoints(
+    endpoints: Endpoints, labels: tf.DType, has_noise: bool
+) -> dict[str, Callable[..., Any]]:
+    """Endpoints that call those of a painter.
+
+    Args:
+        endpoints: Endpoints of the painter.
+        labels: Type of the label map.
+        has_noise: Whether images depend on noise.
+
+    Returns:
+        `png`: `label_map`, `seed`, `truncation` to `{"image_bytes": [B]}`, a PNG file of 8 bits for
+        each image. With noise also `mean_image`: the same inputs to `{"image": [B, H, W, C]}`, the
+        mean of 8 images of successive seeds, as `synthesize --mean 8`.
+    """
+    inputs = [label_map_spec(labels), SEED, TRUNCATION]
+
+    @tf.function(input_signature=inputs)
+    def png(label_map, seed, truncation):
+        image = endpoints.serving_default(label_map, seed, truncation)["image"]
+        grey = tf.cast(tf.round((tf.clip_by_value(image, -1.0, 1.0) + 1.0) * 127.5), tf.uint8)
+        files = tf.map_fn(tf.io.encode_png, grey, fn_output_signature=tf.TensorSpec([], tf.string))
+        return {"image_bytes": files}
+
+    @tf.function(input_signature=inputs)
+    def mean_image(label_map, seed, truncation):
+        same_batch(label_map=label_map, seed=seed, truncation=truncation)
+        small = tf.debugging.assert_less(
+            seed[:, 0], _ONE_SEED, f"seed must be less than {_ONE_SEED}.", name="check_seed"
+        )
+        with tf.control_dependencies([small]):
+            total = endpoints.serving_default(label_map, seed, truncation)["image"]
+        for number in tf.range(1, MEAN_OF):
+            next_seed = seed + tf.stack([number, 0])
+            total += endpoints.serving_default(label_map, next_seed, truncation)["image"]
+        return {"image": total / MEAN_OF}
+
+    return {"png": png, **({"mean_image": mean_image} if has_noise else {})}
+
+
+def segment_endpoint(segmenter: keras.Model, image_channels: int) -> Callable[..., Any]:
+    """The endpoint `segment`: `image [B, H, W, C]` in [-1, 1] to `{"label_map": [B, H, W]}` int32.
+
+    Args:
+        segmenter: Segmenter that the run trained; its first logit is no class.
+        image_channels: Number of channels of the image.
+    """
+    spec = tf.TensorSpec([None, None, None, image_channels], tf.float32, name="image")
+
+    @tf.function(input_signature=[spec])
+    def segment(image):
+        logits = segmenter(image, training=False)[..., 1:]
+        return {"label_map": tf.argmax(logits, axis=-1, output_type=tf.int32)}
+
+    return segment

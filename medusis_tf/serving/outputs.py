@@ -1,0 +1,140 @@
+"""The files of a synthesis: which exist, which are written, and the record of their origin.
+
+The record is written before its volume. So a volume without a record is none of ours, and a record
+without a volume belongs to an interrupted synthesis.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from medusis_tf.data.shards.checksums import all_checksums
+from medusis_tf.data.volumes.writing import stem_of
+from medusis_tf.errors import UserError
+from medusis_tf.files import replacing
+
+_REMEDY = "Give --overwrite to replace it, or another --out"
+
+
+def record_path(path: Path) -> Path:
+    """The JSON file beside a volume, also beside the folder of a DICOM series."""
+    return path.with_name(f"{stem_of(path)}.json")
+
+
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Write the record of a volume.
+
+    Raises:
+        UserError: It cannot be written.
+    """
+    target = record_path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as temporary:
+            temporary.write_text(json.dumps(record, indent=2), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write {target}: {error.strerror or error}.") from None
+
+
+def checked_sources(sources: Mapping[str, Path | None]) -> dict[str, str]:
+    """Name and checksum of source files or folders, as in a record.
+
+    Raises:
+        UserError: One cannot be read.
+    """
+    given = {role: (path, path) for role, path in sources.items() if path is not None}
+    records = all_checksums({"": given}, None)[""]
+    found: dict[str, str] = {}
+    for role, (path, _) in given.items():
+        found[role], found[f"{role}_sha256"] = path.name, records[role].sha256
+    return found
+
+
+def is_finished(path: Path, identity: Mapping[str, Any], may_skip: bool) -> bool:
+    """Whether an output exists already, made in the same way.
+
+    Args:
+        path: File, or folder of a DICOM series.
+        identity: What its record must say.
+        may_skip: Whether a finished output is left as it is; otherwise it is an error.
+
+    Raises:
+        UserError: Something else is in its place.
+    """
+    record = _read_record(path)
+    if not path.exists():
+        if record is None:
+            raise UserError(
+                f"{record_path(path)} exists already, and is no record of a synthetic volume. "
+                f"{_REMEDY}."
+            )
+        return False
+    if not record:
+        raise UserError(f"{path} exists already. {_REMEDY}.")
+    if not may_skip:
+        raise UserError(f"{path} exists already. {_REMEDY}.")
+    for key, value in identity.items():
+        if record.get(key) != value:
+            raise UserError(
+                f"{path} exists already, and was made differently: {key} was {record.get(key)!r}, "
+                f"is {value!r}. {_REMEDY}."
+            )
+    return True
+
+
+def check_replaceable(path: Path) -> None:
+    """Check that `--overwrite` would replace nothing but a volume.
+
+    Raises:
+        UserError: The path is a folder, and no DICOM series of a synthesis.
+    """
+    if path.is_dir() and not _read_record(path) and any(path.iterdir()):
+        raise UserError(
+            f"{path} is a folder with other files, which is not replaced. Give another --out."
+        )
+
+
+def check_writable(path: Path, sources: Mapping[str, Path | None]) -> None:
+    """Check that an output can be written, and is not one of its sources.
+
+    Raises:
+        UserError: It cannot, or it is.
+    """
+    folder = path.parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise UserError(f"cannot write {path}. Choose a file in a writable folder.")
+    for name, source in sources.items():
+        if source is not None and path.resolve() == source.resolve():
+            raise UserError(f"--out would replace the {name} {source}.")
+
+
+def numbered(path: Path, count: int) -> list[Path]:
+    """Paths of `count` volumes: `mr_1.nii.gz`, `mr_2.nii.gz`, ...; the path itself for one."""
+    if count == 1:
+        return [path]
+    stem = stem_of(path)
+    suffix = path.name[len(stem) :]
+    return [path.with_name(f"{stem}_{number}{suffix}") for number in range(1, count + 1)]
+
+
+def _read_record(path: Path) -> dict[str, Any] | None:
+    """The record of a synthetic volume; empty if there is no file, None if it is another."""
+    target = record_path(path)
+    if not target.exists():
+        return {}
+    try:
+        record = json.loads(target.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) and record.get("synthetic") is True else None
+
+
+def listed(paths: Sequence[Path]) -> str:
+    """The first of some paths, and how many there are."""
+    return ", ".join(path.name for path in paths[:3]) + ", ..." * (len(paths) > 3)

@@ -1,0 +1,74 @@
+"""ONNX, LiteRT and OpenVINO files give the images of the SavedModel."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from medusis_tf.errors import UserError
+from medusis_tf.runs.checkpoints import load_painter
+from medusis_tf.serving import formats
+from medusis_tf.serving.choices import Format, Precision
+from medusis_tf.serving.formats import check_format, write_format
+from medusis_tf.serving.static_painter import StaticPainter
+from tests.serving.small_run import CLASSES, NOISES, make_run
+
+NEEDED = {"onnx": "tf2onnx", "litert": "ai_edge_litert", "openvino": "openvino"}
+
+
+def static(factory, noise="image", size=(32, 32), labels="int32"):
+    _, painter, _ = load_painter(make_run(factory, noise))
+    shape = painter.noise_shape or (0,)
+    return painter, StaticPainter(painter, len(CLASSES), shape, size, labels)
+
+
+def run_of(painter):
+    def run(inputs):
+        one_hot = tf.one_hot(inputs["label_map"], len(CLASSES))
+        return painter(one_hot, inputs.get("noise"), training=False).numpy()
+
+    return run
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_the_dense_painter_equals_the_sparse_one(tmp_path_factory, noise):
+    painter, dense = static(tmp_path_factory, noise, size=(24, 40))
+    inputs = dense.random_inputs()
+    image = dense.function(*inputs.values())["image"]
+    assert image.shape == (1, 24, 40, 1)
+    np.testing.assert_allclose(image, run_of(painter)(inputs), atol=1e-5)
+
+
+@pytest.mark.parametrize("wanted", list(NEEDED))
+def test_a_file_gives_the_image_of_the_network(tmp_path_factory, tmp_path, wanted):
+    pytest.importorskip(NEEDED[wanted])
+    painter, dense = static(tmp_path_factory, labels="int64" if wanted == "onnx" else "int32")
+    file = write_format(dense, Format(wanted), tmp_path, Precision.FLOAT32, run_of(painter))
+    assert file.path.parent == tmp_path / wanted
+    assert 0 <= file.mean <= file.largest <= 1e-4
+
+
+def test_a_file_that_differs_is_an_error(tmp_path_factory, tmp_path):
+    pytest.importorskip("tf2onnx")
+    painter, dense = static(tmp_path_factory)
+    expected = run_of(painter)
+    with pytest.raises(UserError, match=r"differs from the SavedModel by 0\.5"):
+        write_format(
+            dense, Format.ONNX, tmp_path, Precision.FLOAT32, lambda each: expected(each) + 0.5
+        )
+
+
+def test_absent_packages_and_unknown_precisions_are_explained(monkeypatch):
+    real = importlib.util.find_spec
+    monkeypatch.setattr(formats, "find_spec", lambda name: name != "tf2onnx" and real(name))
+    with pytest.raises(UserError, match=r"needs .*tf2onnx.*pip install 'medusis_tf\[onnx\]'"):
+        check_format(Format.ONNX, Precision.FLOAT32)
+    monkeypatch.setattr(formats, "find_spec", lambda name: True)
+    with pytest.raises(UserError, match=r"precisions float32, float16\. Received: int8"):
+        check_format(Format.ONNX, Precision.INT8)
+
+
+def test_the_size_must_fit_the_stride(tmp_path_factory):
+    with pytest.raises(UserError, match=r"--size must be divisible by 4\. Received: \(30, 32\)"):
+        static(tmp_path_factory, size=(30, 32))
