@@ -30,7 +30,10 @@ def gallery(
     split: Annotated[str, typer.Option(help="Subjects: train, validation or test.")] = "test",
     seeds: Annotated[str, typer.Option(help="Noise seeds of the samples.")] = "0,1,2",
     mean_of: Annotated[
-        int, typer.Option(min=0, help="Noises of the mean image; 0 for no mean image.")
+        int,
+        typer.Option(
+            min=0, help="Noises of the mean image; 0 for neither it nor the image without noise."
+        ),
     ] = 8,
     slices: Annotated[int, typer.Option(min=1, help="Slices of each subject.")] = 4,
     failures: Annotated[int, typer.Option(min=0, help="Number of the worst slices.")] = 6,

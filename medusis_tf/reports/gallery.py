@@ -13,7 +13,7 @@ from medusis_tf.data.shards.labelled_subjects import LabelledSubject, LabelledSu
 from medusis_tf.data.shards.spread import spread_centres
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.evaluated_model import EvaluatedModel
-from medusis_tf.evaluation.painters import mean_painter
+from medusis_tf.evaluation.painters import mean_painters
 from medusis_tf.metrics.overlap import ConfusionMatrix
 from medusis_tf.metrics.segmentation import FindClasses
 from medusis_tf.metrics.similarity import compare_slices
@@ -33,7 +33,7 @@ class GalleryOptions:
     Attributes:
         split: Split of the subjects.
         seeds: Noise seeds of the samples.
-        mean_of: Number of noises of the mean image; 0 for none.
+        mean_of: Number of noises of the mean image; 0 for neither it nor the image without noise.
         slices: Slices of each subject.
         failures: Number of the worst slices of all subjects.
         real_images: Whether real images and errors are shown. They rank the slices in any case.
@@ -123,9 +123,10 @@ def _row(
     seeds = options.seeds if painter.is_random else options.seeds[:1]
     samples = {f"sample, seed {seed}": painter.paint(subject, seed)[0] for seed in seeds}
     images: Images = samples
-    if options.mean_of and painter.is_random:
-        mean = mean_painter(painter, options.mean_of, options.seeds[0])
-        images = {**images, f"mean of {options.mean_of}": mean.paint(subject, 0)[0]}
+    titles = (f"mean of {options.mean_of}", "without noise")
+    means = mean_painters(painter, options.mean_of, options.seeds[0])
+    for name, mean in zip(titles, means, strict=False):
+        images = {**images, name: mean.paint(subject, 0)[0]}
     if options.real_images:
         true_image = None if subject.image is None else subject.image[0]
         first = next(iter(samples.values()))
