@@ -70,7 +70,7 @@ def prepare_autopet(
     """
     check_root(root)
     glob = _find_layout(root, ct, label_maps)
-    subjects = expand_globs([{**glob, "optional": ["label_map"]}], root)
+    subjects = expand_globs([{**glob, "optional": ["label_map"]}], root, any_names=True)
     subjects = complete(subjects, skip_incomplete, glob["label_map"])
     subjects = split_patients(_name(subjects, patient), splits, seed, disjoint)
     finish(out or root / "autopet.csv", subjects, root, config, "configs/autopet_wavelet.yaml")

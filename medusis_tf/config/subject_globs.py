@@ -32,7 +32,10 @@ class Found:
 
 
 def expand_globs(
-    globs: Sequence[Mapping[str, Any]], root: Path, follow_links: bool = False
+    globs: Sequence[Mapping[str, Any]],
+    root: Path,
+    follow_links: bool = False,
+    any_names: bool = False,
 ) -> list[dict[str, Any]]:
     """List the subjects whose files match patterns.
 
@@ -53,6 +56,7 @@ def expand_globs(
         globs: Mappings with these keys.
         root: Folder of the volumes. Patterns are relative to it and must not lead out of it.
         follow_links: Whether links may lead out of it.
+        any_names: Whether names are returned that the manifest does not accept.
 
     Returns:
         One dictionary for each subject, in the order of the globs and of their names.
@@ -68,6 +72,8 @@ def expand_globs(
         where = f"data.globs.{number}"
         for entry in _expand(glob, root.resolve(), where, follow_links):
             name = entry["subject"]
+            if not any_names:
+                _check_names(entry, where)
             if name in subjects:
                 raise UserError(
                     f"{where}: subject {name} was already found by "
@@ -104,6 +110,17 @@ def _expand(
     return [_entry(glob, files[key], where) for key in sorted(files)]
 
 
+def _check_names(entry: Mapping[str, Any], where: str) -> None:
+    for key in NAMES:
+        if key in entry and not re.fullmatch(NAME_PATTERN, entry[key]):
+            path = next(entry[role] for role in (*ROLES, "overlays") if role in entry)
+            raise UserError(
+                f"{where}: {path} gives the {key} name {entry[key]!r}, but names consist of "
+                "letters, digits, dots, dashes and underscores, and start with a letter or digit. "
+                "Rename the file, or list such subjects with other names in data.subjects."
+            )
+
+
 def _entry(glob: Mapping[str, Any], files: Mapping[str, Found], where: str) -> dict[str, Any]:
     names: dict[str, str] = {}
     for match in files.values():
@@ -119,14 +136,6 @@ def _entry(glob: Mapping[str, Any], files: Mapping[str, Found], where: str) -> d
     entry["subject"] = _fill(glob.get("subject", "{subject}"), names, where)
     if "patient" in glob or "patient" in names:
         entry["patient"] = _fill(glob.get("patient", "{patient}"), names, where)
-    for key in NAMES:
-        if key in entry and not re.fullmatch(NAME_PATTERN, entry[key]):
-            path = next(iter(files.values())).path
-            raise UserError(
-                f"{where}: {path} gives the {key} name {entry[key]!r}, but names consist of "
-                "letters, digits, dots, dashes and underscores, and start with a letter or digit. "
-                "Rename the file, or list such subjects with other names in data.subjects."
-            )
     overlays = {}
     for role, match in files.items():
         if role.startswith("overlays."):

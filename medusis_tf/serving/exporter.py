@@ -96,7 +96,12 @@ def export_run(
             write_saved_model(endpoints, painter, folder, more, segmenter)
             write_metadata(metadata, folder)
             write_warmup_requests(
-                folder, metadata.name, metadata.image_size, metadata.noise_shape, options.labels
+                folder,
+                metadata.name,
+                metadata.image_size,
+                metadata.noise_shape,
+                options.labels,
+                more,
             )
             files = [] if static is None else _write_others(static, folder, options)
             write_model_card(folder, metadata, run_dir, options.licence, files)

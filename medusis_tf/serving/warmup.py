@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +20,7 @@ def write_warmup_requests(
     image_size: tuple[int, int],
     noise_shape: tuple[int, ...],
     labels: LabelType = "int32",
+    more: Mapping[str, Any] | None = None,
 ) -> None:
     """Write one request for each endpoint, which TensorFlow Serving sends when it loads the model.
 
@@ -28,6 +30,7 @@ def write_warmup_requests(
         image_size: `(height, width)` of the label map in the requests.
         noise_shape: Shape of the noise of one image.
         labels: Type of the label map.
+        more: Functions with input signatures of further endpoints, by name.
     """
     label_map = np.zeros((1, *image_size), labels)
     seed, truncation = np.zeros((1, 2), np.int32), np.ones(1, np.float32)
@@ -37,6 +40,11 @@ def write_warmup_requests(
         "from_noise": {"label_map": label_map, "noise": noise},
         "draw_noise": {"seed": seed, "truncation": truncation},
     }
+    values = requests["serving_default"]
+    for endpoint, function in (more or {}).items():
+        image = np.zeros((1, *image_size, function.input_signature[0].shape[-1] or 1), np.float32)
+        known = {**values, "image": image}
+        requests[endpoint] = {each.name: known[each.name] for each in function.input_signature}
     path = model_folder / WARMUP_PATH
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:

@@ -104,6 +104,6 @@ def test_the_messages_of_the_check_are_those_of_the_code():
     code = re.sub(r'"\s*f?"', "", code)  # a message may be written as several strings
     table = TEXT.partition("| the check says |")[2].partition("\n\n")[0]
     messages = re.findall(r"^\| (\w.*?) \|", table, re.MULTILINE)
-    assert len(messages) == 8
+    assert len(messages) == 13
     for message in messages:
         assert message in code, message

@@ -61,7 +61,9 @@ def test_a_file_that_differs_is_an_error(tmp_path_factory, tmp_path):
 
 def test_absent_packages_and_unknown_precisions_are_explained(monkeypatch):
     real = importlib.util.find_spec
-    monkeypatch.setattr(formats, "find_spec", lambda name: name != "tf2onnx" and real(name))
+    monkeypatch.setattr(
+        formats, "find_spec", lambda name: None if name == "tf2onnx" else real(name)
+    )
     with pytest.raises(UserError, match=r"needs .*tf2onnx.*pip install 'medusis_tf\[onnx\]'"):
         check_format(Format.ONNX, Precision.FLOAT32)
     monkeypatch.setattr(formats, "find_spec", lambda name: True)
