@@ -95,7 +95,7 @@ class Guard:
                 f"this server does not answer to the host {host[:100]!r}. Use http://localhost.",
             )
         origin = headers.get(b"origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and _net_location(origin) != host:
             raise Refusal(403, "requests of other web pages are not answered.")
         path = scope["path"]
         is_open = path in _OPEN_PATHS or path.startswith("/page/")
@@ -148,6 +148,13 @@ class Guard:
 
 class _Disconnect(Exception):  # noqa: N818
     """The client has gone before its body was complete."""
+
+
+def _net_location(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _host_name(host: str) -> str | None:

@@ -136,11 +136,11 @@ class Painting:
                 raise Refusal(413, f"the label map has {voxels} voxels; limit: {limits.voxels}.")
             coarse = read_for_model(self._source, metadata, options)
             volume = fine_label_map(coarse, None, metadata)
+            lines = (*volume.warnings, *grid_lines(volume, metadata))
+            write_volume(self.label_map_path, volume.array, self._source, "label map")
         except UserError as error:
             raise Refusal(400, self._public(str(error))) from None
-        lines = (*volume.warnings, *grid_lines(volume, metadata))
         self.warnings = tuple(map(self._public, lines))
-        write_volume(self.label_map_path, volume.array, self._source, "label map")
         return volume
 
     def paint(self, label_map: Volume, sample: int, report: Report) -> None:

@@ -87,13 +87,16 @@ def _columns(instances: Any) -> Any:
 
 def _array(name: str, value: Any, spec: tf.TensorSpec) -> np.ndarray:
     wanted = spec.dtype.as_numpy_dtype
+    kind = "integers" if np.dtype(wanted).kind in "iu" else "numbers"
+    # Before they are one array: NumPy makes all texts as long as the longest.
+    if other := _other_than_numbers(value):
+        raise Refusal(400, f"{name} must contain {kind} only. Received: {other}")
     try:
         # Ragged lists, and numbers beyond 64 bits, are errors.
         array = np.asarray(value)
     except (ValueError, OverflowError, RecursionError):
         raise Refusal(400, f"{name} is not a rectangular array of numbers.") from None
     if array.dtype.kind not in ("iu" if np.dtype(wanted).kind in "iu" else "iuf"):
-        kind = "integers" if np.dtype(wanted).kind in "iu" else "numbers"
         raise Refusal(400, f"{name} must contain {kind} only. Received: {_kind_name(array)}")
     if not spec.shape.is_compatible_with(array.shape) or len(array) > _LONGEST_BATCH:
         shown = [side if side is not None else "?" for side in spec.shape]
@@ -105,6 +108,18 @@ def _array(name: str, value: Any, spec: tf.TensorSpec) -> np.ndarray:
     elif np.isnan(array).any():
         raise Refusal(400, f"{name} must not contain NaN.")
     return array.astype(wanted)
+
+
+def _other_than_numbers(value: Any) -> str:
+    """The kind of the first entry of nested lists that is no number; empty if there is none."""
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, list):
+            waiting.extend(each)
+        elif isinstance(each, bool) or not isinstance(each, int | float):
+            return _kind_name(np.empty(0, np.asarray(each).dtype))
+    return ""
 
 
 def _kind_name(array: np.ndarray) -> str:

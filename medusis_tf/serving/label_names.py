@@ -22,6 +22,7 @@ from medusis_tf.data.volumes.suffixes import has_nifti_name
 
 _LARGEST_SIDECAR = 2**22
 _LARGEST_HEADER = 2**20
+_LONGEST_NAME = 100
 _UNREADABLE = (
     OSError,
     ValueError,
@@ -56,7 +57,7 @@ def stated_names(path: Path) -> dict[int, str]:
         except _UNREADABLE:
             continue
         if found := {id_: name for id_, name in names.items() if id_ != 0 and name}:
-            return found
+            return {id_: name[:_LONGEST_NAME] for id_, name in found.items()}
     return {}
 
 
@@ -66,6 +67,8 @@ def _extension_names(path: Path) -> dict[int, str]:
     names: dict[int, str] = {}
     header: Any = nib.load(path).header
     for extension in header.extensions:
+        if len(extension.content) > _LARGEST_HEADER:
+            continue
         text = extension.content.rstrip(b"\0").decode("utf-8", "replace")
         start = text.find("<")
         # Entities could expand to more than memory holds.

@@ -69,8 +69,7 @@ def is_finished(path: Path, identity: Mapping[str, Any], may_skip: bool) -> bool
     if not path.exists():
         if record is None:
             raise UserError(
-                f"{record_path(path)} exists already, and is no record of a synthetic volume. "
-                f"{_REMEDY}."
+                f"{record_path(path)} exists already, and is no record of {path.name}. {_REMEDY}."
             )
         return False
     if not record:
@@ -124,7 +123,7 @@ def numbered(path: Path, count: int) -> list[Path]:
 
 
 def _read_record(path: Path) -> dict[str, Any] | None:
-    """The record of a synthetic volume; empty if there is no file, None if it is another."""
+    """The record of the synthetic volume; empty if there is no file, None if it is another."""
     target = record_path(path)
     if not target.exists():
         return {}
@@ -132,7 +131,10 @@ def _read_record(path: Path) -> dict[str, Any] | None:
         record = json.loads(target.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) and record.get("synthetic") is True else None
+    if not isinstance(record, dict) or record.get("synthetic") is not True:
+        return None
+    # mr.nii.gz, mr.nrrd and the folder mr have one place for their record.
+    return record if record.get("volume", path.name) == path.name else None
 
 
 def listed(paths: Sequence[Path]) -> str:

@@ -123,6 +123,17 @@ def test_an_existing_volume_is_never_replaced_in_silence(model_dir, label_map, t
     assert json.loads((tmp_path / "mr.json").read_text())["seed"] == 1
 
 
+def test_a_record_belongs_to_one_volume(model_dir, label_map, tmp_path):
+    arguments = ["--model", model_dir, "--label-map", label_map]
+    run(*arguments, "--out", tmp_path / "mr.nii.gz")
+    # The folder mr, with a patient's own series, and mr.nii.gz have the same place for a record.
+    (tmp_path / "mr").mkdir()
+    (tmp_path / "mr" / "own.dcm").write_bytes(b"mine")
+    other = ["--out", tmp_path / "mr", "--format", "dicom", "--overwrite"]
+    assert "folder with other files" in user_error(synthesize, *arguments, *other)
+    assert (tmp_path / "mr" / "own.dcm").read_bytes() == b"mine"
+
+
 def test_an_interrupted_series_of_samples_goes_on(model_dir, label_map, tmp_path):
     arguments = ["--model", model_dir, "--label-map", label_map, "--out", tmp_path / "mr.nii"]
     run(*arguments, "--samples", 2)

@@ -109,6 +109,7 @@ def _dataset(attributes: Mapping[str, str]) -> Any:
     dataset = pydicom.Dataset()
     for keyword in (*_ALWAYS, *_ALWAYS_TOO):
         setattr(dataset, keyword, "")
+    dataset.SpecificCharacterSet = "ISO_IR 192"  # UTF-8
     uid = pydicom.uid.generate_uid
     dataset.StudyInstanceUID, dataset.FrameOfReferenceUID = uid(), uid()
     dataset.SeriesDescription, dataset.SeriesNumber = _DESCRIPTION, 1
