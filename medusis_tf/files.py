@@ -47,8 +47,23 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     temporary.mkdir(parents=True)
     try:
         yield temporary
-        shutil.rmtree(path, ignore_errors=True)
-        temporary.replace(path)
+        _swap(temporary, path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def _swap(new: Path, path: Path) -> None:
+    """Rename `new` to `path`; a folder there is deleted last, and is back if that fails."""
+    old = path.with_name(f".replaced-{os.getpid()}-{path.name}")
+    exists = path.exists()
+    if exists:
+        path.replace(old)
+    try:
+        new.replace(path)
+    except OSError:
+        if exists:
+            old.replace(path)
+        raise
+    if exists:
+        shutil.rmtree(old, ignore_errors=True)

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from medusis_tf.files import replacing, replacing_folder
@@ -35,3 +37,20 @@ def test_a_folder_appears_whole_and_replaces_the_old_one(tmp_path):
         raise ZeroDivisionError
     assert [file.name for file in path.iterdir()] == ["second"]
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_replaced_is_back(tmp_path, monkeypatch):
+    folder, rename = tmp_path / "series", Path.replace
+    folder.mkdir()
+    (folder / "old.dcm").write_text("old")
+
+    def fails_once_moved(self, target):
+        if self.name.startswith(".partial-"):
+            raise OSError("no")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", fails_once_moved)
+    with pytest.raises(OSError, match="no"), replacing_folder(folder) as temporary:
+        (temporary / "new.dcm").write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["series"]
+    assert (folder / "old.dcm").read_text() == "old"

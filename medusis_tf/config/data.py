@@ -183,8 +183,7 @@ class DataConfig(Section):
     """Height and width that a slice covers, in millimetres; slices are resampled to this grid.
 
     What lies outside is cropped, so it should cover the widest body, measured from the `centre` of
-    the slices. null keeps the pixels of each
-    volume and pads or crops to `image_size`.
+    the slices. null keeps the pixels of each volume and pads or crops to `image_size`.
     """
     centre: Literal["volume", "foreground"] = "volume"
     """What the slices are centred on: the volume, or the body in it.

@@ -1,7 +1,8 @@
 """The files of a synthesis: which exist, which are written, and the record of their origin.
 
-The record is written before its volume. So a volume without a record is none of ours, and a record
-without a volume belongs to an interrupted synthesis.
+The record of a new volume is written before it. So a volume without a record is none of ours, and
+a record without a volume belongs to an interrupted synthesis. A volume that is replaced loses its
+record first, and has the new one last.
 """
 
 from __future__ import annotations
@@ -72,9 +73,7 @@ def is_finished(path: Path, identity: Mapping[str, Any], may_skip: bool) -> bool
                 f"{record_path(path)} exists already, and is no record of {path.name}. {_REMEDY}."
             )
         return False
-    if not record:
-        raise UserError(f"{path} exists already. {_REMEDY}.")
-    if not may_skip:
+    if not record or not may_skip:
         raise UserError(f"{path} exists already. {_REMEDY}.")
     for key, value in identity.items():
         if record.get(key) != value:

@@ -118,19 +118,22 @@ async function run() {
   page.job?.abort();
   const job = new AbortController();
   page.job = job;
+  const { labelMap, name } = page; // another file may be chosen before the results are here
   busy(true);
   say("Sending the label map.");
   let hasLabelMap = false;
   try {
-    const last = await synthesize(page.labelMap, values(), (state) => {
+    const last = await synthesize(labelMap, values(), (state) => {
       showProgress(state);
       if (state.label_map && !hasLabelMap) {
         hasLabelMap = true;
-        showLabelMap(state).catch((error) => say(error.message, true));
+        showLabelMap(state, name, job.signal).catch((error) => say(error.message, true));
       }
     }, job.signal);
     if (last.state !== "done") throw new ServerError(last.error || "The server stopped the job.");
-    await showSamples(last);
+    if (job.signal.aborted) return;
+    await showSamples(last, name, job.signal);
+    if (job.signal.aborted) return;
     say(`Finished: ${last.results.length} volume${last.results.length > 1 ? "s" : ""}.`);
   } catch (error) {
     if (job.signal.aborted) { if (page.job === job) say("Cancelled."); } else say(error.message, true);
@@ -161,19 +164,21 @@ function showProgress(state) {
   }));
 }
 
-async function showLabelMap(state) {
+async function showLabelMap(state, name, signal) {
   const buffer = await bytes(state.label_map);
-  await viewers.slot(0, `Label map: ${page.name}`, [link("label map", buffer, "classes.nii.gz")]);
+  if (signal.aborted) return;
+  await viewers.slot(0, `Label map: ${name}`, [link("label map", buffer, "classes.nii.gz")]);
   await viewers.show(0, buffer, { classes: colours(), range: {} });
 }
 
-async function showSamples(state) {
+async function showSamples(state, name, signal) {
   const old = urls;
   urls = [];
   for (const [number, { volume, record }] of state.results.entries()) {
     const [image, json] = await Promise.all([bytes(volume), bytes(record)]);
+    if (signal.aborted) return;
     const origin = JSON.parse(new TextDecoder().decode(json));
-    const stem = `${page.name}_synthetic_seed${origin.seed}`;
+    const stem = `${name}_synthetic_seed${origin.seed}`;
     const links = [
       link("volume", image, `${stem}.nii.gz`, urls), link("record", json, `${stem}.json`, urls),
     ];
@@ -230,7 +235,10 @@ at("label-source").addEventListener("change", run);
 at("cancel").addEventListener("click", () => page.job?.abort());
 at("all-classes").addEventListener("click", () => setAllClasses(true));
 at("no-classes").addEventListener("click", () => setAllClasses(false));
-at("model").addEventListener("change", () => selectModel(page.models[at("model").selectedIndex]));
+at("model").addEventListener("change", () => {
+  selectModel(page.models[at("model").selectedIndex]);
+  run(); // the legend is that of the new model
+});
 at("file").addEventListener("change", () => {
   const [file] = at("file").files;
   if (file) take(file, file.name);
