@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -16,7 +17,10 @@ from tests.serving.small_run import STEP, ellipses, make_predictor, make_run
 
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory):
-    return make_run(tmp_path_factory)
+    # Other tests evaluate the run that they share. The model card tells of evaluations.
+    run = shutil.copytree(make_run(tmp_path_factory), tmp_path_factory.mktemp("card") / "small")
+    shutil.rmtree(run / "evaluation", ignore_errors=True)
+    return run
 
 
 @pytest.fixture(scope="module")
