@@ -114,14 +114,18 @@ def model_painter(model: SlicePainter, batch_size: int | None = None) -> Painter
     noise = lru_cache(model.draw_noise)
     zeros = np.zeros(model.metadata.noise_shape, np.float32)
     has_noise = model.metadata.has_noise
+
+    def paint(subject: LabelledSubject, drawn: np.ndarray) -> np.ndarray:
+        continues = model.metadata.continues_labels
+        label_map = subject.continued_label_map if continues else subject.label_map
+        return model.paint(label_map, drawn, batch_size)
+
     return Painter(
         model.metadata.title,
         "model",
-        lambda subject, seed: model.paint(subject.label_map, noise(seed), batch_size),
+        lambda subject, seed: paint(subject, noise(seed)),
         is_random=has_noise,
-        without_noise=(lambda subject, _: model.paint(subject.label_map, zeros, batch_size))
-        if has_noise
-        else None,
+        without_noise=(lambda subject, _: paint(subject, zeros)) if has_noise else None,
     )
 
 

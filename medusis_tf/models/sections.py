@@ -75,6 +75,12 @@ class GeneratorSection(StridedSection):
     resolution, drawn from the noise vector, with a weight for each channel that is 0 at first. All
     slices of a volume have the same field, so that texture continues along its axis.
     """
+    pixel_noise_finest: Literal[1, 2, 4, 8] = 1
+    """Finest random fields of `pixel_noise`, as a divisor of the image size.
+
+    With 2, the fields of full resolution are left out, with 4 those of half the resolution too.
+    White noise at full resolution soon becomes visible grain, which real images do not have.
+    """
     padding: Literal["zeros", "reflect"] = "zeros"
     """What all convolutions of labels and features find beyond the border of an image.
 

@@ -116,6 +116,12 @@ class ModelMetadata(Section):
         return self._data.get("centre") == "foreground"
 
     @property
+    def continues_labels(self) -> bool:
+        """Whether the training continued the labels beyond the field of view of a volume."""
+        training = self.config.get("training", {})
+        return isinstance(training, dict) and training.get("field_of_view") is True
+
+    @property
     def _data(self) -> dict[str, Any]:
         found = self.config.get("data", {})
         return found if isinstance(found, dict) else {}

@@ -13,6 +13,7 @@ import tensorflow as tf
 from medusis_tf.data.batches.inference import INFERENCE_BATCH_SIZE, batches_of
 from medusis_tf.data.intensities.intensity import restore_intensity
 from medusis_tf.data.labels.remapping import remap
+from medusis_tf.data.shards.field_of_view import continue_labels, visible_in
 from medusis_tf.data.slicing.slices import OUTSIDE_IMAGE
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
@@ -127,8 +128,11 @@ class SlicePainter:
         grid = painting_grid(label_map, metadata)
         label_slices = grid.label_slices(label_map.array)
         shown = np.flatnonzero(label_slices.any(axis=(1, 2)))
+        painted_slices = label_slices[shown]
+        if metadata.continues_labels:
+            painted_slices = continue_labels(painted_slices, visible_in(grid))
         images = self._mean_image(
-            label_slices[shown],
+            painted_slices,
             [self.draw_noise(seed, truncation)] if noises is None else noises,
             batch_size,
             progress,

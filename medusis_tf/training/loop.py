@@ -55,7 +55,7 @@ class TrainingLoop:
             self.method = config.build_method(shards, self.strategy.num_replicas_in_sync)
         if training.jit:
             self._check_jit()
-        self.validation = open_validation(config, shards)
+        self.validation = open_validation(config, shards, self.method.needs_field_of_view)
         self.checkpoints = Checkpoints(self.method, config.run_dir, training.checkpoints_to_keep)
         metric = self.validation.metric if self.validation else None
         self.best = BestCheckpoint(self.method, config.run_dir, metric)
@@ -119,7 +119,7 @@ class TrainingLoop:
                 "%s: %d subjects are pairs: %s", self.config.data.pairing, len(pairs), names
             )
         batches = iter(self._batches(start))
-        panel = TrainingPanel(self.config, self.shards)
+        panel = TrainingPanel(self.config, self.shards, self.method.needs_field_of_view)
         interval = _Interval(training.batch_size)
         for step in range(start + 1, self._last_step + 1):
             with profile.step(step):

@@ -6,9 +6,12 @@ import tensorflow as tf
 
 from medusis_tf.config.data import Stream
 from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.data.labels.body import AIR
+from medusis_tf.data.shards.field_of_view import visible_pixels
 from medusis_tf.data.shards.shards import Shards
 from medusis_tf.methods.method import Method
 from medusis_tf.methods.random_numbers import Purpose, step_seed
+from medusis_tf.ops.field_of_view import continue_labels
 from medusis_tf.panels import PanelRow, panel
 
 NUM_ROWS = 4
@@ -24,17 +27,21 @@ class TrainingPanel:
     Args:
         config: The experiment.
         shards: Prepared slices of the experiment.
+        continues_labels: Whether networks expect labels that continue beyond the field of view.
+            Their images are then air there.
     """
 
-    def __init__(self, config: ExperimentConfig, shards: Shards):
+    def __init__(self, config: ExperimentConfig, shards: Shards, continues_labels: bool = False):
         self._config = config
-        self._label_maps = self._choose(shards, "label_map")
-        self._images = self._choose(shards, "image")
+        self._label_maps, views = self._choose(shards, "label_map")
+        self._views = views if continues_labels else np.ones_like(views)
+        self._images, _ = self._choose(shards, "image")
         self._seed = step_seed(config.seed, tf.constant(0), Purpose.PANEL_NOISE)
 
     def draw(self, method: Method) -> np.ndarray:
         """Draw the panel, `[height, width, 3]` uint8."""
-        one_hot = tf.one_hot(self._label_maps, self._config.data.num_classes)
+        label_maps = continue_labels(self._label_maps, self._views)
+        one_hot = tf.one_hot(label_maps, self._config.data.num_classes)
         columns = {"real (unpaired)": self._images}
         noises = self._noises(method.painter.noise_shape)
         first, *others = method.shown_networks.items()
@@ -60,15 +67,18 @@ class TrainingPanel:
         self, network: keras.Model, one_hot: tf.Tensor, noise: tf.Tensor | None
     ) -> np.ndarray:
         noises = None if noise is None else tf.repeat(noise, len(one_hot), axis=0)
-        return network(one_hot, noises, training=False).numpy()
+        images = network(one_hot, noises, training=False).numpy()
+        return np.where(self._views[..., np.newaxis], images, np.float32(AIR))
 
-    def _choose(self, shards: Shards, stream: Stream) -> np.ndarray:
-        """Return `NUM_ROWS` slices, spread evenly over the subjects of a stream."""
+    def _choose(self, shards: Shards, stream: Stream) -> tuple[np.ndarray, np.ndarray]:
+        """Return `NUM_ROWS` slices and their fields of view, from all subjects of a stream."""
         validation = shards.subjects("validation", stream)
         subjects = validation or shards.subjects("train", stream)
-        chosen = []
+        chosen, views = [], []
         for row in range(NUM_ROWS):
-            slices = getattr(shards.read(subjects[row % len(subjects)]), stream)
+            subject = subjects[row % len(subjects)]
+            slices = getattr(shards.read(subject), stream)
+            views.append(visible_pixels(subject, self._config.data))
             turn, turns = row // len(subjects), -(-NUM_ROWS // len(subjects))
             chosen.append(slices[len(slices) * (2 * turn + 1) // (2 * turns)])
-        return np.stack(chosen)
+        return np.stack(chosen), np.stack(views)

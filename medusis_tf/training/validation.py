@@ -33,12 +33,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def open_validation(config: ExperimentConfig, shards: Shards) -> Validation | None:
+def open_validation(
+    config: ExperimentConfig, shards: Shards, continues_labels: bool = False
+) -> Validation | None:
     """Open the validation of a run; None if the run is not validated.
 
     Args:
         config: The experiment.
         shards: Prepared slices of the experiment.
+        continues_labels: Whether the painter expects labels that continue beyond the field of view.
 
     Raises:
         UserError: The configuration requires validation, and the validation split lacks slices.
@@ -51,7 +54,7 @@ def open_validation(config: ExperimentConfig, shards: Shards) -> Validation | No
         split.read(record).at(places) for record, places in spread(split.records, settings.slices)
     ]
     if chosen:
-        return Validation(config, shards, chosen)
+        return Validation(config, shards, chosen, continues_labels)
     if settings.interval is not None:
         raise UserError(
             "training.validation.interval needs slices of label maps in the validation split, and "
@@ -76,6 +79,7 @@ class Validation:
         shards: Prepared slices of the experiment. The real images of the validation split are the
             reference; the grey levels of air and tissue are learned from the training images.
         subjects: Chosen slices of the validation split.
+        continues_labels: As in `open_validation`.
 
     Attributes:
         metric: Metric that decides which weights are the best.
@@ -85,9 +89,14 @@ class Validation:
     """
 
     def __init__(
-        self, config: ExperimentConfig, shards: Shards, subjects: Sequence[LabelledSubject]
+        self,
+        config: ExperimentConfig,
+        shards: Shards,
+        subjects: Sequence[LabelledSubject],
+        continues_labels: bool = False,
     ):
         self._config, self._subjects = config, subjects
+        self._continues = continues_labels
         self._levels = learn_grey_levels(shards)
         self._extractor = RadiomicsExtractor()
         self._real = FeatureSet(self._extractor.dimension)
@@ -136,7 +145,8 @@ class Validation:
         values = PatientValues()
         features, patches = FeatureSet(self._extractor.dimension), PyramidPatches()
         for subject, noise in zip(self._subjects, noises, strict=True):
-            images = subject.with_air_outside(self._paint(painter, subject.label_map, noise))
+            label_map = subject.continued_label_map if self._continues else subject.label_map
+            images = subject.with_air_outside(self._paint(painter, label_map, noise))
             if not np.isfinite(images).all():
                 return {}
             _add_similarity(values, subject, images)

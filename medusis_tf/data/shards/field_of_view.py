@@ -9,6 +9,7 @@ import numpy as np
 from medusis_tf.config.data import DataConfig
 from medusis_tf.data.shards.manifest import SubjectRecord
 from medusis_tf.data.shards.shards import Shards
+from medusis_tf.data.slicing.slices import SliceGrid
 
 # Axis of the slices in a volume in LPS order.
 _SLICE_AXIS = {"sagittal": 0, "coronal": 1, "axial": 2}
@@ -16,10 +17,33 @@ _SLICE_AXIS = {"sagittal": 0, "coronal": 1, "axial": 2}
 
 def visible_pixels(record: SubjectRecord, data: DataConfig) -> np.ndarray:
     """Pixels of the slices that lie inside the volume of a subject, `[height, width]` bool."""
-    shape = list(record.volume_shape)
-    shape[_SLICE_AXIS[data.axis]] = 1
-    grid = replace(record.grid(data), volume_shape=(shape[0], shape[1], shape[2]))
+    return visible_in(record.grid(data))
+
+
+def visible_in(grid: SliceGrid) -> np.ndarray:
+    """Pixels of the slices that lie inside the volume of a grid, `[height, width]` bool."""
+    shape = list(grid.volume_shape)
+    shape[_SLICE_AXIS[grid.axis]] = 1
+    grid = replace(grid, volume_shape=(shape[0], shape[1], shape[2]))
     return grid.label_slices(np.ones(grid.volume_shape, np.uint8))[0].astype(bool)
+
+
+def continue_labels(label_map: np.ndarray, field_of_view: np.ndarray) -> np.ndarray:
+    """Continue the labels beyond the field of view: each pixel outside gets the nearest one inside.
+
+    Args:
+        label_map: `[..., height, width]` integers.
+        field_of_view: `[height, width]` bool, a rectangle of ones.
+
+    Returns:
+        Labels of the same shape and type.
+    """
+    for axis in (-2, -1):
+        inside = np.flatnonzero(field_of_view.any(axis=-3 - axis))
+        if inside.size:
+            source = np.clip(np.arange(label_map.shape[axis]), inside[0], inside[-1])
+            label_map = np.take(label_map, source, axis=axis)
+    return label_map
 
 
 def views_of_slices(shards: Shards, data: DataConfig) -> tuple[np.ndarray, dict[str, np.ndarray]]:

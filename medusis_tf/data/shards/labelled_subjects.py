@@ -11,7 +11,7 @@ import numpy as np
 
 from medusis_tf.config.data import DataConfig, Split
 from medusis_tf.data.labels.body import AIR
-from medusis_tf.data.shards.field_of_view import visible_pixels
+from medusis_tf.data.shards.field_of_view import continue_labels, visible_pixels
 
 if TYPE_CHECKING:
     from medusis_tf.data.shards.manifest import SubjectRecord
@@ -50,6 +50,13 @@ class LabelledSubject:
         if self.field_of_view is None or self.field_of_view.all():
             return images
         return np.where(self.field_of_view, images, np.array(AIR, images.dtype))
+
+    @property
+    def continued_label_map(self) -> np.ndarray:
+        """The label map with labels that continue beyond the field of view."""
+        if self.field_of_view is None:
+            return self.label_map
+        return continue_labels(self.label_map, self.field_of_view)
 
     def every(self, step: int) -> LabelledSubject:
         """The same subject with every `step`-th slice."""

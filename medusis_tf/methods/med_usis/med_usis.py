@@ -146,7 +146,8 @@ class MedUSIS(Method):
         """See `Method`."""
         draws = Draws(self.config, pass_number, batch["position"])
         noise = draws.noise(self.generator.noise_shape, Purpose.REFRESH_NOISE)
-        self.ema_generator(self._one_hot(batch["label_map"]), noise, training=True)
+        one_hot = self.objectives.one_hot(batch["label_map"], batch.get("field_of_view"))
+        self.ema_generator(one_hot, noise, training=True)
 
     def _update_together(self, batch: Batch, kind: StepKind) -> Losses:
         """Update all networks with the losses of one synthetic image.
@@ -249,13 +250,10 @@ class MedUSIS(Method):
             is_paired = tf.cast(batch["is_paired"], tf.float32)
             count = replica_mean(tf.reduce_sum(is_paired))
             derived["pair_weights"] = tf.math.divide_no_nan(is_paired, count)
-        return {**batch, **derived, "one_hot": self._one_hot(label_map)}
+        return {**batch, **derived}
 
     def _ramp(self) -> tf.Tensor:
         """Factor of the losses with pseudo-labels: grows from 0 to the interval of their use."""
         labels = self.config.training.pseudo_labels
         passed = tf.cast(self.step - labels.start + 1, tf.float32)
         return labels.interval * tf.clip_by_value(passed / labels.ramp, 0.0, 1.0)
-
-    def _one_hot(self, label_map: tf.Tensor) -> tf.Tensor:
-        return tf.one_hot(tf.cast(label_map, tf.int32), self.config.data.num_classes)

@@ -28,14 +28,15 @@ from medusis_tf.losses.segmentation import (
 from medusis_tf.methods.med_usis.config import MedUSISConfig
 from medusis_tf.methods.method import Batch, Losses
 from medusis_tf.methods.random_numbers import Purpose
+from medusis_tf.ops.field_of_view import continue_labels
 
 
 class Objectives:
     """Losses of generator, segmenter and discriminator on a batch with its derived tensors.
 
     A batch has the tensors of `Method.train_step` and those that `MedUSIS` derives from them:
-    `one_hot`, `class_counts`, `draws`, `ramp` and, with pairs, `pair_weights`. Losses are
-    unweighted, by the name of their weight in `loss_weights`.
+    `class_counts`, `draws`, `ramp` and, with pairs, `pair_weights`. Losses are unweighted, by the
+    name of their weight in `loss_weights`.
 
     Args:
         config: The experiment.
@@ -66,9 +67,11 @@ class Objectives:
             self._check_finest_features()
 
     def synthesize(
-        self, batch: Batch, purpose: Purpose, pseudo_one_hot: tf.Tensor | None = None
+        self, batch: Batch, purpose: Purpose, pseudo_labels: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Synthesize images of the label maps, or of pseudo-labels of the real images.
+
+        Labels continue beyond the field of view, so that no outline is painted there.
 
         Returns:
             The images, with air outside the field of view if `training.field_of_view` is set; and
@@ -77,14 +80,21 @@ class Objectives:
         generator = self.networks["generator"]
         noise = batch["draws"].noise(generator.noise_shape, purpose)
         is_zero = self.config.training.pseudo_labels.noise == "zero"
-        if pseudo_one_hot is not None and noise is not None and is_zero:
+        if pseudo_labels is not None and noise is not None and is_zero:
             noise = tf.zeros_like(noise)
-        one_hot = batch["one_hot"] if pseudo_one_hot is None else pseudo_one_hot
+        label_map = batch["label_map"] if pseudo_labels is None else pseudo_labels
+        if not self.config.training.field_of_view:
+            return generator(self.one_hot(label_map), noise, training=True), noise
+        view = batch["field_of_view" if pseudo_labels is None else "image_field_of_view"]
+        one_hot = self.one_hot(label_map, view)
         image = generator(one_hot, noise, training=True)
-        if self.config.training.field_of_view:
-            key = "field_of_view" if pseudo_one_hot is None else "image_field_of_view"
-            image = tf.where(batch[key][..., tf.newaxis] > 0, image, AIR)
-        return image, noise
+        return tf.where(view[..., tf.newaxis] > 0, image, AIR), noise
+
+    def one_hot(self, label_map: tf.Tensor, field_of_view: tf.Tensor | None = None) -> tf.Tensor:
+        """One-hot labels, which continue beyond the field of view, if there is one."""
+        if field_of_view is not None:
+            label_map = continue_labels(label_map, field_of_view)
+        return tf.one_hot(tf.cast(label_map, tf.int32), self.config.data.num_classes)
 
     def synthetic_logits(self, batch: Batch, synthetic_image: tf.Tensor) -> tf.Tensor:
         """Compute the logits of synthetic images, shifted at random."""
@@ -202,14 +212,13 @@ class Objectives:
         weights, ramp, losses = self.config.loss_weights, batch["ramp"], {}
         logits = self.networks["ema_segmenter"](batch["image"], training=False)
         labels = tf.argmax(tf.stop_gradient(logits)[..., 1:], axis=-1, output_type=tf.int32)
-        one_hot = tf.one_hot(labels, self.config.data.num_classes)
         if self.class_texture is not None:
             losses["class_texture"] = ramp * self.class_texture(
-                image, batch["one_hot"], batch["image"], one_hot
+                image, self.one_hot(batch["label_map"]), batch["image"], self.one_hot(labels)
             )
         if weights.pseudo_reconstruction + weights.pseudo_feature_matching == 0:
             return losses
-        painted, _ = self.synthesize(batch, Purpose.PSEUDO_PAIR_NOISE, one_hot)
+        painted, _ = self.synthesize(batch, Purpose.PSEUDO_PAIR_NOISE, labels)
         size = tf.shape(painted)[0]
         samples = tf.fill([size], 1.0 / tf.cast(size, tf.float32))
         if weights.pseudo_reconstruction > 0:

@@ -56,9 +56,9 @@ class LossWeights(Section):
     class_texture: NonNegativeFloat = 0.0
     """Weight of the class texture loss: each class has the texture that it has in real images.
 
-    It compares the responses of random filters. Classes of real images are pseudo-labels (see
-    `training.pseudo_labels`). On legs, weights of 0.3 and 1 made white grain and lines, because the
-    energy of sparse septa was spread over all of the muscle.
+    It compares the distributions of the responses of random filters in three frequency bands
+    (sliced Wasserstein distance). Classes of real images are pseudo-labels (see
+    `training.pseudo_labels`).
     """
     pseudo_reconstruction: NonNegativeFloat = 0.0
     """Weight of the mean absolute difference to a real image synthesized from its pseudo-labels."""
@@ -196,7 +196,8 @@ class MedUSISTrainingConfig(TrainingConfig):
     """Whether images are air outside the field of view of their label map, by construction.
 
     Volumes may end inside the slices. Without it, the border of the volume is learned like
-    anatomy. All losses then ignore what lies outside.
+    anatomy. With it, labels continue beyond the border, so that the generator does not see the body
+    end there, and all losses ignore what lies outside.
     """
     class_spread: bool = True
     """Whether `loss_weights.class_quantiles` holds the spread of each class too.

@@ -28,6 +28,8 @@ class ConditionalGenerator(keras.Model):
             of each pixel. Equal up to rounding, and faster on a CPU.
         pixel_noise: Whether a random field is added to the features before each block but the
             first; see `PixelNoise`.
+        pixel_noise_finest: Finest fields, as a divisor of the image size, a power of 2: fields of
+            higher resolution are left out.
         padding: `"zeros"` or `"reflect"`: the features beyond the border of an image.
         upsampling: `"nearest"` repeats pixels between blocks, `"linear"` interpolates.
 
@@ -47,6 +49,7 @@ class ConditionalGenerator(keras.Model):
         class_noise=False,
         sparse=True,
         pixel_noise=False,
+        pixel_noise_finest=1,
         padding="zeros",
         upsampling="nearest",
         **kwargs,
@@ -62,6 +65,7 @@ class ConditionalGenerator(keras.Model):
         self.class_noise = class_noise
         self.sparse = sparse
         self.pixel_noise = pixel_noise
+        self.pixel_noise_finest = pixel_noise_finest
         self.padding = padding
         self.upsampling = upsampling
         if (class_noise or pixel_noise) and noise_dim == 0:
@@ -117,6 +121,7 @@ class ConditionalGenerator(keras.Model):
             "class_noise": self.class_noise,
             "sparse": self.sparse,
             "pixel_noise": self.pixel_noise,
+            "pixel_noise_finest": self.pixel_noise_finest,
             "padding": self.padding,
             "upsampling": self.upsampling,
         }
@@ -142,16 +147,19 @@ class ConditionalGenerator(keras.Model):
         ]
 
     def _pixel_noises(self):
-        """The random fields before all blocks but the first; empty without pixel noise."""
-        count = self.num_blocks - 1 if self.pixel_noise else 0
+        """The random fields before all blocks but the first and those that are too fine."""
+        left_out = self.pixel_noise_finest.bit_length() - 1
+        count = max(0, self.num_blocks - 1 - left_out) if self.pixel_noise else 0
         return [
             PixelNoise(index, name=f"pixel_noise_{index}", dtype=self.dtype_policy)
             for index in range(1, count + 1)
         ]
 
     def _add_pixel_noise(self, index, features, noise):
-        """Add the field of a block to its input."""
-        return self.pixel_noises[index - 1](features, noise) if self.pixel_noise else features
+        """Add the field of a block to its input, if it has one."""
+        if index > len(self.pixel_noises):
+            return features
+        return self.pixel_noises[index - 1](features, noise)
 
     def _build_blocks(self, one_hot_shape, noise_shape, filters):
         """Create the variables of the stem and the blocks. Only the channels matter."""
