@@ -32,6 +32,7 @@ MetricName = Literal[
     "mae_body",
 ]
 Need = Literal["label map", "image", "label map and image"]
+TrackerName = Literal["mlflow", "wandb"]
 
 
 class ValidationMetric(NamedTuple):
@@ -232,6 +233,12 @@ class TrainingConfig(Section):
     """Steps between two checkpoints. A killed run resumes from the newest one."""
     checkpoints_to_keep: PositiveInt = 2
     """Number of newest checkpoints that are kept. The best one is kept in addition."""
+    trackers: tuple[TrackerName, ...] = ()
+    """Other tools that record the run beside TensorBoard: `mlflow`, `wandb` (Weights & Biases).
+
+    Each needs the extra of its name. Their files stay in the run's folder ([Other
+    trackers](training.md#other-trackers)).
+    """
     profile_steps: str | None = None
     """Steps to profile, as FIRST:LAST with both included, for example 10:12.
 

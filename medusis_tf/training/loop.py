@@ -22,6 +22,7 @@ from medusis_tf.runs.checkpoints import Checkpoints
 from medusis_tf.runs.hyper_parameters import data_summary, hyper_parameters
 from medusis_tf.runs.records import Records
 from medusis_tf.runs.run_dir import check_run_dir, write_run_dir
+from medusis_tf.runs.trackers import RunFacts, Trackers
 from medusis_tf.training.panel import TrainingPanel
 from medusis_tf.training.session import Interruption, StepProfile
 from medusis_tf.training.validation import Validation, open_validation
@@ -83,22 +84,33 @@ class TrainingLoop:
         if not resume:
             write_run_dir(self.config, self.shards.manifest)
         start = self.checkpoints.restore() if resume else 0
-        records = Records(self.config.run_dir, start)
-        self.best.rewind(start, records)
-        if start == 0:
-            records.text("config", yaml.safe_dump(self.config.model_dump(mode="json")))
-            records.text("data", data_summary(self.shards.records))
-            records.hyper_parameters(hyper_parameters(self.config), self.config.name)
+        records = self._open_records(start)
+        finished = False
         try:
+            self.best.rewind(start, records)
             with (
                 Interruption() as interruption,
                 StepProfile(self.config.training, records.tensorboard, start) as profile,
                 TrainingProgress(start, self._last_step) as progress,
             ):
                 self._train(start, records, profile, progress, interruption)
+            finished = interruption.signal is None
         finally:
-            records.close()
+            records.close(finished)
         return interruption.signal
+
+    def _open_records(self, start: int) -> Records:
+        config = self.config
+        settings, data = hyper_parameters(config), data_summary(self.shards.records)
+        trackers = Trackers(
+            config.training.trackers, config.run_dir, RunFacts(config.name, settings, data)
+        )
+        records = Records(config.run_dir, start, trackers)
+        if start == 0:
+            records.text("config", yaml.safe_dump(config.model_dump(mode="json")))
+            records.text("data", data)
+            records.hyper_parameters(settings, config.name)
+        return records
 
     def train_on(self, batch: dict[str, tf.Tensor], step: int) -> dict[str, tf.Tensor]:
         """Take step number `step`, counted from 1, on one global batch."""
