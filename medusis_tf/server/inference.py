@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from typing import Any, TypeVar
 
 from medusis_tf.server.monitoring import Monitoring
 from medusis_tf.server.settings import Refusal, ServerLimits
@@ -26,6 +27,7 @@ class Inference:
         self._monitoring = monitoring
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="inference")
         self._pending = 0
+        self._futures: set[Future[Any]] = set()
 
     def submit(self, call: Callable[[], T]) -> Future[T]:
         """Enqueue a call. To be called in the event loop.
@@ -40,7 +42,14 @@ class Inference:
         loop = asyncio.get_running_loop()
         self._count(1)
         future = self._executor.submit(call)
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._count, -1))
+        self._futures.add(future)
+
+        def finish(done: Future[T]) -> None:
+            self._futures.discard(done)
+            with suppress(RuntimeError):  # the loop may be closed
+                loop.call_soon_threadsafe(self._count, -1)
+
+        future.add_done_callback(finish)
         return future
 
     async def run(self, call: Callable[[], T]) -> T:
@@ -63,6 +72,14 @@ class Inference:
     def stop(self) -> None:
         """Drop what waits. What runs is finished."""
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the call that runs. To be called after `stop`, not in the event loop.
+
+        Returns:
+            Whether it has ended.
+        """
+        return not wait(list(self._futures), seconds).not_done
 
     def _count(self, change: int) -> None:
         self._pending += change

@@ -13,7 +13,8 @@ import pytest
 
 from medusis_tf.commands.serve import serve
 from medusis_tf.server import process
-from medusis_tf.server.process import is_loopback, read_token
+from medusis_tf.server.guard import is_loopback
+from medusis_tf.server.process import read_token
 from tests.command_runner import user_error
 from tests.server.small_server import label_map_file
 from tests.serving.small_run import make_model
@@ -77,6 +78,22 @@ def test_slow_clients_are_cut_off(server):
     assert b"did not arrive within 1 s" in received
     assert raw(port, b"GET /healthz HTTP/1.1\r\nHost: loc") == b""
     assert raw(port, b"") == b""
+    assert ask(port, "GET", "/healthz")[0] == 200
+
+
+def test_clients_that_do_not_read_are_cut_off(server):
+    _, port = server
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**12)
+        connection.settimeout(20)
+        connection.connect(("127.0.0.1", port))
+        # 2 MB; the connection stays open for the next request.
+        request = b"GET /page/niivue.umd.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        connection.sendall(request * 8)
+        time.sleep(4)
+        with pytest.raises(ConnectionResetError):
+            while connection.recv(2**16):
+                pass
     assert ask(port, "GET", "/healthz")[0] == 200
 
 
