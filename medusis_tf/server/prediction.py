@@ -61,7 +61,7 @@ async def state(request: Request, name: str, version: str | None = None) -> dict
 async def metadata(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
     """Names, types and shapes of all endpoints."""
     model = request.app.state.models.find(name, version)
-    signatures = {name: _signature(endpoint) for name, endpoint in model.endpoints.items()}
+    signatures = await asyncio.to_thread(lambda: model.signatures)
     return {
         "model_spec": {"name": model.name, "signature_name": "", "version": model.version},
         "metadata": {"signature_def": {"signature_def": signatures}},
@@ -153,24 +153,3 @@ def _reason(error: tf.errors.InvalidArgumentError) -> str:
     message = str(error.message)
     found = _ASSERTION.search(message) or _CONDITION.search(message)
     return found.group(1) if found else message.splitlines()[0][:300]
-
-
-def _signature(endpoint: Any) -> dict[str, Any]:
-    def tensors(specs: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: _tensor(name, spec) for name, spec in specs.items()}
-
-    return {
-        "inputs": tensors(input_specs(endpoint)),
-        "outputs": tensors(endpoint.structured_outputs),
-        "method_name": "tensorflow/serving/predict",
-        "defaults": {},
-    }
-
-
-def _tensor(name: str, spec: Any) -> dict[str, Any]:
-    sides = [-1 if side is None else side for side in spec.shape]
-    shape = {"dim": [{"size": str(side), "name": ""} for side in sides], "unknown_rank": False}
-    dtype = tf.dtypes.DType.as_datatype_enum.fget(spec.dtype)  # type: ignore[attr-defined]
-    from tensorflow.core.framework import types_pb2
-
-    return {"dtype": types_pb2.DataType.Name(dtype), "tensor_shape": shape, "name": name}
