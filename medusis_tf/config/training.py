@@ -236,8 +236,8 @@ class TrainingConfig(Section):
     trackers: tuple[TrackerName, ...] = ()
     """Other tools that record the run beside TensorBoard: `mlflow`, `wandb` (Weights & Biases).
 
-    Each needs the extra of its name. Their files stay in the run's folder ([Other
-    trackers](training.md#other-trackers)).
+    Each needs the extra of its name. Their files stay in the run's folder, and nothing is sent,
+    unless environment variables of the tool name a server.
     """
     profile_steps: str | None = None
     """Steps to profile, as FIRST:LAST with both included, for example 10:12.
