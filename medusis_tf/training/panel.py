@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from medusis_tf.config.data import Stream
 from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.config.subject import Stream
 from medusis_tf.data.shards.shards import Shards
 from medusis_tf.methods.method import Method
 from medusis_tf.methods.random_numbers import Purpose, step_seed

@@ -15,10 +15,8 @@ from nibabel.spatialimages import HeaderDataError
 
 from medusis_tf.config.reading import ReadingConfig
 from medusis_tf.data.volumes.companions import check_companion
-from medusis_tf.data.volumes.grid import Grid
 from medusis_tf.data.volumes.nifti_affine import checked_affine
 from medusis_tf.data.volumes.stored_array import StoredArray, unknown_orientation
-from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
 
 # Fixed length of the header; the voxels follow.
@@ -39,8 +37,8 @@ _UNREADABLE = (
 )
 
 
-def read_volume(path: Path | str, config: ReadingConfig) -> Volume:
-    """Read an image; the rules are those of `nifti.read_volume`.
+def open_file(path: Path, config: ReadingConfig) -> StoredArray:
+    """Open a file and check its header.
 
     Args:
         path: File named `.hdr`, `.img`, `.mgh` or `.mgz`.
@@ -49,36 +47,6 @@ def read_volume(path: Path | str, config: ReadingConfig) -> Volume:
     Raises:
         UserError: The file is not one readable 3-D volume with a known orientation.
     """
-    return _open(Path(path), config).image(config)
-
-
-def read_label_map(path: Path | str, config: ReadingConfig) -> Volume:
-    """Read a label map; the rules are those of `nifti.read_label_map`.
-
-    Args:
-        path: File named `.hdr`, `.img`, `.mgh` or `.mgz`.
-        config: Reading options.
-
-    Raises:
-        UserError: As for `read_volume`, or the values are not integers of 32 bits.
-    """
-    return _open(Path(path), config).label_map(config)
-
-
-def read_grid(path: Path | str, config: ReadingConfig) -> Grid:
-    """Read the voxel positions, from the header only.
-
-    Args:
-        path: File named `.hdr`, `.img`, `.mgh` or `.mgz`.
-        config: Reading options.
-
-    Raises:
-        UserError: As for `read_volume`.
-    """
-    return _open(Path(path), config).grid()
-
-
-def _open(path: Path, config: ReadingConfig) -> StoredArray:
     check_companion(path)
     warnings: list[str] = []
     try:
