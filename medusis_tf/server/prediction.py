@@ -16,6 +16,7 @@ from medusis_tf.server.bodies import SCOPE_KEY, Body
 from medusis_tf.server.served_models import ServedModel
 from medusis_tf.server.settings import Refusal, ServerLimits
 from medusis_tf.server.tensors import answer, input_arrays, read_json
+from medusis_tf.serving.grids import MAX_SLICE_PIXELS
 
 router = APIRouter(prefix="/v1/models", tags=["TensorFlow Serving"])
 
@@ -117,13 +118,15 @@ def check_inputs(
     """Check what the graph would refuse, with the names of the classes in the message.
 
     Raises:
-        Refusal: There are too many voxels, or unknown class ids.
+        Refusal: There are more pixels than a painter has memory for, or unknown class ids.
     """
+    most = min(limits.voxels, MAX_SLICE_PIXELS)
+    for name, array in arrays.items():
+        if array.size > most:
+            raise Refusal(413, f"{name} has {array.size} numbers; the limit is {most}.")
     ids = arrays.get("label_map")
     if ids is None:
         return
-    if ids.size > limits.voxels:
-        raise Refusal(413, f"label_map has {ids.size} voxels; the limit is {limits.voxels}.")
     classes = model.metadata.classes
     present = np.unique(ids)
     unknown = [int(id_) for id_ in present if not 0 <= id_ < len(classes)]
