@@ -229,6 +229,11 @@ class TrainingConfig(Section):
     """Steps between two entries of the losses in the log and in TensorBoard."""
     panel_interval: PositiveInt = 500
     """Steps between two panels of sample images in TensorBoard and in the run's folder."""
+    volume_interval: NonNegativeInt | None = None
+    """Steps between two panels of three planes of a synthetic volume; 0 for none.
+
+    null draws one after the last step only. Each paints up to 96 slices.
+    """
     checkpoint_interval: PositiveInt = 500
     """Steps between two checkpoints. A killed run resumes from the newest one."""
     checkpoints_to_keep: PositiveInt = 2
@@ -260,6 +265,14 @@ class TrainingConfig(Section):
             return None
         first, _, last = self.profile_steps.partition(":")
         return int(first), int(last)
+
+    def draws_volume(self, step: int, last_step: int) -> bool:
+        """Whether a panel of a volume is due after a step."""
+        if self.volume_interval == 0:
+            return False
+        return step == last_step or (
+            self.volume_interval is not None and step % self.volume_interval == 0
+        )
 
     @field_validator("profile_steps")
     @classmethod

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import tensorflow as tf
@@ -42,14 +43,17 @@ class Records:
         if self._trackers:
             self._trackers.scalars(step, values)
 
-    def panel(self, step: int, panel: np.ndarray) -> None:
-        """Record an image panel, `[height, width, 3]` uint8."""
-        write_png(self._panels / f"step_{step:07d}.png", panel)
+    def panel(
+        self, step: int, panel: np.ndarray, name: Literal["panel", "volume"] = "panel"
+    ) -> None:
+        """Record an image panel, `[height, width, 3]` uint8, of slices or of a volume."""
+        stem = "step" if name == "panel" else name
+        write_png(self._panels / f"{stem}_{step:07d}.png", panel)
         with self._writer.as_default(step=step):
-            tf.summary.image("panel", panel[None])
+            tf.summary.image(name, panel[None])
         self._writer.flush()
         if self._trackers:
-            self._trackers.image(step, "panel", panel)
+            self._trackers.image(step, name, panel)
 
     def text(self, name: str, text: str) -> None:
         """Record a text, such as the configuration."""

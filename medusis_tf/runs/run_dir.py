@@ -23,6 +23,7 @@ FREE_TO_CHANGE = {
     "training.strategy",
     "training.log_interval",
     "training.panel_interval",
+    "training.volume_interval",
     "training.validation.interval",
     "training.checkpoint_interval",
     "training.checkpoints_to_keep",

@@ -26,6 +26,7 @@ from medusis_tf.runs.trackers import RunFacts, Trackers
 from medusis_tf.training.panel import TrainingPanel
 from medusis_tf.training.session import Interruption, StepProfile
 from medusis_tf.training.validation import Validation, open_validation
+from medusis_tf.training.volume_panel import VolumePanel
 
 logger = logging.getLogger(__name__)
 
@@ -158,13 +159,14 @@ class TrainingLoop:
         """Validate, save a checkpoint and draw the panel after a step, each at its interval."""
         training = self.config.training
         shows = step == self._last_step or step % training.panel_interval == 0
+        shows_volume = training.draws_volume(step, self._last_step)
         saves = is_last or step % training.checkpoint_interval == 0
         due = self.validation
         if due is not None and not due.is_due(step, self._last_step):
             due = None
         if saves or due:
             self._check_finite(step, {name: float(value) for name, value in losses.items()})
-        if shows or saves or due:
+        if shows or shows_volume or saves or due:
             self.refresh_painter(step)
         # Before the checkpoint, so that a run that resumes from it knows the best value.
         if due:
@@ -174,6 +176,9 @@ class TrainingLoop:
             self.best.settle()
         if shows:
             records.panel(step, panel.draw(self.method))
+        if shows_volume:
+            volume = VolumePanel(self.config, self.shards).draw(self.method)
+            records.panel(step, volume, "volume")
 
     def _batches(self, start: int) -> tf.data.Dataset:
         return training_batches(
