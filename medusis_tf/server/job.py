@@ -171,7 +171,7 @@ class Job:
         with self._lock:
             if self._cancelled:
                 state = "cancelled"
-            if state == "cancelled":
+            if state == "cancelled" or not self.label_map_ready:
                 self.delete_files()
             folder = self.painting.folder
             self.size = sum(file.stat().st_size for file in folder.glob("*"))

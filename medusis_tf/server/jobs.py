@@ -133,7 +133,8 @@ class Jobs:
         by_client: dict[str, list[Job]] = {}
         for job in over:
             by_client.setdefault(job.client, []).append(job)
-        surplus = {job for jobs in by_client.values() for job in jobs[: -self._limits.kept_jobs]}
+        most = self._limits.kept_jobs
+        surplus = {job for jobs in by_client.values() for job in jobs[: max(0, len(jobs) - most)]}
         kept = [job for job in over if job not in surplus]
         newest = {jobs[-1] for jobs in by_client.values()}
         size = sum(job.size for job in kept)

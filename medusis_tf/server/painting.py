@@ -20,7 +20,6 @@ import numpy as np
 
 from medusis_tf.data.volumes.grid import Grid
 from medusis_tf.data.volumes.nifti import DESCRIPTION, write_volume
-from medusis_tf.data.volumes.reading import read_grid
 from medusis_tf.data.volumes.suffixes import has_nifti_name
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
@@ -30,7 +29,12 @@ from medusis_tf.server.settings import Refusal, ServerLimits
 from medusis_tf.server.uploads import Upload, store
 from medusis_tf.serving.finer_label_map import fine_label_map
 from medusis_tf.serving.grids import grid_lines, painting_grid
-from medusis_tf.serving.label_maps import MODEL_IDS, LabelMapOptions, read_for_model
+from medusis_tf.serving.label_maps import (
+    MODEL_IDS,
+    LabelMapOptions,
+    grid_for_model,
+    read_for_model,
+)
 from medusis_tf.serving.noises import between
 
 logger = logging.getLogger(__name__)
@@ -160,7 +164,7 @@ class Painting:
         reading = options.reading_of(metadata)
         try:
             # The header first: a small file may announce, and unpack to, any number of voxels.
-            self._check_size(read_grid(self._source, reading), len(upload.content), limits)
+            self._check_size(grid_for_model(self._source, reading), upload, limits)
             coarse = read_for_model(self._source, metadata, options)
             volume = fine_label_map(coarse, None, metadata)
             self._check_painted(volume, limits)
@@ -230,11 +234,12 @@ class Painting:
                 507, "the server cannot store the volume; its disk may be full."
             ) from None
 
-    def _check_size(self, grid: Grid, size: int, limits: ServerLimits) -> None:
+    def _check_size(self, grid: Grid, upload: Upload, limits: ServerLimits) -> None:
         voxels = prod(grid.shape)
         if voxels > limits.voxels:
             raise Refusal(413, f"the label map has {voxels} voxels; limit: {limits.voxels}.")
-        if self._source.is_file() and voxels > _VOXELS_PER_BYTE * size:
+        is_dicom = self._source.is_dir() or self._source.suffix == ".dcm"  # may leave out slices
+        if not is_dicom and voxels > _VOXELS_PER_BYTE * len(upload.content):
             raise Refusal(400, f"the label map is too short for its {voxels} voxels.")
 
     def _check_painted(self, volume: Volume, limits: ServerLimits) -> None:

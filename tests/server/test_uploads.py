@@ -16,6 +16,7 @@ from medusis_tf.data.volumes.reading import read_label_map
 from medusis_tf.data.volumes.writing import StoredIntensities
 from medusis_tf.server.settings import Refusal, ServerLimits
 from medusis_tf.server.uploads import Upload, store
+from tests.data.dicom_segments import write_seg
 from tests.server.small_server import client, label_map_file, opened
 from tests.serving.small_run import make_predictor
 
@@ -85,6 +86,24 @@ def test_a_dicom_file_alone_is_read(tmp_path):
     path = store(Upload(content), tmp_path, LIMITS)
     assert path.name == "label_map.dcm"
     assert read_label_map(path).array.max() == 2
+
+
+def test_a_dicom_seg_is_read_by_the_names_of_its_segments(server, tmp_path_factory, tmp_path):
+    pytest.importorskip("highdicom")
+    in_format(tmp_path, "zip")
+    series = tmp_path / "series"
+    ids = np.asarray(nib.load(label_map_file(tmp_path)).dataobj)
+    path = write_seg(tmp_path / "seg.dcm", series, {"Fat": ids == 1, "muscle": ids == 2})
+    expected = mt.synthesize(make_predictor(tmp_path_factory), path, seed=3)
+    assert expected.shape[:2] == ids.shape[:2]
+    answer = server.post("/synthesize?seed=3", content=path.read_bytes())
+    assert answer.status_code == 200, answer.text
+    received = opened(answer.content, tmp_path)
+    np.testing.assert_array_equal(received.affine, expected.affine)
+    np.testing.assert_array_equal(received.get_fdata(), expected.get_fdata())
+    other = write_seg(tmp_path / "other.dcm", series, {"liver": ids == 1})
+    answer = server.post("/synthesize", content=other.read_bytes())
+    assert (answer.status_code, "segments without a class: liver" in answer.text) == (400, True)
 
 
 @pytest.mark.parametrize(
@@ -255,3 +274,11 @@ def test_formats_that_need_a_package_are_not_offered_without_it(monkeypatch, tmp
         with pytest.raises(Refusal, match=f"cannot read {name[1:]} files. Send NIfTI"):
             store(Upload(b"content", name), tmp_path, LIMITS)
     assert store(Upload(b"content", "a.nii"), tmp_path, LIMITS) == Path(tmp_path / "label_map.nii")
+
+
+def test_nothing_is_left_of_a_refused_archive(server, tmp_path):
+    root = Path(server.app.state.jobs._folder.name)
+    before = set(root.rglob("*"))
+    content = archive([("a.dcm", bytes(128) + b"DICM" + bytes(100))])
+    assert server.post("/synthesize", content=content).status_code == 400
+    assert set(root.rglob("*")) <= before
