@@ -11,7 +11,9 @@ import numpy as np
 
 from medusis_tf.config.reading import ReadingConfig
 from medusis_tf.data.volumes.companions import check_companion
+from medusis_tf.data.volumes.itk_header import check_meta_header, check_nrrd_header
 from medusis_tf.data.volumes.stored_array import StoredArray, unknown_orientation
+from medusis_tf.data.volumes.volume import grid_warnings
 from medusis_tf.errors import UserError
 
 # What ITK reports after it has converted the axes of a NRRD file; other spaces are not anatomical.
@@ -35,6 +37,8 @@ def open_file(path: Path, config: ReadingConfig) -> StoredArray:
     reader.SetFileName(str(path))
     kind = "NrrdImageIO" if path.suffix.lower() in (".nrrd", ".nhdr") else "MetaImageIO"
     reader.SetImageIO(kind)
+    is_nrrd = kind == "NrrdImageIO"
+    unusual = () if is_nrrd else tuple(check_meta_header(path))
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
@@ -43,6 +47,8 @@ def open_file(path: Path, config: ReadingConfig) -> StoredArray:
     affine, warnings = np.eye(4), tuple[str, ...]()
     if len(sizes) == 3:
         affine, warnings = _affine(reader, kind, sizes, path, config)
+        unusual = tuple(check_nrrd_header(path)) if is_nrrd else unusual
+        warnings = (*warnings, *unusual, *grid_warnings(affine))
     shape = reader.GetSize()
     if reader.GetNumberOfComponents() != 1:
         shape = (*shape, reader.GetNumberOfComponents())

@@ -17,6 +17,7 @@ from medusis_tf.config.reading import ReadingConfig
 from medusis_tf.data.volumes.companions import check_companion
 from medusis_tf.data.volumes.nifti_affine import checked_affine
 from medusis_tf.data.volumes.stored_array import StoredArray, unknown_orientation
+from medusis_tf.data.volumes.volume import grid_warnings
 from medusis_tf.errors import UserError
 
 # Fixed length of the header; the voxels follow.
@@ -52,6 +53,7 @@ def open_file(path: Path, config: ReadingConfig) -> StoredArray:
     try:
         if path.suffix.lower() in (".mgh", ".mgz"):
             header, affine = _mgh_header(path, config, warnings)
+            warnings.extend(grid_warnings(affine))
             proxy = nib.MGHImage.ImageArrayProxy(str(path), header)
         else:
             image: Any = nib.load(path)
@@ -88,7 +90,8 @@ def _mgh_header(
     stored = np.frombuffer(block.ljust(fields.itemsize, b"\0"), fields, 1)[0]
     header = MGHHeader(block)
     if int(stored["goodRASFlag"]) > 0:
-        return header, header.get_affine()
+        with np.errstate(all="ignore"):  # an affine that is not finite is refused later
+            return header, header.get_affine()
     affine, warning = unknown_orientation(path, "goodRASFlag is 0", stored["delta"], config)
     warnings.append(warning)
     return header, affine
