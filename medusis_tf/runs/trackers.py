@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -107,13 +107,12 @@ class Trackers:
     def __init__(self, names: Sequence[TrackerName], run_dir: Path, facts: RunFacts):
         check_trackers(names)
         path = run_dir / IDS
-        ids = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        ids = _read_ids(path)
         self._open: dict[TrackerName, Tracker] = {}
-        for name in names:
+        for name in dict.fromkeys(names):
             self._open[name] = _start(name, run_dir, ids.get(name), facts)
             ids[name] = self._open[name].id
-            with replacing(path) as temporary:
-                temporary.write_text(json.dumps(ids, indent=2), encoding="utf-8")
+            _write_ids(path, ids)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Record scalars by name."""
@@ -158,6 +157,8 @@ class MLflowTracker(Tracker):
         folder = run_dir.resolve() / "mlflow"
         store, artifacts = os.environ.get("MLFLOW_TRACKING_URI"), None
         if not store:
+            if "?" in str(folder):  # SQLAlchemy would end the path there
+                raise ValueError(f"the path {folder} contains a question mark")
             folder.mkdir(exist_ok=True)
             store, artifacts = f"sqlite:///{folder / 'mlflow.db'}", (folder / "artifacts").as_uri()
         self._client = self._mlflow.MlflowClient(tracking_uri=store)
@@ -174,14 +175,12 @@ class MLflowTracker(Tracker):
             logger.warning("%s was moved: MLflow records no more panels of it", run_dir)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Record scalars by name."""
         now = round(1000 * time.time())
         metric = self._mlflow.entities.Metric
         metrics = [metric(name, value, now, step) for name, value in values.items()]
         self._client.log_batch(self.id, metrics=metrics)
 
     def image(self, step: int, name: str, image: np.ndarray) -> None:
-        """Record an image, `[height, width, 3]` uint8."""
         if not self._has_moved:
             self._client.log_image(self.id, image, key=name, step=step)
 
@@ -198,9 +197,10 @@ class MLflowTracker(Tracker):
             experiment_id = experiment.experiment_id
         run_id = self._client.create_run(experiment_id, run_name=facts.name).info.run_id
         parameter = self._mlflow.entities.Param
-        for some in _parts(list(facts.hyper_parameters.items()), _PARAMETERS_PER_REQUEST):
-            parameters = [parameter(key, str(value)) for key, value in some]
-            self._client.log_batch(run_id, params=parameters)
+        parameters = [parameter(key, str(value)) for key, value in facts.hyper_parameters.items()]
+        for start in range(0, len(parameters), _PARAMETERS_PER_REQUEST):
+            some = parameters[start : start + _PARAMETERS_PER_REQUEST]
+            self._client.log_batch(run_id, params=some)
         self._client.log_text(run_id, facts.data, "data.txt")
         return run_id
 
@@ -244,7 +244,6 @@ class WandbTracker(Tracker):
         self._run.log(dict(values), step=step)
 
     def image(self, step: int, name: str, image: np.ndarray) -> None:
-        """Record an image, `[height, width, 3]` uint8."""
         self._run.log({name: self._wandb.Image(image)}, step=step)
 
     def close(self, finished: bool) -> None:
@@ -264,6 +263,27 @@ def _start(name: TrackerName, run_dir: Path, known: str | None, facts: RunFacts)
         ) from error
 
 
+def _read_ids(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    try:
+        ids = dict(json.loads(path.read_text(encoding="utf-8")))
+        return {name: str(id_) for name, id_ in ids.items()}
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{path} does not name the runs of trackers: {error}. Remove it; the trackers then "
+            "start new runs."
+        ) from None
+
+
+def _write_ids(path: Path, ids: Mapping[str, str]) -> None:
+    try:
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(ids, indent=2), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}.") from None
+
+
 def _reason(error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     return text[:300].rstrip(".")
@@ -279,8 +299,3 @@ def _default_environment(**values: str) -> Iterator[None]:
     finally:
         for name in absent:
             del os.environ[name]
-
-
-def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

@@ -153,6 +153,28 @@ def test_a_run_that_the_store_does_not_have_is_named(tmp_path):
         Trackers(("mlflow",), tmp_path, FACTS)
 
 
+@pytest.mark.parametrize("text", ["{", "[1]", "3"])
+def test_ids_that_cannot_be_read_are_named(text, tmp_path):
+    pytest.importorskip("mlflow")
+    (tmp_path / "trackers.json").write_text(text)
+    with pytest.raises(UserError, match=r"trackers.json does not name the runs of trackers"):
+        Trackers(("mlflow",), tmp_path, FACTS)
+
+
+def test_no_file_lies_outside_the_run(tmp_path):
+    pytest.importorskip("mlflow")
+    folder = tmp_path / "runs ü" / "a b#c%20d"
+    folder.mkdir(parents=True)
+    Trackers(("mlflow", "mlflow"), folder, FACTS).close(finished=True)
+    assert (folder / "mlflow" / "mlflow.db").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["runs ü"]
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+    odd = tmp_path / "what?"
+    odd.mkdir()
+    with pytest.raises(UserError, match=r"mlflow cannot start a run: the path .*question mark"):
+        Trackers(("mlflow",), odd, FACTS)
+
+
 @pytest.mark.parametrize("name", ["mlflow", "wandb"])
 def test_a_missing_package_is_named_before_training_starts(name, tmp_path, monkeypatch):
     monkeypatch.setattr(trackers, "find_spec", lambda _: None)
