@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -35,7 +36,11 @@ _UNREADABLE = (
     RuntimeError,  # it is encrypted
     NotImplementedError,
     ValueError,
+    LookupError,  # a file without a name
+    OverflowError,
     EOFError,
+    OSError,
+    struct.error,
 )
 _LARGEST_HEADER = 2**20
 

@@ -219,6 +219,7 @@ def test_archives_are_unpacked_by_number_and_no_further_than_the_limit(tmp_path)
     [
         (archive([]), "no DICOM files"),
         (archive([("a.txt", b"text")]), "no DICOM files"),
+        (archive([("name", b"text")]).replace(b"name", b"\0ame"), "cannot be read"),
         (archive([("a", b"text")], zipfile.ZIP_LZMA), "usual method"),
         (archive([("a", b"text" * 99)])[:-30], "cannot be read"),
         (archive([(str(number), b"") for number in range(2**14 + 1)]), "more than 16384 files"),
