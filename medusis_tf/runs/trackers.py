@@ -33,14 +33,13 @@ _NEEDED: dict[TrackerName, tuple[str, ...]] = {
     "mlflow": ("mlflow", "sqlalchemy", "alembic"),
     "wandb": ("wandb",),
 }
-# What a request to MLflow may hold.
-_PARAMETERS_PER_REQUEST = 100
+_PARAMETERS_PER_REQUEST = 100  # MLflow's limit
 
 
 class RunFacts(NamedTuple):
     """What a tracker is told of a new run.
 
-    Names of subjects and paths are not among it: people send these records to servers.
+    Names of subjects and paths are not among it: people send these to servers.
 
     Attributes:
         name: Name of the run.
@@ -175,8 +174,7 @@ class MLflowTracker(Tracker):
             logger.warning("%s was moved: MLflow records no more panels of it", run_dir)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        now = round(1000 * time.time())
-        metric = self._mlflow.entities.Metric
+        now, metric = round(1000 * time.time()), self._mlflow.entities.Metric
         metrics = [metric(name, value, now, step) for name, value in values.items()]
         self._client.log_batch(self.id, metrics=metrics)
 

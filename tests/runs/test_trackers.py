@@ -153,6 +153,27 @@ def test_a_run_that_the_store_does_not_have_is_named(tmp_path):
         Trackers(("mlflow",), tmp_path, FACTS)
 
 
+def test_a_run_that_was_moved_goes_on_without_writing_to_its_old_place(tmp_path, caplog):
+    mlflow = pytest.importorskip("mlflow")
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    first = Trackers(("mlflow",), old, FACTS)
+    first.scalars(1, {"losses/a": 1.0})
+    first.close(finished=False)
+    old.rename(new)
+    second = Trackers(("mlflow",), new, FACTS)
+    second.scalars(2, {"losses/a": 0.5})
+    second.image(2, "panel", np.zeros([8, 8, 3], np.uint8))
+    second.close(finished=True)
+    assert not old.exists()
+    [warning] = [line.getMessage() for line in caplog.records if "moved" in line.message]
+    assert warning == f"{new} was moved: MLflow records no more panels of it"
+    client = mlflow.MlflowClient(f"sqlite:///{new / 'mlflow' / 'mlflow.db'}")
+    run_id = json.loads((new / "trackers.json").read_text())["mlflow"]
+    history = client.get_metric_history(run_id, "losses/a")
+    assert [(each.step, each.value) for each in history] == [(1, 1.0), (2, 0.5)]
+
+
 @pytest.mark.parametrize("text", ["{", "[1]", "3"])
 def test_ids_that_cannot_be_read_are_named(text, tmp_path):
     pytest.importorskip("mlflow")
