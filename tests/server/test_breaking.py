@@ -110,6 +110,15 @@ def test_broken_headers_are_refused(server, tmp_path, name, compress):
     assert not re.search(r"data\.[a-z]|--", answer.text)
 
 
+@pytest.mark.parametrize("step", [1e21, 1e38, float("inf"), float("nan"), 0.0])
+def test_broken_mgh_headers_are_refused(server, step):
+    image = nib.MGHImage(ellipses().astype(np.uint8), np.eye(4))
+    content = bytearray(image.to_bytes())
+    struct.pack_into(">9f", content, 42, *[step, 0, 0] * 3)
+    answer = server.post("/synthesize?file_name=a.mgh", content=bytes(content))
+    assert (answer.status_code, "not valid" in answer.text) == (400, True)
+
+
 def test_files_that_end_too_early_are_refused_at_every_length(server, tmp_path):
     content = label_map_file(tmp_path).read_bytes()
     plain = bytes(raw(tmp_path))

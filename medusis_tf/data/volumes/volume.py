@@ -114,7 +114,8 @@ def spans_space(affine: np.ndarray) -> bool:
     """Whether an affine is finite and its three axes are linearly independent."""
     if not np.isfinite(affine).all():
         return False
-    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    with np.errstate(over="ignore"):
+        lengths = np.linalg.norm(affine[:3, :3], axis=0)
     if not np.isfinite(lengths).all() or lengths.min() <= 0:
         return False
     return bool(abs(np.linalg.det(affine[:3, :3] / lengths)) >= 1e-3)
