@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ from medusis_tf.server.monitoring import Monitoring
 from medusis_tf.server.settings import Refusal, ServerLimits
 
 T = TypeVar("T")
+_POLL_SECONDS = 0.5
 
 
 class Inference:
@@ -52,22 +53,34 @@ class Inference:
         future.add_done_callback(finish)
         return future
 
-    async def run(self, call: Callable[[], T]) -> T:
+    async def run(self, call: Callable[[], T], is_gone: Callable[[], Awaitable[bool]]) -> T:
         """Enqueue a call and wait for its result.
 
+        Args:
+            call: What to run.
+            is_gone: Whether the client has gone.
+
         Raises:
-            Refusal: The queue is full, or the time is over. A call that waits is removed; one
-                that runs is finished, and its result discarded.
+            Refusal: The queue is full, the time is over, the client has gone, or the server stops.
+                A call that waits is removed; one that runs is finished, and its result discarded.
         """
         future = self.submit(call)
+        waiting = asyncio.wrap_future(future)
         try:
             async with asyncio.timeout(self._limits.seconds):
-                return await asyncio.wrap_future(future)
+                while not (await asyncio.wait({waiting}, timeout=_POLL_SECONDS))[0]:
+                    if await is_gone():
+                        raise Refusal(499, "the client has gone.")
         except TimeoutError:
-            future.cancel()
             raise Refusal(
                 504, f"the result was not ready within {self._limits.seconds:g} s, the limit."
             ) from None
+        finally:
+            future.cancel()
+            waiting.cancel()
+        if waiting.cancelled():
+            raise Refusal(503, "the server is stopping.")
+        return waiting.result()
 
     def stop(self) -> None:
         """Drop what waits. What runs is finished."""

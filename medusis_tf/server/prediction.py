@@ -87,7 +87,7 @@ async def predict(request: Request, name: str, version: str | None = None) -> Re
         state.monitoring.observe_inference(model.name, signature, time.monotonic() - started)
         return outputs
 
-    content = answer(await state.inference.run(call), is_rows)
+    content = answer(await state.inference.run(call, request.is_disconnected), is_rows)
     counted: Body = request.scope[SCOPE_KEY]
     counted.count_answer(len(content))
     return Response(content, media_type="application/json")

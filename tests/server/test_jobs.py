@@ -218,3 +218,28 @@ def test_a_lost_folder_is_an_error_of_the_job(gate, caplog):
         server.jobs.close()
 
     asyncio.run(scenario())
+
+
+def test_predictions_of_clients_that_have_gone_leave_the_queue():
+    opened = threading.Event()
+
+    async def stays():
+        return False
+
+    async def has_gone():
+        return True
+
+    async def scenario():
+        inference = Inference(ServerLimits(queue=2), Monitoring())
+        first = asyncio.create_task(inference.run(lambda: opened.wait(10), stays))
+        await asyncio.sleep(0.01)
+        with pytest.raises(Refusal, match="the client has gone"):
+            await inference.run(lambda: 1 / 0, has_gone)
+        await asyncio.sleep(0)
+        last = asyncio.create_task(inference.run(lambda: "image", stays))
+        await asyncio.sleep(0.01)
+        opened.set()
+        assert (await first, await last) == (True, "image")
+        inference.stop()
+
+    asyncio.run(scenario())
