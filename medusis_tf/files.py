@@ -1,10 +1,19 @@
 """Write files and folders so that a reader never sees half of one."""
 
+import errno
 import os
+import re
+import secrets
 import shutil
+import socket
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_MOST_SWAPS = 100
+# Processes of other machines may write to a shared folder with the same process id.
+_MACHINE = f"{zlib.crc32(socket.gethostname().encode()):08x}"
 
 
 @contextmanager
@@ -18,10 +27,9 @@ def replacing(path: Path) -> Iterator[Path]:
         path: The file to write; its folder must exist.
 
     Yields:
-        The path to write to.
+        The path to write to, another one for every call.
     """
-    # Two processes may write the same file.
-    temporary = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    temporary = _beside(path, "partial")
     try:
         yield temporary
         temporary.replace(path)
@@ -34,17 +42,18 @@ def replacing(path: Path) -> Iterator[Path]:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield a new empty folder beside `path`, which replaces `path` at the end.
 
-    If the block raises, `path` is untouched and the new folder is removed.
+    If the block raises, `path` is untouched and the new folder is removed. Of several writers, the
+    last one wins. What a killed process of this machine has left is removed.
 
     Args:
         path: The folder to write.
 
     Yields:
-        The folder to write to.
+        The folder to write to, another one for every call.
     """
-    temporary = path.with_name(f".partial-{path.name}")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = _beside(path, "partial")
     temporary.mkdir(parents=True)
+    _remove_left(path)
     try:
         yield temporary
         _swap(temporary, path)
@@ -53,17 +62,63 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         raise
 
 
+def _beside(path: Path, kind: str) -> Path:
+    owner = f"{_MACHINE}.{os.getpid()}.{secrets.token_hex(4)}"
+    return path.with_name(f".{kind}-{owner}-{path.name}")
+
+
+def _remove_left(path: Path) -> None:
+    """Remove the temporary folders of `path` whose processes do not run any more."""
+    left = re.compile(rf"\.partial-{_MACHINE}\.(\d+)\.[0-9a-f]+-{re.escape(path.name)}")
+    for entry in path.parent.iterdir():
+        if (found := left.fullmatch(entry.name)) and not _runs(int(found.group(1))):
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    if os.name == "nt":  # there, signal 0 is Ctrl-C
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is that of another user
+        return True
+    return True
+
+
 def _swap(new: Path, path: Path) -> None:
     """Rename `new` to `path`; a folder there is deleted last, and is back if that fails."""
-    old = path.with_name(f".replaced-{os.getpid()}-{path.name}")
-    exists = path.exists()
-    if exists:
+    for _ in range(_MOST_SWAPS):
+        old = _move_aside(path)
+        try:
+            new.replace(path)
+        except OSError as error:
+            # Another process has put its own folder there in the meantime.
+            is_taken = error.errno in (errno.ENOTEMPTY, errno.EEXIST)
+            if old is not None and not is_taken:
+                old.replace(path)
+            if not is_taken:
+                raise
+        else:
+            is_taken = False
+        if old is not None:
+            _delete(old)
+        if not is_taken:
+            return
+    raise FileExistsError(errno.EEXIST, "other programs write to it all the time", str(path))
+
+
+def _move_aside(path: Path) -> Path | None:
+    old = _beside(path, "replaced")
+    with suppress(FileNotFoundError):
         path.replace(old)
-    try:
-        new.replace(path)
-    except OSError:
-        if exists:
-            old.replace(path)
-        raise
-    if exists:
-        shutil.rmtree(old, ignore_errors=True)
+        return old
+    return None
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

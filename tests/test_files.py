@@ -1,3 +1,7 @@
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -54,3 +58,54 @@ def test_a_folder_that_cannot_be_replaced_is_back(tmp_path, monkeypatch):
         (temporary / "new.dcm").write_text("new")
     assert [path.name for path in tmp_path.iterdir()] == ["series"]
     assert (folder / "old.dcm").read_text() == "old"
+
+
+def test_writers_of_one_path_never_share_a_temporary_one(tmp_path):
+    for writer in (replacing, replacing_folder):
+        with writer(tmp_path / "mr") as first, writer(tmp_path / "mr") as second:
+            assert first != second
+            for path in (first, second):
+                path.mkdir(exist_ok=True)
+        shutil.rmtree(tmp_path / "mr")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_many_threads_replace_one_folder(tmp_path):
+    folder = tmp_path / "series"
+
+    def write(number):
+        with replacing_folder(folder) as temporary:
+            for name in ("first", "second"):
+                (temporary / name).write_text(str(number))
+
+    with ThreadPoolExecutor(8) as executor:
+        list(executor.map(write, range(200)))
+    assert len({(folder / name).read_text() for name in ("first", "second")}) == 1
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_folders_of_killed_processes_are_removed_and_those_of_running_ones_kept(tmp_path):
+    code = (
+        "import os, sys, pathlib\n"
+        "from medusis_tf.files import replacing_folder\n"
+        "with replacing_folder(pathlib.Path(sys.argv[1])) as temporary:\n"
+        "    (temporary / 'half').touch()\n"
+        "    print(temporary, flush=True)\n"
+        "    os._exit(9) if sys.argv[2] == 'killed' else sys.stdin.read()\n"
+    )
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, tmp_path / "mr", fate],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for fate in ("killed", "runs")
+    ]
+    killed, runs = (Path(each.stdout.readline().strip()) for each in started)
+    started[0].communicate()
+    assert (killed / "half").exists() and (runs / "half").exists()
+    with replacing_folder(tmp_path / "mr"):
+        assert not killed.exists() and (runs / "half").exists()
+    started[1].communicate()
+    assert [path.name for path in tmp_path.iterdir()] == ["mr"]

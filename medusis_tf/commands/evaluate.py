@@ -72,9 +72,19 @@ def evaluate(
     masks: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of masks that another tool found in the images: SUBJECT.nii.gz of class "
-            "ids."
+            help="Folder of masks that another tool found in the images: SUBJECT.nii.gz of ids, or "
+            "folders SUBJECT of one-class masks."
         ),
+    ] = None,
+    label_source: Annotated[
+        str | None,
+        typer.Option(
+            help="Meaning of the ids in --masks: a name in data.label_sources, a packaged table or "
+            "a file. By default they are the class ids of the configuration."
+        ),
+    ] = None,
+    unlisted: Annotated[
+        str | None, typer.Option(help="Class of all ids and names in --masks that have none.")
     ] = None,
     inception: InceptionOption = None,
     lpips_vgg: LpipsVggOption = None,
@@ -108,6 +118,7 @@ def evaluate(
     random contrasts and retrieval. If the data of a run were moved, give data.root=FOLDER or set
     MEDUSIS_DATA.
     """
+    from medusis_tf.evaluation.mask_ids import MaskIds
     from medusis_tf.evaluation.options import (
         DEFAULT_SEEDS,
         EvaluationOptions,
@@ -124,6 +135,7 @@ def evaluate(
         seeds=default_seeds if seeds is None else read_seeds(seeds),
         segmenter=segmenter,
         masks=masks,
+        mask_ids=MaskIds(label_source, unlisted),
         inception=inception,
         lpips={name: paths for name, paths in networks.items() if paths is not None},
         sha256=read_checksums(sha256 or []),

@@ -208,7 +208,10 @@ def _images_of_folder(
         volume = read_volume(paths[entry.subject], config.data.reading)
         if config.data.pair_by == "voxel":
             return turned_like(volume, Grid.of(label_map)).intensities()
-        return part_on_label_map(volume, alone, config.data).intensities()
+        found = part_on_label_map(volume, alone, config.data)
+        for line in found.warnings:
+            logger.warning("%s: %s", volume.path, line)
+        return found.intensities()
 
     return ImageSource(make, "image exported by medusis_tf")
 

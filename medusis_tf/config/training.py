@@ -32,6 +32,7 @@ MetricName = Literal[
     "mae_body",
 ]
 Need = Literal["label map", "image", "label map and image"]
+TrackerName = Literal["mlflow", "wandb"]
 
 
 class ValidationMetric(NamedTuple):
@@ -228,10 +229,21 @@ class TrainingConfig(Section):
     """Steps between two entries of the losses in the log and in TensorBoard."""
     panel_interval: PositiveInt = 500
     """Steps between two panels of sample images in TensorBoard and in the run's folder."""
+    volume_interval: NonNegativeInt | None = None
+    """Steps between two panels of three planes of a synthetic volume; 0 for none.
+
+    null draws one after the last step only. Each paints up to 96 slices.
+    """
     checkpoint_interval: PositiveInt = 500
     """Steps between two checkpoints. A killed run resumes from the newest one."""
     checkpoints_to_keep: PositiveInt = 2
     """Number of newest checkpoints that are kept. The best one is kept in addition."""
+    trackers: tuple[TrackerName, ...] = ()
+    """Other tools that record the run beside TensorBoard: `mlflow`, `wandb` (Weights & Biases).
+
+    Each needs the extra of its name. Their files stay in the run's folder, and nothing is sent,
+    unless environment variables of the tool name a server.
+    """
     profile_steps: str | None = None
     """Steps to profile, as FIRST:LAST with both included, for example 10:12.
 
@@ -253,6 +265,14 @@ class TrainingConfig(Section):
             return None
         first, _, last = self.profile_steps.partition(":")
         return int(first), int(last)
+
+    def draws_volume(self, step: int, last_step: int) -> bool:
+        """Whether a panel of a volume is due after a step."""
+        if self.volume_interval == 0:
+            return False
+        return step == last_step or (
+            self.volume_interval is not None and step % self.volume_interval == 0
+        )
 
     @field_validator("profile_steps")
     @classmethod

@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from medusis_tf.config.data import Split, Stream, Subject
+from medusis_tf.config.subject import Split, Stream, Subject
 from medusis_tf.files import replacing
 
 _SPACING_MM = (2.0, 2.0, 5.0)

@@ -20,8 +20,9 @@ from medusis_tf.data.preparing.conversion import image_landmarks, scaling
 from medusis_tf.data.preparing.subjects import load_label_map, overlap, source_grids
 from medusis_tf.data.shards.labelled_subjects import LabelledSubject
 from medusis_tf.data.slicing.slices import SliceGrid
-from medusis_tf.data.volumes.grid import Crop, Grid, crop_to_overlap
-from medusis_tf.data.volumes.reading import read_label_map, read_volume
+from medusis_tf.data.volumes.grid import Crop, Grid, crop_to_overlap, on_one_lattice
+from medusis_tf.data.volumes.reading import read_volume
+from medusis_tf.data.volumes.regridding import onto_grid
 from medusis_tf.data.volumes.stored_order import turned_like
 from medusis_tf.data.volumes.suffixes import (
     VOLUME_SUFFIXES,
@@ -30,7 +31,10 @@ from medusis_tf.data.volumes.suffixes import (
 )
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
+from medusis_tf.evaluation.mask_ids import MaskIds
 from medusis_tf.progress import PreparationProgress
+
+_OWN_IDS = MaskIds()
 
 
 class FolderVolumes:
@@ -44,10 +48,12 @@ class FolderVolumes:
     like a real image of the data set. The background is kept.
 
     Args:
-        folder: Folder of the volumes, each on the grid of its subject's label map.
-        kind: Whether the volumes are images, or label maps of the experiment's class ids.
+        folder: Folder of the volumes. Those on another grid than their subject's label map are
+            resampled, and the log says so.
+        kind: Whether the volumes are images, or label maps.
         data: Configuration of the data set.
         split: Split of the subjects.
+        ids: Meaning of the ids in label maps.
 
     Raises:
         UserError: A volume is missing or cannot be used. All volumes are read once, and the message
@@ -55,9 +61,14 @@ class FolderVolumes:
     """
 
     def __init__(
-        self, folder: Path, kind: Literal["image", "label_map"], data: DataConfig, split: Split
+        self,
+        folder: Path,
+        kind: Literal["image", "label_map"],
+        data: DataConfig,
+        split: Split,
+        ids: MaskIds = _OWN_IDS,
     ):
-        self._folder, self._kind, self._data = folder, kind, data
+        self._folder, self._kind, self._data, self._ids = folder, kind, data, ids
         self._entries = {e.subject: e for e in data.subjects_of(split) if e.has_label_map}
         self._check()
         self._sliced = lru_cache(maxsize=2)(self._slice)
@@ -82,8 +93,10 @@ class FolderVolumes:
         with PreparationProgress(len(paths), "checked") as progress:
             for name, path in paths.items():
                 try:
-                    self._slice(name)
-                    progress.advance(f"{path}: {self._scaling(path)}")
+                    volume = self._read(name)
+                    self._slices_of(volume, name)
+                    notes = [note.removeprefix(f"{path}: ") for note in volume.warnings]
+                    progress.advance("; ".join([f"{path}: {self._scaling(path)}", *notes]))
                 except UserError as error:
                     problems.append(f"subject {name}: {error}")
                     progress.advance(f"{path}: cannot be used")
@@ -92,11 +105,21 @@ class FolderVolumes:
 
     def _slice(self, name: str) -> np.ndarray:
         """All slices of a subject, including those that are not evaluated."""
-        read = read_volume if self._kind == "image" else read_label_map
-        volume = read(find_volume(self._folder, name), self._data.reading)
-        volume = part_on_label_map(volume, self._entries[name], self._data)
+        return self._slices_of(self._read(name), name)
+
+    def _read(self, name: str) -> Volume:
+        """The volume of a subject, where its slices are."""
+        path, entry, data = find_volume(self._folder, name), self._entries[name], self._data
+        if self._kind == "image":
+            return part_on_label_map(read_volume(path, data.reading), entry, data)
+        mask = self._ids.read(path, data, _label_map_grid(source_grids(entry, data)))
+        return part_on_label_map(mask, entry, data, is_label_map=True)
+
+    def _slices_of(self, volume: Volume, name: str) -> np.ndarray:
         grid = self._centred(SliceGrid.of(Grid.of(volume), self._data), self._entries[name])
-        return self._images(volume, grid) if self._kind == "image" else self._classes(volume, grid)
+        if self._kind == "image":
+            return self._images(volume, grid)
+        return grid.label_slices(volume.array)
 
     def _centred(self, grid: SliceGrid, entry: Subject) -> SliceGrid:
         """The grid of the slices that were prepared, whatever it is centred on."""
@@ -111,16 +134,6 @@ class FolderVolumes:
             return grid.image_slices(volume, lambda values: scale_intensity(values, given))
         scale, _ = scaling(volume, self._data, self._standard)
         return grid.image_slices(volume, scale)
-
-    def _classes(self, volume: Volume, grid: SliceGrid) -> np.ndarray:
-        least, greatest = int(volume.array.min()), int(volume.array.max())
-        if least < 0 or greatest >= self._data.num_classes:
-            raise UserError(
-                f"{volume.path} contains id {least if least < 0 else greatest}. Masks must contain "
-                f"class ids of the configuration, 0 to {self._data.num_classes - 1}. Convert the "
-                "ids of the other tool."
-            )
-        return grid.label_slices(volume.array).astype(np.uint8)
 
     @cached_property
     def _standard(self) -> tuple[float, ...] | None:
@@ -160,37 +173,49 @@ def find_volume(folder: Path, name: str) -> Path:
     )
 
 
-def part_on_label_map(volume: Volume, entry: Subject, data: DataConfig) -> Volume:
-    """Crop a volume to the part that the slices of a subject show.
+def part_on_label_map(
+    volume: Volume, entry: Subject, data: DataConfig, *, is_label_map: bool = False
+) -> Volume:
+    """The part of a volume that the slices of a subject show, on their grid.
 
-    If the subject has an image, this is the overlap of its label map and its image.
+    If the subject has an image, this is the overlap of its label map and its image. A volume on
+    another grid is resampled, and has a warning that says so.
 
     Args:
-        volume: Volume on the grid of the subject's label map, in any orientation; it can be larger.
+        volume: Volume in any orientation; it can be larger.
         entry: Subject.
         data: Configuration of the data set.
+        is_label_map: Whether the volume has ids, which are never interpolated.
 
     Returns:
         The volume on the grid of the slices; with `pair_by: voxel`, turned like the label map.
 
     Raises:
-        UserError: The volume has another grid, or does not cover the needed part.
+        UserError: The volume does not cover the needed part, or has another shape with
+            `pair_by: voxel`.
     """
     grids = source_grids(entry, data)
-    whole = grids.get("label_map") or grids["ct"]
+    whole = _label_map_grid(grids)
     if data.pair_by == "voxel":
         return turned_like(volume, whole)
     crop, _ = overlap(grids)
     wanted, found = crop.of_grid(whole), Grid.of(volume)
+    if not on_one_lattice(found, wanted):
+        return onto_grid(volume, wanted, is_label_map=is_label_map)
     own, covered = crop_to_overlap(found, wanted)
     if covered != Crop.whole(wanted.shape):
         part = own.of(volume).shape
         raise UserError(
             f"{volume.path} shows only {part} of the {wanted.shape} voxels on which subject "
-            f"{entry.subject} is evaluated. It must have the grid of the label map {whole.path}, "
-            "as synthesize writes it."
+            f"{entry.subject} is evaluated. It must show all of the label map {whole.path}, "
+            "as what synthesize writes."
         )
     return own.of(volume)
+
+
+def _label_map_grid(grids: dict[str, Grid]) -> Grid:
+    """The grid of the label map, or of the CT that it is made from."""
+    return grids.get("label_map") or grids["ct"]
 
 
 FOLDER_SCALE = "intensity.json"

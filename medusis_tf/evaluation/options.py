@@ -10,7 +10,9 @@ from typing import get_args
 
 from medusis_tf.config.data import Split
 from medusis_tf.errors import UserError
+from medusis_tf.evaluation.mask_ids import MaskIds
 
+_OWN_IDS = MaskIds()
 # One seed can be far from the others: outline Dice 0.25 with one, 0.68 with three others.
 DEFAULT_SEEDS = (0, 1, 2)
 
@@ -25,6 +27,7 @@ class EvaluationOptions:
             evaluated once.
         segmenter: Weights of `medusis train-segmenter`, or the folder of a SavedModel.
         masks: Folder of masks that another tool found in the images.
+        mask_ids: Meaning of the ids in the masks.
         inception: Weight file of the Inception network.
         lpips: `vgg16` or `alexnet` to the weight files of the network and of its heads.
         sha256: Path of a weight file to its required checksum.
@@ -37,6 +40,7 @@ class EvaluationOptions:
     seeds: tuple[int, ...] = DEFAULT_SEEDS
     segmenter: Path | None = None
     masks: Path | None = None
+    mask_ids: MaskIds = _OWN_IDS
     inception: Path | None = None
     lpips: Mapping[str, tuple[Path, Path]] = field(default_factory=dict)
     sha256: Mapping[Path, str] = field(default_factory=dict)
@@ -45,11 +49,13 @@ class EvaluationOptions:
     mean_of: int = 0
 
     def __post_init__(self) -> None:
-        """Check that every checksum belongs to a file in use.
+        """Check that every checksum belongs to a file in use, and that ids belong to masks.
 
         Raises:
-            UserError: One does not.
+            UserError: They do not.
         """
+        if self.masks is None and self.mask_ids != _OWN_IDS:
+            raise UserError("--label-source and --unlisted are for --masks FOLDER.")
         used = {self.inception, *(path for paths in self.lpips.values() for path in paths)}
         if self.segmenter is not None and not self.segmenter.is_dir():
             used.add(self.segmenter)

@@ -19,6 +19,7 @@ from medusis_tf.data.shards.labelled_subjects import LabelledSubject
 from medusis_tf.data.slicing.slices import OUTSIDE_IMAGE
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.folder_volumes import FolderVolumes
+from medusis_tf.evaluation.mask_ids import MaskIds
 from medusis_tf.metrics.independent_segmenter import SUFFIX, IndependentSegmenter, read_classes
 from medusis_tf.metrics.segmentation import CoarseSegmenter, FindClasses
 from medusis_tf.runs.checkpoints import CheckpointChoice
@@ -86,18 +87,21 @@ def open_segmenter(path: Path, config: ExperimentConfig) -> tuple[str, FindClass
     return INDEPENDENT, CoarseSegmenter(find_classes) if is_coarse else find_classes
 
 
-def masks_of_folder(folder: Path, config: ExperimentConfig, split: Split) -> FindClasses:
-    """Open masks that another tool found in the images: `SUBJECT.nii.gz` of class ids.
+def masks_of_folder(
+    folder: Path, config: ExperimentConfig, split: Split, ids: MaskIds | None = None
+) -> FindClasses:
+    """Open masks that another tool found in the images: `SUBJECT.nii.gz`, or folders `SUBJECT`.
 
     Args:
         folder: Folder of the masks.
         config: Experiment with the data.
         split: Split of the subjects.
+        ids: Meaning of the ids; None for the class ids of the experiment.
 
     Raises:
         UserError: A mask is missing or cannot be used.
     """
-    masks = FolderVolumes(folder, "label_map", config.data, split)
+    masks = FolderVolumes(folder, "label_map", config.data, split, ids or MaskIds())
     return lambda subject, _: masks.slices(subject)
 
 

@@ -146,7 +146,7 @@ def open_instruments(
         segmenters[OWN] = own_segmenter
     masks: dict[str, FindClasses] = {}
     if options.masks is not None:
-        masks[FOLDER] = masks_of_folder(options.masks, config, options.split)
+        masks[FOLDER] = masks_of_folder(options.masks, config, options.split, options.mask_ids)
     lpips = [open_lpips(name, *paths, options.sha256) for name, paths in options.lpips.items()]
     return Instruments(segmenters, masks, open_extractors(options), lpips)
 

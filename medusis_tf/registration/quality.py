@@ -11,7 +11,8 @@ from medusis_tf.config.intensity import NyulIntensity, PercentileIntensity
 from medusis_tf.data.labels.body import image_body, label_body_mask
 from medusis_tf.data.preparing.conversion import scaling
 from medusis_tf.data.preparing.subjects import load_image, load_label_map, overlap, source_grids
-from medusis_tf.data.slicing.slices import SliceGrid, choose_slices
+from medusis_tf.data.slicing.foreground import choose_slices
+from medusis_tf.data.slicing.slices import SliceGrid
 from medusis_tf.errors import UserError
 from medusis_tf.metrics.baselines import learn_class_means, paint_class_means
 from medusis_tf.metrics.similarity import psnr, to_unit_range

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run besides its curves: its settings and its data."""
+"""What TensorBoard and other trackers show of a run besides its curves: settings and data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.data.shards.manifest import Manifest
 
 # Paths, names and lists of subjects are no parameters by which runs are compared.
-_LEFT_OUT = {"name", "runs_dir", "data.root", "data.cache_dir"}
+_LEFT_OUT = {"name", "runs_dir", "data.root", "data.cache_dir", "training.trackers"}
 
 
 def hyper_parameters(config: ExperimentConfig) -> dict[str, bool | int | float | str]:

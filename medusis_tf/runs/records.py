@@ -1,14 +1,16 @@
-"""Record the measurements of a run: `metrics.jsonl`, panels and the TensorBoard log."""
+"""Record the measurements of a run: `metrics.jsonl`, panels, TensorBoard and other trackers."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import tensorflow as tf
 
 from medusis_tf.files import replacing
 from medusis_tf.panels import write_png
+from medusis_tf.runs.trackers import Trackers
 
 
 class Records:
@@ -18,9 +20,11 @@ class Records:
         run_dir: Folder of the run, for `metrics.jsonl`, `tensorboard/` and `panels/`.
         start: Step from which the run starts. Lines of later steps are removed: a killed run
             leaves them behind if its newest checkpoint is older.
+        trackers: Other tools that get scalars and panels.
     """
 
-    def __init__(self, run_dir: Path, start: int):
+    def __init__(self, run_dir: Path, start: int, trackers: Trackers | None = None):
+        self._trackers = trackers
         self._panels = run_dir / "panels"
         self._panels.mkdir(parents=True, exist_ok=True)
         self._metrics = run_dir / "metrics.jsonl"
@@ -36,13 +40,20 @@ class Records:
             for name, value in values.items():
                 tf.summary.scalar(name, value)
         self._writer.flush()
+        if self._trackers:
+            self._trackers.scalars(step, values)
 
-    def panel(self, step: int, panel: np.ndarray) -> None:
-        """Record an image panel, `[height, width, 3]` uint8."""
-        write_png(self._panels / f"step_{step:07d}.png", panel)
+    def panel(
+        self, step: int, panel: np.ndarray, name: Literal["panel", "volume"] = "panel"
+    ) -> None:
+        """Record an image panel, `[height, width, 3]` uint8, of slices or of a volume."""
+        stem = "step" if name == "panel" else name
+        write_png(self._panels / f"{stem}_{step:07d}.png", panel)
         with self._writer.as_default(step=step):
-            tf.summary.image("panel", panel[None])
+            tf.summary.image(name, panel[None])
         self._writer.flush()
+        if self._trackers:
+            self._trackers.image(step, name, panel)
 
     def text(self, name: str, text: str) -> None:
         """Record a text, such as the configuration."""
@@ -72,9 +83,15 @@ class Records:
                 return values[name]
         return None
 
-    def close(self) -> None:
-        """Write what is still in memory, and close the TensorBoard log."""
+    def close(self, finished: bool = True) -> None:
+        """Write what is still in memory, and close the logs.
+
+        Args:
+            finished: Whether the last step was reached.
+        """
         self._writer.close()
+        if self._trackers:
+            self._trackers.close(finished)
 
     def _drop_after(self, start: int) -> None:
         if not self._metrics.exists():

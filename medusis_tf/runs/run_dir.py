@@ -12,6 +12,7 @@ from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.errors import UserError
 from medusis_tf.files import replacing
 from medusis_tf.methods.experiment import load_config, save_config
+from medusis_tf.runs.trackers import check_trackers
 
 # Settings that a resumed run may change: its length, its devices, its folders and its output.
 FREE_TO_CHANGE = {
@@ -22,10 +23,12 @@ FREE_TO_CHANGE = {
     "training.strategy",
     "training.log_interval",
     "training.panel_interval",
+    "training.volume_interval",
     "training.validation.interval",
     "training.checkpoint_interval",
     "training.checkpoints_to_keep",
     "training.profile_steps",
+    "training.trackers",
 }
 
 
@@ -41,8 +44,9 @@ def check_run_dir(config: ExperimentConfig, resume: bool) -> None:
 
     Raises:
         UserError: The folder of a new run is not empty; or there is no run to resume, or it
-            belongs to a different experiment.
+            belongs to a different experiment; or the package of a tracker is absent.
     """
+    check_trackers(config.training.trackers)
     saved = config.run_dir / "config.yaml"
     if not resume:
         if config.run_dir.exists() and any(config.run_dir.iterdir()):

@@ -17,7 +17,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from medusis_tf.server import prediction, volumes
-from medusis_tf.server.guard import LOOPBACK_NAMES, Guard
+from medusis_tf.server.guard import Guard
 from medusis_tf.server.inference import Inference
 from medusis_tf.server.jobs import Jobs
 from medusis_tf.server.monitoring import CONTENT_TYPE, Monitoring
@@ -57,16 +57,13 @@ def create_application(
     state.inference = inference
     state.jobs = Jobs(inference, limits, monitoring)
     state.needs_token = token is not None
-    state.stopping = asyncio.Event()
+    state.stopping, state.parsing = asyncio.Event(), asyncio.Lock()
     for each in (router, prediction.router, volumes.router):
         application.include_router(each)
     application.mount("/page", StaticFiles(directory=PAGE), name="page")
     for kind in (Refusal, RequestValidationError, HTTPException, Exception):
         application.add_exception_handler(kind, _answer_error)
-    hosts = LOOPBACK_NAMES if token is None else None
-    application.add_middleware(
-        Guard, limits=limits, monitoring=monitoring, token=token, hosts=hosts
-    )
+    application.add_middleware(Guard, limits=limits, monitoring=monitoring, token=token)
     return application
 
 
@@ -77,6 +74,8 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     state.stopping.set()
     state.jobs.stop()
     state.inference.stop()
+    # A job that runs stops after its slice: then nothing writes into the folder any more.
+    await asyncio.to_thread(state.inference.wait, state.limits.stop_seconds)
     state.jobs.close()
 
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import ipaddress
 import json
 import time
-from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from medusis_tf.server.bodies import SCOPE_KEY, Bodies, Body, check_size
 from medusis_tf.server.monitoring import Monitoring
 from medusis_tf.server.settings import Refusal, ServerLimits
-
-LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 # The page asks for the token itself, and a probe has none.
 _OPEN_PATHS = ("/", "/healthz", "/page/")
@@ -39,8 +38,8 @@ class Guard:
         app: Application behind it.
         limits: Limits of the server.
         monitoring: Counters of requests.
-        token: Token that clients send as `Authorization: Bearer TOKEN`; None for none.
-        hosts: Names in the header `Host` that are answered, against DNS rebinding; None for all.
+        token: Token that clients send as `Authorization: Bearer TOKEN`. Without one, only requests
+            to a loopback address are answered, against DNS rebinding.
     """
 
     def __init__(
@@ -49,21 +48,20 @@ class Guard:
         limits: ServerLimits,
         monitoring: Monitoring,
         token: str | None = None,
-        hosts: Iterable[str] | None = None,
     ):
         self._app = app
         self._limits = limits
         self._monitoring = monitoring
         self._token = token
-        self._hosts = None if hosts is None else frozenset(hosts)
-        self._bytes = 0
+        self._bodies = Bodies(limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status, held = time.monotonic(), 500, 0
+        started, status, body = time.monotonic(), 500, Body(self._bodies)
+        scope[SCOPE_KEY] = body
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -74,22 +72,21 @@ class Guard:
 
         try:
             self._check_sender(scope)
-            body = await self._body(scope, receive)
-            held = len(body)
-            await self._app(scope, _replay(body, receive), send_with_headers)
+            content = await self._body(scope, receive, body)
+            await self._app(scope, _replay(content, receive), send_with_headers)
         except Refusal as refusal:
             await _answer(refusal, send_with_headers)
         except _Disconnect:
             status = 499
         finally:
-            self._bytes -= held
+            body.release()
             route = getattr(scope.get("route"), "path", "other")
             self._monitoring.observe_request(route, status, time.monotonic() - started)
 
     def _check_sender(self, scope: Scope) -> None:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         host = headers.get(b"host", "")
-        if self._hosts is not None and _host_name(host) not in self._hosts:
+        if self._token is None and not is_loopback(_host_name(host) or ""):
             raise Refusal(
                 403,
                 f"this server does not answer to the host {host[:100]!r}. Use http://localhost.",
@@ -105,49 +102,46 @@ class Guard:
             if not hmac.compare_digest(given.encode(), expected.encode()):
                 raise Refusal(401, "give the token of this server: Authorization: Bearer TOKEN.")
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+    async def _body(self, scope: Scope, receive: Receive, body: Body) -> bytes:
         for name, value in scope["headers"]:
             if name == b"content-length":
                 # The parser of HTTP refuses what is no number.
-                self._check_size(int(value))
+                check_size(int(value), self._limits)
         try:
             async with asyncio.timeout(self._limits.body_seconds):
-                return await self._collect(receive)
+                return await _collect(receive, body)
         except TimeoutError:
             raise Refusal(
                 408, f"the body did not arrive within {self._limits.body_seconds:g} s."
             ) from None
 
-    async def _collect(self, receive: Receive) -> bytes:
-        chunks: list[bytes] = []
-        size, more = 0, True
-        try:
-            while more:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise _Disconnect
-                chunk = message.get("body", b"")
-                size += len(chunk)
-                self._bytes += len(chunk)
-                self._check_size(size)
-                if self._bytes > self._limits.all_bytes:
-                    raise Refusal(503, "the server is busy with large requests. Try again later.")
-                chunks.append(chunk)
-                more = message.get("more_body", False)
-        except BaseException:
-            self._bytes -= size
-            raise
-        return b"".join(chunks)
 
-    def _check_size(self, size: int) -> None:
-        if size > self._limits.body_bytes:
-            raise Refusal(
-                413, f"the body is larger than {self._limits.body_bytes} bytes, the limit."
-            )
+async def _collect(receive: Receive, body: Body) -> bytes:
+    chunks: list[bytes] = []
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _Disconnect
+        chunk = message.get("body", b"")
+        body.add(len(chunk))
+        chunks.append(chunk)
+        more = message.get("more_body", False)
+    return b"".join(chunks)
 
 
 class _Disconnect(Exception):  # noqa: N818
     """The client has gone before its body was complete."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address, or `localhost`, is reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _net_location(origin: str) -> str | None:

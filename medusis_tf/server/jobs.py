@@ -1,145 +1,28 @@
-"""Jobs: requests for volumes that run one after the other and report their progress."""
+"""All jobs of a server: the queue before them, and what is kept of them."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
 import secrets
-import shutil
-import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
 
+from medusis_tf.server.bodies import Body
 from medusis_tf.server.inference import Inference
+from medusis_tf.server.job import Job
 from medusis_tf.server.monitoring import Monitoring
 from medusis_tf.server.painting import Painting, PaintingRequest
 from medusis_tf.server.served_models import ServedModel
 from medusis_tf.server.settings import Refusal, ServerLimits
-
-logger = logging.getLogger(__name__)
-
-State = Literal["queued", "running", "done", "failed", "cancelled"]
-_POLL_SECONDS = 0.1
-_KEEP_ALIVE_SECONDS = 15.0
-
-
-class Job:
-    """One request for volumes. Its thread writes, the event loop reads.
-
-    Attributes:
-        id: Random name, the only key to its files.
-        painting: Its files.
-        state: Where it is.
-        finished: Finished samples.
-        slices: Finished slices and all slices of the current sample.
-        error: Why it failed, with the HTTP status.
-    """
-
-    def __init__(self, painting: Painting, limits: ServerLimits):
-        self.id = secrets.token_urlsafe(16)
-        self.painting = painting
-        self.state: State = "queued"
-        self.finished = 0
-        self.slices = (0, 0)
-        self.error: Refusal | None = None
-        self.label_map_ready = False
-        self._deadline = time.monotonic() + limits.seconds
-        self._limits = limits
-        self._cancelled = threading.Event()
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing will change any more."""
-        return self.state in ("done", "failed", "cancelled")
-
-    def cancel(self) -> None:
-        """Stop at the next slice."""
-        self._cancelled.set()
-        if self.state == "queued":
-            self.state = "cancelled"
-
-    def run(self, body: bytes) -> None:
-        """Paint all samples; errors end in `error`."""
-        try:
-            self._check()
-            self.state = "running"
-            label_map = self.painting.read(body, self._limits)
-            self.label_map_ready = True
-            for sample in range(self.painting.request.samples):
-                self.slices = (0, 0)
-                self.painting.paint(label_map, sample, self._report)
-                self.finished = sample + 1
-            self.state = "done"
-        except _Cancelled:
-            self.state = "cancelled"
-        except Refusal as refusal:
-            self._fail(refusal)
-        except MemoryError:
-            self._fail(Refusal(503, "there is not enough memory for this label map."))
-        except Exception:
-            logger.exception("a job failed")
-            self._fail(Refusal(500, "the server failed; its log says more."))
-
-    def snapshot(self) -> dict[str, Any]:
-        """State and addresses, for the client."""
-        address = f"/jobs/{self.id}"
-        files = [
-            {"volume": f"{address}/volumes/{n}.nii.gz", "record": f"{address}/records/{n}.json"}
-            for n in range(1, self.finished + 1)
-        ]
-        return {
-            "job": self.id,
-            "state": self.state,
-            "samples": self.painting.request.samples,
-            "slice": self.slices[0],
-            "slices": self.slices[1],
-            "label_map": f"{address}/label_map.nii.gz" if self.label_map_ready else None,
-            "warnings": list(self.painting.warnings),
-            "results": files,
-            "error": self.error.message if self.error else None,
-        }
-
-    async def events(self, stopping: asyncio.Event) -> AsyncIterator[bytes]:
-        """Server-sent events: `progress` for each change, and at last one named as the state."""
-        last, quiet = None, time.monotonic()
-        while not stopping.is_set():
-            over, shown = self.is_over, json.dumps(self.snapshot())
-            if shown != last:
-                last, quiet = shown, time.monotonic()
-                name = self.state if over else "progress"
-                yield f"event: {name}\ndata: {shown}\n\n".encode()
-            elif time.monotonic() - quiet > _KEEP_ALIVE_SECONDS:
-                quiet = time.monotonic()
-                yield b": \n\n"
-            if over:
-                return
-            await asyncio.sleep(_POLL_SECONDS)
-
-    def _report(self, done: int, total: int) -> None:
-        self.slices = (done, total)
-        self._check()
-
-    def _check(self) -> None:
-        if self._cancelled.is_set():
-            raise _Cancelled
-        if time.monotonic() > self._deadline:
-            raise Refusal(504, f"the volumes were not ready within {self._limits.seconds:g} s.")
-
-    def _fail(self, refusal: Refusal) -> None:
-        self.error = refusal
-        self.state = "failed"
-
-
-class _Cancelled(Exception):  # noqa: N818
-    """The client does not want the volumes any more."""
+from medusis_tf.server.uploads import Upload
 
 
 class Jobs:
-    """All jobs of a server; finished ones are kept for a while.
+    """All jobs of a server; the newest finished ones of each client are kept for a while.
 
     Args:
         inference: Thread of the models.
@@ -152,30 +35,40 @@ class Jobs:
         self._limits = limits
         self._monitoring = monitoring
         self._jobs: dict[str, Job] = {}
-        self._folder = TemporaryDirectory(prefix="medusis-serve-")
+        self._futures: dict[str, Future[None]] = {}
+        self._folder = TemporaryDirectory(prefix="medusis-serve-", ignore_cleanup_errors=True)
+        self._is_closed = False
 
-    def start(self, model: ServedModel, request: PaintingRequest, body: bytes) -> Job:
-        """Enqueue a job.
+    def start(
+        self,
+        model: ServedModel,
+        request: PaintingRequest,
+        upload: Upload,
+        body: Body,
+        client: str = "",
+    ) -> Job:
+        """Enqueue a job. To be called in the event loop.
+
+        Args:
+            model: Model to paint with.
+            request: What to paint.
+            upload: Label map.
+            body: Count of its bytes.
+            client: Who asks; each has its own kept jobs.
 
         Raises:
             Refusal: A value is out of range, or the queue is full.
         """
         request.check(model, self._limits)
         folder = Path(self._folder.name) / secrets.token_hex(8)
-        job = Job(Painting(model, request, folder), self._limits)
-
-        def run() -> None:
-            if job.is_over:
-                return
-            folder.mkdir()
-            started = time.monotonic()
-            job.run(body)
-            seconds = time.monotonic() - started
-            self._monitoring.observe_inference(model.name, "volume", seconds)
-
-        self._inference.submit(run)
-        self._jobs[job.id] = job
-        self._forget()
+        job = Job(Painting(model, request, folder), upload, body, self._limits, client)
+        loop = asyncio.get_running_loop()
+        try:
+            future = self._inference.submit(lambda: self._run(job, model.name, loop))
+        except Refusal:
+            job.cancel()
+            raise
+        self._jobs[job.id], self._futures[job.id] = job, future
         return job
 
     def find(self, id_: str) -> Job:
@@ -190,22 +83,65 @@ class Jobs:
         return job
 
     def remove(self, job: Job) -> None:
-        """Cancel a job and delete its files."""
+        """Cancel a job and delete its files; one that runs deletes them itself when it stops."""
         job.cancel()
+        if (future := self._futures.pop(job.id, None)) is not None:
+            future.cancel()  # its place in the queue is free
+        self._jobs.pop(job.id, None)
         if job.is_over:
-            self._jobs.pop(job.id, None)
-            shutil.rmtree(job.painting.folder, ignore_errors=True)
+            job.delete_files()
+
+    @contextmanager
+    def waiting(self, job: Job) -> Iterator[None]:
+        """Context in which the files of a job are kept for a request."""
+        job.readers += 1
+        try:
+            yield
+        finally:
+            job.readers -= 1
 
     def stop(self) -> None:
         """Cancel all jobs."""
-        for job in self._jobs.values():
+        for job in list(self._jobs.values()):
             job.cancel()
 
     def close(self) -> None:
-        """Delete all files."""
+        """Delete all files. A job that still runs deletes what it writes after this."""
+        self._is_closed = True
         self._folder.cleanup()
 
-    def _forget(self) -> None:
-        over = [job for job in self._jobs.values() if job.is_over]
-        for job in over[: max(0, len(over) - self._limits.kept_jobs)]:
-            self.remove(job)
+    def _run(self, job: Job, model: str, loop: asyncio.AbstractEventLoop) -> None:
+        started = time.monotonic()
+        try:
+            if job.run():
+                seconds = time.monotonic() - started
+                self._monitoring.observe_inference(model, "volume", seconds)
+        finally:
+            if self._is_closed:
+                self._folder.cleanup()
+            with suppress(RuntimeError):  # the loop may be closed
+                loop.call_soon_threadsafe(self._finish, job)
+
+    def _finish(self, job: Job) -> None:
+        self._futures.pop(job.id, None)
+        for old in self._surplus():
+            self.remove(old)
+
+    def _surplus(self) -> list[Job]:
+        """Finished jobs that are not kept: beyond the newest of a client, then by their bytes."""
+        over = [job for job in self._jobs.values() if job.is_over and not job.readers]
+        by_client: dict[str, list[Job]] = {}
+        for job in over:
+            by_client.setdefault(job.client, []).append(job)
+        most = self._limits.kept_jobs
+        surplus = {job for jobs in by_client.values() for job in jobs[: max(0, len(jobs) - most)]}
+        kept = [job for job in over if job not in surplus]
+        newest = {jobs[-1] for jobs in by_client.values()}
+        size = sum(job.size for job in kept)
+        # The newest one of a client goes last.
+        for place, job in enumerate(sorted(kept, key=lambda job: job in newest)):
+            if size <= self._limits.kept_bytes and len(kept) - place <= self._limits.all_jobs:
+                break
+            surplus.add(job)
+            size -= job.size
+        return list(surplus)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,17 +19,29 @@ from typing import Any
 import numpy as np
 
 from medusis_tf.data.volumes.grid import Grid
-from medusis_tf.data.volumes.nifti import read_grid, write_volume
+from medusis_tf.data.volumes.nifti import DESCRIPTION, write_volume
+from medusis_tf.data.volumes.suffixes import has_nifti_name
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
+from medusis_tf.server.messages import in_fields
 from medusis_tf.server.served_models import ServedModel
 from medusis_tf.server.settings import Refusal, ServerLimits
+from medusis_tf.server.uploads import Upload, store
 from medusis_tf.serving.finer_label_map import fine_label_map
-from medusis_tf.serving.grids import grid_lines
-from medusis_tf.serving.label_maps import MODEL_IDS, LabelMapOptions, read_for_model
+from medusis_tf.serving.grids import grid_lines, painting_grid
+from medusis_tf.serving.label_maps import (
+    MODEL_IDS,
+    LabelMapOptions,
+    grid_for_model,
+    read_for_model,
+)
 from medusis_tf.serving.noises import between
 
-_GZIP = b"\x1f\x8b"
+logger = logging.getLogger(__name__)
+
+_PAIRS = ("LR", "AP", "SI")
+# A file has at least one byte for so many voxels: the limit of DEFLATE.
+_VOXELS_PER_BYTE = 1032
 _LARGEST_SEED = 2**31 - 1
 
 
@@ -43,6 +57,8 @@ class PaintingRequest:
         blend: Position between the noise of `seed`, 0, and that of `other_seed`, 1.
         label_source: Name of the meaning of the ids; None to find it out.
         unlisted: Class of ids without a class; None for the rule of the training.
+        assume_axes: Axes of a label map without an orientation, such as `RAS`.
+        not_finite: `replace` to make voxels that are not finite background.
     """
 
     seed: int = 0
@@ -52,6 +68,15 @@ class PaintingRequest:
     blend: float = 0.0
     label_source: str | None = None
     unlisted: str | None = None
+    assume_axes: str | None = None
+    not_finite: str | None = None
+
+    @property
+    def options(self) -> LabelMapOptions:
+        """Meaning of the ids, and reading."""
+        changes = {"assume_axes": self.assume_axes, "not_finite": self.not_finite}
+        reading = {name: value for name, value in changes.items() if value is not None}
+        return LabelMapOptions(self.label_source, self.unlisted, reading)
 
     def check(self, model: ServedModel, limits: ServerLimits) -> None:
         """Check all values.
@@ -75,6 +100,14 @@ class PaintingRequest:
         names = [entry.name for entry in model.metadata.classes]
         if self.unlisted is not None and self.unlisted not in names:
             raise Refusal(400, f"unlisted must be one of the classes {', '.join(names)}.")
+        if self.assume_axes is not None and not _is_orientation(self.assume_axes):
+            raise Refusal(400, "assume_axes must be three directions, such as RAS or LPS.")
+        if self.not_finite not in (None, "error", "replace"):
+            raise Refusal(400, "not_finite must be error or replace.")
+
+
+def _is_orientation(axes: str) -> bool:
+    return len(axes) == 3 and all(any(letter in axes for letter in pair) for pair in _PAIRS)
 
 
 Report = Callable[[int, int], None]
@@ -86,7 +119,7 @@ class Painting:
     Args:
         model: Model to paint with.
         request: What to paint.
-        folder: Empty folder; its file names come from here, never from a request.
+        folder: Folder of its own; its file names come from here, never from a request.
 
     Attributes:
         warnings: One sentence for each suspicious property of the label map.
@@ -98,7 +131,8 @@ class Painting:
         self.request = request
         self.warnings: tuple[str, ...] = ()
         self.folder = folder
-        self._source = folder / "label_map.nii"
+        self._source = folder
+        self._reference: Path | Grid = folder
         self._sha256 = ""
 
     @property
@@ -114,33 +148,34 @@ class Painting:
         """Record of the origin of a sample, from `paint`."""
         return self.folder / f"synthetic_{sample + 1}.json"
 
-    def read(self, body: bytes, limits: ServerLimits) -> Volume:
+    def read(self, upload: Upload, limits: ServerLimits) -> Volume:
         """Read the label map, and write it in the classes of the model.
 
         Args:
-            body: NIfTI file, compressed or not.
+            upload: File of any format that is read, or an archive of a DICOM series.
             limits: Limits of the server.
 
         Raises:
             Refusal: It is no label map for this model, or too large.
         """
-        self._source = self.folder / ("label_map" + (".nii.gz" if body[:2] == _GZIP else ".nii"))
-        self._sha256 = hashlib.sha256(body).hexdigest()
-        self._source.write_bytes(body)
-        metadata = self.model.metadata
-        options = LabelMapOptions(self.request.label_source, self.request.unlisted)
+        self._sha256 = hashlib.sha256(upload.content).hexdigest()
+        self._source = store(upload, self.folder, limits)
+        metadata, options = self.model.metadata, self.request.options
+        reading = options.reading_of(metadata)
         try:
             # The header first: a small file may announce, and unpack to, any number of voxels.
-            grid = read_grid(self._source, metadata.reading)
-            if (voxels := prod(grid.shape)) > limits.voxels:
-                raise Refusal(413, f"the label map has {voxels} voxels; limit: {limits.voxels}.")
+            self._check_size(grid_for_model(self._source, reading), upload, limits)
             coarse = read_for_model(self._source, metadata, options)
             volume = fine_label_map(coarse, None, metadata)
+            self._check_painted(volume, limits)
             lines = (*volume.warnings, *grid_lines(volume, metadata))
-            write_volume(self.label_map_path, volume.array, self._source, "label map")
         except UserError as error:
-            raise Refusal(400, self._public(str(error))) from None
-        self.warnings = tuple(map(self._public, lines))
+            raise Refusal(400, in_fields(str(error), self._source)) from None
+        # As `synthesize` does it: the header of a NIfTI file, if it has an orientation.
+        keeps_header = has_nifti_name(self._source) and reading.assume_axes is None
+        self._reference = self._source if keeps_header else Grid.of(volume)
+        self._write(self.label_map_path, volume.array, "label map")
+        self.warnings = tuple(in_fields(line, self._source) for line in lines)
         return volume
 
     def paint(self, label_map: Volume, sample: int, report: Report) -> None:
@@ -157,9 +192,9 @@ class Painting:
         try:
             noises = self._noises(sample)
             array = self.model.synthesize_volume(label_map, progress=report, noises=noises)
-            write_volume(self.volume_path(sample), array, self._source)
         except UserError as error:
-            raise Refusal(400, self._public(str(error))) from None
+            raise Refusal(400, in_fields(str(error), self._source)) from None
+        self._write(self.volume_path(sample), array, DESCRIPTION)
         text = json.dumps(self._record(sample), indent=2)
         self.record_path(sample).write_text(text, encoding="utf-8")
 
@@ -183,18 +218,39 @@ class Painting:
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
 
-    def _public(self, message: str) -> str:
-        """A message without paths of the server."""
-        for private, public in (
-            (f"{self._source}: ", ""),
-            (str(self._source), "the label map"),
-            (str(self.folder), "the label map"),
-            ("--label-source NAME or FILE", "label_source NAME"),
-            ("--label-source", "label_source"),
-            ("--unlisted", "unlisted"),
-        ):
-            message = message.replace(private, public)
-        return message
+    def delete_source(self) -> None:
+        """Delete what was received; it is not needed for anything any more."""
+        if self._source.is_dir() and self._source != self.folder:
+            shutil.rmtree(self._source, ignore_errors=True)
+        elif self._source != self.folder:
+            self._source.unlink(missing_ok=True)
+
+    def _write(self, path: Path, array: np.ndarray, description: str) -> None:
+        try:
+            write_volume(path, array, self._reference, description)
+        except UserError as error:
+            logger.error("%s", error)
+            raise Refusal(
+                507, "the server cannot store the volume; its disk may be full."
+            ) from None
+
+    def _check_size(self, grid: Grid, upload: Upload, limits: ServerLimits) -> None:
+        voxels = prod(grid.shape)
+        if voxels > limits.voxels:
+            raise Refusal(413, f"the label map has {voxels} voxels; limit: {limits.voxels}.")
+        is_dicom = self._source.is_dir() or self._source.suffix == ".dcm"  # may leave out slices
+        if not is_dicom and voxels > _VOXELS_PER_BYTE * len(upload.content):
+            raise Refusal(400, f"the label map is too short for its {voxels} voxels.")
+
+    def _check_painted(self, volume: Volume, limits: ServerLimits) -> None:
+        """Check the voxels to paint: large voxels become many."""
+        grid = painting_grid(volume, self.model.metadata)
+        if (painted := prod(grid.size) * grid.num_slices) > limits.voxels:
+            raise Refusal(
+                413,
+                f"the label map becomes {painted} voxels with the pixels of the model; "
+                f"limit: {limits.voxels}.",
+            )
 
     def _noises(self, sample: int) -> list[np.ndarray]:
         request = self.request

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Mapping
@@ -11,9 +12,11 @@ import numpy as np
 import tensorflow as tf
 from fastapi import APIRouter, Request, Response
 
+from medusis_tf.server.bodies import SCOPE_KEY, Body
 from medusis_tf.server.served_models import ServedModel
 from medusis_tf.server.settings import Refusal, ServerLimits
 from medusis_tf.server.tensors import answer, input_arrays, read_json
+from medusis_tf.serving.grids import MAX_SLICE_PIXELS
 
 router = APIRouter(prefix="/v1/models", tags=["TensorFlow Serving"])
 
@@ -59,7 +62,7 @@ async def state(request: Request, name: str, version: str | None = None) -> dict
 async def metadata(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
     """Names, types and shapes of all endpoints."""
     model = request.app.state.models.find(name, version)
-    signatures = {name: _signature(endpoint) for name, endpoint in model.endpoints.items()}
+    signatures = await asyncio.to_thread(lambda: model.signatures)
     return {
         "model_spec": {"name": model.name, "signature_name": "", "version": model.version},
         "metadata": {"signature_def": {"signature_def": signatures}},
@@ -72,13 +75,11 @@ async def predict(request: Request, name: str, version: str | None = None) -> Re
     """Run an endpoint of a model on `instances` (rows) or `inputs` (columns)."""
     state = request.app.state
     model: ServedModel = state.models.find(name, version)
-    values = read_json(await request.body())
-    signature = values["signature_name"]
-    if signature not in model.endpoints:
-        known = ", ".join(model.endpoints)
-        raise Refusal(400, f"Serving signature name: {signature[:50]!r} not found. Has: {known}")
-    arrays = input_arrays(values, input_specs(model.endpoints[signature]))
-    check_inputs(arrays, model, state.limits)
+    body = await request.body()
+    # One at a time: lists of numbers take ten times the memory of their text.
+    async with state.parsing:
+        parsed = await asyncio.to_thread(_parse, body, model, state.limits)
+    signature, is_rows, arrays = parsed
 
     def call() -> dict[str, np.ndarray]:
         started = time.monotonic()
@@ -86,13 +87,29 @@ async def predict(request: Request, name: str, version: str | None = None) -> Re
         state.monitoring.observe_inference(model.name, signature, time.monotonic() - started)
         return outputs
 
-    outputs = await state.inference.run(call)
-    return Response(answer(outputs, "instances" in values), media_type="application/json")
+    content = answer(await state.inference.run(call, request.is_disconnected), is_rows)
+    counted: Body = request.scope[SCOPE_KEY]
+    counted.count_answer(len(content))
+    return Response(content, media_type="application/json")
+
+
+def _parse(
+    body: bytes, model: ServedModel, limits: ServerLimits
+) -> tuple[str, bool, dict[str, np.ndarray]]:
+    """Endpoint, whether the request has rows, and inputs."""
+    values = read_json(body)
+    signature = values["signature_name"]
+    if signature not in model.endpoints:
+        known = ", ".join(model.endpoints)
+        raise Refusal(400, f"Serving signature name: {signature[:50]!r} not found. Has: {known}")
+    arrays = input_arrays(values, input_specs(model.endpoints[signature]))
+    check_inputs(arrays, model, limits)
+    return signature, "instances" in values, arrays
 
 
 def input_specs(endpoint: Any) -> dict[str, tf.TensorSpec]:
-    """Inputs of an endpoint by name."""
-    return dict(endpoint.structured_input_signature[1])
+    """Inputs of an endpoint by name, in alphabetical order."""
+    return dict(sorted(endpoint.structured_input_signature[1].items()))
 
 
 def check_inputs(
@@ -101,13 +118,15 @@ def check_inputs(
     """Check what the graph would refuse, with the names of the classes in the message.
 
     Raises:
-        Refusal: There are too many voxels, or unknown class ids.
+        Refusal: There are more pixels than a painter has memory for, or unknown class ids.
     """
+    most = min(limits.voxels, MAX_SLICE_PIXELS)
+    for name, array in arrays.items():
+        if array.size > most:
+            raise Refusal(413, f"{name} has {array.size} numbers; the limit is {most}.")
     ids = arrays.get("label_map")
     if ids is None:
         return
-    if ids.size > limits.voxels:
-        raise Refusal(413, f"label_map has {ids.size} voxels; the limit is {limits.voxels}.")
     classes = model.metadata.classes
     present = np.unique(ids)
     unknown = [int(id_) for id_ in present if not 0 <= id_ < len(classes)]
@@ -137,24 +156,3 @@ def _reason(error: tf.errors.InvalidArgumentError) -> str:
     message = str(error.message)
     found = _ASSERTION.search(message) or _CONDITION.search(message)
     return found.group(1) if found else message.splitlines()[0][:300]
-
-
-def _signature(endpoint: Any) -> dict[str, Any]:
-    def tensors(specs: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: _tensor(name, spec) for name, spec in specs.items()}
-
-    return {
-        "inputs": tensors(input_specs(endpoint)),
-        "outputs": tensors(endpoint.structured_outputs),
-        "method_name": "tensorflow/serving/predict",
-        "defaults": {},
-    }
-
-
-def _tensor(name: str, spec: Any) -> dict[str, Any]:
-    sides = [-1 if side is None else side for side in spec.shape]
-    shape = {"dim": [{"size": str(side), "name": ""} for side in sides], "unknown_rank": False}
-    dtype = tf.dtypes.DType.as_datatype_enum.fget(spec.dtype)  # type: ignore[attr-defined]
-    from tensorflow.core.framework import types_pb2
-
-    return {"dtype": types_pb2.DataType.Name(dtype), "tensor_shape": shape, "name": name}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import signal
 from collections.abc import Iterator
@@ -15,21 +14,12 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from medusis_tf.errors import UserError
+from medusis_tf.server.guard import is_loopback
 from medusis_tf.server.settings import ServerLimits
 
 logger = logging.getLogger(__name__)
 
 _SHORTEST_TOKEN = 16
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a server that binds to `host`."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def read_token(path: Path | None, host: str) -> str | None:
@@ -62,19 +52,25 @@ def read_token(path: Path | None, host: str) -> str | None:
 
 
 class _Protocol(H11Protocol):
-    """Closes connections whose request does not begin, or whose header does not end, in time."""
+    """Closes connections of clients that do not send, or do not read, in time."""
 
     header_seconds = 30.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._unread = 0
         self.loop.call_later(self.header_seconds, self._check, self.cycle)
 
     def _check(self, before: object) -> None:
-        if self.transport.is_closing():
+        unread = self.transport.get_write_buffer_size()
+        if unread and unread == self._unread:
+            self.transport.abort()  # what is sent would wait for ever
+            return
+        self._unread = unread
+        if self.transport.is_closing() and not unread:
             return
         is_idle = self.cycle is None or self.cycle.response_complete
-        if is_idle and before is self.cycle:
+        if is_idle and not unread and before is self.cycle:
             self.transport.close()
             return
         # A cycle that is not over is not the one before, when it is over at the next check.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,23 @@ class ServedModel(Predictor):
     def endpoints(self) -> Mapping[str, Endpoint]:
         """Endpoints by name."""
         return self._endpoints
+
+    @functools.cached_property
+    def signatures(self) -> dict[str, Any]:
+        """All signatures of the file, as TensorFlow Serving reports them."""
+        from google.protobuf.json_format import MessageToDict
+        from tensorflow.core.protobuf import saved_model_pb2
+
+        content = (self.folder / "saved_model.pb").read_bytes()
+        graph = saved_model_pb2.SavedModel.FromString(content).meta_graphs[0]
+        return {
+            name: MessageToDict(
+                signature,
+                preserving_proto_field_name=True,
+                always_print_fields_with_no_presence=True,
+            )
+            for name, signature in graph.signature_def.items()
+        }
 
     def description(self) -> dict[str, Any]:
         """What the page shows of a model."""

@@ -19,6 +19,7 @@ from medusis_tf.server.settings import Refusal
 
 DEFAULT_SIGNATURE = "serving_default"
 _LONGEST_BATCH = 2**12
+_KINDS = {bool: "booleans", str: "text"}
 
 
 def read_json(body: bytes) -> dict[str, Any]:
@@ -27,11 +28,7 @@ def read_json(body: bytes) -> dict[str, Any]:
     Raises:
         Refusal: It is no JSON object, or lacks its instances or inputs.
     """
-    try:
-        values = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
-        raise Refusal(400, f"JSON Parse error: {str(reason)[:200]}") from None
+    values = _parse(body)
     if not isinstance(values, dict):
         raise Refusal(400, "the body must be a JSON object with 'instances' or 'inputs'.")
     if ("instances" in values) == ("inputs" in values):
@@ -42,6 +39,18 @@ def read_json(body: bytes) -> dict[str, Any]:
     if not isinstance(name, str):
         raise Refusal(400, "signature_name must be a string.")
     return values
+
+
+def _parse(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        pass  # Infinity, perhaps, which the slower parser knows
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise Refusal(400, f"JSON Parse error: {str(reason)[:200]}") from None
 
 
 def input_arrays(
@@ -97,7 +106,8 @@ def _array(name: str, value: Any, spec: tf.TensorSpec) -> np.ndarray:
     except (ValueError, OverflowError, RecursionError):
         raise Refusal(400, f"{name} is not a rectangular array of numbers.") from None
     if array.dtype.kind not in ("iu" if np.dtype(wanted).kind in "iu" else "iuf"):
-        raise Refusal(400, f"{name} must contain {kind} only. Received: {_kind_name(array)}")
+        other = "fractions" if array.dtype.kind == "f" else "numbers beyond 64 bits"
+        raise Refusal(400, f"{name} must contain {kind} only. Received: {other}")
     if not spec.shape.is_compatible_with(array.shape) or len(array) > _LONGEST_BATCH:
         shown = [side if side is not None else "?" for side in spec.shape]
         raise Refusal(400, f"{name} must have the shape {shown}. Received: {list(array.shape)}")
@@ -111,20 +121,16 @@ def _array(name: str, value: Any, spec: tf.TensorSpec) -> np.ndarray:
 
 
 def _other_than_numbers(value: Any) -> str:
-    """The kind of the first entry of nested lists that is no number; empty if there is none."""
-    waiting = [value]
+    """The kind of an entry of nested lists that is no number; empty if there is none."""
+    waiting = [[value]]
     while waiting:
         each = waiting.pop()
-        if isinstance(each, list):
-            waiting.extend(each)
-        elif isinstance(each, bool) or not isinstance(each, int | float):
-            return _kind_name(np.empty(0, np.asarray(each).dtype))
+        kinds = set(map(type, each))
+        if list in kinds:
+            waiting.extend(entry for entry in each if isinstance(entry, list))
+        if others := kinds - {list, int, float}:
+            return _KINDS.get(others.pop(), "objects")
     return ""
-
-
-def _kind_name(array: np.ndarray) -> str:
-    names = {"f": "fractions", "b": "booleans", "U": "text", "O": "objects"}
-    return names.get(array.dtype.kind, str(array.dtype))
 
 
 def answer(outputs: Mapping[str, np.ndarray], rows: bool) -> bytes:

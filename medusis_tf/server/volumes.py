@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 
-from medusis_tf.server.jobs import Job, Jobs
+from medusis_tf.server.bodies import SCOPE_KEY, Body
+from medusis_tf.server.job import Job
+from medusis_tf.server.jobs import Jobs
 from medusis_tf.server.painting import PaintingRequest, nifti_bytes
 from medusis_tf.server.phantom_label_map import phantom_label_map
 from medusis_tf.server.settings import Refusal
+from medusis_tf.server.uploads import Upload
 
 router = APIRouter(tags=["Volumes"])
 
 _NIFTI = "application/gzip"
 _POLL_SECONDS = 0.05
+_CLIENT = re.compile("[A-Za-z0-9_-]{1,64}")
 _BODY = {
     "requestBody": {
         "required": True,
@@ -38,9 +43,13 @@ async def synthesize(
     blend: Annotated[float, Query(description="Between seed, 0, and other_seed, 1.")] = 0.0,
     label_source: str | None = None,
     unlisted: str | None = None,
+    assume_axes: Annotated[str | None, Query(description="If the file has no orientation.")] = None,
+    not_finite: Annotated[str | None, Query(description="error or replace")] = None,
+    file_name: Annotated[str | None, Query(description="Only its suffix counts.")] = None,
 ) -> Response:
-    """NIfTI in, NIfTI out.
+    """Label map in, NIfTI out.
 
+    The body is a NIfTI, NRRD, MetaImage, MGH or DICOM file, or a ZIP archive of a DICOM series.
     With `Prefer: respond-async` the answer is the address of a job, with `Accept:
     text/event-stream` the events of the job; otherwise the volume, after some time.
     """
@@ -48,13 +57,25 @@ async def synthesize(
     jobs: Jobs = state.jobs
     body = await request.body()
     if not body:
-        raise Refusal(400, "send the label map, a NIfTI file, as the body of the request.")
-    wanted = PaintingRequest(seed, truncation, samples, other_seed, blend, label_source, unlisted)
+        raise Refusal(400, "send the label map, such as a NIfTI file, as the body of the request.")
+    wanted = PaintingRequest(
+        seed,
+        truncation,
+        samples,
+        other_seed,
+        blend,
+        label_source,
+        unlisted,
+        assume_axes,
+        not_finite,
+    )
     is_async = "respond-async" in request.headers.get("prefer", "")
     streams = "text/event-stream" in request.headers.get("accept", "")
     if samples > 1 and not (is_async or streams):
         raise Refusal(400, "several samples need the header Prefer: respond-async.")
-    job = jobs.start(state.models.find(model), wanted, body)
+    counted: Body = request.scope[SCOPE_KEY]
+    upload = Upload(body, file_name)
+    job = jobs.start(state.models.find(model), wanted, upload, counted, _client(request))
     if streams:
         return _stream(job, state.stopping)
     if is_async:
@@ -122,10 +143,8 @@ async def phantom(request: Request, model: str | None = None, seed: int = 0) -> 
 async def _volume(request: Request, job: Job) -> Response:
     jobs: Jobs = request.app.state.jobs
     try:
-        while not job.is_over:
-            if await request.is_disconnected():
-                raise Refusal(499, "the client has gone.")
-            await asyncio.sleep(_POLL_SECONDS)
+        with jobs.waiting(job):
+            await _finished_job(request, job)
         if job.error is not None:
             raise job.error
         if job.state == "cancelled":
@@ -138,6 +157,20 @@ async def _volume(request: Request, job: Job) -> Response:
         raise
 
 
+async def _finished_job(request: Request, job: Job) -> None:
+    while not job.is_over:
+        if await request.is_disconnected():
+            raise Refusal(499, "the client has gone.")
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+def _client(request: Request) -> str:
+    """Who asks: the page names itself, because many people may share one address."""
+    named = request.headers.get("x-client", "")
+    address = request.client.host if request.client else ""
+    return f"{address} {named}" if _CLIENT.fullmatch(named) else address
+
+
 def _finished(request: Request, id_: str, number: int) -> Job:
     job: Job = request.app.state.jobs.find(id_)
     if not 1 <= number <= job.finished:
@@ -146,6 +179,8 @@ def _finished(request: Request, id_: str, number: int) -> Job:
 
 
 def _file(path: Path, media_type: str) -> FileResponse:
+    if not path.is_file():
+        raise Refusal(404, "this file is not kept any more.")
     return FileResponse(path, media_type=media_type, filename=path.name)
 
 

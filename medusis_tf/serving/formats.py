@@ -8,9 +8,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
+from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +23,8 @@ TOLERANCE = 1e-4
 """Largest difference of a float32 export from the SavedModel; images are in [-1, 1]."""
 
 _OPSET = 17
+# Smaller weights take no room.
+_SMALLEST_QUANTIZED = 256
 
 
 class ExportedFile(NamedTuple):
@@ -42,7 +45,7 @@ _NEEDED = {
 }
 _PRECISIONS = {
     Format.SAVEDMODEL: (Precision.FLOAT32,),
-    Format.ONNX: (Precision.FLOAT32, Precision.FLOAT16),
+    Format.ONNX: (Precision.FLOAT32, Precision.FLOAT16, Precision.INT8),
     Format.LITERT: (Precision.FLOAT32, Precision.FLOAT16, Precision.INT8),
     Format.OPENVINO: (Precision.FLOAT32, Precision.FLOAT16, Precision.BFLOAT16),
 }
@@ -119,10 +122,43 @@ def _write_onnx(painter: StaticPainter, folder: Path, precision: Precision) -> P
 
         model = convert_float_to_float16(model, keep_io_types=True)
         OnnxModel(model).topological_sort()  # its casts of the inputs come last
+    if precision is Precision.INT8:
+        _quantize_weights(model)
     path = folder / "model.onnx"
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
     return path
+
+
+def _quantize_weights(model: Any) -> None:
+    """Store the weights of convolutions in 8 bits, with a scale for each output channel.
+
+    The arithmetic stays in float32. onnxruntime's own quantization also rounds the features, at
+    several times the error for a generator: 0.13 instead of 0.01 in a small one.
+    """
+    from onnx import helper, numpy_helper
+
+    graph = model.graph
+    axes = {"Conv": 0, "MatMul": 1}
+    wanted = {node.input[1]: axes[node.op_type] for node in graph.node if node.op_type in axes}
+    stored = {each.name: each for each in graph.initializer}
+    for name, axis in wanted.items():
+        if name not in stored or prod(stored[name].dims) < _SMALLEST_QUANTIZED:
+            continue
+        weights = numpy_helper.to_array(stored[name])
+        others = tuple(other for other in range(weights.ndim) if other != axis)
+        largest = np.abs(weights).max(others, keepdims=True)
+        scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+        levels = np.rint(weights / scale).astype(np.int8)
+        graph.initializer.remove(stored[name])
+        graph.initializer.extend(
+            [
+                numpy_helper.from_array(levels, f"{name}_int8"),
+                numpy_helper.from_array(scale.ravel(), f"{name}_scale"),
+            ]
+        )
+        inputs = [f"{name}_int8", f"{name}_scale"]
+        graph.node.insert(0, helper.make_node("DequantizeLinear", inputs, [name], axis=axis))
 
 
 def _run_onnx(path: Path, inputs: Mapping[str, np.ndarray], _: Precision) -> np.ndarray:

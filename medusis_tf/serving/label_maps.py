@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from medusis_tf.config.reading import ReadingConfig
 from medusis_tf.data.labels.remapping import holds_masks, read_masks, remap
-from medusis_tf.data.volumes.reading import read_label_map
+from medusis_tf.data.labels.segments import holds_segments, read_segments, segment_grid
+from medusis_tf.data.volumes.grid import Grid
+from medusis_tf.data.volumes.reading import read_grid, read_label_map
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
 from medusis_tf.serving.label_meaning import (
@@ -22,7 +25,14 @@ from medusis_tf.serving.label_meaning import (
 from medusis_tf.serving.label_names import stated_names
 from medusis_tf.serving.metadata import ModelMetadata
 
-__all__ = ["MODEL_IDS", "LabelMapOptions", "check_foreground", "in_classes", "read_for_model"]
+__all__ = [
+    "MODEL_IDS",
+    "LabelMapOptions",
+    "check_foreground",
+    "grid_for_model",
+    "in_classes",
+    "read_for_model",
+]
 
 _NUM_IDS = 2**16
 _FOUND_OUT = LabelMapOptions()
@@ -38,7 +48,8 @@ def read_for_model(
     them.
 
     Args:
-        path: Volume of ids, or folder of one-class masks named by class.
+        path: Volume of ids, folder of one-class masks named by class, DICOM SEG file, or folder of
+            a series with a DICOM SEG or RTSTRUCT file.
         metadata: Metadata of the model.
         options: Meaning of the ids, and reading.
 
@@ -54,7 +65,18 @@ def read_for_model(
     if holds_masks(path):
         label_map = read_masks(path, options.taxonomy_of(metadata), reading)
         return check_foreground(label_map)
+    if holds_segments(path):
+        return check_foreground(read_segments(path, options.taxonomy_of(metadata), reading))
     return in_classes(read_label_map(path, reading), metadata, options, stated_names(path))
+
+
+def grid_for_model(path: Path, reading: ReadingConfig) -> Grid:
+    """The voxel positions of `read_for_model`, from headers only.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
+    return segment_grid(path, reading) if holds_segments(path) else read_grid(path, reading)
 
 
 def in_classes(

@@ -70,7 +70,8 @@ def is_finished(path: Path, identity: Mapping[str, Any], may_skip: bool) -> bool
     if not path.exists():
         if record is None:
             raise UserError(
-                f"{record_path(path)} exists already, and is no record of {path.name}. {_REMEDY}."
+                f"{record_path(path)} exists already, and is no record of {path.name}. Remove or "
+                "rename it, or give another --out."
             )
         return False
     if not record or not may_skip:
@@ -85,14 +86,21 @@ def is_finished(path: Path, identity: Mapping[str, Any], may_skip: bool) -> bool
 
 
 def check_replaceable(path: Path) -> None:
-    """Check that `--overwrite` would replace nothing but a volume.
+    """Check that `--overwrite` would replace nothing but a volume and its record.
 
     Raises:
-        UserError: The path is a folder, and no DICOM series of a synthesis.
+        UserError: The path is a folder, and no DICOM series of a synthesis; or the JSON file beside
+            it is not its record.
     """
-    if path.is_dir() and not _read_record(path) and any(path.iterdir()):
+    record = _read_record(path)
+    if path.is_dir() and not record and any(path.iterdir()):
         raise UserError(
             f"{path} is a folder with other files, which is not replaced. Give another --out."
+        )
+    if record is None:
+        raise UserError(
+            f"{record_path(path)} is no record of {path.name}, and is not replaced. Remove or "
+            "rename it, or give another --out."
         )
 
 

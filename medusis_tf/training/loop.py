@@ -22,9 +22,11 @@ from medusis_tf.runs.checkpoints import Checkpoints
 from medusis_tf.runs.hyper_parameters import data_summary, hyper_parameters
 from medusis_tf.runs.records import Records
 from medusis_tf.runs.run_dir import check_run_dir, write_run_dir
+from medusis_tf.runs.trackers import RunFacts, Trackers
 from medusis_tf.training.panel import TrainingPanel
 from medusis_tf.training.session import Interruption, StepProfile
 from medusis_tf.training.validation import Validation, open_validation
+from medusis_tf.training.volume_panel import VolumePanel
 
 logger = logging.getLogger(__name__)
 
@@ -83,22 +85,33 @@ class TrainingLoop:
         if not resume:
             write_run_dir(self.config, self.shards.manifest)
         start = self.checkpoints.restore() if resume else 0
-        records = Records(self.config.run_dir, start)
-        self.best.rewind(start, records)
-        if start == 0:
-            records.text("config", yaml.safe_dump(self.config.model_dump(mode="json")))
-            records.text("data", data_summary(self.shards.records))
-            records.hyper_parameters(hyper_parameters(self.config), self.config.name)
+        records = self._open_records(start)
+        finished = False
         try:
+            self.best.rewind(start, records)
             with (
                 Interruption() as interruption,
                 StepProfile(self.config.training, records.tensorboard, start) as profile,
                 TrainingProgress(start, self._last_step) as progress,
             ):
                 self._train(start, records, profile, progress, interruption)
+            finished = interruption.signal is None
         finally:
-            records.close()
+            records.close(finished)
         return interruption.signal
+
+    def _open_records(self, start: int) -> Records:
+        config = self.config
+        settings, data = hyper_parameters(config), data_summary(self.shards.records)
+        trackers = Trackers(
+            config.training.trackers, config.run_dir, RunFacts(config.name, settings, data)
+        )
+        records = Records(config.run_dir, start, trackers)
+        if start == 0:
+            records.text("config", yaml.safe_dump(config.model_dump(mode="json")))
+            records.text("data", data)
+            records.hyper_parameters(settings, config.name)
+        return records
 
     def train_on(self, batch: dict[str, tf.Tensor], step: int) -> dict[str, tf.Tensor]:
         """Take step number `step`, counted from 1, on one global batch."""
@@ -146,13 +159,14 @@ class TrainingLoop:
         """Validate, save a checkpoint and draw the panel after a step, each at its interval."""
         training = self.config.training
         shows = step == self._last_step or step % training.panel_interval == 0
+        shows_volume = training.draws_volume(step, self._last_step)
         saves = is_last or step % training.checkpoint_interval == 0
         due = self.validation
         if due is not None and not due.is_due(step, self._last_step):
             due = None
         if saves or due:
             self._check_finite(step, {name: float(value) for name, value in losses.items()})
-        if shows or saves or due:
+        if shows or shows_volume or saves or due:
             self.refresh_painter(step)
         # Before the checkpoint, so that a run that resumes from it knows the best value.
         if due:
@@ -162,6 +176,9 @@ class TrainingLoop:
             self.best.settle()
         if shows:
             records.panel(step, panel.draw(self.method))
+        if shows_volume:
+            volume = VolumePanel(self.config, self.shards).draw(self.method)
+            records.panel(step, volume, "volume")
 
     def _batches(self, start: int) -> tf.data.Dataset:
         return training_batches(

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from medusis_tf.config.data import Stream
 from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.config.subject import Stream
 from medusis_tf.data.labels.body import AIR
 from medusis_tf.data.shards.field_of_view import visible_pixels
 from medusis_tf.data.shards.shards import Shards

@@ -115,9 +115,14 @@ def test_an_existing_volume_is_never_replaced_in_silence(model_dir, label_map, t
     assert f"{out} exists already. Give --overwrite" in user_error(synthesize, *arguments)
     assert out.read_bytes() == b"mine"
     out.unlink()
-    (tmp_path / "mr.json").write_text("{}")
+    foreign = '{"RepetitionTime": 2.3}'
+    (tmp_path / "mr.json").write_text(foreign)
     assert "mr.json exists already, and is no record" in user_error(synthesize, *arguments)
-    run(*arguments, "--overwrite")
+    message = user_error(synthesize, *arguments, "--overwrite")
+    assert "mr.json is no record of mr.nii.gz, and is not replaced" in message
+    assert (tmp_path / "mr.json").read_text() == foreign and not out.exists()
+    (tmp_path / "mr.json").unlink()
+    run(*arguments)
     assert "exists already" in user_error(synthesize, *arguments)
     run(*arguments, "--overwrite", "--seed", 1)
     assert json.loads((tmp_path / "mr.json").read_text())["seed"] == 1
@@ -132,6 +137,10 @@ def test_a_record_belongs_to_one_volume(model_dir, label_map, tmp_path):
     other = ["--out", tmp_path / "mr", "--format", "dicom", "--overwrite"]
     assert "folder with other files" in user_error(synthesize, *arguments, *other)
     assert (tmp_path / "mr" / "own.dcm").read_bytes() == b"mine"
+    (tmp_path / "mr" / "own.dcm").unlink()
+    before = (tmp_path / "mr.json").read_bytes()
+    assert "is no record of mr, and is not replaced" in user_error(synthesize, *arguments, *other)
+    assert (tmp_path / "mr.json").read_bytes() == before
 
 
 def test_an_interrupted_series_of_samples_goes_on(model_dir, label_map, tmp_path):

@@ -11,6 +11,7 @@ from medusis_tf.data.preparing.preparation import slice_in_memory
 from medusis_tf.data.shards.labelled_subjects import LabelledSubjects
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.folder_volumes import FolderVolumes
+from medusis_tf.evaluation.mask_ids import MaskIds
 from medusis_tf.methods.experiment import load_config
 from medusis_tf.serving.exporter import painter_of_run
 from tests.command_runner import run_command, user_error
@@ -173,17 +174,117 @@ def test_a_larger_volume_on_the_same_voxels_is_cut(folder, data, noise):
     [
         (np.s_[:, :, 1:], (30, 20, -95), SPACING_MM, r"shows only \(24, 20, 5\) of the"),
         (np.s_[:, 2:], (30, 15, -100), SPACING_MM, r"shows only \(24, 18, 6\) of the"),
-        (np.s_[:], (31, 20, -100), SPACING_MM, "fraction of a voxel"),
-        (np.s_[:], ORIGIN, (2.5, 2.5, 4), "spacing or direction differ"),
+        (
+            np.s_[:],
+            (34.05, 20, -100),
+            SPACING_MM,
+            r"shows only a part of .*up to \[2.8, 0.0, 0.0\] mm",
+        ),
+        (np.s_[:], ORIGIN, (2.5, 2.5, 4), r"shows only a part of .*up to \[0.0, 0.0, 3.0\] mm"),
         (np.s_[:], (3000, 20, -100), SPACING_MM, "do not overlap"),
+        (np.s_[:], (3001, 20, -100), SPACING_MM, r"does not overlap \S+d_labels.nii.gz"),
     ],
 )
-def test_a_volume_on_another_grid_is_refused(cut, origin, spacing, message, folder, data, noise):
+def test_a_volume_that_shows_something_else_is_refused(
+    cut, origin, spacing, message, folder, data, noise
+):
     write_placed(folder / "d.nii.gz", noise[cut], lps_affine(spacing, origin))
     with pytest.raises(UserError, match=message) as caught:
         slices(folder, data)
     assert "subject d: " in str(caught.value)
     assert "d.nii.gz" in str(caught.value)
+
+
+def test_a_volume_on_another_grid_is_resampled_and_the_log_says_so(folder, data, caplog):
+    """Of a linear field, linear interpolation is exact."""
+
+    def field(spacing, shape, origin):
+        x, y, z = np.indices(shape)
+        x, y, z = (
+            first + sign * mm * index
+            for first, sign, mm, index in zip(origin, (-1, -1, 1), spacing, (x, y, z), strict=True)
+        )
+        return (100 + x + 0.5 * y + 0.3 * z).astype(np.float32)
+
+    write_placed(
+        folder / "d.nii.gz", field(SPACING_MM, SHAPE, ORIGIN), lps_affine(SPACING_MM, ORIGIN)
+    )
+    say_scale(folder / "d.json", [0, 200])
+    expected = slices(folder, data)
+    spacing, origin = (1.7, 2.1, 3.1), (30.4, 20.2, -101)
+    array = field(spacing, (36, 24, 11), origin)
+    write_placed(folder / "d.nii.gz", array, lps_affine(spacing, origin), "PIR")
+    caplog.set_level("INFO")
+    np.testing.assert_allclose(slices(folder, data), expected, atol=1e-4)
+    [line] = [record.getMessage() for record in caplog.records if "resampled" in record.message]
+    assert line == (
+        f"{folder / 'd.nii.gz'}: scaled by its JSON file; its 36 x 24 x 11 voxels of 1.7 x 2.1 x "
+        "3.1 mm (axes PIR) are resampled onto the 24 x 20 x 6 of 2.5 x 2.5 x 5 mm of "
+        "d_labels.nii.gz"
+    )
+
+
+def test_masks_on_a_finer_grid_keep_their_ids(folder, data):
+    label_map = ellipses(3)
+    finer = label_map.astype(np.uint8).repeat(5, 0).repeat(5, 1).repeat(5, 2)
+    spacing = tuple(mm / 5 for mm in SPACING_MM)
+    origin = (30 + 1, 20 + 1, -100 - 2)
+    write_placed(folder / "d.nii.gz", finer, lps_affine(spacing, origin), "RAS")
+    found = slices(folder, data, "label_map")
+    np.testing.assert_array_equal(inside(found), label_map.transpose(2, 1, 0))
+
+
+OTHER_IDS = np.array([0, 200, 70, 12])
+
+
+@pytest.mark.parametrize("source", ["other_tool", "file"])
+def test_masks_in_the_ids_of_another_tool(source, folder, data, tmp_path):
+    names = {200: data.classes[1].name, 70: data.classes[2].name}
+    sources = {"other_tool": names}
+    if source == "file":
+        source = str(tmp_path / "ids.yaml")
+        labels = "".join(f"  {id_}: {name}\n" for id_, name in names.items())
+        (tmp_path / "ids.yaml").write_text(f"name: ids\nlabels:\n{labels}")
+        sources = {}
+    data = data.model_copy(update={"label_sources": sources})
+    label_map = ellipses(3)
+    write_nifti(folder / "d.nii.gz", OTHER_IDS[label_map].astype(np.int16))
+    subject = made_subject(np.zeros((SHAPE[2], 32, 32)), "d", 0)
+    found = FolderVolumes(folder, "label_map", data, "test", MaskIds(source)).slices(subject)
+    np.testing.assert_array_equal(inside(found), label_map.transpose(2, 1, 0))
+    with pytest.raises(UserError, match=r"d.nii.gz contains id 200.*--label-source NAME or FILE"):
+        FolderVolumes(folder, "label_map", data, "test")
+    more = OTHER_IDS[label_map].astype(np.int16)
+    more[label_map == 0] = 12
+    write_nifti(folder / "d.nii.gz", more)
+    with pytest.raises(UserError, match="ids without a class: 12"):
+        FolderVolumes(folder, "label_map", data, "test", MaskIds(source))
+    ids = MaskIds(source, unlisted=data.classes[0].name)
+    found = FolderVolumes(folder, "label_map", data, "test", ids).slices(subject)
+    np.testing.assert_array_equal(inside(found), label_map.transpose(2, 1, 0))
+
+
+def test_folders_of_one_class_masks_are_masks(folder, data):
+    label_map = ellipses(3)
+    (folder / "d").mkdir()
+    for entry in data.classes[1:]:
+        mask = (label_map == entry.id).astype(np.uint8)
+        write_nifti(folder / "d" / f"{entry.name}.nii.gz", mask, "SLP")
+    found = slices(folder, data, "label_map")
+    np.testing.assert_array_equal(inside(found), label_map.transpose(2, 1, 0))
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (MaskIds("no_table"), r"there is no label source no_table: .*Known: none"),
+        (MaskIds(unlisted="bones"), r"--unlisted must be a class of the configuration"),
+    ],
+)
+def test_a_meaning_that_does_not_exist_is_refused(ids, message, folder, data):
+    write_nifti(folder / "d.nii.gz", ellipses(3))
+    with pytest.raises(UserError, match=message):
+        FolderVolumes(folder, "label_map", data, "test", ids)
 
 
 def test_headers_are_ignored_with_pair_by_voxel(run_dir, folder, noise, tmp_path):

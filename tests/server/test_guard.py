@@ -63,3 +63,11 @@ def test_security_headers_are_sent(tmp_path_factory):
         headers = server.get("/").headers
     assert headers["x-content-type-options"] == "nosniff"
     assert "default-src 'self'" in headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2", "127.8.9.10:8501", "[::1]:8501", "localhost:8501"])
+def test_every_loopback_address_is_answered(tmp_path_factory, host):
+    with client(tmp_path_factory) as server:
+        assert server.get("/api/models", headers={"Host": host}).status_code == 200
+        for other in ("127.0.0.1.evil.example", "0.0.0.0", "10.0.0.1", "", "[::1"):  # noqa: S104
+            assert server.get("/api/models", headers={"Host": other}).status_code == 403

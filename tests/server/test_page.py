@@ -117,3 +117,19 @@ def test_a_wrong_file_is_explained(page, tmp_path):
     page.set_input_files("#file", path)
     page.wait_for_selector("#status.error")
     assert "the label map" in page.inner_text("#status")
+
+
+def test_another_format_is_shown_and_each_page_is_a_client(page, tmp_path):
+    itk = pytest.importorskip("SimpleITK")
+    source, path = label_map_file(tmp_path, "RAS"), tmp_path / "labels.nrrd"
+    itk.WriteImage(itk.ReadImage(str(source)), str(path))
+    sent = []
+    page.on("request", lambda each: sent.append(each))
+    page.set_input_files("#file", path)
+    shown(page, 2, 1)
+    volume = nib.load(download(page, "volume", tmp_path))
+    assert volume.get_filename().endswith("/labels_synthetic_seed0.nii.gz")
+    np.testing.assert_allclose(volume.affine, nib.load(source).affine, atol=1e-4)
+    (posted,) = (each for each in sent if each.method == "POST")
+    assert "file_name=labels.nrrd" in posted.url
+    assert len(posted.headers["x-client"]) > 20

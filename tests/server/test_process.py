@@ -8,12 +8,14 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
 from medusis_tf.commands.serve import serve
 from medusis_tf.server import process
-from medusis_tf.server.process import is_loopback, read_token
+from medusis_tf.server.guard import is_loopback
+from medusis_tf.server.process import read_token
 from tests.command_runner import user_error
 from tests.server.small_server import label_map_file
 from tests.serving.small_run import make_model
@@ -77,6 +79,22 @@ def test_slow_clients_are_cut_off(server):
     assert b"did not arrive within 1 s" in received
     assert raw(port, b"GET /healthz HTTP/1.1\r\nHost: loc") == b""
     assert raw(port, b"") == b""
+    assert ask(port, "GET", "/healthz")[0] == 200
+
+
+def test_clients_that_do_not_read_are_cut_off(server):
+    _, port = server
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**12)
+        connection.settimeout(20)
+        connection.connect(("127.0.0.1", port))
+        connection.sendall(b"GET /page/niivue.umd.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 8)
+        time.sleep(4)
+        received = 0
+        with suppress(ConnectionResetError):
+            while chunk := connection.recv(2**16):
+                received += len(chunk)
+    assert received < 4 * len(ask(port, "GET", "/page/niivue.umd.js")[1])
     assert ask(port, "GET", "/healthz")[0] == 200
 
 

@@ -1,5 +1,6 @@
 """Label maps in, volumes out; jobs and their progress."""
 
+import gzip
 import json
 
 import nibabel as nib
@@ -151,3 +152,26 @@ def test_a_deadline_ends_a_job(tmp_path_factory, tmp_path):
     with client(tmp_path_factory, ServerLimits(seconds=0.0)) as server:
         answer = server.post("/synthesize", content=content)
         assert answer.status_code == 504
+
+
+def test_a_model_that_assumes_axes_is_served_like_the_command(
+    server, tmp_path_factory, tmp_path, monkeypatch
+):
+    path = label_map_file(tmp_path)
+    bare = bytearray(gzip.decompress(path.read_bytes()))
+    bare[252:256] = bytes(4)  # qform_code, sform_code
+    path = tmp_path / "bare.nii"
+    path.write_bytes(bare)
+    model, predictor = server.app.state.models.find("small"), make_predictor(tmp_path_factory)
+    config = dict(model.metadata.config)
+    config["data"] = {**config["data"], "reading": {"assume_axes": "LPS"}}
+    assuming = model.metadata.model_copy(update={"config": config})
+    monkeypatch.setattr(model, "metadata", assuming)
+    monkeypatch.setattr(predictor, "metadata", assuming)
+    answer = server.post("/synthesize?seed=3", content=bytes(bare))
+    assert answer.status_code == 200, answer.text
+    received = opened(answer.content, tmp_path)
+    expected = mt.synthesize(predictor, path, seed=3)
+    np.testing.assert_array_equal(received.affine, expected.affine)
+    np.testing.assert_array_equal(received.get_fdata(), expected.get_fdata())
+    assert int(received.header["sform_code"]) > 0

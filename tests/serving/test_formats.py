@@ -49,6 +49,27 @@ def test_a_file_gives_the_image_of_the_network(tmp_path_factory, tmp_path, wante
     assert 0 <= file.mean <= file.largest <= 1e-4
 
 
+def test_an_onnx_file_of_8_bits_is_smaller_and_near(tmp_path_factory, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("tf2onnx")
+    painter, dense = static(tmp_path_factory)
+    files = {}
+    for precision in (Precision.FLOAT32, Precision.INT8):
+        folder = tmp_path / precision
+        folder.mkdir()
+        files[precision] = write_format(dense, Format.ONNX, folder, precision, run_of(painter))
+    whole, small = (file.path.stat().st_size for file in files.values())
+    assert small < whole
+    spread = float(np.std(run_of(painter)(dense.random_inputs())))
+    assert 0 < files[Precision.INT8].mean < 0.05 * spread
+    stored = onnx.load(files[Precision.INT8].path).graph.initializer
+    levels = [onnx.numpy_helper.to_array(each) for each in stored if each.name.endswith("_int8")]
+    assert levels and all(level.dtype == np.int8 for level in levels)
+    for level in levels:  # each output channel uses its whole range
+        channels = level.T if level.ndim == 2 else level.reshape(len(level), -1)
+        assert (np.abs(channels).max(1) == 127).all()
+
+
 def test_a_file_that_differs_is_an_error(tmp_path_factory, tmp_path):
     pytest.importorskip("tf2onnx")
     painter, dense = static(tmp_path_factory)
@@ -67,8 +88,8 @@ def test_absent_packages_and_unknown_precisions_are_explained(monkeypatch):
     with pytest.raises(UserError, match=r"needs .*tf2onnx.*pip install 'medusis_tf\[onnx\]'"):
         check_format(Format.ONNX, Precision.FLOAT32)
     monkeypatch.setattr(formats, "find_spec", lambda name: True)
-    with pytest.raises(UserError, match=r"precisions float32, float16\. Received: int8"):
-        check_format(Format.ONNX, Precision.INT8)
+    with pytest.raises(UserError, match=r"precisions float32, float16, int8\. Received: bfloat16"):
+        check_format(Format.ONNX, Precision.BFLOAT16)
 
 
 def test_the_size_must_fit_the_stride(tmp_path_factory):

@@ -9,8 +9,10 @@ import pytest
 from medusis_tf.config.taxonomy import ClassEntry
 from medusis_tf.data.intensities.intensity import IntensityScale
 from medusis_tf.errors import UserError
-from medusis_tf.serving.label_maps import LabelMapOptions, read_for_model
+from medusis_tf.serving.label_maps import LabelMapOptions, grid_for_model, read_for_model
 from medusis_tf.serving.metadata import ModelMetadata
+from tests.data.dicom_files import write_series
+from tests.data.dicom_segments import write_seg
 
 AFFINE = np.diag([-2.0, -2.0, 3.0, 1.0])
 TOOL = {1: "spleen", 47: "liver", 48: "heart"}
@@ -196,3 +198,23 @@ def test_files_are_read_as_in_training(tmp_path):
     assert classes == [0, 1] and "axes LPS are assumed" in lines
     with pytest.raises(UserError, match=r"data\.reading\.assume_axis: unknown key"):
         read(path, reading={"assume_axis": "LPS"})
+
+
+def test_a_dicom_seg_is_read_by_the_names_of_its_segments(tmp_path):
+    pytest.importorskip("highdicom")
+    ids = np.zeros((6, 5, 4), np.uint8)
+    ids[1:4, 1:4], ids[4:, 1:4] = 1, 2
+    write_series(tmp_path / "series", ids.astype(np.int16), AFFINE)
+    path = write_seg(
+        tmp_path / "seg.dcm", tmp_path / "series", {"Spleen": ids == 1, "liver": ids == 2}
+    )
+    label_map = read_for_model(path, metadata())
+    names, counts = np.unique(label_map.array, return_counts=True)
+    assert dict(zip(names.tolist(), counts.tolist(), strict=True))[2] == (ids == 1).sum()
+    assert dict(zip(names.tolist(), counts.tolist(), strict=True))[1] == (ids == 2).sum()
+    assert grid_for_model(path, LabelMapOptions().reading_of(metadata())).shape == label_map.shape
+    other = write_seg(tmp_path / "other.dcm", tmp_path / "series", {"lung": ids == 1})
+    with pytest.raises(UserError, match="segments without a class: lung"):
+        read_for_model(other, metadata())
+    unlisted = read_for_model(other, metadata(), LabelMapOptions(unlisted="trunk"))
+    assert (unlisted.array == 2).sum() == (ids == 1).sum()

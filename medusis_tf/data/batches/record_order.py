@@ -9,8 +9,8 @@ from enum import IntEnum
 import numpy as np
 import tensorflow as tf
 
-from medusis_tf.config.data import Stream
 from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.config.subject import Stream
 from medusis_tf.data.shards.manifest import Kind, SubjectRecord
 from medusis_tf.data.shards.shards import Shards
 from medusis_tf.errors import UserError

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import get_args
 
-from medusis_tf.config.data import DataConfig, Stream
+from medusis_tf.config.data import DataConfig
+from medusis_tf.config.subject import Stream
 from medusis_tf.data.shards.manifest import FileRecord, SubjectRecord
 from medusis_tf.errors import UserError
 

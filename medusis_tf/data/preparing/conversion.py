@@ -47,7 +47,8 @@ from medusis_tf.data.shards.manifest import (
     histogram,
 )
 from medusis_tf.data.shards.slice_files import IMAGE_LEVELS
-from medusis_tf.data.slicing.slices import SliceGrid, choose_slices, relative_positions
+from medusis_tf.data.slicing.foreground import choose_slices, relative_positions
+from medusis_tf.data.slicing.slices import SliceGrid
 from medusis_tf.data.volumes.grid import Grid
 from medusis_tf.data.volumes.volume import Volume
 

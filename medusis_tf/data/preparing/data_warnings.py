@@ -7,7 +7,8 @@ from typing import get_args
 
 import numpy as np
 
-from medusis_tf.config.data import DataConfig, Stream
+from medusis_tf.config.data import DataConfig
+from medusis_tf.config.subject import Stream
 from medusis_tf.data.preparing.body_fit import is_cropped
 from medusis_tf.data.shards.manifest import BodyRecord, SubjectRecord
 

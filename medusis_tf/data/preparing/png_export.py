@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from medusis_tf.config.data import Axis, DataConfig, Stream
+from medusis_tf.config.data import Axis, DataConfig
+from medusis_tf.config.subject import Stream
 from medusis_tf.data.shards.manifest import SubjectRecord
 from medusis_tf.errors import UserError
 from medusis_tf.files import replacing_folder

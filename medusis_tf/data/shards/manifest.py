@@ -5,8 +5,9 @@ from typing import Literal
 
 import numpy as np
 
-from medusis_tf.config.data import Axis, DataConfig, Split, Stream
+from medusis_tf.config.data import Axis, DataConfig
 from medusis_tf.config.section import Section
+from medusis_tf.config.subject import Split, Stream
 from medusis_tf.data.intensities.intensity import IntensityScale
 from medusis_tf.data.intensities.order_statistics import chunks
 from medusis_tf.data.slicing.slices import SliceGrid

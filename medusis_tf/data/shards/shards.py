@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from medusis_tf.config.data import Split, Stream
+from medusis_tf.config.subject import Split, Stream
 from medusis_tf.data.shards.manifest import FILE_NAME, Kind, Manifest, SubjectRecord
 from medusis_tf.data.shards.slice_files import IMAGE_LEVELS, SliceLayout, map_slices
 

@@ -51,6 +51,11 @@ def same_grid(a: Grid, b: Grid) -> bool:
     return shift is not None and not shift.any()
 
 
+def on_one_lattice(a: Grid, b: Grid) -> bool:
+    """Whether voxel centres of two grids, continued beyond their ends, are the same."""
+    return _same_axes(a, b) and _whole_shift(a, b) is not None
+
+
 def crop_to_overlap(a: Grid, b: Grid) -> tuple[Crop, Crop]:
     """Compute the crops of two volumes to their overlap, by index arithmetic only.
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from medusis_tf.config.reading import ReadingConfig
 from medusis_tf.data.volumes.companions import check_companion
-from medusis_tf.data.volumes.grid import Grid
+from medusis_tf.data.volumes.itk_header import check_meta_header, check_nrrd_header
 from medusis_tf.data.volumes.stored_array import StoredArray, unknown_orientation
-from medusis_tf.data.volumes.volume import Volume
+from medusis_tf.data.volumes.volume import grid_warnings
 from medusis_tf.errors import UserError
 
 # What ITK reports after it has converted the axes of a NRRD file; other spaces are not anatomical.
@@ -21,8 +21,8 @@ _ANATOMICAL = "left-posterior-superior"
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
-def read_volume(path: Path | str, config: ReadingConfig) -> Volume:
-    """Read an image; the rules are those of `nifti.read_volume`.
+def open_file(path: Path, config: ReadingConfig) -> StoredArray:
+    """Open a file and check its header.
 
     Args:
         path: File named `.nrrd`, `.nhdr`, `.mha` or `.mhd`.
@@ -31,42 +31,14 @@ def read_volume(path: Path | str, config: ReadingConfig) -> Volume:
     Raises:
         UserError: SimpleITK is missing, or the file is not one readable 3-D volume.
     """
-    return _open(Path(path), config).image(config)
-
-
-def read_label_map(path: Path | str, config: ReadingConfig) -> Volume:
-    """Read a label map; the rules are those of `nifti.read_label_map`.
-
-    Args:
-        path: File named `.nrrd`, `.nhdr`, `.mha` or `.mhd`.
-        config: Reading options.
-
-    Raises:
-        UserError: As for `read_volume`, or the values are not integers of 32 bits.
-    """
-    return _open(Path(path), config).label_map(config)
-
-
-def read_grid(path: Path | str, config: ReadingConfig) -> Grid:
-    """Read the voxel positions, from the header only.
-
-    Args:
-        path: File named `.nrrd`, `.nhdr`, `.mha` or `.mhd`.
-        config: Reading options.
-
-    Raises:
-        UserError: As for `read_volume`.
-    """
-    return _open(Path(path), config).grid()
-
-
-def _open(path: Path, config: ReadingConfig) -> StoredArray:
     itk = _import_simpleitk()
     check_companion(path)
     reader = itk.ImageFileReader()
     reader.SetFileName(str(path))
     kind = "NrrdImageIO" if path.suffix.lower() in (".nrrd", ".nhdr") else "MetaImageIO"
     reader.SetImageIO(kind)
+    is_nrrd = kind == "NrrdImageIO"
+    unusual = () if is_nrrd else tuple(check_meta_header(path))
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
@@ -75,6 +47,8 @@ def _open(path: Path, config: ReadingConfig) -> StoredArray:
     affine, warnings = np.eye(4), tuple[str, ...]()
     if len(sizes) == 3:
         affine, warnings = _affine(reader, kind, sizes, path, config)
+        unusual = tuple(check_nrrd_header(path)) if is_nrrd else unusual
+        warnings = (*warnings, *unusual, *grid_warnings(affine))
     shape = reader.GetSize()
     if reader.GetNumberOfComponents() != 1:
         shape = (*shape, reader.GetNumberOfComponents())

@@ -15,10 +15,9 @@ from nibabel.spatialimages import HeaderDataError
 
 from medusis_tf.config.reading import ReadingConfig
 from medusis_tf.data.volumes.companions import check_companion
-from medusis_tf.data.volumes.grid import Grid
 from medusis_tf.data.volumes.nifti_affine import checked_affine
 from medusis_tf.data.volumes.stored_array import StoredArray, unknown_orientation
-from medusis_tf.data.volumes.volume import Volume
+from medusis_tf.data.volumes.volume import grid_warnings
 from medusis_tf.errors import UserError
 
 # Fixed length of the header; the voxels follow.
@@ -39,8 +38,8 @@ _UNREADABLE = (
 )
 
 
-def read_volume(path: Path | str, config: ReadingConfig) -> Volume:
-    """Read an image; the rules are those of `nifti.read_volume`.
+def open_file(path: Path, config: ReadingConfig) -> StoredArray:
+    """Open a file and check its header.
 
     Args:
         path: File named `.hdr`, `.img`, `.mgh` or `.mgz`.
@@ -49,41 +48,12 @@ def read_volume(path: Path | str, config: ReadingConfig) -> Volume:
     Raises:
         UserError: The file is not one readable 3-D volume with a known orientation.
     """
-    return _open(Path(path), config).image(config)
-
-
-def read_label_map(path: Path | str, config: ReadingConfig) -> Volume:
-    """Read a label map; the rules are those of `nifti.read_label_map`.
-
-    Args:
-        path: File named `.hdr`, `.img`, `.mgh` or `.mgz`.
-        config: Reading options.
-
-    Raises:
-        UserError: As for `read_volume`, or the values are not integers of 32 bits.
-    """
-    return _open(Path(path), config).label_map(config)
-
-
-def read_grid(path: Path | str, config: ReadingConfig) -> Grid:
-    """Read the voxel positions, from the header only.
-
-    Args:
-        path: File named `.hdr`, `.img`, `.mgh` or `.mgz`.
-        config: Reading options.
-
-    Raises:
-        UserError: As for `read_volume`.
-    """
-    return _open(Path(path), config).grid()
-
-
-def _open(path: Path, config: ReadingConfig) -> StoredArray:
     check_companion(path)
     warnings: list[str] = []
     try:
         if path.suffix.lower() in (".mgh", ".mgz"):
             header, affine = _mgh_header(path, config, warnings)
+            warnings.extend(grid_warnings(affine))
             proxy = nib.MGHImage.ImageArrayProxy(str(path), header)
         else:
             image: Any = nib.load(path)
@@ -120,7 +90,8 @@ def _mgh_header(
     stored = np.frombuffer(block.ljust(fields.itemsize, b"\0"), fields, 1)[0]
     header = MGHHeader(block)
     if int(stored["goodRASFlag"]) > 0:
-        return header, header.get_affine()
+        with np.errstate(all="ignore"):  # an affine that is not finite is refused later
+            return header, header.get_affine()
     affine, warning = unknown_orientation(path, "goodRASFlag is 0", stored["delta"], config)
     warnings.append(warning)
     return header, affine

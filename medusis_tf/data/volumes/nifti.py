@@ -156,7 +156,13 @@ def write_volume(
     header.set_data_shape(stored.shape)
     header["descrip"] = description.encode()
     kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
-    _save(kind(stored, affine, header), path)
+    image = kind(stored, affine, header)
+    if isinstance(reference, Grid):
+        # An affine that equals the default of an empty header would not be written. Set in the
+        # header before, it would cost the voxel sizes.
+        image.set_qform(affine, "unknown")
+        image.set_sform(affine, "aligned")
+    _save(image, path)
 
 
 def _empty_header(

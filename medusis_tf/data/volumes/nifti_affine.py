@@ -8,10 +8,9 @@ import numpy as np
 
 from medusis_tf.config.reading import ReadingConfig
 from medusis_tf.data.volumes.stored_array import unknown_orientation
-from medusis_tf.data.volumes.volume import axis_codes, spans_space
+from medusis_tf.data.volumes.volume import axis_codes, grid_warnings, spans_space
 from medusis_tf.errors import UserError
 
-_PLAUSIBLE_MM = (0.01, 100.0)
 # Headers that programs write as float32, or as text, are not damaged if they are off by this.
 ROUNDING = 1e-3
 _SAME_SIZE = 0.01
@@ -78,9 +77,7 @@ def _size_warnings(fields: Any, affine: np.ndarray) -> Iterator[str]:
         )
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
     yield from _contradiction(fields, sizes)
-    low, high = _PLAUSIBLE_MM
-    if sizes.min() < low or sizes.max() > high:
-        yield f"Its voxel size is unusual: {np.array2string(sizes, precision=4)} mm."
+    yield from grid_warnings(affine)
 
 
 def _contradiction(fields: Any, sizes: np.ndarray) -> Iterator[str]:

@@ -10,12 +10,13 @@ cannot be read, all raise `UserError` and nothing else.
 """
 
 from pathlib import Path
-from types import ModuleType
+from typing import Protocol
 
 from medusis_tf.config.reading import ReadingConfig
 from medusis_tf.data.volumes import dicom, itk, nibabel_formats, nifti, png_slices
 from medusis_tf.data.volumes.dicom_files import is_dicom
 from medusis_tf.data.volumes.grid import Grid
+from medusis_tf.data.volumes.stored_array import StoredArrayReader
 from medusis_tf.data.volumes.suffixes import (
     ITK_SUFFIXES,
     NIBABEL_SUFFIXES,
@@ -26,6 +27,8 @@ from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
 
 _READING = ReadingConfig()
+_ITK = StoredArrayReader(itk.open_file)
+_NIBABEL = StoredArrayReader(nibabel_formats.open_file)
 _READABLE = (
     "Supported are a .nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd, .hdr with .img, .mgh or .mgz file, a "
     "folder with the DICOM files of one series, and a folder of PNG slices"
@@ -35,6 +38,16 @@ _POINTERS = {
     "git-annex": (b"annex/objects/", "datalad get, or git annex get"),
     "Git LFS": (b"version https://git-lfs", "git lfs pull"),
 }
+
+
+class _Reader(Protocol):
+    """A module or object that reads volumes of one kind of format."""
+
+    def read_volume(self, path: Path | str, config: ReadingConfig) -> Volume: ...
+
+    def read_label_map(self, path: Path | str, config: ReadingConfig) -> Volume: ...
+
+    def read_grid(self, path: Path | str, config: ReadingConfig) -> Grid: ...
 
 
 def read_volume(path: Path | str, config: ReadingConfig = _READING) -> Volume:
@@ -81,7 +94,7 @@ def read_grid(path: Path | str, config: ReadingConfig = _READING) -> Grid:
     return _reader(path).read_grid(path, config)
 
 
-def _reader(path: Path | str) -> ModuleType:
+def _reader(path: Path | str) -> _Reader:
     path = Path(path)
     try:
         if path.is_dir():
@@ -104,11 +117,11 @@ def _check_pointer(path: Path) -> None:
             )
 
 
-def _file_reader(path: Path) -> ModuleType:
+def _file_reader(path: Path) -> _Reader:
     if path.name.lower().endswith(ITK_SUFFIXES):
-        return itk
+        return _ITK
     if path.name.lower().endswith(NIBABEL_SUFFIXES):
-        return nibabel_formats
+        return _NIBABEL
     if is_dicom(path):
         return dicom
     raise UserError(
@@ -116,7 +129,7 @@ def _file_reader(path: Path) -> ModuleType:
     )
 
 
-def _folder_reader(path: Path) -> ModuleType:
+def _folder_reader(path: Path) -> _Reader:
     files = [entry for entry in path.iterdir() if entry.is_file()]
     has_png = any(png_slices.is_png(file) for file in files)
     has_dicom = any(is_dicom(file) for file in files)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -119,6 +120,40 @@ class StoredArray:
         turned, affine = to_lps(array, self.affine)
         axes = axis_codes(self.affine)
         return Volume(turned, affine, self.path, slope, intercept, axes, self.warnings + warnings)
+
+
+class StoredArrayReader(NamedTuple):
+    """Reads volumes of formats that a library reads as a whole.
+
+    Attributes:
+        open: Opens a file, given the reading options; reads its header only.
+    """
+
+    open: Callable[[Path, ReadingConfig], StoredArray]
+
+    def read_volume(self, path: Path | str, config: ReadingConfig) -> Volume:
+        """Read an image.
+
+        Raises:
+            UserError: The file cannot be opened, is damaged, or has non-finite values.
+        """
+        return self.open(Path(path), config).image(config)
+
+    def read_label_map(self, path: Path | str, config: ReadingConfig) -> Volume:
+        """Read a label map.
+
+        Raises:
+            UserError: As for `read_volume`, or the values are not integers of 32 bits.
+        """
+        return self.open(Path(path), config).label_map(config)
+
+    def read_grid(self, path: Path | str, config: ReadingConfig) -> Grid:
+        """Read the voxel positions, from the header only.
+
+        Raises:
+            UserError: The file cannot be opened.
+        """
+        return self.open(Path(path), config).grid()
 
 
 def assumed_affine(axes: str, sizes_mm: np.ndarray) -> np.ndarray:

@@ -1,10 +1,14 @@
 """A volume in memory: voxel values, position in space, and source file."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from nibabel import orientations
+
+_PLAUSIBLE_MM = (0.01, 100.0)
+_LARGEST_SKEW_DEGREES = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,10 +114,29 @@ def spans_space(affine: np.ndarray) -> bool:
     """Whether an affine is finite and its three axes are linearly independent."""
     if not np.isfinite(affine).all():
         return False
-    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    with np.errstate(over="ignore"):
+        lengths = np.linalg.norm(affine[:3, :3], axis=0)
     if not np.isfinite(lengths).all() or lengths.min() <= 0:
         return False
     return bool(abs(np.linalg.det(affine[:3, :3] / lengths)) >= 1e-3)
+
+
+def grid_warnings(affine: np.ndarray) -> Iterator[str]:
+    """What is suspicious about the voxels of an affine, one sentence each."""
+    if not spans_space(affine):
+        return
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    low, high = _PLAUSIBLE_MM
+    if sizes.min() < low or sizes.max() > high:
+        yield f"Its voxel size is unusual: {np.array2string(sizes, precision=4)} mm."
+    directions = affine[:3, :3] / sizes
+    cosine = np.abs(directions.T @ directions - np.eye(3)).max()
+    skew = float(np.degrees(np.arcsin(min(cosine, 1.0))))
+    if skew > _LARGEST_SKEW_DEGREES:
+        yield (
+            f"Its axes are not at right angles: off by {skew:.1f} degrees. Its slices are used as "
+            "they are stored, not straightened."
+        )
 
 
 def _transform(affine: np.ndarray) -> np.ndarray:

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, NonNegativeInt
 
-from medusis_tf.config.data import Split, Stream
 from medusis_tf.config.section import Section
+from medusis_tf.config.subject import Split, Stream
 from medusis_tf.config.subject_globs import ROLES
 from medusis_tf.config.taxonomy import LabelId
 from medusis_tf.config.yaml_files import read_yaml

@@ -9,7 +9,7 @@ from typing import get_args
 
 import numpy as np
 
-from medusis_tf.config.data import DataConfig, Pairing, Split, Stream
+from medusis_tf.config.data import DataConfig, Pairing
 from medusis_tf.config.intensity import (
     IntensityConfig,
     MinMaxIntensity,
@@ -18,6 +18,7 @@ from medusis_tf.config.intensity import (
     SliceMinMaxIntensity,
     WindowIntensity,
 )
+from medusis_tf.config.subject import Split, Stream
 from medusis_tf.data.intensities.intensity import IntensityScale
 from medusis_tf.data.shards.manifest import Manifest, SubjectRecord
 from medusis_tf.reports.formatting import (

@@ -6,7 +6,7 @@ import { Viewers } from "./viewers.js";
 const at = (id) => document.getElementById(id);
 const NO_TRUNCATION = 4;
 
-const page = { models: [], model: null, labelMap: null, name: "", hidden: new Set(), job: null };
+const page = { models: [], model: null, labelMap: null, fileName: "", name: "", hidden: new Set(), job: null };
 const viewers = new Viewers(at("grid"), (place) => showPlace(place));
 let urls = [];
 
@@ -96,7 +96,8 @@ async function take(file, name) {
     return say(`The file is larger than ${page.limits.body_bytes >> 20} MB, the limit.`, true);
   }
   page.labelMap = file;
-  page.name = name.replace(/\.nii(\.gz)?$/i, "");
+  page.fileName = name;
+  page.name = name.replace(/\.(nii|nii\.gz|mgh|mgz|nrrd|mha|dcm|zip)$/i, "");
   at("file-name").textContent = name;
   at("run").disabled = false;
   await run();
@@ -104,6 +105,7 @@ async function take(file, name) {
 
 function values() {
   const found = { model: page.model.name, samples: at("samples").value, seed: at("seed").value };
+  if (/\.[a-z]+$/i.test(page.fileName)) found.file_name = page.fileName;
   const truncation = Number(at("truncation").value);
   if (truncation < NO_TRUNCATION) found.truncation = truncation;
   if (Number(at("blend").value) > 0) {

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from medusis_tf.data.volumes.grid import Grid
 from medusis_tf.data.volumes.nifti import (
     DESCRIPTION,
     read_grid,
@@ -16,6 +17,7 @@ from medusis_tf.data.volumes.nifti import (
     read_volume,
     write_volume,
 )
+from medusis_tf.data.volumes.volume import lps_grid
 from medusis_tf.errors import UserError
 from tests.data.volume_files import AXIS_ORDERS, lps_affine, rotated, write_nifti
 
@@ -118,6 +120,21 @@ def test_a_grid_is_a_reference_like_its_file(axes, tmp_path):
     np.testing.assert_array_equal(written.get_fdata(), original.get_fdata())
     np.testing.assert_allclose(written.affine, original.affine)
     assert written.header.get_xyzt_units()[0] == "mm"
+
+
+def test_a_grid_like_the_default_of_nibabel_has_an_orientation(tmp_path):
+    # LAS, 1 mm, centred: nibabel's own affine for an image without one.
+    header = nib.Nifti1Image(np.zeros((4, 5, 6), np.uint8), None).header
+    affine = header.get_best_affine()
+    shape, lps = lps_grid((4, 5, 6), affine)
+    array = np.arange(120, dtype=np.uint8).reshape(shape)
+    path = tmp_path / "mr.nii.gz"
+    write_volume(path, array, Grid(shape, lps, Path("source.mha"), "LAS"))
+    header = nib.load(path).header
+    assert (int(header["sform_code"]), header.get_zooms()) == (2, (1, 1, 1))
+    read = read_volume(path)
+    np.testing.assert_array_equal(read.affine, lps)
+    np.testing.assert_array_equal(read.array, array)
 
 
 def test_writing_another_shape_raises_an_error(tmp_path):
