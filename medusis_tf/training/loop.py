@@ -177,7 +177,9 @@ class TrainingLoop:
         if shows:
             records.panel(step, panel.draw(self.method))
         if shows_volume:
-            volume = VolumePanel(self.config, self.shards).draw(self.method)
+            volume = VolumePanel(self.config, self.shards, self.method.needs_field_of_view).draw(
+                self.method
+            )
             records.panel(step, volume, "volume")
 
     def _batches(self, start: int) -> tf.data.Dataset:

@@ -35,12 +35,14 @@ class VolumePanel:
     Args:
         config: The experiment.
         shards: Prepared slices of the experiment.
+        continues_labels: Whether networks expect labels that continue beyond the field of view.
+            Their images are then air there.
 
     Raises:
         ValueError: The manifest names slices that there are not.
     """
 
-    def __init__(self, config: ExperimentConfig, shards: Shards):
+    def __init__(self, config: ExperimentConfig, shards: Shards, continues_labels: bool = False):
         self._config = config
         found = shards.subjects("validation", "label_map") or shards.subjects("train", "label_map")
         record = found[0]
@@ -55,7 +57,8 @@ class VolumePanel:
         self._label_map[self._places] = stored[chosen]
         self._across_mm = step * record.volume_spacing_mm[_ACROSS[config.data.axis]]
         self._pixel_mm = record.grid(config.data).pixel_mm
-        self._visible = visible_pixels(record, config.data)
+        view = visible_pixels(record, config.data)
+        self._view = view if continues_labels else np.ones_like(view)
         self._seed = step_seed(config.seed, tf.constant(0), Purpose.PANEL_NOISE)
 
     def draw(self, method: Method) -> np.ndarray:
@@ -64,17 +67,14 @@ class VolumePanel:
         shape, noise = method.painter.noise_shape, None
         if shape is not None:
             noise = tf.random.stateless_normal([1, *shape], self._seed)
-        label_map, view = self._label_map, np.ones(self._visible.shape, bool)
-        if method.needs_field_of_view:
-            view = self._visible
-            label_map = continue_labels(label_map, view)
+        label_map = continue_labels(self._label_map, self._view)
         volume = np.full(label_map.shape, OUTSIDE_IMAGE, np.float32)
         for part in batches_of(len(self._places), _BATCH_SIZE):
             places = self._places[part]
             one_hot = tf.one_hot(label_map[places], self._config.data.num_classes)
             noises = None if noise is None else tf.repeat(noise, len(places), axis=0)
             images = network(one_hot, noises, training=False).numpy()[..., 0]
-            volume[places] = np.where(view, images, np.float32(OUTSIDE_IMAGE))
+            volume[places] = np.where(self._view, images, np.float32(OUTSIDE_IMAGE))
         planes = self._planes()
         labels = [plane(self._label_map) for plane in planes.values()]
         images = [plane(volume) for plane in planes.values()]

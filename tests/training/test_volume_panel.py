@@ -34,7 +34,7 @@ def anatomy():
     return label_map
 
 
-def open_panel(tmp_path, axis, label_map, monkeypatch, spacing=SPACING):
+def open_panel(tmp_path, axis, label_map, monkeypatch, spacing=SPACING, continues_labels=False):
     """The panel of a volume, and the list of what it draws."""
     write_nifti(tmp_path / "a.nii.gz", label_map, lps_affine(spacing), "RAS")
     image = np.random.default_rng(0).normal(size=label_map.shape).astype(np.float32)
@@ -48,7 +48,7 @@ def open_panel(tmp_path, axis, label_map, monkeypatch, spacing=SPACING):
     config = stub_experiment(data=data)
     drawn = []
     monkeypatch.setattr(volume_panel, "panel", lambda rows, *_: drawn.append(rows))
-    return VolumePanel(config, slice_in_memory(config.data)), drawn
+    return VolumePanel(config, slice_in_memory(config.data), continues_labels), drawn
 
 
 def method_of(network):
@@ -101,6 +101,24 @@ def test_long_volumes_are_thinned_and_share_one_noise(tmp_path, monkeypatch):
     assert np.ptp(xs) + 1 == 48 / 2
     for one, other in zip(*drawn, strict=True):
         np.testing.assert_array_equal(one.images["network"], other.images["network"])
+
+
+def test_labels_continue_and_images_end_with_the_volume(tmp_path, monkeypatch):
+    panel, drawn = open_panel(
+        tmp_path, "axial", np.maximum(anatomy(), 1), monkeypatch, continues_labels=True
+    )
+    seen = []
+
+    def network(one_hot, noise, training):
+        seen.append(one_hot.numpy())
+        return by_class(one_hot, noise, training)
+
+    panel.draw(method_of(network))
+    [rows] = drawn
+    # The volume of 32 x 36 voxels ends inside the slices of 48 x 48 pixels.
+    assert np.concatenate(seen)[..., 0].max() == 0
+    axial = rows[0]
+    np.testing.assert_array_equal(axial.images["network"] == -1, axial.label_map == 0)
 
 
 @pytest.mark.parametrize(
