@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from medusis_tf.data.volumes.nifti import read_label_map
 from medusis_tf.errors import UserError
 from medusis_tf.serving.exporter import painter_of_run
 from medusis_tf.serving.metadata import find_model
-from medusis_tf.serving.predictor import Predictor
+from medusis_tf.serving.predictor import Predictor, SlicePainter
 from tests.serving.small_run import SHAPE, make_model, make_predictor, make_run, write_nifti
 
 
@@ -60,6 +61,27 @@ def test_a_volume_has_its_own_grid_and_the_units_of_the_training_images(predicto
     assert array.max() <= upper + 1e-3 * (upper - lower)
     np.testing.assert_allclose(array[:, :, 0], lower, rtol=1e-5)  # no foreground there
     assert array[:, :, 1].std() > 0
+
+
+def test_labels_continue_beyond_the_volume_for_models_trained_with_fields_of_view(
+    predictor, label_map
+):
+    """The labels of the frame are painted, so that no outline arises where the volume ends."""
+    painted = []
+
+    def from_noise(label_map, noise):
+        painted.append(label_map.numpy())
+        return predictor._endpoints["from_noise"](label_map=label_map, noise=noise)
+
+    everywhere = replace(label_map, array=np.ones_like(label_map.array))
+    for has_views in (False, True):
+        config = {**predictor.metadata.config, "training": {"field_of_view": has_views}}
+        metadata = predictor.metadata.model_copy(update={"config": config})
+        endpoints = {"draw_noise": predictor._endpoints["draw_noise"], "from_noise": from_noise}
+        SlicePainter(endpoints, metadata).synthesize_volume(everywhere, batch_size=64)
+    without, with_views = painted
+    assert (without == 0).any()
+    assert (with_views == 1).all()
 
 
 def test_all_slices_of_a_volume_have_the_same_noise(predictor, label_map):
