@@ -7,6 +7,7 @@ from types import UnionType
 from typing import Any
 
 from medusis_tf.config.packaged import find_refinement, find_table
+from medusis_tf.config.problems import suggestion
 from medusis_tf.config.refinement import refined_classes
 from medusis_tf.config.subject_globs import expand_globs
 from medusis_tf.config.subject_manifest import assign_splits, read_manifest
@@ -85,6 +86,31 @@ def inline_references(data: dict[str, Any], config_path: Path) -> None:
     splits, seed = data.pop("splits", None), data.pop("split_seed", 0)
     if splits is not None and _is_list_of_mappings(data.get("subjects")):
         data["subjects"] = assign_splits(data["subjects"], splits, seed)
+
+
+def find_label_source(
+    name: str, own: Mapping[str, Mapping[int, str]], owner: str, *others: str
+) -> Mapping[int, str]:
+    """The table of a label source that a user names.
+
+    Args:
+        name: A label source of `own`, a packaged table, or a file.
+        own: Tables by name.
+        owner: Where these tables are, for the message.
+        others: Other words that the user could have meant.
+
+    Raises:
+        UserError: There is no such table, or it cannot be read.
+    """
+    if name in own:
+        return own[name]
+    path = find_table(name)
+    if not path.is_file():
+        raise UserError(
+            f"there is no label source {name}: it is no file, no packaged table (see `medusis "
+            f"configs`), and none of {owner}{suggestion(name, [*own, *others] or ['none'])}"
+        )
+    return load_label_source(path)
 
 
 def _refine(data: dict[str, Any], config_path: Path) -> None:

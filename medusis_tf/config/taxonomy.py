@@ -10,7 +10,7 @@ import pydantic
 import yaml
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from medusis_tf.config.problems import problem_lines
+from medusis_tf.config.problems import problem_lines, suggestion
 from medusis_tf.config.refinement import RefinementRule
 from medusis_tf.config.section import Section
 from medusis_tf.config.yaml_files import read_yaml
@@ -83,6 +83,26 @@ class Taxonomy(Section):
     def ids(self) -> dict[int, str]:
         """Names of the classes by id."""
         return {entry.id: entry.name for entry in self.classes}
+
+    def with_unlisted(self, name: str | None, owner: str) -> "Taxonomy":
+        """The table with another class for what no class lists as a source.
+
+        Args:
+            name: Name of the class, from `--unlisted`; None to keep that of the table.
+            owner: What the table belongs to, for the message.
+
+        Raises:
+            UserError: There is no such class.
+        """
+        if name is None:
+            return self
+        names = list(self.ids.values())
+        if name not in names:
+            raise UserError(
+                f"--unlisted must be a class of {owner}. Received: {name!r}"
+                f"{suggestion(name, names)}"
+            )
+        return self.model_copy(update={"unlisted": name})
 
     @property
     def refined(self) -> tuple[ClassEntry, ...]:

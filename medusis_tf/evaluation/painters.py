@@ -116,9 +116,8 @@ def model_painter(model: SlicePainter, batch_size: int | None = None) -> Painter
     has_noise = model.metadata.has_noise
 
     def paint(subject: LabelledSubject, drawn: np.ndarray) -> np.ndarray:
-        continues = model.metadata.continues_labels
-        label_map = subject.continued_label_map if continues else subject.label_map
-        return model.paint(label_map, drawn, batch_size)
+        view = subject.field_of_view
+        return model.paint(subject.label_map, drawn, batch_size, field_of_view=view)
 
     return Painter(
         model.metadata.title,

@@ -37,7 +37,7 @@ _PARAMETERS_PER_REQUEST = 100  # MLflow's limit
 
 
 class RunFacts(NamedTuple):
-    """What a tracker is told of a new run.
+    """What a tracker records of a new run.
 
     Names of subjects and paths are not among it: people send these to servers.
 

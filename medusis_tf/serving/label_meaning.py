@@ -9,10 +9,10 @@ from typing import Any
 
 import pydantic
 
-from medusis_tf.config.packaged import find_table
-from medusis_tf.config.problems import problem_lines, suggestion
+from medusis_tf.config.data_references import find_label_source
+from medusis_tf.config.problems import problem_lines
 from medusis_tf.config.reading import ReadingConfig
-from medusis_tf.config.taxonomy import Taxonomy, load_label_source
+from medusis_tf.config.taxonomy import Taxonomy
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
 from medusis_tf.serving.metadata import ModelMetadata
@@ -43,16 +43,7 @@ class LabelMapOptions:
         Raises:
             UserError: `unlisted` is no class of the model.
         """
-        taxonomy = metadata.trained_taxonomy
-        if self.unlisted is None:
-            return taxonomy
-        names = [entry.name for entry in metadata.classes]
-        if self.unlisted not in names:
-            raise UserError(
-                f"--unlisted must be a class of {metadata.title}. "
-                f"Received: {self.unlisted!r}{suggestion(self.unlisted, names)}"
-            )
-        return taxonomy.model_copy(update={"unlisted": self.unlisted})
+        return metadata.trained_taxonomy.with_unlisted(self.unlisted, metadata.title)
 
     def reading_of(self, metadata: ModelMetadata) -> ReadingConfig:
         """How to read volumes for a model: as its training did, with the changes.
@@ -109,18 +100,10 @@ def find_source(name: str, metadata: ModelMetadata) -> Table:
     Raises:
         UserError: There is no such table.
     """
-    if name in metadata.label_sources:
-        return metadata.label_sources[name]
-    if name == MODEL_IDS:
+    own = metadata.label_sources
+    if name == MODEL_IDS and name not in own:
         return None
-    path = find_table(name)
-    if not path.exists():
-        known = [*metadata.label_sources, MODEL_IDS]
-        raise UserError(
-            f"there is no label source {name}: it is no file, no packaged table (see "
-            f"`medusis configs`), and none of {metadata.title}{suggestion(name, known)}"
-        )
-    return load_label_source(path)
+    return find_label_source(name, own, metadata.title, MODEL_IDS)
 
 
 def _by_stated_names(

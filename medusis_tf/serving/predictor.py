@@ -64,6 +64,8 @@ class SlicePainter:
         noise: np.ndarray,
         batch_size: int | None = None,
         progress: Progress | None = None,
+        *,
+        field_of_view: np.ndarray | None = None,
     ) -> np.ndarray:
         """Synthesize slices.
 
@@ -74,10 +76,14 @@ class SlicePainter:
             batch_size: Slices per batch; by default 8 on a GPU and 1 on a CPU. On a CPU, 8 saves a
                 tenth of the time and needs 0.9 GB more at 256x256.
             progress: Function that is called with the number of finished slices and of all slices.
+            field_of_view: `[height, width]` bool, where the slices lie inside their volume; None if
+                that is everywhere. A model that was trained so sees the labels continued beyond it.
 
         Returns:
             `[slices, height, width]` float32 in [-1, 1], the mean over the channels.
         """
+        if field_of_view is not None and self.metadata.continues_labels:
+            label_maps = continue_labels(label_maps, field_of_view)
         images = np.empty(label_maps.shape, np.float32)
         for part in batches_of(len(label_maps), batch_size or default_batch_size()):
             batch = label_maps[part]
@@ -128,11 +134,9 @@ class SlicePainter:
         grid = painting_grid(label_map, metadata)
         label_slices = grid.label_slices(label_map.array)
         shown = np.flatnonzero(label_slices.any(axis=(1, 2)))
-        painted_slices = label_slices[shown]
-        if metadata.continues_labels:
-            painted_slices = continue_labels(painted_slices, visible_in(grid))
         images = self._mean_image(
-            painted_slices,
+            label_slices[shown],
+            visible_in(grid),
             [self.draw_noise(seed, truncation)] if noises is None else noises,
             batch_size,
             progress,
@@ -147,6 +151,7 @@ class SlicePainter:
     def _mean_image(
         self,
         label_maps: np.ndarray,
+        field_of_view: np.ndarray,
         noises: Sequence[np.ndarray],
         batch_size: int | None,
         progress: Progress | None,
@@ -159,7 +164,7 @@ class SlicePainter:
                 if progress is not None:
                     progress(place * total + done, len(noises) * total)
 
-            images = self.paint(label_maps, noise, batch_size, report)
+            images = self.paint(label_maps, noise, batch_size, report, field_of_view=field_of_view)
             mean = images if place == 0 else mean + (images - mean) / np.float32(place + 1)
         return mean
 

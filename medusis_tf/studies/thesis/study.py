@@ -204,7 +204,9 @@ def open_row(experiment: ExperimentConfig, truncation: float) -> "EvaluatedModel
         evaluated.painter,
         name=f"{evaluated.painter.name}, truncation {truncation:g}",
         paint_slices=lambda subject, seed: painter.paint(
-            subject.label_map, painter.draw_noise(seed, truncation)
+            subject.label_map,
+            painter.draw_noise(seed, truncation),
+            field_of_view=subject.field_of_view,
         ),
         is_random=has_noise,
     )
