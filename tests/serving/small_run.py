@@ -4,6 +4,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
+import keras
 import nibabel as nib
 import numpy as np
 import pytest
@@ -46,6 +47,8 @@ def _make(folder: Path, noise: str) -> Path:
         write_nifti(folder / f"{subject}_labels.nii.gz", label_map)
         write_nifti(folder / f"{subject}_mr.nii.gz", INTENSITIES[label_map] + noise)
     write_run_dir(config, prepare_shards(config).manifest)
+    # The same weights whatever tests ran before: some promises hold for most weights only.
+    keras.utils.set_random_seed(0)
     model = MedUSIS(config, air_threshold=-0.5)
     rng = np.random.default_rng(0)
     for weight in model.ema_generator.trainable_weights:
