@@ -93,6 +93,13 @@ class GeneratorSection(StridedSection):
     `nearest`, as published, repeats pixels. With few real images, lines on a fixed grid can
     grow. `linear` interpolates. `wavelet` has its own way, and accepts `nearest` only.
     """
+    air_background: bool = False
+    """Whether pixels of class 0 are air (-1) by construction, whatever the network computes there.
+
+    For images from which everything without a label was removed (`data.remove_background:
+    label_map`). Without it, noise leaves grey there. Where labels cover the body only in part, the
+    generator must paint the rest: leave it off.
+    """
 
     @model_validator(mode="after")
     def _check_pixel_noise(self) -> GeneratorSection:

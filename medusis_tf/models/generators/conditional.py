@@ -2,6 +2,7 @@
 
 import keras
 import tensorflow as tf
+from keras import ops
 
 from medusis_tf.layers.label_conv import LabelConv2D
 from medusis_tf.layers.pixel_noise import PixelNoise
@@ -32,6 +33,8 @@ class ConditionalGenerator(keras.Model):
             higher resolution are left out.
         padding: `"zeros"` or `"reflect"`: the features beyond the border of an image.
         upsampling: `"nearest"` repeats pixels between blocks, `"linear"` interpolates.
+        air_background: Whether the image is -1, the value of air, wherever the label map is class
+            0.
 
     Raises:
         ValueError: Class noise or pixel noise with a `noise_dim` of 0.
@@ -52,6 +55,7 @@ class ConditionalGenerator(keras.Model):
         pixel_noise_finest=1,
         padding="zeros",
         upsampling="nearest",
+        air_background=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -68,6 +72,7 @@ class ConditionalGenerator(keras.Model):
         self.pixel_noise_finest = pixel_noise_finest
         self.padding = padding
         self.upsampling = upsampling
+        self.air_background = air_background
         if (class_noise or pixel_noise) and noise_dim == 0:
             wanted = "class_noise" if class_noise else "pixel_noise"
             raise ValueError(
@@ -124,6 +129,7 @@ class ConditionalGenerator(keras.Model):
             "pixel_noise_finest": self.pixel_noise_finest,
             "padding": self.padding,
             "upsampling": self.upsampling,
+            "air_background": self.air_background,
         }
 
     def _stem(self, filters):
@@ -169,6 +175,13 @@ class ConditionalGenerator(keras.Model):
             block.build((None, None, None, channels), one_hot_shape, noise_shape)
         for field, channels in zip(self.pixel_noises, filters[1:], strict=False):
             field.build((None, None, None, channels), noise_shape)
+
+    def _image(self, values, one_hot):
+        """The image of the last layer's output, with air in the background if it is set so."""
+        image = ops.tanh(values)
+        if not self.air_background:
+            return image
+        return ops.where(one_hot[..., :1] > 0, -ops.ones_like(image), image)
 
     def _check_inputs(self, one_hot, noise):
         if one_hot.shape[-1] != self.num_classes:

@@ -1,7 +1,6 @@
 """The OASIS generator: SPADE blocks that grow an image from a downsampled label map."""
 
 import keras
-from keras import ops
 
 from medusis_tf.layers.generator_blocks import SPADEBlock
 from medusis_tf.layers.initializers import xavier_normal
@@ -65,4 +64,4 @@ class OASISGenerator(ConditionalGenerator):
         features = leaky_relu(features)
         if self.padding == "reflect":
             features = pad_reflect(features, 1)
-        return ops.tanh(self.to_image(features))
+        return self._image(self.to_image(features), one_hot)

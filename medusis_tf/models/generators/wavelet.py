@@ -1,7 +1,6 @@
 """The wavelet generator: SPADE blocks that grow the Haar bands of an image."""
 
 import keras
-from keras import ops
 
 from medusis_tf.layers.generator_blocks import WaveletBlock
 from medusis_tf.layers.initializers import xavier_normal
@@ -76,4 +75,4 @@ class WaveletGenerator(ConditionalGenerator):
             if index < self.num_blocks - 1:
                 bands = upsample_bands(skip) + upsample_nearest(residual)
                 bands = self._add_pixel_noise(index + 1, bands, noise)
-        return ops.tanh(haar_synthesis(self.to_bands(skip + residual)))
+        return self._image(haar_synthesis(self.to_bands(skip + residual)), one_hot)

@@ -92,6 +92,21 @@ def test_image_values_are_between_minus_one_and_one(generator_class):
 
 
 @pytest.mark.parametrize("generator_class", GENERATORS)
+def test_background_is_air_and_the_rest_is_unchanged(generator_class):
+    plain = make_generator(generator_class)
+    airy = make_generator(generator_class, air_background=True)
+    one_hot, noise = draw_labels(), draw_noise()
+    for generator in (plain, airy):
+        generator(one_hot, noise)
+    airy.set_weights(plain.get_weights())
+    images = [np.asarray(generator(one_hot, noise)) for generator in (plain, airy)]
+    background = np.asarray(one_hot)[..., :1] > 0
+    assert background.any() and not background.all()
+    np.testing.assert_array_equal(images[1], np.where(background, -1, images[0]))
+    assert type(airy).from_config(airy.get_config()).air_background
+
+
+@pytest.mark.parametrize("generator_class", GENERATORS)
 def test_noise_changes_the_image(generator_class):
     generator = make_generator(generator_class)
     first = generator(draw_labels(), draw_noise())
