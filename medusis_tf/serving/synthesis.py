@@ -198,17 +198,18 @@ def _check_sources_exist(request: SynthesisRequest) -> None:
 
 
 def _label_map(request: SynthesisRequest, metadata: ModelMetadata) -> Volume:
-    """The label map to paint; its warnings, and how it is resampled, are logged."""
+    """The label map to paint; its warnings, which include how it is resampled, are logged."""
     coarse = None
     if request.label_map is not None:
         coarse = read_for_model(request.label_map, metadata, request.label)
     reading = request.label.reading_of(metadata)
     label_map = fine_label_map(coarse, request.ct, metadata, reading=reading)
+    lines = (*label_map.warnings, *grid_lines(label_map, metadata))
     source = request.label_map or request.ct
-    for line in (*label_map.warnings, *grid_lines(label_map, metadata)):
+    for line in lines:
         text = line.removeprefix(f"{source}: ").rstrip(".")
         logger.warning("%s: %s", source, text[:1].lower() + text[1:])
-    return label_map
+    return dataclasses.replace(label_map, warnings=lines)
 
 
 def _identities(

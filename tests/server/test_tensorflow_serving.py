@@ -83,6 +83,34 @@ def test_warm_up_requests_of_the_export_are_answered(server, tmp_path_factory):
     assert replayed > 0
 
 
+def predict_response(model, request):
+    """The answer of TensorFlow Serving's gRPC, of the tensors in a message of its wire format."""
+    from tensorflow_serving.apis import predict_pb2
+
+    received = predict_pb2.PredictRequest.FromString(request.SerializeToString())
+    name = received.model_spec.signature_name or "serving_default"
+    tensors = {key: tf.constant(tf.make_ndarray(value)) for key, value in received.inputs.items()}
+    response = predict_pb2.PredictResponse()
+    response.model_spec.CopyFrom(received.model_spec)
+    for key, value in model.signatures[name](**tensors).items():
+        response.outputs[key].CopyFrom(tf.make_tensor_proto(value))
+    return predict_pb2.PredictResponse.FromString(response.SerializeToString())
+
+
+@pytest.mark.usefixtures("stubs")
+@pytest.mark.parametrize("signature", ["", "serving_default", "mean_image"])
+def test_grpc_messages_and_rest_have_the_same_answer(server, tmp_path_factory, signature):
+    model = tf.saved_model.load(str(make_model(tmp_path_factory) / "1"))
+    request = predict_request(signature)
+    response = predict_response(model, request)
+    assert response.model_spec.name == "small" and list(response.outputs) == ["image"]
+    expected = tf.make_ndarray(response.outputs["image"])
+    received = send(server, request, rows=False)
+    assert received.status_code == 200, received.text
+    image = np.array(received.json()["outputs"], np.float32)
+    np.testing.assert_allclose(image, expected, atol=1e-6)
+
+
 @pytest.mark.usefixtures("stubs")
 def test_state_and_metadata_are_messages_of_the_stubs(server, tmp_path_factory):
     from google.protobuf import json_format

@@ -5,6 +5,7 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
+from nibabel.affines import apply_affine
 
 from medusis_tf.config.taxonomy import ClassEntry
 from medusis_tf.data.intensities.intensity import IntensityScale
@@ -12,7 +13,7 @@ from medusis_tf.errors import UserError
 from medusis_tf.serving.label_maps import LabelMapOptions, grid_for_model, read_for_model
 from medusis_tf.serving.metadata import ModelMetadata
 from tests.data.dicom_files import write_series
-from tests.data.dicom_segments import write_seg
+from tests.data.dicom_segments import write_rtstruct, write_seg
 
 AFFINE = np.diag([-2.0, -2.0, 3.0, 1.0])
 TOOL = {1: "spleen", 47: "liver", 48: "heart"}
@@ -218,3 +219,18 @@ def test_a_dicom_seg_is_read_by_the_names_of_its_segments(tmp_path):
         read_for_model(other, metadata())
     unlisted = read_for_model(other, metadata(), LabelMapOptions(unlisted="trunk"))
     assert (unlisted.array == 2).sum() == (ids == 1).sum()
+
+
+def test_a_series_with_its_structure_set_is_a_label_map(tmp_path):
+    ids = np.zeros((6, 5, 4), np.int16)
+    ids[1:5, 1:4, 1:3] = 1
+    write_series(tmp_path, ids, AFFINE)
+    corners = [(0.5, 0.5), (4.5, 0.5), (4.5, 3.5), (0.5, 3.5)]
+    contours = [apply_affine(AFFINE, [(*corner, z) for corner in corners]) for z in (1, 2)]
+    write_rtstruct(tmp_path / "rs.dcm", {"Spleen": contours})
+    label_map = read_for_model(tmp_path, metadata())
+    series = grid_for_model(tmp_path, LabelMapOptions().reading_of(metadata()))
+    assert label_map.shape == series.shape == ids.shape
+    np.testing.assert_allclose(label_map.affine, series.affine)
+    assert np.unique(label_map.array).tolist() == [0, 2]
+    assert (label_map.array == 2).sum() == ids.sum()

@@ -42,7 +42,7 @@ def read_segments(
         taxonomy: Classes of the experiment.
         reading: Reading options.
         reference: Grid of the image that an RTSTRUCT was drawn on; not needed if the series is in
-            the same folder. A SEG has a grid of its own.
+            the same folder. A SEG has a grid of its own, or that of the series in its folder.
 
     Returns:
         uint8 class ids, `[x, y, z]`.
@@ -99,10 +99,13 @@ def _open(path: Path, reading: ReadingConfig, reference: Grid | None) -> Segment
     if found is None:
         raise UserError(f"{path} has no DICOM segmentation and no structure set.")
     file, kind = found
+    if path.is_dir() and (files := series_beside(file, path)):
+        reference = dicom.grid_of_files(path, files, reading)
+        return (
+            read_seg(file, reading, reference) if kind == "SEG" else read_rtstruct(file, reference)
+        )
     if kind == "SEG":
         return read_seg(file, reading)
-    if path.is_dir() and (files := series_beside(file, path)):
-        return read_rtstruct(file, dicom.grid_of_files(path, files, reading))
     if reference is None:
         raise UserError(
             f"{file} is an RTSTRUCT, which has contours but no voxels. Give the series that it was "

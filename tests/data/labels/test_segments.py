@@ -4,6 +4,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 
 from medusis_tf.config.data import Subject
@@ -69,6 +70,45 @@ def test_a_segmentation_lies_where_its_series_lies(axes, kind, tmp_path):
     whole[tuple(map(slice, offset, stop))] = label_map.array
     np.testing.assert_array_equal(whole, expected())
     assert label_map.axes == axes and label_map.warnings == ()
+
+
+@pytest.mark.parametrize("axes", ["LPS", "LSA"])
+@pytest.mark.parametrize("kept", [(1, 3, 4), (1, 4), (2,)])
+def test_a_segmentation_of_few_slices_lies_on_its_series(axes, kept, tmp_path):
+    pytest.importorskip("highdicom")
+    folder, stored = series(tmp_path, axes)
+    ids = np.asarray(stored.dataobj).copy()
+    slices = [z for z in range(ids.shape[2]) if z not in kept]
+    ids[:, :, slices] = 0
+    write_seg(folder / "seg.dcm", folder, {"torso": ids > 0, "GTV-1": ids == 3})
+    # Some writers leave out how far apart the slices are.
+    data = pydicom.dcmread(folder / "seg.dcm")
+    measures = data.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    if "SpacingBetweenSlices" in measures:
+        del measures.SpacingBetweenSlices
+    data.save_as(folder / "seg.dcm")
+    label_map = read_segments(folder, taxonomy(), READING)
+    nifti = tmp_path / "few.nii"
+    nib.save(nib.Nifti1Image(ids, stored.affine), nifti)
+    np.testing.assert_array_equal(label_map.array > 0, read_volume(nifti).array > 0)
+    np.testing.assert_array_equal(label_map.array == 3, read_volume(nifti).array == 3)
+    assert label_map.warnings == ()
+    assert same_grid(Grid.of(label_map), segment_grid(folder, READING))
+
+
+def test_a_segmentation_of_another_series_keeps_its_grid(tmp_path):
+    pytest.importorskip("highdicom")
+    folder, stored = series(tmp_path, "LPS")
+    ids = np.asarray(stored.dataobj)
+    write_seg(tmp_path / "seg.dcm", folder, {"torso": ids > 0})
+    alone = read_segments(tmp_path / "seg.dcm", taxonomy(), READING)
+    other, _ = series(tmp_path / "other", "LPS", AFFINE)
+    (tmp_path / "seg.dcm").rename(other / "seg.dcm")
+    found = read_segments(other, taxonomy(), READING)
+    np.testing.assert_array_equal(found.array, alone.array)
+    np.testing.assert_array_equal(found.affine, alone.affine)
+    (warning,) = found.warnings
+    assert warning.startswith("It does not lie on the voxels of ")
 
 
 def test_a_segmentation_is_paired_with_its_series(tmp_path):
