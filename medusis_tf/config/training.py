@@ -208,11 +208,12 @@ class TrainingConfig(Section):
 
     Must be divisible by the number of devices. Reduce it if memory runs out.
     """
-    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     """Precision of the computation.
 
     `mixed_bfloat16` is faster on hardware with matrix units for it: recent GPUs and CPUs with AMX.
-    On other CPUs it is slower.
+    On other CPUs it is slower. `mixed_float16` is for GPUs that lack bfloat16, such as the V100:
+    its losses are scaled, and steps that overflow are skipped.
     """
     strategy: Literal["auto", "one_device", "mirrored"] = "auto"
     """How training is distributed. `mirrored` uses all GPUs, `one_device` only one.
@@ -238,6 +239,11 @@ class TrainingConfig(Section):
     """Steps between two checkpoints. A killed run resumes from the newest one."""
     checkpoints_to_keep: PositiveInt = 2
     """Number of newest checkpoints that are kept. The best one is kept in addition."""
+    max_skipped_steps: PositiveInt = 20
+    """Number of steps in a row that may be skipped before the run stops.
+
+    A step is skipped if a loss or gradient is not finite: no weight changes.
+    """
     trackers: tuple[TrackerName, ...] = ()
     """Other tools that record the run beside TensorBoard: `mlflow`, `wandb` (Weights & Biases).
 

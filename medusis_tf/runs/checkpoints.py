@@ -39,6 +39,8 @@ class Checkpoints:
             f"{name}_optimizer": optimizer_state(optimizer)
             for name, optimizer in method.network_optimizers.items()
         }
+        if method.loss_scale is not None:
+            states["loss_scale"] = tf.train.Checkpoint(variables=method.loss_scale.variables)
         self._checkpoint = tf.train.Checkpoint(**states)
         self._method = method
         self._folder = run_dir / FOLDER

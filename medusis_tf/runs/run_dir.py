@@ -27,6 +27,7 @@ FREE_TO_CHANGE = {
     "training.validation.interval",
     "training.checkpoint_interval",
     "training.checkpoints_to_keep",
+    "training.max_skipped_steps",
     "training.profile_steps",
     "training.trackers",
 }

@@ -1,8 +1,6 @@
 """The training loop, for every method, on one or several devices."""
 
 import logging
-import time
-from collections import defaultdict
 from collections.abc import Callable
 
 import keras
@@ -16,6 +14,7 @@ from medusis_tf.data.batches.record_order import paired_subjects
 from medusis_tf.data.shards.shards import Shards
 from medusis_tf.errors import UserError
 from medusis_tf.methods.distribution import make_strategy, share_batch
+from medusis_tf.methods.nonfinite import SKIPPED
 from medusis_tf.progress import TrainingProgress
 from medusis_tf.runs.best_checkpoint import BestCheckpoint
 from medusis_tf.runs.checkpoints import Checkpoints
@@ -23,8 +22,11 @@ from medusis_tf.runs.hyper_parameters import data_summary, hyper_parameters
 from medusis_tf.runs.records import Records
 from medusis_tf.runs.run_dir import check_run_dir, write_run_dir
 from medusis_tf.runs.trackers import RunFacts, Trackers
+from medusis_tf.training.health import Health, HealthWarnings
+from medusis_tf.training.interval import Interval, learning_rate
 from medusis_tf.training.panel import TrainingPanel
 from medusis_tf.training.session import Interruption, StepProfile
+from medusis_tf.training.skipped_steps import SkippedSteps
 from medusis_tf.training.validation import Validation, open_validation
 from medusis_tf.training.volume_panel import VolumePanel
 
@@ -58,10 +60,15 @@ class TrainingLoop:
         if training.jit:
             self._check_jit()
         self.validation = open_validation(config, shards, self.method.needs_field_of_view)
+        self.health = None
+        if self.validation:
+            self.health = Health(config, shards, self.method.needs_field_of_view)
+        self.warnings = HealthWarnings(self.health.num_images if self.health else 0)
         self.checkpoints = Checkpoints(self.method, config.run_dir, training.checkpoints_to_keep)
         metric = self.validation.metric if self.validation else None
         self.best = BestCheckpoint(self.method, config.run_dir, metric)
         self._refresh = self._compile_refresh()
+        self.skipped = SkippedSteps(config, shards, self.method.divergence_advice)
         self._last_step = training.steps
 
     def run(self, resume: bool = False, until: int | None = None) -> int | None:
@@ -133,11 +140,12 @@ class TrainingLoop:
             )
         batches = iter(self._batches(start))
         panel = TrainingPanel(self.config, self.shards, self.method.needs_field_of_view)
-        interval = _Interval(training.batch_size)
+        interval = Interval(training.batch_size)
         for step in range(start + 1, self._last_step + 1):
             with profile.step(step):
                 losses = self.train_on(next(batches), step)
             interval.add(losses)
+            self.skipped.add(step, losses)
             progress.advance()
             is_interrupted = interruption.signal is not None
             is_last = step == self._last_step or is_interrupted
@@ -165,6 +173,8 @@ class TrainingLoop:
         if due is not None and not due.is_due(step, self._last_step):
             due = None
         if saves or due:
+            # Between skipped steps, older checkpoints are the better ones.
+            saves = saves and (self.skipped.in_a_row() == 0 or is_last)
             self._check_finite(step, {name: float(value) for name, value in losses.items()})
         if shows or shows_volume or saves or due:
             self.refresh_painter(step)
@@ -211,21 +221,33 @@ class TrainingLoop:
         text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         logger.info("step %d  validation  %s", step, text)
         self.best.offer(step, values)
-        records.scalars(step, {f"validation/{name}": value for name, value in values.items()})
+        scalars = {f"validation/{name}": value for name, value in values.items()}
+        if self.health:
+            health = self.health.measure(self.method)
+            self.warnings.see_validation(step, health)
+            scalars |= health
+        records.scalars(step, scalars)
 
     def _log(
-        self, step: int, interval: "_Interval", records: Records, progress: TrainingProgress
+        self, step: int, interval: Interval, records: Records, progress: TrainingProgress
     ) -> None:
-        losses, images_per_second = interval.finish()
+        values, images_per_second = interval.finish()
+        losses = {name: value for name, value in values.items() if "/" not in name}
         progress.report(step, losses, images_per_second)
-        scalars = {f"losses/{name}": value for name, value in losses.items()}
+        scalars = {n if "/" in n else f"losses/{n}": value for n, value in values.items()}
         for name, optimizer in self.method.network_optimizers.items():
-            scalars[f"learning_rate/{name}"] = _learning_rate(optimizer)
+            scalars[f"learning_rate/{name}"] = learning_rate(optimizer)
         records.scalars(step, {**scalars, "images_per_second": images_per_second})
-        self._check_finite(step, losses)
+        self._check_finite(step, values)
+        self.warnings.see_steps(step, values)
 
     def _check_finite(self, step: int, losses: dict[str, float]) -> None:
-        """Stop diverged training before its weights replace a good checkpoint."""
+        """Stop diverged training before its weights replace a good checkpoint.
+
+        A method that skips such steps has no bad weights; see `SkippedSteps`.
+        """
+        if SKIPPED in losses:
+            return
         if diverged := [name for name, value in losses.items() if not np.isfinite(value)]:
             advice = self.method.divergence_advice
             raise UserError(
@@ -248,40 +270,3 @@ class TrainingLoop:
             self.strategy.run(self.method.refresh_painter, args=(batch, number))
 
         return refresh
-
-
-def _learning_rate(optimizer: keras.optimizers.Optimizer) -> float:
-    rate = optimizer.learning_rate
-    # A mirrored variable has one value for each replica, and `float` does not accept it.
-    return float(tf.convert_to_tensor(getattr(rate, "value", rate)))
-
-
-class _Interval:
-    """Losses and time of the training steps since the last log entry."""
-
-    def __init__(self, batch_size: int):
-        self._batch_size = batch_size
-        self._reset()
-
-    def _reset(self) -> None:
-        self._losses: dict[str, list[tf.Tensor]] = defaultdict(list)
-        self._steps = 0
-        self._seconds = 0.0
-        self.resume()
-
-    def resume(self) -> None:
-        self._since = time.perf_counter()
-
-    def add(self, losses: dict[str, tf.Tensor]) -> None:
-        for name, value in losses.items():
-            self._losses[name].append(value)
-        self._steps += 1
-        self._seconds += time.perf_counter() - self._since
-
-    def finish(self) -> tuple[dict[str, float], float]:
-        started = time.perf_counter()
-        losses = {name: float(np.mean(values)) for name, values in self._losses.items()}
-        seconds = self._seconds + time.perf_counter() - started
-        images_per_second = self._steps * self._batch_size / seconds
-        self._reset()
-        return losses, images_per_second
