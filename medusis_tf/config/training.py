@@ -250,6 +250,19 @@ class TrainingConfig(Section):
     Each needs the extra of its name. Their files stay in the run's folder, and nothing is sent,
     unless environment variables of the tool name a server.
     """
+    stop_seconds: PositiveFloat | None = None
+    """Seconds that the run may take to stop after SIGTERM, before it is killed.
+
+    Set it a little below the time of your scheduler: 30 seconds with SLURM and Kubernetes, 10 with
+    Docker. Validation and panels are then left out, a checkpoint is saved, and after this time the
+    process ends in any case. null finishes what has begun.
+    """
+    deterministic: bool = False
+    """Whether all operations compute the same bits in every run on the same hardware.
+
+    A run that was interrupted and resumed then ends with exactly the same weights. Slower on GPUs;
+    docs/faults.md has the cost.
+    """
     profile_steps: str | None = None
     """Steps to profile, as FIRST:LAST with both included, for example 10:12.
 

@@ -1,7 +1,9 @@
 """The training loop, for every method, on one or several devices."""
 
+import functools
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -12,6 +14,7 @@ from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.data.batches.dataset import training_batches
 from medusis_tf.data.batches.record_order import paired_subjects
 from medusis_tf.data.shards.shards import Shards
+from medusis_tf.data.shards.watch import Watch
 from medusis_tf.errors import UserError
 from medusis_tf.methods.distribution import make_strategy, share_batch
 from medusis_tf.methods.nonfinite import SKIPPED
@@ -20,7 +23,8 @@ from medusis_tf.runs.best_checkpoint import BestCheckpoint
 from medusis_tf.runs.checkpoints import Checkpoints
 from medusis_tf.runs.hyper_parameters import data_summary, hyper_parameters
 from medusis_tf.runs.records import Records
-from medusis_tf.runs.run_dir import check_run_dir, write_run_dir
+from medusis_tf.runs.run_dir import check_run_dir
+from medusis_tf.runs.run_folder import open_run
 from medusis_tf.runs.trackers import RunFacts, Trackers
 from medusis_tf.training.health import Health, HealthWarnings
 from medusis_tf.training.interval import Interval, learning_rate
@@ -55,6 +59,8 @@ class TrainingLoop:
         # Grappler's remapper fails on this graph with an error message, and would gain nothing.
         tf.config.optimizer.set_experimental_options({"remapping": False})
         keras.utils.set_random_seed(config.seed)
+        if training.deterministic:
+            tf.config.experimental.enable_op_determinism()
         with self.strategy.scope():
             self.method = config.build_method(shards, self.strategy.num_replicas_in_sync)
         if training.jit:
@@ -70,6 +76,8 @@ class TrainingLoop:
         self._refresh = self._compile_refresh()
         self.skipped = SkippedSteps(config, shards, self.method.divergence_advice)
         self._last_step = training.steps
+        self.interruption = Interruption(training.stop_seconds)
+        self.watch = Watch(shards)
 
     def run(self, resume: bool = False, until: int | None = None) -> int | None:
         """Train until a step, or until SIGINT or SIGTERM.
@@ -89,15 +97,17 @@ class TrainingLoop:
         """
         self._last_step = until or self.config.training.steps
         check_run_dir(self.config, resume)
-        if not resume:
-            write_run_dir(self.config, self.shards.manifest)
+        with open_run(self.config, self.shards.manifest, resume) as self.folder:
+            return self._run(resume)
+
+    def _run(self, resume: bool) -> int | None:
         start = self.checkpoints.restore() if resume else 0
         records = self._open_records(start)
         finished = False
         try:
             self.best.rewind(start, records)
             with (
-                Interruption() as interruption,
+                self.interruption as interruption,
                 StepProfile(self.config.training, records.tensorboard, start) as profile,
                 TrainingProgress(start, self._last_step) as progress,
             ):
@@ -149,6 +159,7 @@ class TrainingLoop:
             progress.advance()
             is_interrupted = interruption.signal is not None
             is_last = step == self._last_step or is_interrupted
+            self.folder.check_in_place(functools.partial(self._save_elsewhere, step))
             if is_last or step % training.log_interval == 0:
                 self._log(step, interval, records, progress)
             self._validate_and_save(step, is_last, losses, records, panel)
@@ -172,6 +183,8 @@ class TrainingLoop:
         due = self.validation
         if due is not None and not due.is_due(step, self._last_step):
             due = None
+        if self.interruption.is_limited:
+            due, shows, shows_volume = None, False, False
         if saves or due:
             # Between skipped steps, older checkpoints are the better ones.
             saves = saves and (self.skipped.in_a_row() == 0 or is_last)
@@ -180,17 +193,22 @@ class TrainingLoop:
             self.refresh_painter(step)
         # Before the checkpoint, so that a run that resumes from it knows the best value.
         if due:
-            self._validate(due, step, records)
+            with self.interruption.skippable("the validation"):
+                self._validate(due, step, records)
         if saves:
+            self.watch.check()
             logger.info("saved %s", self.checkpoints.save())
             self.best.settle()
-        if shows:
-            records.panel(step, panel.draw(self.method))
-        if shows_volume:
-            volume = VolumePanel(self.config, self.shards, self.method.needs_field_of_view).draw(
-                self.method
-            )
-            records.panel(step, volume, "volume")
+        with self.interruption.skippable("a panel"):
+            if shows:
+                records.panel(step, panel.draw(self.method))
+            if shows_volume:
+                volume = VolumePanel(self.config, self.shards, self.method.needs_field_of_view)
+                records.panel(step, volume.draw(self.method), "volume")
+
+    def _save_elsewhere(self, step: int, run_dir: Path) -> None:
+        self.refresh_painter(step)
+        Checkpoints(self.method, run_dir, self.config.training.checkpoints_to_keep).save()
 
     def _batches(self, start: int) -> tf.data.Dataset:
         return training_batches(
@@ -210,6 +228,9 @@ class TrainingLoop:
         if passes == 0:
             return
         for number, batch in enumerate(self._batches(step).take(passes)):
+            if self.interruption.is_urgent:
+                logger.info("the statistics of the painter are not up to date: the run must stop")
+                return
             self._refresh(share_batch(self.strategy, batch), tf.constant(number, tf.int64))
 
     def _validate(self, validation: Validation, step: int, records: Records) -> None:
