@@ -12,7 +12,7 @@ Counted as failures:
 
 - crash: another exception, a message that is longer than one may be, or the end
   of the process
-- hang: longer than `--limit` seconds
+- hang: longer than `--limit` seconds of processor time, or ten times as long in all
 - memory: more than `--cap` MiB beyond what the worker had before
 - escape: a file written outside the input's folder, a process started, a connection opened
 """
@@ -46,6 +46,7 @@ OUTCOMES = ("accepted", "refused", "crash", "hang", "memory", "escape")
 FAILURES = OUTCOMES[2:]
 _BATCH = 50
 _KEPT_FAILURES = 20
+_WAITING = 10  # other processes may use the machine
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 _CHANGES = {"os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.symlink", "os.link", "os.chmod"}
 _RUNS = {"os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "socket.connect"}
@@ -96,17 +97,19 @@ class Watch:
 def outcome(case: Any, folder: Path, watch: Watch, limit: float) -> tuple[str, str]:
     """Run one case in an empty folder; return how it ended, and its reason if it failed."""
     watch.root, watch.seen = str(folder.resolve()), []
-    signal.setitimer(signal.ITIMER_REAL, limit)
+    signal.setitimer(signal.ITIMER_PROF, limit)
+    signal.setitimer(signal.ITIMER_REAL, _WAITING * limit)
     try:
         case(folder)
         found = ("accepted", "")
     except Hang:
-        found = ("hang", f"longer than {limit} s")
+        found = ("hang", f"longer than {limit} s of processor time")
     except MemoryError:
         found = ("memory", traceback.format_exc(limit=-3))
     except BaseException as error:
         found = _ended(error)
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
         watch.root = None
     return ("escape", "; ".join(watch.seen)) if watch.seen else found
@@ -142,7 +145,8 @@ def cases(target: Target, first: int, seeds: Path) -> Iterator[tuple[int, Any]]:
 def work(name: str, first: int, last: int, limit: float, cap: int, results: Connection) -> None:
     """Run the cases of a target in this process and send `(number, outcome, reason)`."""
     watch = Watch()
-    signal.signal(signal.SIGALRM, _raise_hang)
+    for number in (signal.SIGALRM, signal.SIGPROF):
+        signal.signal(number, _raise_hang)
     sys.dont_write_bytecode = True
     warnings.simplefilter("ignore")
     # ITK and nibabel report each damaged file there.
@@ -211,7 +215,7 @@ def _collect(
         if found == "end":
             return None
         if found == "started":
-            running, patience = number, 3 * limit + 30
+            running, patience = number, 2 * _WAITING * limit + 30
             continue
         _add(state, number, found, reason)
         state["next"] = number + 1

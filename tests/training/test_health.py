@@ -50,7 +50,8 @@ def test_a_painter_without_the_noise_has_no_sensitivity(experiment):
         "health/noise_sensitivity": 0,
     }
     assert health.measure(method(0.5))["health/noise_sensitivity"] > 0.1
-    assert health.measure(method(100.0))["health/saturated_bright"] > 0
+    beyond = health.measure(method(100.0))
+    assert beyond["health/saturated_bright"] + beyond["health/saturated_dark"] > 0.9
 
 
 def test_a_discriminator_that_knows_the_training_images_is_seen(experiment):
@@ -78,11 +79,11 @@ def test_the_noise_sensitivity_of_independent_pixels_is_the_root_of_two():
 def test_sigma_is_the_largest_singular_value():
     layer = SpectralConv2D(5)
     layer.build((None, 8, 8, 3))
-    for _ in range(200):
+    for _ in range(30):
         layer(tf.zeros([1, 8, 8, 3]), training=True)
     network = keras.Sequential([layer])
     largest = np.linalg.svd(layer.kernel.numpy().reshape(-1, 5), compute_uv=False)[0]
-    assert sigmas(network) == pytest.approx([largest], rel=1e-4)
+    assert sigmas(network) == pytest.approx([largest], rel=1e-2)
 
 
 def test_the_share_of_real_is_the_mean_over_members_and_patches():
