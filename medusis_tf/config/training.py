@@ -12,6 +12,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     field_validator,
+    model_validator,
 )
 
 from medusis_tf.config.data import Subject
@@ -215,10 +216,18 @@ class TrainingConfig(Section):
     On other CPUs it is slower. `mixed_float16` is for GPUs that lack bfloat16, such as the V100:
     its losses are scaled, and steps that overflow are skipped.
     """
-    strategy: Literal["auto", "one_device", "mirrored"] = "auto"
+    strategy: Literal["auto", "one_device", "mirrored", "multi_worker"] = "auto"
     """How training is distributed. `mirrored` uses all GPUs, `one_device` only one.
 
-    `auto` is `mirrored` if there are several GPUs.
+    `auto` is `mirrored` if there are several GPUs or `training.logical_devices`. `multi_worker`
+    uses the GPUs of all processes that `TF_CONFIG` or SLURM lists, on one or several machines.
+    """
+    logical_devices: PositiveInt = 1
+    """Number of devices that the CPU is divided into, to try several replicas without GPUs."""
+    worker_timeout: PositiveInt = 60
+    """Seconds after which a worker that does not answer counts as lost, and the others end.
+
+    At the start, workers wait ten times as long for each other.
     """
     learning_rate_decay: LearningRateDecay | None = None
     """Linear decay of all learning rates. null keeps them constant."""
@@ -276,6 +285,15 @@ class TrainingConfig(Section):
     slower on a CPU and can be faster on a GPU. XLA draws other random numbers from the same seed,
     so a resumed run cannot change it.
     """
+
+    @model_validator(mode="after")
+    def _check_logical_devices(self) -> TrainingConfig:
+        if self.logical_devices > 1 and self.strategy in ("one_device", "multi_worker"):
+            raise ValueError(
+                "logical_devices above 1 needs strategy: auto or mirrored. Received: "
+                f"{self.strategy}"
+            )
+        return self
 
     @property
     def profile_range(self) -> tuple[int, int] | None:

@@ -140,3 +140,31 @@ def _written(path: Path) -> Iterator[None]:
 def _reason(error: Exception) -> str:
     text = getattr(error, "strerror", None) or getattr(error, "message", None) or error
     return " ".join(str(text).split())
+
+
+class NoRecords(Records):
+    """Records nothing: for all workers of a cluster but the chief."""
+
+    def __init__(self, run_dir: Path):
+        self.tensorboard = run_dir / "tensorboard"
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Record nothing."""
+
+    def panel(
+        self, step: int, panel: np.ndarray, name: Literal["panel", "volume"] = "panel"
+    ) -> None:
+        """Record nothing."""
+
+    def text(self, name: str, text: str) -> None:
+        """Record nothing."""
+
+    def hyper_parameters(self, values: Mapping[str, bool | int | float | str], name: str) -> None:
+        """Record nothing."""
+
+    def value(self, step: int, name: str) -> float | None:
+        """Return None."""
+        return None
+
+    def close(self, finished: bool = True) -> None:
+        """Close nothing."""

@@ -22,6 +22,8 @@ FREE_TO_CHANGE = {
     "data.cache_dir",
     "training.steps",
     "training.strategy",
+    "training.logical_devices",
+    "training.worker_timeout",
     "training.log_interval",
     "training.panel_interval",
     "training.volume_interval",

@@ -16,13 +16,13 @@ from medusis_tf.data.batches.record_order import paired_subjects
 from medusis_tf.data.shards.shards import Shards
 from medusis_tf.data.shards.watch import Watch
 from medusis_tf.errors import UserError
-from medusis_tf.methods.distribution import make_strategy, share_batch
+from medusis_tf.methods.distribution import own_positions, share_batch
 from medusis_tf.methods.nonfinite import SKIPPED
 from medusis_tf.progress import TrainingProgress
 from medusis_tf.runs.best_checkpoint import BestCheckpoint
 from medusis_tf.runs.checkpoints import Checkpoints
 from medusis_tf.runs.hyper_parameters import data_summary, hyper_parameters
-from medusis_tf.runs.records import Records
+from medusis_tf.runs.records import NoRecords, Records
 from medusis_tf.runs.run_dir import check_run_dir
 from medusis_tf.runs.run_folder import open_run
 from medusis_tf.runs.trackers import RunFacts, Trackers
@@ -33,6 +33,7 @@ from medusis_tf.training.session import Interruption, StepProfile
 from medusis_tf.training.skipped_steps import SkippedSteps
 from medusis_tf.training.validation import Validation, open_validation
 from medusis_tf.training.volume_panel import VolumePanel
+from medusis_tf.training.workers import Workers, strategy_of
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,9 @@ class TrainingLoop:
         self.config = config
         self.shards = shards
         training = config.training
-        self.strategy = strategy or make_strategy(training.strategy, training.batch_size)
+        self.strategy = strategy or strategy_of(training)
+        self.workers = Workers(self.strategy)
+        self.workers.check(config, shards)
         # Grappler's remapper fails on this graph with an error message, and would gain nothing.
         tf.config.optimizer.set_experimental_options({"remapping": False})
         keras.utils.set_random_seed(config.seed)
@@ -74,7 +77,9 @@ class TrainingLoop:
         metric = self.validation.metric if self.validation else None
         self.best = BestCheckpoint(self.method, config.run_dir, metric)
         self._refresh = self._compile_refresh()
-        self.skipped = SkippedSteps(config, shards, self.method.divergence_advice)
+        self.skipped = SkippedSteps(
+            config, shards, self.method.divergence_advice, self.workers.is_chief
+        )
         self._last_step = training.steps
         self.interruption = Interruption(training.stop_seconds)
         self.watch = Watch(shards)
@@ -96,22 +101,29 @@ class TrainingLoop:
                 be written; or a loss is no longer finite.
         """
         self._last_step = until or self.config.training.steps
-        check_run_dir(self.config, resume)
-        with open_run(self.config, self.shards.manifest, resume) as self.folder:
+        writes = self.workers.is_chief
+        if resume or writes:
+            check_run_dir(self.config, resume)
+        with open_run(self.config, self.shards.manifest, resume, writes) as self.folder:
             return self._run(resume)
 
     def _run(self, resume: bool) -> int | None:
         start = self.checkpoints.restore() if resume else 0
+        self.workers.check_step(start)
         records = self._open_records(start)
         finished = False
         try:
-            self.best.rewind(start, records)
+            if self.workers.is_chief:
+                self.best.rewind(start, records)
             with (
                 self.interruption as interruption,
-                StepProfile(self.config.training, records.tensorboard, start) as profile,
+                StepProfile(
+                    self.workers.profiled(self.config.training), records.tensorboard, start
+                ) as profile,
                 TrainingProgress(start, self._last_step) as progress,
             ):
                 self._train(start, records, profile, progress, interruption)
+            self.workers.check_step(self._last_step)  # the others wait for the chief's last files
             finished = interruption.signal is None
         finally:
             records.close(finished)
@@ -119,6 +131,8 @@ class TrainingLoop:
 
     def _open_records(self, start: int) -> Records:
         config = self.config
+        if not self.workers.is_chief:
+            return NoRecords(config.run_dir)
         settings, data = hyper_parameters(config), data_summary(self.shards.records)
         trackers = Trackers(
             config.training.trackers, config.run_dir, RunFacts(config.name, settings, data)
@@ -157,7 +171,7 @@ class TrainingLoop:
             interval.add(losses)
             self.skipped.add(step, losses)
             progress.advance()
-            is_interrupted = interruption.signal is not None
+            is_interrupted = self.workers.agree_to_stop(interruption)
             is_last = step == self._last_step or is_interrupted
             self.folder.check_in_place(functools.partial(self._save_elsewhere, step))
             if is_last or step % training.log_interval == 0:
@@ -183,7 +197,7 @@ class TrainingLoop:
         due = self.validation
         if due is not None and not due.is_due(step, self._last_step):
             due = None
-        if self.interruption.is_limited:
+        if self.workers.agrees(self.interruption.is_limited):
             due, shows, shows_volume = None, False, False
         if saves or due:
             # Between skipped steps, older checkpoints are the better ones.
@@ -191,6 +205,8 @@ class TrainingLoop:
             self._check_finite(step, {name: float(value) for name, value in losses.items()})
         if shows or shows_volume or saves or due:
             self.refresh_painter(step)
+        if not self.workers.is_chief:
+            return
         # Before the checkpoint, so that a run that resumes from it knows the best value.
         if due:
             with self.interruption.skippable("the validation"):
@@ -207,7 +223,8 @@ class TrainingLoop:
                 records.panel(step, volume.draw(self.method), "volume")
 
     def _save_elsewhere(self, step: int, run_dir: Path) -> None:
-        self.refresh_painter(step)
+        if self.workers.count == 1:  # the others do not take part
+            self.refresh_painter(step)
         Checkpoints(self.method, run_dir, self.config.training.checkpoints_to_keep).save()
 
     def _batches(self, start: int) -> tf.data.Dataset:
@@ -217,6 +234,7 @@ class TrainingLoop:
             start,
             body_mask=self.method.needs_body_mask,
             field_of_view=self.method.needs_field_of_view,
+            positions=own_positions(self.strategy, self.config.training.batch_size),
         )
 
     def refresh_painter(self, step: int) -> None:
@@ -228,7 +246,7 @@ class TrainingLoop:
         if passes == 0:
             return
         for number, batch in enumerate(self._batches(step).take(passes)):
-            if self.interruption.is_urgent:
+            if self.workers.count == 1 and self.interruption.is_urgent:
                 logger.info("the statistics of the painter are not up to date: the run must stop")
                 return
             self._refresh(share_batch(self.strategy, batch), tf.constant(number, tf.int64))

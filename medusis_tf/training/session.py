@@ -50,6 +50,11 @@ class Interruption:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
+    def adopt(self, number: int) -> None:
+        """Take a signal that another process of the run received for one of this process."""
+        if self.signal is None:
+            self._record(number, None)
+
     @property
     def is_urgent(self) -> bool:
         """Whether the process must end, and half of its time is over."""
