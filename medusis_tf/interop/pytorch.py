@@ -176,16 +176,17 @@ def _read_pth(path):
 
 
 def _as_array(path, key, tensor):
-    """Convert a dense tensor; bfloat16, which NumPy lacks, becomes float32."""
-    import torch
-
-    is_plain = tensor.layout == torch.strided and not (tensor.is_quantized or tensor.is_meta)
-    if not is_plain or tensor.is_complex():
+    """Convert a dense tensor of real numbers; bfloat16, which NumPy lacks, becomes float32."""
+    tensor = tensor.detach()
+    if "bfloat16" in str(getattr(tensor, "dtype", "")):
+        tensor = tensor.float()
+    try:
+        array = tensor.numpy()
+    except (TypeError, RuntimeError, NotImplementedError):
+        array = None  # sparse, quantized, conjugate or without data
+    if array is None or array.dtype.kind not in "fiub":
         raise UserError(
             f"{path}: tensor {key!r} is sparse, quantized, complex or without data. Save dense "
             "tensors of real numbers."
         )
-    tensor = tensor.detach()
-    if tensor.dtype == torch.bfloat16:
-        tensor = tensor.float()
-    return tensor.resolve_neg().numpy()
+    return array

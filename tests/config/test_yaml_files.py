@@ -19,7 +19,7 @@ BAD = {
     "depth": ("a: " + "[" * 500 + "]" * 500, "more than 100 levels"),
     "size": ("x: [" + "1, " * 3_400_000 + "1]\n", "too large: 10200007 bytes"),
     "NUL": ("a: \0", "is not valid YAML"),
-    "code": ("a: !!python/object/apply:os.system ['touch owned']", "is not valid YAML"),
+    "code": ("a: !!python/object/apply:os.system ['touch owned']", "not valid YAML|must contain"),
 }
 
 
