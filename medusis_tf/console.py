@@ -4,6 +4,7 @@ Log lines and progress displays share one rich console. It prints a line above a
 shown at that time; a line written past it would be overwritten by the next refresh.
 """
 
+import errno
 import functools
 import inspect
 import logging
@@ -24,6 +25,10 @@ console = Console()
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"]}
 """For `typer.Typer.command`: `-h` is short for `--help`."""
 
+_DISK_ERRORS = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO,
+)  # fmt: skip
+_DISK_ADVICE = "Free some space or make the folder writable, and give the same command again."
 # Commands started by a command inherit its --verbose.
 _VERBOSE_VARIABLE = "MEDUSIS_VERBOSE"
 _Verbose = Annotated[
@@ -55,7 +60,8 @@ def guard(command: Callable[..., None]) -> Callable[..., None]:
 
     The returned function has the additional option `--verbose`. It shows the log of the package,
     hides the messages of TensorFlow unless `--verbose` is given, and turns a `UserError` into
-    `error: ...` on stderr and exit status 2. Other exceptions keep their traceback.
+    `error: ...` on stderr and exit status 2, also one of a full disk or a read-only folder. Other
+    exceptions keep their traceback.
 
     Args:
         command: Function with typer annotations; its docstring is the help text.
@@ -73,11 +79,31 @@ def guard(command: Callable[..., None]) -> Callable[..., None]:
             command(*args, **kwargs)
         except UserError as error:
             fail(error)
+        except Exception as error:
+            if (message := disk_message(error)) is None:
+                raise
+            fail(UserError(message))
 
     # Typer reads the options from both.
     guarded.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     guarded.__annotations__ = {each.name: each.annotation for each in parameters}
     return guarded
+
+
+def disk_message(error: Exception) -> str | None:
+    """Describe an error of the disk in one line; None if it is none, but a fault of the program.
+
+    Args:
+        error: Error of the operating system, or of TensorFlow, which quotes the system in its text.
+    """
+    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+        where = f" {error.filename}" if error.filename else ""
+        return f"cannot write or read{where}: {error.strerror}. {_DISK_ADVICE}"
+    if type(error).__module__.startswith("tensorflow"):
+        texts = [text for number in _DISK_ERRORS if (text := os.strerror(number)) in str(error)]
+        if texts:
+            return f"{' '.join(str(error).split())}. {_DISK_ADVICE}"
+    return None
 
 
 def fail(error: UserError) -> NoReturn:

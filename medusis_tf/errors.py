@@ -1,9 +1,28 @@
 """The one exception that means: the user can mend this."""
 
+LONGEST_LINE = 1000
+MOST_LINES = 60
+
 
 class UserError(Exception):
     """What is wrong, what was received, which file, and what to do.
 
     Commands print its text after `error:` and exit with status 2, without a traceback.
-    Everything else that is raised is our own fault and keeps its traceback.
+    Everything else that is raised is our own fault and keeps its traceback. A message may quote
+    what was received, which can be of any size: long lines and long lists are shortened.
     """
+
+    def __init__(self, message: str):
+        lines = str(message).split("\n")
+        if len(lines) > MOST_LINES:
+            left_out = len(lines) - MOST_LINES + 1
+            lines = [*lines[: MOST_LINES - 1], f"  ... and {left_out} more lines"]
+        super().__init__("\n".join(map(_shortened, lines)))
+
+
+def _shortened(line: str) -> str:
+    """The start and the end of a long line."""
+    if len(line) <= LONGEST_LINE:
+        return line
+    end = LONGEST_LINE // 4
+    return f"{line[: LONGEST_LINE - end - 5]} ... {line[-end:]}"

@@ -6,12 +6,15 @@ import re
 import secrets
 import shutil
 import socket
+import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _MOST_SWAPS = 100
+# TensorFlow takes the paths of checkpoints and SavedModels for patterns.
+_PATTERN = re.compile(r"[*?\[\]\\]")
 # Processes of other machines may write to a shared folder with the same process id.
 _MACHINE = f"{zlib.crc32(socket.gethostname().encode()):08x}"
 
@@ -60,6 +63,31 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+@contextmanager
+def literal(folder: Path) -> Iterator[Path]:
+    """Yield a path of a folder that TensorFlow does not take for a pattern.
+
+    TensorFlow reads checkpoints and SavedModels by pattern: `[v2]` stands for `v` or `2`.
+
+    Args:
+        folder: Existing folder with any name.
+
+    Yields:
+        The path itself, or a temporary link to the folder.
+    """
+    if not _PATTERN.search(str(folder)):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(dir=_plain_temporary_folder()) as place:
+        link = Path(place) / "link"
+        link.symlink_to(folder.resolve(), target_is_directory=True)
+        yield link
+
+
+def _plain_temporary_folder() -> str | None:
+    return None if not _PATTERN.search(tempfile.gettempdir()) else "/tmp"  # noqa: S108
 
 
 def _beside(path: Path, kind: str) -> Path:

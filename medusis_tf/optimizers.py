@@ -1,7 +1,8 @@
 """Adam and moving averages of weights, each computed in one pass over the memory."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -87,6 +88,22 @@ class Adam(keras.optimizers.Optimizer):
         self.beta_1 = beta_1
         self.beta_2 = beta_2
         self.epsilon = epsilon
+        self._is_allowed: tf.Tensor | None = None
+
+    @contextmanager
+    def only_if(self, is_allowed: tf.Tensor | None) -> Iterator[None]:
+        """Context in which `apply` changes weights and moments only if a scalar is true.
+
+        It counts the step in any case, and ignores gradients that are not finite if it is false.
+
+        Args:
+            is_allowed: Scalar bool; None for no condition.
+        """
+        self._is_allowed = is_allowed
+        try:
+            yield
+        finally:
+            self._is_allowed = None
 
     def build(self, variables: list[keras.Variable]) -> None:
         """Create the moments of all variables."""
@@ -114,12 +131,23 @@ class Adam(keras.optimizers.Optimizer):
         )
         step_size = tf.cast(learning_rate, dtype) * tf.sqrt(1 - tf.pow(beta_2, step))
         step_size /= 1 - tf.pow(beta_1, step)
+        is_allowed = tf.constant(True)
+        if self._is_allowed is not None:
+            is_allowed = self._is_allowed
+            # Times 0, every difference below is 0.
+            step_size, fraction_1, fraction_2 = (
+                tf.where(is_allowed, value, tf.zeros_like(value))
+                for value in (step_size, fraction_1, fraction_2)
+            )
+            if self.beta_1 > 0:
+                gradient = tf.where(is_allowed, gradient, tf.zeros_like(gradient))
         direction = gradient
         if self.beta_1 > 0:
             direction = _beside(variable, self._momentums[index])
             approach(direction, gradient, fraction_1)
         velocity = _beside(variable, self._velocities[index])
-        _descend(variable, velocity, gradient, direction, step_size, fraction_2, epsilon)
+        scalars = (step_size, fraction_2, epsilon, is_allowed)
+        _descend(variable, velocity, gradient, direction, *scalars)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
@@ -169,7 +197,11 @@ def _descend(
     step_size: tf.Tensor,
     fraction: tf.Tensor,
     epsilon: tf.Tensor,
+    is_allowed: tf.Tensor,
 ) -> None:
+    gradient = tf.where(is_allowed, gradient, tf.zeros_like(gradient))
+    if not isinstance(direction, tf.Variable):
+        direction = tf.where(is_allowed, direction, tf.zeros_like(direction))
     velocity.assign_add((tf.square(gradient) - velocity) * fraction)
     variable.assign_sub(direction * step_size / (tf.sqrt(velocity) + epsilon))
 

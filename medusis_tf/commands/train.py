@@ -1,6 +1,7 @@
 """Train one experiment: `medusis train --config FILE [key=value ...]`."""
 
 import logging
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
@@ -35,14 +36,18 @@ def train(
     if dry_run:
         _describe(experiment)
         return
+    from medusis_tf.methods.cluster import find_worker, lost_workers
     from medusis_tf.runs.run_dir import check_run_dir
 
-    check_run_dir(experiment, resume)  # before the time that preparation takes
+    several = experiment.training.strategy == "multi_worker"
+    if resume or not several or find_worker().is_chief:
+        check_run_dir(experiment, resume)  # before the time that preparation takes
     from medusis_tf.data.preparing.preparation import prepare_shards
     from medusis_tf.training.loop import TrainingLoop
 
     shards = prepare_shards(experiment, jobs=None)
-    signal = TrainingLoop(experiment, shards).run(resume)
+    with lost_workers() if several else nullcontext():
+        signal = TrainingLoop(experiment, shards).run(resume)
     if signal is not None:
         logger.info("stopped by signal %d; continue with --resume", signal)
         raise typer.Exit(128 + signal)

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any
 
-from medusis_tf.config.packaged import find_refinement, find_table
+from medusis_tf.config.packaged import find_refinement, find_table, is_file
 from medusis_tf.config.problems import suggestion
 from medusis_tf.config.refinement import refined_classes
 from medusis_tf.config.subject_globs import expand_globs
@@ -105,7 +105,7 @@ def find_label_source(
     if name in own:
         return own[name]
     path = find_table(name)
-    if not path.is_file():
+    if not is_file(path):
         raise UserError(
             f"there is no label source {name}: it is no file, no packaged table (see `medusis "
             f"configs`), and none of {owner}{suggestion(name, [*own, *others] or ['none'])}"
@@ -141,4 +141,4 @@ def _check_types(data: Mapping[str, Any], config_path: Path) -> None:
 
 def _manifest_path(manifest: str, root: str | None, folder: Path) -> Path:
     near = folder / manifest
-    return near if near.exists() or root is None else Path(root) / manifest
+    return near if is_file(near) or root is None else Path(root) / manifest

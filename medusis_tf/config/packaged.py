@@ -19,7 +19,7 @@ def find_config(path: Path) -> Path:
         path: A file, or a packaged configuration: `quickstart`, `quickstart.yaml` or
             `configs/quickstart.yaml`.
     """
-    return path if path.is_file() else packaged_config(path) or path
+    return path if is_file(path) else packaged_config(path) or path
 
 
 def find_table(path: str | Path, folder: Path | None = None) -> Path:
@@ -32,13 +32,21 @@ def find_table(path: str | Path, folder: Path | None = None) -> Path:
         folder: Folder that the file is relative to; the working folder if not given.
     """
     near = (folder or Path()) / path
-    return near if near.is_file() else packaged_table(path) or near
+    return near if is_file(near) else packaged_table(path) or near
 
 
 def find_refinement(path: str | Path, folder: Path | None = None) -> Path:
     """Return the path of a refinement, as `find_table` does: `tissue` alone is a packaged one."""
     near = (folder or Path()) / path
-    return near if near.is_file() else packaged_refinement(path) or near
+    return near if is_file(near) else packaged_refinement(path) or near
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that no file can have names none."""
+    try:
+        return path.is_file()
+    except OSError:  # too long, or a folder that cannot be read
+        return False
 
 
 def packaged_config(name: str | Path) -> Path | None:
@@ -60,4 +68,4 @@ def _find(name: Path, folder: Path, prefixes: tuple[str, ...]) -> Path | None:
     if name.suffix not in ("", ".yaml") or name.parent not in [Path(each) for each in prefixes]:
         return None
     found = folder / f"{name.stem}.yaml"
-    return found if found.is_file() else None
+    return found if is_file(found) else None

@@ -13,6 +13,7 @@ import yaml
 
 from medusis_tf.config.data import Split, Subject
 from medusis_tf.config.problems import problem_lines, suggestion
+from medusis_tf.config.yaml_files import check_nodes, not_yaml, read_text
 from medusis_tf.errors import UserError
 
 COLUMNS = tuple(Subject.model_fields)
@@ -41,14 +42,8 @@ def read_manifest(path: Path) -> list[dict[str, Any]]:
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise UserError(f"a manifest must be a .csv, .yaml or .yml file. Received: {path}")
-    try:
-        # Excel writes a byte order mark. `newline=""` keeps line ends in quoted cells for csv.
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            entries = reader(path, file.read())
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}. Check the path.") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text ({error.reason}). Save it as UTF-8.") from None
+    # Excel writes a byte order mark.
+    entries = reader(path, read_text(path, "utf-8-sig"))
     _check_entries(path, entries)
     return [entry for _, entry in entries]
 
@@ -127,11 +122,15 @@ class _TextLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignor
 
 
 def _yaml_entries(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
-    loader = _TextLoader(text)
+    try:
+        loader = _TextLoader(text)
+    except yaml.YAMLError as error:
+        raise not_yaml(path, error) from None
     try:
         node = loader.get_single_node()
+        check_nodes(node)
         if isinstance(node, yaml.MappingNode):
-            keys = [key.value for key, _ in node.value]
+            keys = [str(key.value)[:50] for key, _ in node.value][:10]
             if keys != ["subjects"]:
                 raise UserError(
                     f"{path} must contain a list of subjects, or only the key subjects with such a "
@@ -140,16 +139,28 @@ def _yaml_entries(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
             node = node.value[0][1]
         if not isinstance(node, yaml.SequenceNode):
             raise UserError(f"{path} must contain a list of subjects.")
+        for item in node.value:
+            _check_keys(item)
         entries = [
             (item.start_mark.line + 1, loader.construct_document(item)) for item in node.value
         ]
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError, TypeError) as error:
+        raise not_yaml(path, error) from None
     finally:
         loader.dispose()
     if wrong := [line for line, entry in entries if not isinstance(entry, dict)]:
         raise UserError(f"{path}, line {wrong[0]}: a subject must have keys and values.")
     return [(line, {k: v for k, v in e.items() if v not in (None, "")}) for line, e in entries]
+
+
+def _check_keys(item: yaml.Node) -> None:
+    """Refuse a key twice, of which YAML would keep the last."""
+    if not isinstance(item, yaml.MappingNode):
+        return
+    keys = [key.value for key, _ in item.value if isinstance(key, yaml.ScalarNode)]
+    if repeated := [key for key in keys if keys.count(key) > 1 and key != "<<"][:1]:
+        line = item.start_mark.line + 1
+        raise ValueError(f"the entry at line {line} has the key {repeated[0]!r} twice")
 
 
 def _check_entries(path: Path, entries: list[tuple[int, dict[str, Any]]]) -> None:

@@ -12,6 +12,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     field_validator,
+    model_validator,
 )
 
 from medusis_tf.config.data import Subject
@@ -208,16 +209,25 @@ class TrainingConfig(Section):
 
     Must be divisible by the number of devices. Reduce it if memory runs out.
     """
-    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     """Precision of the computation.
 
     `mixed_bfloat16` is faster on hardware with matrix units for it: recent GPUs and CPUs with AMX.
-    On other CPUs it is slower.
+    On other CPUs it is slower. `mixed_float16` is for GPUs that lack bfloat16, such as the V100:
+    its losses are scaled, and steps that overflow are skipped.
     """
-    strategy: Literal["auto", "one_device", "mirrored"] = "auto"
+    strategy: Literal["auto", "one_device", "mirrored", "multi_worker"] = "auto"
     """How training is distributed. `mirrored` uses all GPUs, `one_device` only one.
 
-    `auto` is `mirrored` if there are several GPUs.
+    `auto` is `mirrored` if there are several GPUs or `training.logical_devices`. `multi_worker`
+    uses the GPUs of all processes that `TF_CONFIG` or SLURM lists, on one or several machines.
+    """
+    logical_devices: PositiveInt = 1
+    """Number of devices that the CPU is divided into, to try several replicas without GPUs."""
+    worker_timeout: PositiveInt = 60
+    """Seconds after which a worker that does not answer counts as lost, and the others end.
+
+    At the start, workers wait ten times as long for each other.
     """
     learning_rate_decay: LearningRateDecay | None = None
     """Linear decay of all learning rates. null keeps them constant."""
@@ -238,11 +248,29 @@ class TrainingConfig(Section):
     """Steps between two checkpoints. A killed run resumes from the newest one."""
     checkpoints_to_keep: PositiveInt = 2
     """Number of newest checkpoints that are kept. The best one is kept in addition."""
+    max_skipped_steps: PositiveInt = 20
+    """Number of steps in a row that may be skipped before the run stops.
+
+    A step is skipped if a loss or gradient is not finite: no weight changes.
+    """
     trackers: tuple[TrackerName, ...] = ()
     """Other tools that record the run beside TensorBoard: `mlflow`, `wandb` (Weights & Biases).
 
     Each needs the extra of its name. Their files stay in the run's folder, and nothing is sent,
     unless environment variables of the tool name a server.
+    """
+    stop_seconds: PositiveFloat | None = None
+    """Seconds that the run may take to stop after SIGTERM, before it is killed.
+
+    Set it a little below the time of your scheduler: 30 seconds with SLURM and Kubernetes, 10 with
+    Docker. Validation and panels are then left out, a checkpoint is saved, and after this time the
+    process ends in any case. null finishes what has begun.
+    """
+    deterministic: bool = False
+    """Whether all operations compute the same bits in every run on the same hardware.
+
+    A run that was interrupted and resumed then ends with exactly the same weights. Slower on GPUs;
+    docs/faults.md has the cost.
     """
     profile_steps: str | None = None
     """Steps to profile, as FIRST:LAST with both included, for example 10:12.
@@ -257,6 +285,15 @@ class TrainingConfig(Section):
     slower on a CPU and can be faster on a GPU. XLA draws other random numbers from the same seed,
     so a resumed run cannot change it.
     """
+
+    @model_validator(mode="after")
+    def _check_logical_devices(self) -> TrainingConfig:
+        if self.logical_devices > 1 and self.strategy in ("one_device", "multi_worker"):
+            raise ValueError(
+                "logical_devices above 1 needs strategy: auto or mirrored. Received: "
+                f"{self.strategy}"
+            )
+        return self
 
     @property
     def profile_range(self) -> tuple[int, int] | None:

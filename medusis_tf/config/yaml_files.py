@@ -1,6 +1,7 @@
 """Read and write YAML, and combine nested values."""
 
 import re
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,12 @@ _SAFE_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 # A tag such as !!int or !!timestamp on another text raises errors of Python itself.
-_NOT_YAML = (yaml.YAMLError, ValueError, AttributeError, RecursionError)
+_NOT_YAML = (yaml.YAMLError, ValueError, AttributeError, RecursionError, OverflowError, TypeError)
+
+# Ten thousand subjects take about 3 MB. The limits keep a hostile file from using up the memory.
+_LARGEST_FILE = 2**23
+_MOST_NODES = 10**6
+_DEEPEST = 100
 
 
 class _Loader(_SAFE_LOADER):
@@ -41,15 +47,77 @@ def read_yaml(path: Path, loader: Any = None, expected: str = "keys and values")
     Raises:
         UserError: The file cannot be read, is not valid YAML, or does not contain a mapping.
     """
+    text = read_text(path)
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=loader or _Loader)  # noqa: S506
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}. Check the path.") from None
+        opened = (loader or _Loader)(text)
+        try:
+            node = opened.get_single_node()
+            check_nodes(node)
+            values = opened.construct_document(node) if node is not None else None
+        finally:
+            opened.dispose()
     except _NOT_YAML as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        raise not_yaml(path, error) from None
     if not isinstance(values, dict):
         raise UserError(f"{path} must contain {expected}. Received: {type(values).__name__}.")
     return values
+
+
+def read_text(path: Path, encoding: str = "utf-8") -> str:
+    """Read a small text file, with line ends as they are.
+
+    Raises:
+        UserError: It cannot be read, is no regular file, is too large or is not UTF-8.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise UserError(f"cannot read {path}: it is not a regular file. Check the path.")
+        if status.st_size > _LARGEST_FILE:
+            raise UserError(
+                f"{path} is too large: {status.st_size} bytes, at most {_LARGEST_FILE} are read. "
+                "Check the path."
+            )
+        with path.open(encoding=encoding, newline="") as file:
+            return file.read(_LARGEST_FILE + 1)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}. Check the path.") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text ({error.reason}). Save it as UTF-8.") from None
+    except ValueError as error:  # a NUL in the path
+        raise UserError(f"cannot read {str(path)!r}: {error}. Check the path.") from None
+
+
+def check_nodes(root: yaml.Node | None) -> None:
+    """Check that a YAML document stays small when its aliases are expanded.
+
+    Raises:
+        ValueError: It is too large, too deep or contains itself.
+    """
+    sizes: dict[int, int] = {}
+
+    def size(node: yaml.Node, depth: int) -> int:
+        if depth > _DEEPEST:
+            raise ValueError(f"it is nested more than {_DEEPEST} levels deep, or contains itself")
+        if isinstance(node, yaml.ScalarNode):
+            return 1
+        if id(node) not in sizes:
+            below = node.value
+            if isinstance(node, yaml.MappingNode):
+                below = [each for pair in node.value for each in pair]
+            sizes[id(node)] = 1 + sum(size(each, depth + 1) for each in below)
+        if sizes[id(node)] > _MOST_NODES:
+            raise ValueError(f"it has more than {_MOST_NODES} values, aliases expanded")
+        return sizes[id(node)]
+
+    if root is not None:
+        size(root, 0)
+
+
+def not_yaml(path: Path, error: Exception) -> UserError:
+    """The one message for a file that is not YAML."""
+    reason = " ".join(str(error).split())
+    return UserError(f"{path} is not valid YAML: {reason[:300] or type(error).__name__}")
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
@@ -67,9 +135,11 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
                 f"Received: {override!r}"
             )
         try:
+            check_nodes(yaml.compose(text, Loader=_Loader))
             value = yaml.load(text, Loader=_Loader)  # noqa: S506
         except _NOT_YAML:
-            raise UserError(f"the value of {key} is not valid YAML. Received: {text!r}") from None
+            shown = repr(text[:200])
+            raise UserError(f"the value of {key} is not valid YAML. Received: {shown}") from None
         for part in reversed(key.split(".")):
             value = {part: value}
         values = merge(values, value)

@@ -20,6 +20,7 @@ from medusis_tf.data.slicing.slices import OUTSIDE_IMAGE
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.folder_volumes import FolderVolumes
 from medusis_tf.evaluation.mask_ids import MaskIds
+from medusis_tf.files import literal
 from medusis_tf.metrics.independent_segmenter import SUFFIX, IndependentSegmenter, read_classes
 from medusis_tf.metrics.segmentation import CoarseSegmenter, FindClasses
 from medusis_tf.runs.checkpoints import CheckpointChoice
@@ -212,7 +213,8 @@ class ExternalSegmenter:
 
 def _load(folder: Path) -> Any:
     try:
-        model = tf.saved_model.load(str(folder))
+        with literal(folder) as path:
+            model = tf.saved_model.load(str(path))
         model.signatures[SIGNATURE]
     except Exception as error:  # errors of protobuf, TensorFlow and missing operations
         raise UserError(

@@ -88,6 +88,11 @@ class SpectralConv2D(keras.layers.Layer):
         outputs = self._convolve(features, kernel)
         return outputs if self.bias is None else outputs + self.bias
 
+    def sigma(self):
+        """Largest singular value of the kernel, as estimated by the last power iteration."""
+        image_of_v = ops.matmul(ops.convert_to_tensor(self.v), self._matrix())
+        return ops.sum(ops.convert_to_tensor(self.u) * image_of_v)
+
     def fold(self):
         """Divide the kernel by sigma permanently. The layer can then only infer."""
         if not self.is_folded:

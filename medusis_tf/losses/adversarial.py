@@ -94,6 +94,19 @@ def logits_and_r1_penalty(discriminator, real_images):
     return logits, tf.add_n(penalties) / len(penalties)
 
 
+def share_of_real(logits):
+    """Compute the share of logits above 0: of images, or of patches, that are taken for real.
+
+    Args:
+        logits: As `synthetic_logits` of `generator_adversarial_loss`.
+
+    Returns:
+        Scalar float32 from 0 to 1, without a gradient.
+    """
+    members = [ops.mean(ops.cast(each > 0, "float32")) for each in tf.nest.flatten(logits)]
+    return tf.add_n(members) / len(members)
+
+
 def _squared_norm(gradients):
     return tf.reduce_mean(tf.reduce_sum(tf.square(gradients), axis=[1, 2, 3]))
 

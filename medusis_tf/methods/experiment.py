@@ -13,7 +13,7 @@ from medusis_tf.config.data_references import (
     inline_references,
 )
 from medusis_tf.config.experiment import ExperimentConfig
-from medusis_tf.config.packaged import CONFIGS, find_config
+from medusis_tf.config.packaged import CONFIGS, find_config, is_file
 from medusis_tf.config.plugins import registered
 from medusis_tf.config.problems import problem_lines, suggestion
 from medusis_tf.config.yaml_files import merge, parse_overrides, read_yaml, write_yaml
@@ -46,7 +46,7 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
             line for each problem.
     """
     path = find_config(Path(path))
-    if not path.suffix and not path.exists():
+    if not path.suffix and not is_file(path):
         known = suggestion(path.name, (each.stem for each in CONFIGS.glob("*.yaml")))
         raise UserError(
             f"there is no file {path} and no packaged configuration of that name{known}"

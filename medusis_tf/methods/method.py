@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.methods.distribution import distribute, share_batch
+from medusis_tf.methods.nonfinite import SKIPPED, LossScale, Snapshot
 
 Batch = dict[str, Any]
 Losses = dict[str, tf.Tensor]
@@ -47,6 +48,7 @@ class Method(keras.Model):
         super().__init__(name=type(self).__name__.lower())
         self.config = config
         self.num_replicas = num_replicas
+        self.loss_scale = LossScale() if config.training.precision == "mixed_float16" else None
         self._compiled_steps: dict[Hashable, Callable[..., Losses]] = {}
         # `fit` requires it; losses and optimizers belong to the method.
         self.compile(optimizer=None, jit_compile=False)
@@ -87,6 +89,19 @@ class Method(keras.Model):
         return {"EMA": self.painter}
 
     @property
+    def critic(self) -> Callable[..., Any] | None:
+        """The network that distinguishes real (logits above 0) from synthetic images, if any."""
+        return None
+
+    @property
+    def restored_variables(self) -> Sequence[keras.Variable]:
+        """Variables that a skipped step has changed, and that get their previous values again.
+
+        Only for a method whose `train_step` reports `SKIPPED` (`methods/nonfinite.py`).
+        """
+        return ()
+
+    @property
     def step(self) -> tf.Tensor:
         """Number of steps taken, int64. All random numbers of the next step derive from it."""
         first = next(iter(self.network_optimizers.values()))
@@ -107,6 +122,8 @@ class Method(keras.Model):
 
         Returns:
             Unweighted losses by name. Their mean over the replicas is the loss of the global batch.
+            Other measurements of the step have names with a slash, such as `SKIPPED` of
+            `methods/nonfinite.py`: 1 if the losses or gradients are not finite.
         """
 
     def step_kind(self, step: int) -> Hashable:
@@ -179,8 +196,28 @@ class Method(keras.Model):
 
         @tf.function(autograph=False, jit_compile=self.config.training.jit)
         def step(batch: dict[str, tf.Tensor]) -> Losses:
+            before = Snapshot(self.restored_variables)
             losses = run(batch)
-            self.update_averages()
+            if SKIPPED not in losses:
+                self.update_averages()
+                return losses
+            losses[SKIPPED] = tf.sign(losses[SKIPPED])
+            self._finish_step(losses[SKIPPED] == 0, before)
             return losses
 
         return step
+
+    def _finish_step(self, is_finite: tf.Tensor, before: Snapshot) -> None:
+        """Update the averages, or take back what a skipped step has changed."""
+
+        def keep() -> tf.Tensor:
+            self.update_averages()
+            return tf.constant(True)
+
+        def take_back() -> tf.Tensor:
+            before.restore()
+            return tf.constant(False)
+
+        tf.cond(is_finite, keep, take_back)
+        if self.loss_scale is not None:
+            self.loss_scale.update(is_finite)

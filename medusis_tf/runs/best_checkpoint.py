@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,12 +12,11 @@ import tensorflow as tf
 from medusis_tf.config.training import VALIDATION_METRICS, MetricName
 from medusis_tf.errors import UserError
 from medusis_tf.methods.method import Method
-from medusis_tf.runs.checkpoints import BEST, FOLDER, network_state, steps_in
+from medusis_tf.runs import checkpoint_files as files
+from medusis_tf.runs.checkpoints import BEST, FOLDER, network_state, reason
 from medusis_tf.runs.records import Records
 
 logger = logging.getLogger(__name__)
-
-_PARTIAL = "partial"
 
 
 class BestCheckpoint:
@@ -69,7 +67,7 @@ class BestCheckpoint:
 
     def settle(self) -> None:
         """Remove beaten checkpoints: the run can now resume from the current step."""
-        self._keep(steps_in(self._folder)[-1:])
+        self._keep(files.steps_in(self._folder)[-1:])
 
     def rewind(self, start: int, records: Records) -> None:
         """Restore the state after step `start`.
@@ -82,8 +80,8 @@ class BestCheckpoint:
             UserError: A later best checkpoint cannot be removed.
         """
         try:
-            shutil.rmtree(self._folder / _PARTIAL, ignore_errors=True)
-            steps = [step for step in steps_in(self._folder) if step <= start][-1:]
+            files.clear_partial(self._folder)
+            steps = [step for step in files.steps_in(self._folder) if step <= start][-1:]
             self._keep(steps)
         except OSError as error:
             raise UserError(
@@ -99,29 +97,19 @@ class BestCheckpoint:
         return value > self._value if higher_is_better else value < self._value
 
     def _save(self, step: int) -> Path:
-        """Write to a temporary folder, then move the files; the index, moved last, completes it."""
-        partial, path = self._folder / _PARTIAL, self._folder / f"step-{step}"
+        path = self._folder / f"step-{step}"
         try:
-            partial.mkdir(parents=True, exist_ok=True)
-            self._checkpoint.write(str(partial / path.name))
-            for file in sorted(partial.iterdir(), key=_is_index):
-                file.replace(self._folder / file.name)
-            partial.rmdir()
+            self._folder.parent.mkdir(exist_ok=True)
+            files.write(self._checkpoint, path)
         except (OSError, tf.errors.OpError) as error:
             raise UserError(
-                f"cannot write the best checkpoint of step {step} to {self._folder}: {error}. "
-                "Earlier checkpoints are unchanged. Free some space and continue with --resume."
+                f"cannot write the best checkpoint of step {step} to {self._folder}: "
+                f"{reason(error)}. Earlier checkpoints are unchanged. Free some space and continue "
+                "with --resume."
             ) from None
         return path
 
     def _keep(self, steps: Sequence[int]) -> None:
         """Remove the files of all other steps, including those of incomplete checkpoints."""
-        names = {f"step-{step}" for step in steps}
-        # The index is removed first: without it, the checkpoint does not exist.
-        for file in sorted(self._folder.glob("step-*.*"), key=_is_index, reverse=True):
-            if file.name.partition(".")[0] not in names:
-                file.unlink()
-
-
-def _is_index(file: Path) -> bool:
-    return file.suffix == ".index"
+        for other in set(files.steps_of_all_files(self._folder)) - set(steps):
+            files.remove(self._folder / f"step-{other}")

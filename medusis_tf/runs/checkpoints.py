@@ -1,6 +1,7 @@
 """Save, choose and restore the checkpoints of a run."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -8,9 +9,13 @@ import tensorflow as tf
 
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.errors import UserError
+from medusis_tf.files import literal
 from medusis_tf.methods.experiment import load_config
 from medusis_tf.methods.method import Method
+from medusis_tf.runs import checkpoint_files as files
 from medusis_tf.runs.run_dir import CheckpointChoice
+
+logger = logging.getLogger(__name__)
 
 FOLDER = "checkpoints"
 BEST = "best"
@@ -34,11 +39,12 @@ class Checkpoints:
             f"{name}_optimizer": optimizer_state(optimizer)
             for name, optimizer in method.network_optimizers.items()
         }
+        if method.loss_scale is not None:
+            states["loss_scale"] = tf.train.Checkpoint(variables=method.loss_scale.variables)
         self._checkpoint = tf.train.Checkpoint(**states)
         self._method = method
-        self._manager = tf.train.CheckpointManager(
-            self._checkpoint, str(run_dir / FOLDER), keep, checkpoint_name="step"
-        )
+        self._folder = run_dir / FOLDER
+        self._keep = keep
 
     def save(self) -> Path:
         """Save a checkpoint with the step in its name, and return its path.
@@ -47,28 +53,56 @@ class Checkpoints:
             UserError: It cannot be written.
         """
         step = int(self._method.step)
+        path = self._folder / f"step-{step}"
+        # Counts the checkpoints of the run. `restore` of TensorFlow expects it.
+        self._checkpoint.save_counter.assign_add(1)
         try:
-            return Path(self._manager.save(checkpoint_number=step))
+            files.write(self._checkpoint, path)
+            self._forget(step)
         except (OSError, tf.errors.OpError) as error:
             raise UserError(
-                f"cannot write the checkpoint of step {step} to {self._manager.directory}: "
-                f"{error}. Earlier checkpoints are unchanged. Free some space and continue with "
-                "--resume."
+                f"cannot write the checkpoint of step {step} to {self._folder}: {reason(error)}. "
+                "Earlier checkpoints are unchanged. Free some space and continue with --resume."
             ) from None
+        return path
 
     def restore(self) -> int:
-        """Restore the newest checkpoint and return its step.
+        """Restore the newest checkpoint and return its step; 0 if the run has saved none.
+
+        If its files are damaged, a warning names them, and the checkpoint before is restored.
 
         Raises:
-            UserError: There is none, or it does not fit the method.
+            UserError: All checkpoints are damaged, or the newest does not fit the method.
         """
-        path = newest_checkpoint(Path(self._manager.directory))
+        damaged: list[str] = []
+        for path in files.newest_first(self._folder):
+            problem = files.damage(path) or self._read(path)
+            if problem is None:
+                _log_taken(path, damaged)
+                return int(self._method.step)
+            damaged.append(f"{path.name}: {problem}")
+        if damaged:
+            raise _all_damaged(self._folder, damaged, "Train again under another name: name=NAME.")
+        logger.info("no checkpoint in %s yet: starting from step 0", self._folder)
+        return 0
+
+    def _read(self, path: Path) -> str | None:
+        """Restore a checkpoint; return what is wrong if it is that of another step."""
         try:
-            status = self._checkpoint.restore(str(path))
+            with literal(path.parent) as folder:
+                status = self._checkpoint.restore(str(folder / path.name))
             status.assert_consumed()
         except (AssertionError, ValueError, tf.errors.OpError) as error:
             raise UserError(f"{path} does not fit the configuration: {error}") from None
-        return int(self._method.step)
+        step = int(self._method.step)
+        return None if path.name == f"step-{step}" else f"it is the checkpoint of step {step}"
+
+    def _forget(self, step: int) -> None:
+        """Remove the oldest checkpoints, and those of a future that the run has left."""
+        complete = [each for each in files.steps_in(self._folder) if each <= step][-self._keep :]
+        files.write_state(self._folder, complete)
+        for other in set(files.steps_of_all_files(self._folder)) - set(complete):
+            files.remove(self._folder / f"step-{other}")
 
 
 def network_state(network: keras.Model) -> tf.train.Checkpoint:
@@ -86,36 +120,68 @@ def optimizer_state(optimizer: keras.optimizers.Optimizer) -> tf.train.Checkpoin
 
 
 def newest_checkpoint(folder: Path) -> Path:
-    """Return the newest complete checkpoint in a folder.
+    """Return the newest checkpoint in a folder whose files are as they were written.
+
+    A warning names damaged ones that are newer.
 
     Raises:
         UserError: There is none.
     """
-    path = tf.train.latest_checkpoint(str(folder))
-    if path is None:
-        raise UserError(f"there is no checkpoint in {folder}. Train the run until it saves one.")
-    return Path(path)
+    damaged: list[str] = []
+    for path in files.newest_first(folder):
+        problem = files.damage(path)
+        if problem is None:
+            if damaged:
+                _log_taken(path, damaged)
+            return path
+        damaged.append(f"{path.name}: {problem}")
+    if damaged:
+        raise _all_damaged(folder, damaged, "Train the run again, or use --checkpoint best.")
+    raise UserError(f"there is no checkpoint in {folder}. Train the run until it saves one.")
 
 
 def best_checkpoint(run_dir: Path) -> Path:
     """Return the best checkpoint of a run on the validation patients.
 
     Raises:
-        UserError: There is none.
+        UserError: There is none, or it is damaged.
     """
     folder = run_dir / FOLDER / BEST
-    steps = steps_in(folder)
+    steps = files.steps_in(folder) or files.steps_of_all_files(folder)
     if not steps:
         raise UserError(
             f"there is no best checkpoint in {folder}: the run was not validated "
             "(training.validation), or not yet. Use --checkpoint newest."
         )
-    return folder / f"step-{steps[-1]}"
+    path = folder / f"step-{steps[-1]}"
+    if (problem := files.damage(path)) is not None:
+        raise UserError(f"the checkpoint {path} is damaged: {problem}. Use --checkpoint newest.")
+    return path
 
 
-def steps_in(folder: Path) -> list[int]:
-    """Return the steps of the complete checkpoints in a folder, in ascending order."""
-    return sorted(int(path.stem.rpartition("-")[2]) for path in folder.glob("step-*.index"))
+def reason(error: Exception) -> str:
+    """Reason of an error of the disk or of TensorFlow, in one line."""
+    text = getattr(error, "strerror", None) or getattr(error, "message", None) or error
+    return " ".join(str(text).split())
+
+
+def _log_taken(path: Path, damaged: Sequence[str]) -> None:
+    if not damaged:
+        logger.info("continuing from %s", path)
+    for problem in damaged:
+        logger.warning(
+            "warning: a checkpoint in %s is damaged: %s. %s is taken instead.",
+            path.parent,
+            problem,
+            path.name,
+        )
+
+
+def _all_damaged(folder: Path, damaged: Sequence[str], advice: str) -> UserError:
+    return UserError(
+        f"every checkpoint in {folder} is damaged: {'; '.join(damaged)}. Copy them again from a "
+        f"backup. {advice}"
+    )
 
 
 def load_painter(
@@ -181,7 +247,8 @@ def _restore(run_dir: Path, choice: CheckpointChoice, networks: Mapping[str, ker
     states = {name: network_state(network) for name, network in networks.items()}
     try:
         # Not `restore`, which expects a save counter: a best checkpoint has none.
-        status = tf.train.Checkpoint(**states).read(str(path))
+        with literal(path.parent) as folder:
+            status = tf.train.Checkpoint(**states).read(str(folder / path.name))
         status.assert_existing_objects_matched().expect_partial()
     except (AssertionError, ValueError, tf.errors.OpError) as error:
         raise UserError(f"{path} does not fit {run_dir / 'config.yaml'}: {error}") from None

@@ -1,16 +1,21 @@
 """Record the measurements of a run: `metrics.jsonl`, panels, TensorBoard and other trackers."""
 
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
 
+from medusis_tf.errors import UserError
 from medusis_tf.files import replacing
 from medusis_tf.panels import write_png
 from medusis_tf.runs.trackers import Trackers
+
+logger = logging.getLogger(__name__)
 
 
 class Records:
@@ -26,38 +31,41 @@ class Records:
     def __init__(self, run_dir: Path, start: int, trackers: Trackers | None = None):
         self._trackers = trackers
         self._panels = run_dir / "panels"
-        self._panels.mkdir(parents=True, exist_ok=True)
         self._metrics = run_dir / "metrics.jsonl"
-        self._drop_after(start)
         self.tensorboard = run_dir / "tensorboard"
-        self._writer = tf.summary.create_file_writer(str(self.tensorboard))
+        with _written(run_dir):
+            self._panels.mkdir(parents=True, exist_ok=True)
+            self._drop_after(start)
+            self._writer = tf.summary.create_file_writer(str(self.tensorboard))
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Record scalars. TensorBoard groups names such as `losses/adversarial` by their prefix."""
-        with self._metrics.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps({"step": step, **values}) + "\n")
-        with self._writer.as_default(step=step):
-            for name, value in values.items():
-                tf.summary.scalar(name, value)
-        self._writer.flush()
-        if self._trackers:
-            self._trackers.scalars(step, values)
+        with _written(self._metrics):
+            with self._metrics.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps({"step": step, **values}) + "\n")
+            with self._writer.as_default(step=step):
+                for name, value in values.items():
+                    tf.summary.scalar(name, value)
+            self._writer.flush()
+            if self._trackers:
+                self._trackers.scalars(step, values)
 
     def panel(
         self, step: int, panel: np.ndarray, name: Literal["panel", "volume"] = "panel"
     ) -> None:
         """Record an image panel, `[height, width, 3]` uint8, of slices or of a volume."""
         stem = "step" if name == "panel" else name
-        write_png(self._panels / f"{stem}_{step:07d}.png", panel)
-        with self._writer.as_default(step=step):
-            tf.summary.image(name, panel[None])
-        self._writer.flush()
-        if self._trackers:
-            self._trackers.image(step, name, panel)
+        with _written(self._panels):
+            write_png(self._panels / f"{stem}_{step:07d}.png", panel)
+            with self._writer.as_default(step=step):
+                tf.summary.image(name, panel[None])
+            self._writer.flush()
+            if self._trackers:
+                self._trackers.image(step, name, panel)
 
     def text(self, name: str, text: str) -> None:
         """Record a text, such as the configuration."""
-        with self._writer.as_default(step=0):
+        with _written(self.tensorboard), self._writer.as_default(step=0):
             tf.summary.text(name, f"```\n{text}\n```")
 
     def hyper_parameters(self, values: Mapping[str, bool | int | float | str], name: str) -> None:
@@ -70,15 +78,12 @@ class Records:
         # Imports TensorBoard's plugin, which takes a while.
         from tensorboard.plugins.hparams import api
 
-        with self._writer.as_default(step=0):
+        with _written(self.tensorboard), self._writer.as_default(step=0):
             api.hparams(dict(values), trial_id=name)
 
     def value(self, step: int, name: str) -> float | None:
         """Return the recorded value of a scalar at a step; None if there is none."""
-        if not self._metrics.exists():
-            return None
-        for line in self._metrics.read_text(encoding="utf-8").splitlines():
-            values = json.loads(line)
+        for _, values in self._lines():
             if values["step"] == step and name in values:
                 return values[name]
         return None
@@ -89,14 +94,77 @@ class Records:
         Args:
             finished: Whether the last step was reached.
         """
-        self._writer.close()
+        try:
+            self._writer.close()
+        except tf.errors.OpError as error:  # whatever ended the run is the better message
+            logger.warning("warning: cannot write %s: %s", self.tensorboard, _reason(error))
         if self._trackers:
             self._trackers.close(finished)
 
     def _drop_after(self, start: int) -> None:
         if not self._metrics.exists():
             return
-        lines = self._metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= start]
+        kept = [line for line, values in self._lines() if values["step"] <= start]
         with replacing(self._metrics) as temporary:
             temporary.write_text("".join(kept), encoding="utf-8")
+
+    def _lines(self) -> list[tuple[str, dict[str, Any]]]:
+        """The lines of `metrics.jsonl` and their values, without damaged ones."""
+        if not self._metrics.exists():
+            return []
+        found, damaged = [], 0
+        text = self._metrics.read_bytes().decode("utf-8", "replace")
+        for line in text.split("\n"):
+            try:
+                values = json.loads(line)
+                found.append((f"{line}\n", {**values, "step": int(values["step"])}))
+            except (ValueError, TypeError, KeyError, RecursionError):
+                damaged += line != ""
+        if damaged:
+            logger.warning("warning: %d damaged lines of %s are left out", damaged, self._metrics)
+        return found
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Turn an error of the disk into one message."""
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        raise UserError(
+            f"cannot write the measurements of the run to {path}: {_reason(error)}. The newest "
+            "checkpoint is unchanged. Free some space and continue with --resume."
+        ) from None
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or getattr(error, "message", None) or error
+    return " ".join(str(text).split())
+
+
+class NoRecords(Records):
+    """Records nothing: for all workers of a cluster but the chief."""
+
+    def __init__(self, run_dir: Path):
+        self.tensorboard = run_dir / "tensorboard"
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Record nothing."""
+
+    def panel(
+        self, step: int, panel: np.ndarray, name: Literal["panel", "volume"] = "panel"
+    ) -> None:
+        """Record nothing."""
+
+    def text(self, name: str, text: str) -> None:
+        """Record nothing."""
+
+    def hyper_parameters(self, values: Mapping[str, bool | int | float | str], name: str) -> None:
+        """Record nothing."""
+
+    def value(self, step: int, name: str) -> float | None:
+        """Return None."""
+        return None
+
+    def close(self, finished: bool = True) -> None:
+        """Close nothing."""

@@ -16,20 +16,27 @@ from medusis_tf.runs.trackers import check_trackers
 
 # Settings that a resumed run may change: its length, its devices, its folders and its output.
 FREE_TO_CHANGE = {
+    "name",
     "runs_dir",
     "data.root",
     "data.cache_dir",
     "training.steps",
     "training.strategy",
+    "training.logical_devices",
+    "training.worker_timeout",
     "training.log_interval",
     "training.panel_interval",
     "training.volume_interval",
     "training.validation.interval",
     "training.checkpoint_interval",
     "training.checkpoints_to_keep",
+    "training.max_skipped_steps",
     "training.profile_steps",
     "training.trackers",
+    "training.stop_seconds",
 }
+LOCK = ".lock"
+_MANIFEST = "manifest.json"
 
 
 class CheckpointChoice(StrEnum):
@@ -49,7 +56,7 @@ def check_run_dir(config: ExperimentConfig, resume: bool) -> None:
     check_trackers(config.training.trackers)
     saved = config.run_dir / "config.yaml"
     if not resume:
-        if config.run_dir.exists() and any(config.run_dir.iterdir()):
+        if _holds_a_run(config.run_dir):
             raise UserError(
                 f"{config.run_dir} already holds a run. Continue it with --resume, or choose "
                 "another name: name=NAME."
@@ -79,14 +86,24 @@ def write_run_dir(config: ExperimentConfig, data_manifest: dict[str, Any]) -> No
     manifest = {**data_manifest, "provenance": provenance()}
     try:
         config.run_dir.mkdir(parents=True, exist_ok=True)
-        save_config(config, config.run_dir / "config.yaml")
-        with replacing(config.run_dir / "manifest.json") as temporary:
+        with replacing(config.run_dir / _MANIFEST) as temporary:
             temporary.write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+        # The last file: with it, the run can be resumed.
+        save_config(config, config.run_dir / "config.yaml")
     except OSError as error:
         raise UserError(
             f"cannot write the run to {config.run_dir}: {error.strerror}. "
             "Choose another folder with runs_dir=DIR."
         ) from None
+
+
+def _holds_a_run(folder: Path) -> bool:
+    """Whether a folder holds more than a killed process leaves before its run begins."""
+    if not folder.exists():
+        return False
+    left = {LOCK, _MANIFEST}
+    entries = [path.name for path in folder.iterdir()]
+    return any(name not in left and not name.startswith(".partial-") for name in entries)
 
 
 def provenance() -> dict[str, Any]:

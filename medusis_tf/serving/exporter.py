@@ -18,6 +18,7 @@ from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.data.intensities.intensity import IntensityScale, mean_scale
 from medusis_tf.data.shards.manifest import Manifest
 from medusis_tf.errors import UserError
+from medusis_tf.files import literal
 from medusis_tf.layers.spectral_conv import fold_spectral_norms
 from medusis_tf.runs.checkpoints import CheckpointChoice, load_painter, load_segmenter
 from medusis_tf.runs.run_dir import provenance
@@ -200,7 +201,8 @@ def _static_painter(
 def _write_others(
     static: StaticPainter, folder: Path, options: ExportOptions
 ) -> list[tuple[str, str]]:
-    saved = tf.saved_model.load(str(folder)).signatures["from_noise"]
+    with literal(folder) as path:
+        saved = tf.saved_model.load(str(path)).signatures["from_noise"]
     noise_spec = saved.structured_input_signature[1]["noise"]
 
     def expected(inputs: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -17,6 +17,7 @@ from medusis_tf.data.shards.field_of_view import continue_labels, visible_in
 from medusis_tf.data.slicing.slices import OUTSIDE_IMAGE
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
+from medusis_tf.files import literal
 from medusis_tf.serving.grids import painting_grid
 from medusis_tf.serving.label_maps import check_foreground
 from medusis_tf.serving.metadata import ModelMetadata, find_model, read_metadata
@@ -194,7 +195,8 @@ class Predictor(SlicePainter):
         self.folder = find_model(Path(model_dir))
         metadata = read_metadata(self.folder)
         try:
-            self._model = tf.saved_model.load(str(self.folder))
+            with literal(self.folder) as folder:
+                self._model = tf.saved_model.load(str(folder))
         except (OSError, ValueError, tf.errors.OpError) as error:
             raise UserError(
                 f"cannot load {self.folder} as a SavedModel: {error}. Export the model again."

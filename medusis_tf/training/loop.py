@@ -1,9 +1,9 @@
 """The training loop, for every method, on one or several devices."""
 
+import functools
 import logging
-import time
-from collections import defaultdict
 from collections.abc import Callable
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -14,19 +14,26 @@ from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.data.batches.dataset import training_batches
 from medusis_tf.data.batches.record_order import paired_subjects
 from medusis_tf.data.shards.shards import Shards
+from medusis_tf.data.shards.watch import Watch
 from medusis_tf.errors import UserError
-from medusis_tf.methods.distribution import make_strategy, share_batch
+from medusis_tf.methods.distribution import own_positions, share_batch
+from medusis_tf.methods.nonfinite import SKIPPED
 from medusis_tf.progress import TrainingProgress
 from medusis_tf.runs.best_checkpoint import BestCheckpoint
 from medusis_tf.runs.checkpoints import Checkpoints
 from medusis_tf.runs.hyper_parameters import data_summary, hyper_parameters
-from medusis_tf.runs.records import Records
-from medusis_tf.runs.run_dir import check_run_dir, write_run_dir
+from medusis_tf.runs.records import NoRecords, Records
+from medusis_tf.runs.run_dir import check_run_dir
+from medusis_tf.runs.run_folder import open_run
 from medusis_tf.runs.trackers import RunFacts, Trackers
+from medusis_tf.training.health import Health, HealthWarnings
+from medusis_tf.training.interval import Interval, learning_rate
 from medusis_tf.training.panel import TrainingPanel
 from medusis_tf.training.session import Interruption, StepProfile
+from medusis_tf.training.skipped_steps import SkippedSteps
 from medusis_tf.training.validation import Validation, open_validation
 from medusis_tf.training.volume_panel import VolumePanel
+from medusis_tf.training.workers import Workers, strategy_of
 
 logger = logging.getLogger(__name__)
 
@@ -49,20 +56,33 @@ class TrainingLoop:
         self.config = config
         self.shards = shards
         training = config.training
-        self.strategy = strategy or make_strategy(training.strategy, training.batch_size)
+        self.strategy = strategy or strategy_of(training)
+        self.workers = Workers(self.strategy)
+        self.workers.check(config, shards)
         # Grappler's remapper fails on this graph with an error message, and would gain nothing.
         tf.config.optimizer.set_experimental_options({"remapping": False})
         keras.utils.set_random_seed(config.seed)
+        if training.deterministic:
+            tf.config.experimental.enable_op_determinism()
         with self.strategy.scope():
             self.method = config.build_method(shards, self.strategy.num_replicas_in_sync)
         if training.jit:
             self._check_jit()
         self.validation = open_validation(config, shards, self.method.needs_field_of_view)
+        self.health = None
+        if self.validation:
+            self.health = Health(config, shards, self.method.needs_field_of_view)
+        self.warnings = HealthWarnings(self.health.num_images if self.health else 0)
         self.checkpoints = Checkpoints(self.method, config.run_dir, training.checkpoints_to_keep)
         metric = self.validation.metric if self.validation else None
         self.best = BestCheckpoint(self.method, config.run_dir, metric)
         self._refresh = self._compile_refresh()
+        self.skipped = SkippedSteps(
+            config, shards, self.method.divergence_advice, self.workers.is_chief
+        )
         self._last_step = training.steps
+        self.interruption = Interruption(training.stop_seconds)
+        self.watch = Watch(shards)
 
     def run(self, resume: bool = False, until: int | None = None) -> int | None:
         """Train until a step, or until SIGINT or SIGTERM.
@@ -81,20 +101,29 @@ class TrainingLoop:
                 be written; or a loss is no longer finite.
         """
         self._last_step = until or self.config.training.steps
-        check_run_dir(self.config, resume)
-        if not resume:
-            write_run_dir(self.config, self.shards.manifest)
+        writes = self.workers.is_chief
+        if resume or writes:
+            check_run_dir(self.config, resume)
+        with open_run(self.config, self.shards.manifest, resume, writes) as self.folder:
+            return self._run(resume)
+
+    def _run(self, resume: bool) -> int | None:
         start = self.checkpoints.restore() if resume else 0
+        self.workers.check_step(start)
         records = self._open_records(start)
         finished = False
         try:
-            self.best.rewind(start, records)
+            if self.workers.is_chief:
+                self.best.rewind(start, records)
             with (
-                Interruption() as interruption,
-                StepProfile(self.config.training, records.tensorboard, start) as profile,
+                self.interruption as interruption,
+                StepProfile(
+                    self.workers.profiled(self.config.training), records.tensorboard, start
+                ) as profile,
                 TrainingProgress(start, self._last_step) as progress,
             ):
                 self._train(start, records, profile, progress, interruption)
+            self.workers.check_step(self._last_step)  # the others wait for the chief's last files
             finished = interruption.signal is None
         finally:
             records.close(finished)
@@ -102,6 +131,8 @@ class TrainingLoop:
 
     def _open_records(self, start: int) -> Records:
         config = self.config
+        if not self.workers.is_chief:
+            return NoRecords(config.run_dir)
         settings, data = hyper_parameters(config), data_summary(self.shards.records)
         trackers = Trackers(
             config.training.trackers, config.run_dir, RunFacts(config.name, settings, data)
@@ -133,14 +164,16 @@ class TrainingLoop:
             )
         batches = iter(self._batches(start))
         panel = TrainingPanel(self.config, self.shards, self.method.needs_field_of_view)
-        interval = _Interval(training.batch_size)
+        interval = Interval(training.batch_size)
         for step in range(start + 1, self._last_step + 1):
             with profile.step(step):
                 losses = self.train_on(next(batches), step)
             interval.add(losses)
+            self.skipped.add(step, losses)
             progress.advance()
-            is_interrupted = interruption.signal is not None
+            is_interrupted = self.workers.agree_to_stop(interruption)
             is_last = step == self._last_step or is_interrupted
+            self.folder.check_in_place(functools.partial(self._save_elsewhere, step))
             if is_last or step % training.log_interval == 0:
                 self._log(step, interval, records, progress)
             self._validate_and_save(step, is_last, losses, records, panel)
@@ -164,23 +197,35 @@ class TrainingLoop:
         due = self.validation
         if due is not None and not due.is_due(step, self._last_step):
             due = None
+        if self.workers.agrees(self.interruption.is_limited):
+            due, shows, shows_volume = None, False, False
         if saves or due:
+            # Between skipped steps, older checkpoints are the better ones.
+            saves = saves and (self.skipped.in_a_row() == 0 or is_last)
             self._check_finite(step, {name: float(value) for name, value in losses.items()})
         if shows or shows_volume or saves or due:
             self.refresh_painter(step)
+        if not self.workers.is_chief:
+            return
         # Before the checkpoint, so that a run that resumes from it knows the best value.
         if due:
-            self._validate(due, step, records)
+            with self.interruption.skippable("the validation"):
+                self._validate(due, step, records)
         if saves:
+            self.watch.check()
             logger.info("saved %s", self.checkpoints.save())
             self.best.settle()
-        if shows:
-            records.panel(step, panel.draw(self.method))
-        if shows_volume:
-            volume = VolumePanel(self.config, self.shards, self.method.needs_field_of_view).draw(
-                self.method
-            )
-            records.panel(step, volume, "volume")
+        with self.interruption.skippable("a panel"):
+            if shows:
+                records.panel(step, panel.draw(self.method))
+            if shows_volume:
+                volume = VolumePanel(self.config, self.shards, self.method.needs_field_of_view)
+                records.panel(step, volume.draw(self.method), "volume")
+
+    def _save_elsewhere(self, step: int, run_dir: Path) -> None:
+        if self.workers.count == 1:  # the others do not take part
+            self.refresh_painter(step)
+        Checkpoints(self.method, run_dir, self.config.training.checkpoints_to_keep).save()
 
     def _batches(self, start: int) -> tf.data.Dataset:
         return training_batches(
@@ -189,6 +234,7 @@ class TrainingLoop:
             start,
             body_mask=self.method.needs_body_mask,
             field_of_view=self.method.needs_field_of_view,
+            positions=own_positions(self.strategy, self.config.training.batch_size),
         )
 
     def refresh_painter(self, step: int) -> None:
@@ -200,6 +246,9 @@ class TrainingLoop:
         if passes == 0:
             return
         for number, batch in enumerate(self._batches(step).take(passes)):
+            if self.workers.count == 1 and self.interruption.is_urgent:
+                logger.info("the statistics of the painter are not up to date: the run must stop")
+                return
             self._refresh(share_batch(self.strategy, batch), tf.constant(number, tf.int64))
 
     def _validate(self, validation: Validation, step: int, records: Records) -> None:
@@ -211,21 +260,33 @@ class TrainingLoop:
         text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         logger.info("step %d  validation  %s", step, text)
         self.best.offer(step, values)
-        records.scalars(step, {f"validation/{name}": value for name, value in values.items()})
+        scalars = {f"validation/{name}": value for name, value in values.items()}
+        if self.health:
+            health = self.health.measure(self.method)
+            self.warnings.see_validation(step, health)
+            scalars |= health
+        records.scalars(step, scalars)
 
     def _log(
-        self, step: int, interval: "_Interval", records: Records, progress: TrainingProgress
+        self, step: int, interval: Interval, records: Records, progress: TrainingProgress
     ) -> None:
-        losses, images_per_second = interval.finish()
+        values, images_per_second = interval.finish()
+        losses = {name: value for name, value in values.items() if "/" not in name}
         progress.report(step, losses, images_per_second)
-        scalars = {f"losses/{name}": value for name, value in losses.items()}
+        scalars = {n if "/" in n else f"losses/{n}": value for n, value in values.items()}
         for name, optimizer in self.method.network_optimizers.items():
-            scalars[f"learning_rate/{name}"] = _learning_rate(optimizer)
+            scalars[f"learning_rate/{name}"] = learning_rate(optimizer)
         records.scalars(step, {**scalars, "images_per_second": images_per_second})
-        self._check_finite(step, losses)
+        self._check_finite(step, values)
+        self.warnings.see_steps(step, values)
 
     def _check_finite(self, step: int, losses: dict[str, float]) -> None:
-        """Stop diverged training before its weights replace a good checkpoint."""
+        """Stop diverged training before its weights replace a good checkpoint.
+
+        A method that skips such steps has no bad weights; see `SkippedSteps`.
+        """
+        if SKIPPED in losses:
+            return
         if diverged := [name for name, value in losses.items() if not np.isfinite(value)]:
             advice = self.method.divergence_advice
             raise UserError(
@@ -248,40 +309,3 @@ class TrainingLoop:
             self.strategy.run(self.method.refresh_painter, args=(batch, number))
 
         return refresh
-
-
-def _learning_rate(optimizer: keras.optimizers.Optimizer) -> float:
-    rate = optimizer.learning_rate
-    # A mirrored variable has one value for each replica, and `float` does not accept it.
-    return float(tf.convert_to_tensor(getattr(rate, "value", rate)))
-
-
-class _Interval:
-    """Losses and time of the training steps since the last log entry."""
-
-    def __init__(self, batch_size: int):
-        self._batch_size = batch_size
-        self._reset()
-
-    def _reset(self) -> None:
-        self._losses: dict[str, list[tf.Tensor]] = defaultdict(list)
-        self._steps = 0
-        self._seconds = 0.0
-        self.resume()
-
-    def resume(self) -> None:
-        self._since = time.perf_counter()
-
-    def add(self, losses: dict[str, tf.Tensor]) -> None:
-        for name, value in losses.items():
-            self._losses[name].append(value)
-        self._steps += 1
-        self._seconds += time.perf_counter() - self._since
-
-    def finish(self) -> tuple[dict[str, float], float]:
-        started = time.perf_counter()
-        losses = {name: float(np.mean(values)) for name, values in self._losses.items()}
-        seconds = self._seconds + time.perf_counter() - started
-        images_per_second = self._steps * self._batch_size / seconds
-        self._reset()
-        return losses, images_per_second

@@ -1,7 +1,11 @@
 """What surrounds the training steps: signals that stop a run, and the profiler."""
 
 import logging
+import os
 import signal
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,27 +23,86 @@ class Interruption:
 
     A second SIGINT interrupts at once.
 
+    Args:
+        stop_seconds: Time between SIGTERM and the end of the process; None for any time.
+
     Attributes:
         signal: Number of the signal; None if there was none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stop_seconds: float | None = None) -> None:
         self.signal: int | None = None
+        self._stop_seconds = stop_seconds
+        self._can_skip = False
+        self._end: float | None = None
+        self._timer: threading.Timer | None = None
         self._handlers: dict[int, object] = {}
 
     def __enter__(self) -> "Interruption":
+        self.signal, self._end = None, None
         for number in (signal.SIGINT, signal.SIGTERM):
             self._handlers[number] = signal.signal(number, self._record)
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         for number, handler in self._handlers.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def adopt(self, number: int) -> None:
+        """Take a signal that another process of the run received for one of this process."""
+        if self.signal is None:
+            self._record(number, None)
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether the process must end, and half of its time is over."""
+        if self._end is None or self._stop_seconds is None:
+            return False
+        return self._end - time.monotonic() < self._stop_seconds / 2
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether the process must end after a limited time."""
+        return self._end is not None
+
+    @contextmanager
+    def skippable(self, what: str) -> Iterator[None]:
+        """Context of something that is given up as soon as the time is limited."""
+        try:
+            self._can_skip = True
+            yield
+        except _Skipped:
+            logger.info("%s is given up: the run must stop", what)
+        finally:
+            self._can_skip = False
 
     def _record(self, number: int, _: FrameType | None) -> None:
         if self.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = number
+        if number == signal.SIGTERM and self._stop_seconds is not None and self._end is None:
+            self._end = time.monotonic() + self._stop_seconds
+            self._timer = threading.Timer(self._stop_seconds, _end, [self._stop_seconds])
+            self._timer.daemon = True
+            self._timer.start()
+            if self._can_skip:
+                raise _Skipped
+
+
+class _Skipped(BaseException):
+    """Ends what `Interruption.skippable` surrounds."""
+
+
+def _end(seconds: float) -> None:
+    """End the process, whatever it does."""
+    sys.stderr.write(
+        f"error: no checkpoint could be saved within training.stop_seconds={seconds:g}. Continue "
+        "from the newest checkpoint with --resume.\n"
+    )
+    sys.stderr.flush()
+    os._exit(128 + signal.SIGTERM)
 
 
 class StepProfile:

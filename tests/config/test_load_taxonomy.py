@@ -139,5 +139,5 @@ def test_other_files_are_refused(file, tmp_path):
     with pytest.raises(UserError, match=r"must contain a class table: .* Received: list"):
         load_label_source(file("[1, 2]"))
     (tmp_path / "table.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match="is not valid YAML"):
+    with pytest.raises(UserError, match="is not UTF-8 text"):
         load_label_source(tmp_path / "table.yaml")

@@ -104,7 +104,9 @@ def best_files(loop):
 
 
 def files_of(*steps):
-    return [f"step-{step}.{end}" for step in steps for end in ("data-00000-of-00001", "index")]
+    return [
+        f"step-{step}.{end}" for step in steps for end in ("data-00000-of-00001", "index", "sha256")
+    ]
 
 
 def best_weights(loop):

@@ -38,7 +38,11 @@ def train(strategy, config, compiled):
         for name, network in model.networks.items()
         for number, weight in enumerate(network.weights)
     }
-    return weights, [{name: float(value) for name, value in step.items()} for step in losses]
+    # Each replica has norms of its own gradients.
+    return weights, [
+        {name: float(value) for name, value in step.items() if "norm/" not in name}
+        for step in losses
+    ]
 
 
 # Groups of the minibatch standard deviation are within a replica. 8 samples give two groups of 4

@@ -12,7 +12,9 @@ geometric changes alone, gathering without XLA 0.7 and 2.6 ms.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from enum import IntEnum
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -32,25 +34,42 @@ class _Purpose(IntEnum):
     BIAS_FIELD = 2
 
 
-def move_label_map(label_map: tf.Tensor, seed: tf.Tensor, config: AugmentationConfig) -> tf.Tensor:
+class Rows(NamedTuple):
+    """Samples of a batch that are made here, on one of several machines.
+
+    Attributes:
+        positions: Their positions in the batch.
+        size: Size of the whole batch, which the random numbers are drawn for.
+    """
+
+    positions: Sequence[int]
+    size: int
+
+
+def move_label_map(
+    label_map: tf.Tensor, seed: tf.Tensor, config: AugmentationConfig, rows: Rows | None = None
+) -> tf.Tensor:
     """Flip, rotate, scale and shift label maps or masks: nearest neighbour, 0 outside.
 
     Args:
         label_map: `[batch, height, width]` uint8.
         seed: `[2]` integers. Images moved with the same seed stay aligned.
         config: Configuration of the augmentation.
+        rows: Samples of the batch that are given; None for all.
 
     Returns:
         Same shape and type, with no new ids except 0.
     """
     if config.moves:
-        return _resample_nearest(label_map, draw_moves(label_map.shape, seed, config))
+        return _resample_nearest(label_map, draw_moves(label_map.shape, seed, config, rows))
     if config.flip:
-        return _mirror(label_map, _mirrored(label_map.shape[0], seed))
+        return _mirror(label_map, _mirrored(label_map.shape[0], seed, rows))
     return label_map
 
 
-def augment_image(levels: tf.Tensor, seed: tf.Tensor, config: AugmentationConfig) -> tf.Tensor:
+def augment_image(
+    levels: tf.Tensor, seed: tf.Tensor, config: AugmentationConfig, rows: Rows | None = None
+) -> tf.Tensor:
     """Decode images; flip, rotate, scale and shift them; change their contrast and shading.
 
     Interpolation is linear, with air outside. A brightness u from 0 (air) to 1 becomes
@@ -62,6 +81,7 @@ def augment_image(levels: tf.Tensor, seed: tf.Tensor, config: AugmentationConfig
         levels: `[batch, height, width]` uint16, as stored: 0 for -1, 65535 for 1.
         seed: `[2]` integers. Label maps moved with the same seed stay aligned.
         config: Configuration of the augmentation.
+        rows: Samples of the batch that are given; None for all.
 
     Returns:
         Same shape, float32 in [-1, 1].
@@ -69,13 +89,13 @@ def augment_image(levels: tf.Tensor, seed: tf.Tensor, config: AugmentationConfig
     batch = levels.shape[0]
     moves = mirrored = exponent = waves = None
     if config.moves:
-        moves = draw_moves(levels.shape, seed, config)
+        moves = draw_moves(levels.shape, seed, config, rows)
     elif config.flip:
-        mirrored = _mirrored(batch, seed)
+        mirrored = _mirrored(batch, seed, rows)
     if config.gamma > 0:
-        exponent = tf.pow(1.0 + config.gamma, _uniform([batch], seed, _Purpose.GAMMA))
+        exponent = tf.pow(1.0 + config.gamma, _draw([batch], seed, _Purpose.GAMMA, rows))
     if config.bias_field > 0:
-        draw = _uniform([batch, _WAVES, _WAVES], seed, _Purpose.BIAS_FIELD)
+        draw = _draw([batch, _WAVES, _WAVES], seed, _Purpose.BIAS_FIELD, rows)
         # The cosines reach 1, so their sum reaches the sum of the weights.
         total = tf.reduce_sum(tf.abs(draw), axis=[1, 2], keepdims=True)
         waves = config.bias_field * tf.math.divide_no_nan(draw, total)
@@ -83,7 +103,10 @@ def augment_image(levels: tf.Tensor, seed: tf.Tensor, config: AugmentationConfig
 
 
 def draw_moves(
-    shape: tf.TensorShape | tuple[int, int, int], seed: tf.Tensor, config: AugmentationConfig
+    shape: tf.TensorShape | tuple[int, int, int],
+    seed: tf.Tensor,
+    config: AugmentationConfig,
+    rows: Rows | None = None,
 ) -> tf.Tensor:
     """Draw the source location of every pixel.
 
@@ -95,13 +118,14 @@ def draw_moves(
         shape: Shape of the slices, `[batch, height, width]`.
         seed: `[2]` integers.
         config: Configuration of the augmentation.
+        rows: Samples of the batch that are given; None for all.
 
     Returns:
         `[batch, 2, 3]` float32. The output pixel (row, column) takes the value of the source at
         `[row, column] = move @ [row, column, 1]`.
     """
     batch, height, width = shape
-    draw = _uniform([batch, 5], seed, _Purpose.MOVE)
+    draw = _draw([batch, 5], seed, _Purpose.MOVE, rows)
     angle = draw[:, 0] * math.radians(config.rotation_degrees)
     size = 1.0 + draw[:, 1] * config.scale
     cosine, sine = tf.cos(angle) / size, tf.sin(angle) / size
@@ -213,14 +237,22 @@ def _take(slices: tf.Tensor, row: tf.Tensor, column: tf.Tensor) -> tf.Tensor:
     return tf.gather(tf.reshape(slices, [-1]), first + row * width + column)
 
 
-def _mirrored(batch: int, seed: tf.Tensor) -> tf.Tensor:
+def _mirrored(batch: int, seed: tf.Tensor, rows: Rows | None) -> tf.Tensor:
     """The slices whose left and right are swapped: the same ones as in `draw_moves`."""
-    return _uniform([batch, 5], seed, _Purpose.MOVE)[:, 4] < 0
+    return _draw([batch, 5], seed, _Purpose.MOVE, rows)[:, 4] < 0
 
 
 @tf.function(jit_compile=True, autograph=False)
 def _mirror(slices: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:
     return tf.where(mirrored[:, tf.newaxis, tf.newaxis], tf.reverse(slices, axis=[2]), slices)
+
+
+def _draw(shape: list[int], seed: tf.Tensor, purpose: _Purpose, rows: Rows | None) -> tf.Tensor:
+    """Uniform numbers of the given samples; those of a sample are the same on every machine."""
+    if rows is None:
+        return _uniform(shape, seed, purpose)
+    whole = _uniform([rows.size, *shape[1:]], seed, purpose)
+    return tf.gather(whole, tf.constant(rows.positions, tf.int32))
 
 
 def _uniform(shape: list[int], seed: tf.Tensor, purpose: _Purpose) -> tf.Tensor:

@@ -11,10 +11,12 @@ when the pipeline starts, by constant folding; as captured tensors, by the optim
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from medusis_tf.config.experiment import ExperimentConfig
-from medusis_tf.data.batches.augmentation import augment_image, move_label_map
+from medusis_tf.data.batches.augmentation import Rows, augment_image, move_label_map
 from medusis_tf.data.batches.record_order import Numbers, Purpose, random_key, record_order
 from medusis_tf.data.preparing.processes import processors
 from medusis_tf.data.shards.field_of_view import views_of_slices
@@ -33,6 +35,7 @@ def training_batches(
     start_step: int = 0,
     body_mask: bool = False,
     field_of_view: bool = False,
+    positions: Sequence[int] | None = None,
 ) -> tf.data.Dataset:
     """Endless batches of label maps and images of the training split.
 
@@ -50,6 +53,8 @@ def training_batches(
         start_step: Number of batches already used. Skipping them reads nothing.
         body_mask: Whether batches contain the body masks of the label maps.
         field_of_view: Whether batches contain the fields of view of label maps and images.
+        positions: Samples of each batch that are made, by their position in it; None for all.
+            Together, machines that share the positions make the same batches as one.
 
     Returns:
         Dataset of `{"label_map": [batch, height, width] uint8, "image": [batch, height, width,
@@ -57,12 +62,12 @@ def training_batches(
         and 1, and `"field_of_view"` and `"image_field_of_view"` of the same shape, 0 outside the
         volume of the label map or image; with `paired` and `semi_supervised` `"is_paired": [batch]
         bool`, true where the image belongs to the label map and may be compared with it. The batch
-        is that of all replicas together.
+        is that of all replicas together, or what `positions` choose of it.
 
     Raises:
         UserError: No pair has slices, or an earlier version wrote them.
     """
-    batch = _Batch(config, shards, body_mask, field_of_view)
+    batch = _Batch(config, shards, body_mask, field_of_view, positions)
     options = tf.data.Options()
     options.deterministic = True
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
@@ -80,10 +85,18 @@ class _Batch:
     """Makes the batch of a step from the numbers of its slices."""
 
     def __init__(
-        self, config: ExperimentConfig, shards: Shards, body_mask: bool, field_of_view: bool
+        self,
+        config: ExperimentConfig,
+        shards: Shards,
+        body_mask: bool,
+        field_of_view: bool,
+        positions: Sequence[int] | None,
     ):
         self._config = config
         self._body_mask = body_mask
+        size = config.training.batch_size
+        is_whole = positions is None or len(positions) == size
+        self._rows = None if is_whole else Rows(tuple(positions or ()), size)
         self._views = views_of_slices(shards, config.data) if field_of_view else None
         kinds: tuple[Kind, ...] = ("label_map", "image")
         if body_mask:
@@ -91,21 +104,23 @@ class _Batch:
         self._slices = {kind: _as_variable(shards, kind) for kind in kinds}
 
     def __call__(self, step: tf.Tensor, numbers: Numbers) -> dict[str, tf.Tensor]:
-        config, augmentation = self._config, self._config.data.augmentation
+        config, augmentation, rows = self._config, self._config.data.augmentation, self._rows
+        if rows is not None:
+            numbers = {name: tf.gather(each, rows.positions) for name, each in numbers.items()}
         label_seed = random_key(config, Purpose.LABEL_MAP, step)
         # Pairs must be moved alike; images of other slices may be.
         alike = config.data.draws_pairs
         image_seed = label_seed if alike else random_key(config, Purpose.IMAGE, step)
         label_map = self._gather("label_map", numbers["label_map"])
         levels = self._gather("image", numbers["image"])
-        image = augment_image(levels, image_seed, augmentation)
+        image = augment_image(levels, image_seed, augmentation, rows)
         batch = {
-            "label_map": move_label_map(label_map, label_seed, augmentation),
+            "label_map": move_label_map(label_map, label_seed, augmentation, rows),
             "image": tf.repeat(image[..., tf.newaxis], config.data.image_channels, axis=-1),
         }
         if self._body_mask:
             mask = _unpacked(self._gather("body_mask", numbers["label_map"]), label_map.shape)
-            batch["body_mask"] = move_label_map(mask, label_seed, augmentation)
+            batch["body_mask"] = move_label_map(mask, label_seed, augmentation, rows)
         if self._views is not None:
             masks, mask_of_slice = self._views
             for name, kind, seed in (
@@ -113,7 +128,7 @@ class _Batch:
                 ("image_field_of_view", "image", image_seed),
             ):
                 view = tf.gather(masks, tf.gather(mask_of_slice[kind], numbers[kind]))
-                batch[name] = move_label_map(view, seed, augmentation)
+                batch[name] = move_label_map(view, seed, augmentation, rows)
         if "is_paired" in numbers:
             batch["is_paired"] = numbers["is_paired"]
         return batch

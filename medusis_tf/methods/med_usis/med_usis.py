@@ -15,6 +15,7 @@ from medusis_tf.methods.med_usis.draws import Draws
 from medusis_tf.methods.med_usis.networks import build_networks, build_optimizers
 from medusis_tf.methods.med_usis.objectives import Objectives
 from medusis_tf.methods.method import Batch, Losses, Method
+from medusis_tf.methods.nonfinite import Descent, Gradients
 from medusis_tf.methods.random_numbers import Purpose
 from medusis_tf.optimizers import ema_decay, update_average
 
@@ -132,7 +133,26 @@ class MedUSIS(Method):
         batch = self._add_derived(batch)
         is_simultaneous = self.config.training.schedule == "simultaneous"
         update = self._update_together if is_simultaneous else self._update_in_turn
-        return update(batch, kind) | self._regularize_in_own_step(batch, kind.regularizes)
+        scale = None if self.loss_scale is None else tf.identity(self.loss_scale.scale)
+        descent = Descent(self._optimizers, self._networks, self._updates_once, scale)
+        losses = update(batch, kind, descent)
+        losses |= self._regularize_in_own_step(batch, kind.regularizes, descent)
+        return losses | descent.report(self.num_replicas)
+
+    @property
+    def critic(self) -> keras.Model:
+        """The discriminator."""
+        return self.discriminator
+
+    @property
+    def restored_variables(self) -> list[keras.Variable]:
+        """See `Method`. If a step has several updates, all that they change."""
+        trained = [self._networks[name] for name in self._optimizers]
+        if self._updates_once:
+            return [weight for network in trained for weight in network.non_trainable_weights]
+        weights = [weight for network in trained for weight in network.weights]
+        optimizers = self._optimizers.values()
+        return weights + [v for each in optimizers for v in each.variables[1:]]  # not the counter
 
     def update_averages(self) -> None:
         """See `Method`."""
@@ -149,7 +169,13 @@ class MedUSIS(Method):
         one_hot = self.objectives.one_hot(batch["label_map"], batch.get("field_of_view"))
         self.ema_generator(one_hot, noise, training=True)
 
-    def _update_together(self, batch: Batch, kind: StepKind) -> Losses:
+    @property
+    def _updates_once(self) -> bool:
+        """Whether a step updates each network once, all at its end."""
+        training = self.config.training
+        return training.schedule == "simultaneous" and training.r1.mode == "as_term"
+
+    def _update_together(self, batch: Batch, kind: StepKind, descent: Descent) -> Losses:
         """Update all networks with the losses of one synthetic image.
 
         Generator and segmenter minimise the same segmentation loss, so one backward pass serves
@@ -168,19 +194,21 @@ class MedUSIS(Method):
             losses |= objectives.real_segmentation(batch)
             total = objectives.weighted_total(losses)
         networks = {"generator": self.generator, "segmenter": self.segmenter}
-        gradients = self._descend(tape, total, networks)
+        gradients = self._gradients(tape, total, networks)
         # The losses on real images wait for the gradients above: this lowers the peak memory.
-        with tf.control_dependencies(gradients), discriminator_tape:
+        with tf.control_dependencies(tf.nest.flatten(gradients)), discriminator_tape:
             discriminator_losses = objectives.discriminator_losses(
                 batch, synthetic_logits, kind.regularizes
             )
             discriminator_total = objectives.discriminator_total(discriminator_losses)
-        self._descend(
+        gradients |= self._gradients(
             discriminator_tape, discriminator_total, {"discriminator": self.discriminator}
         )
-        return losses | discriminator_losses
+        losses |= discriminator_losses
+        descent.apply(gradients, losses)
+        return losses
 
-    def _update_in_turn(self, batch: Batch, kind: StepKind) -> Losses:
+    def _update_in_turn(self, batch: Batch, kind: StepKind, descent: Descent) -> Losses:
         """Update generator, segmenter and discriminator in turn, each with a new image."""
         objectives = self.objectives
         with tf.GradientTape() as tape:
@@ -190,13 +218,13 @@ class MedUSIS(Method):
                 batch, image, noise, synthetic_logits, kind.uses_pseudo_labels
             )
             total = objectives.weighted_total(losses)
-        self._descend(tape, total, {"generator": self.generator})
+        descent.apply(self._gradients(tape, total, {"generator": self.generator}), losses)
 
         image, _ = objectives.synthesize(batch, Purpose.SEGMENTER_NOISE)
         with tf.GradientTape() as tape:
             real = objectives.real_segmentation(batch)
             total = objectives.segmentation(batch, image) + objectives.weighted_total(real)
-        self._descend(tape, total, {"segmenter": self.segmenter})
+        descent.apply(self._gradients(tape, total, {"segmenter": self.segmenter}), real)
 
         image, _ = objectives.synthesize(batch, Purpose.DISCRIMINATOR_NOISE)
         with tf.GradientTape() as tape:
@@ -205,37 +233,43 @@ class MedUSIS(Method):
                 batch, synthetic_logits, kind.regularizes
             )
             total = objectives.discriminator_total(discriminator_losses)
-        self._descend(tape, total, {"discriminator": self.discriminator})
+        gradients = self._gradients(tape, total, {"discriminator": self.discriminator})
+        descent.apply(gradients, discriminator_losses)
         return losses | real | discriminator_losses
 
-    def _regularize_in_own_step(self, batch: Batch, regularize: bool) -> Losses:
+    def _regularize_in_own_step(self, batch: Batch, regularize: bool, descent: Descent) -> Losses:
         r1 = self.config.training.r1
         if not regularize or r1.mode == "as_term":
             return {}
         with tf.GradientTape() as tape:
             penalty = self.objectives.r1_penalty(batch)
             total = self.config.r1_gamma * penalty
-        self._descend(tape, total, {"discriminator": self.discriminator})
+        gradients = self._gradients(tape, total, {"discriminator": self.discriminator})
+        descent.apply(gradients, {"r1": penalty}, "_r1")
         return {"r1": penalty}
 
-    def _descend(
+    def _gradients(
         self, tape: tf.GradientTape, total: tf.Tensor, networks: dict[str, keras.Model]
-    ) -> list[tf.Tensor]:
-        """Apply the gradient of a loss to the weights of networks, and return it.
+    ) -> Gradients:
+        """Compute the gradient of a loss with respect to the weights of networks, by their name.
 
         Keras sums the gradients of the replicas; the loss of the global batch is their mean.
         """
         weights = {name: network.trainable_variables for name, network in networks.items()}
         scale = tf.constant(1.0 / self.num_replicas, total.dtype)
-        gradients = tape.gradient(total, weights, output_gradients=scale)
-        applied = []
-        for name, network in networks.items():
-            pairs = zip(gradients[name], weights[name], strict=True)
-            # Zero if the loss does not depend on a weight, as R1 on the last bias.
-            filled = [tf.zeros_like(weight) if g is None else g for g, weight in pairs]
-            self._optimizers[name].apply(filled, network.trainable_variables)
-            applied += filled
-        return applied
+        if self.loss_scale is not None:
+            scale *= tf.cast(self.loss_scale.scale, total.dtype)
+        found = tape.gradient(total, weights, output_gradients=scale)
+        filled: Gradients = {}
+        for name, variables in weights.items():
+            pairs = zip(found[name], variables, strict=True)
+            # Zero if the loss does not depend on a weight, as R1 on the last bias. That of a gather
+            # is sparse.
+            filled[name] = [
+                tf.zeros_like(weight) if g is None else tf.convert_to_tensor(g)
+                for g, weight in pairs
+            ]
+        return filled
 
     def _add_derived(self, batch: Batch) -> Batch:
         label_map = tf.cast(batch["label_map"], tf.int32)

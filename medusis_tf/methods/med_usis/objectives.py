@@ -15,6 +15,7 @@ from medusis_tf.losses.adversarial import (
     generator_adversarial_loss,
     logits_and_r1_penalty,
     r1_penalty,
+    share_of_real,
 )
 from medusis_tf.losses.class_statistics import ClassTextureLoss, class_quantile_loss
 from medusis_tf.losses.diversity import diversity_loss
@@ -168,14 +169,21 @@ class Objectives:
     def discriminator_losses(
         self, batch: Batch, synthetic_logits: tf.Tensor, regularize: bool
     ) -> Losses:
-        """Compute the losses of the discriminator, with the R1 penalty where it is a term."""
+        """Compute the losses of the discriminator, with the R1 penalty where it is a term.
+
+        The shares of images that it classifies correctly have names with `accuracy/`.
+        """
         discriminator = self.networks["discriminator"]
         real_image = batch["draws"].translate(batch["image"], Purpose.REAL_TRANSLATION)
-        losses = {"discriminator_synthetic": discriminator_synthetic_loss(synthetic_logits)}
+        losses = {
+            "discriminator_synthetic": discriminator_synthetic_loss(synthetic_logits),
+            "accuracy/synthetic": 1.0 - share_of_real(synthetic_logits),
+        }
         if regularize and self.config.training.r1.mode == "as_term":
             real_logits, losses["r1"] = logits_and_r1_penalty(discriminator, real_image)
         else:
             real_logits = discriminator(real_image)
+        losses["accuracy/real"] = share_of_real(real_logits)
         return losses | {"discriminator_real": discriminator_real_loss(real_logits)}
 
     def discriminator_total(self, losses: Losses) -> tf.Tensor:

@@ -1,0 +1,230 @@
+"""The health of a GAN during training: who wins, who memorises, and what the noise does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.data.batches.inference import INFERENCE_BATCH_SIZE, batches_of
+from medusis_tf.data.shards.labelled_subjects import LabelledSubject, LabelledSubjects
+from medusis_tf.data.shards.shards import Shards
+from medusis_tf.layers.spectral_conv import SpectralConv2D
+from medusis_tf.losses.adversarial import share_of_real
+from medusis_tf.methods.method import Method
+from medusis_tf.methods.random_numbers import Purpose, step_seed
+from medusis_tf.training.validation import spread
+
+logger = logging.getLogger(__name__)
+
+# Slices that are synthesized twice, and real images of each split that are classified.
+_SLICES, _IMAGES = 16, 64
+_SATURATED = 0.99
+
+# Thresholds of the warnings; docs/training.md states them.
+_WON, _WON_ENTRIES = 0.98, 10
+_GAP, _GAP_VALIDATIONS, _FEWEST_IMAGES = 0.3, 2, 16
+_IGNORED, _IGNORED_VALIDATIONS = 0.01, 2
+
+
+class Health:
+    """Measurements of a method's networks on the same slices, at each validation.
+
+    The images of the painter are measured inside the body, where the label map is not 0.
+
+    Args:
+        config: The experiment.
+        shards: Prepared slices of the experiment.
+        continues_labels: Whether the painter expects labels that continue beyond the field of view.
+    """
+
+    def __init__(self, config: ExperimentConfig, shards: Shards, continues_labels: bool):
+        self._config, self._continues = config, continues_labels
+        split = LabelledSubjects(shards, config.data, "validation")
+        self._subjects = [
+            split.read(record).at(places) for record, places in spread(split.records, _SLICES)
+        ]
+        self._real = {name: _images(shards, name) for name in ("train", "validation")}
+        seed = step_seed(config.seed, tf.constant(0), Purpose.VALIDATION_NOISE)
+        self._seed = seed + tf.constant([0, 8], tf.int64)  # other noises than those of `Validation`
+
+    def measure(self, method: Method) -> dict[str, float]:
+        """Measure a method, without any change of its state.
+
+        Returns:
+            `accuracy/training_images` and `accuracy/validation_images` of the discriminator;
+            `health/saturated_bright` and `health/saturated_dark`, shares of the body's pixels at
+            the ends of the intensity range; `health/noise_sensitivity`, see `noise_sensitivity`;
+            and the extreme `sigma/NETWORK/...`. What does not exist is left out.
+        """
+        found = self._accuracies(method.critic)
+        found |= self._of_samples(method.painter)
+        for name in method.network_optimizers:
+            if values := sigmas(method.networks[name]):
+                found |= {f"sigma/{name}/largest": max(values)}
+                found |= {f"sigma/{name}/smallest": min(values)}
+        return {name: value for name, value in found.items() if np.isfinite(value)}
+
+    @property
+    def num_images(self) -> int:
+        """Number of real images of the validation split that are classified."""
+        return len(self._real["validation"])
+
+    def _accuracies(self, critic: Callable[..., object] | None) -> dict[str, float]:
+        if critic is None:
+            return {}
+        names = {"train": "accuracy/training_images", "validation": "accuracy/validation_images"}
+        channels = self._config.data.image_channels
+        found = {}
+        for split, images in self._real.items():
+            shares = [
+                float(share_of_real(critic(tf.repeat(images[b][..., None], channels, axis=-1))))
+                * len(images[b])
+                for b in batches_of(len(images), INFERENCE_BATCH_SIZE)
+            ]
+            if len(images):
+                found[names[split]] = sum(shares) / len(images)
+        return found
+
+    def _of_samples(self, painter: keras.Model) -> dict[str, float]:
+        if not self._subjects:
+            return {}
+        first, body = self._paint(painter, 0)
+        inside = first[body]
+        if inside.size == 0:
+            return {}
+        found = {
+            "health/saturated_bright": float(np.mean(inside >= _SATURATED)),
+            "health/saturated_dark": float(np.mean(inside <= -_SATURATED)),
+        }
+        if painter.noise_shape is not None:
+            second, _ = self._paint(painter, 1)
+            found["health/noise_sensitivity"] = noise_sensitivity(inside, second[body])
+        return found
+
+    def _paint(self, painter: keras.Model, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Images of one noise per subject, and where their body is: `[slices, height, width]`."""
+        shape = painter.noise_shape
+        noises: Sequence[tf.Tensor | None] = [None] * len(self._subjects)
+        if shape is not None:
+            seed = self._seed + tf.constant([0, number], tf.int64)
+            drawn = tf.random.stateless_normal([len(self._subjects), *shape], seed)
+            noises = tf.unstack(drawn)
+        parts = [
+            image
+            for subject, noise in zip(self._subjects, noises, strict=True)
+            for image in self._paint_subject(painter, subject, noise)
+        ]
+        bodies = [subject.label_map != 0 for subject in self._subjects]
+        return np.concatenate(parts), np.concatenate(bodies)
+
+    def _paint_subject(
+        self, painter: keras.Model, subject: LabelledSubject, noise: tf.Tensor | None
+    ) -> Iterator[np.ndarray]:
+        label_map = subject.continued_label_map if self._continues else subject.label_map
+        for batch in batches_of(len(label_map), INFERENCE_BATCH_SIZE):
+            one_hot = tf.one_hot(label_map[batch], self._config.data.num_classes)
+            noises = None if noise is None else tf.repeat(noise[None], len(one_hot), axis=0)
+            yield painter(one_hot, noises, training=False).numpy().mean(axis=-1)
+
+
+class HealthWarnings:
+    """One warning in words, once in a run, for each way in which a GAN fails.
+
+    Args:
+        num_images: Number of real images of the validation split that are classified.
+    """
+
+    def __init__(self, num_images: int):
+        self._can_compare = num_images >= _FEWEST_IMAGES
+        self._counts: dict[str, int] = {}
+
+    def see_steps(self, step: int, values: Mapping[str, float]) -> None:
+        """Look at the means of a log entry."""
+        least = min(values.get("accuracy/real", 0), values.get("accuracy/synthetic", 0))
+        self._count(
+            step,
+            "won",
+            least > _WON,
+            _WON_ENTRIES,
+            f"the discriminator has won: it has classified more than {_WON:.0%} of the real and of "
+            f"the synthetic images right in {_WON_ENTRIES} log entries in a row, and the generator "
+            "learns little from it. Raise training.r1.gamma or training.discriminator_translation, "
+            "or lower the learning rate of the discriminator.",
+        )
+
+    def see_validation(self, step: int, values: Mapping[str, float]) -> None:
+        """Look at the measurements of `Health`."""
+        train = values.get("accuracy/training_images", 0)
+        gap = train - values.get("accuracy/validation_images", train)
+        self._count(
+            step,
+            "memorises",
+            self._can_compare and gap > _GAP,
+            _GAP_VALIDATIONS,
+            f"the discriminator memorises its training images: it takes {train:.0%} of them for "
+            f"real, but only {train - gap:.0%} of the real validation images. Raise "
+            "training.discriminator_translation or training.r1.gamma, add real images, or stop "
+            "here.",
+        )
+        sensitivity = values.get("health/noise_sensitivity", 1.0)
+        self._count(
+            step,
+            "ignores noise",
+            sensitivity < _IGNORED,
+            _IGNORED_VALIDATIONS,
+            "the generator ignores its noise: two samples of a label map differ by "
+            f"{sensitivity:.2%} of the spread of the intensities. Raise loss_weights.diversity if "
+            "samples should differ.",
+        )
+
+    def _count(self, step: int, kind: str, holds: bool, limit: int, text: str) -> None:
+        """Warn when a condition has held `limit` times in a row, for the first time."""
+        count = self._counts.get(kind, 0)
+        if count >= limit:
+            return
+        self._counts[kind] = count + 1 if holds else 0
+        if self._counts[kind] == limit:
+            logger.warning("warning: step %d: %s", step, text)
+
+
+def noise_sensitivity(first: np.ndarray, second: np.ndarray) -> float:
+    """Root mean square difference of two samples, over the standard deviation of the pixels.
+
+    Args:
+        first: Pixels of samples with one noise.
+        second: The same pixels with another noise.
+
+    Returns:
+        0 if the noise changes nothing, about 1.41 for independent pixels; NaN for a constant image.
+    """
+    spread_of_both = float(np.std(np.stack([first, second])))
+    if spread_of_both == 0:
+        return float("nan")
+    return float(np.sqrt(np.mean(np.square(first - second)))) / spread_of_both
+
+
+def sigmas(network: keras.Model) -> list[float]:
+    """Largest singular values of the kernels that are spectrally normalised, as estimated."""
+    layers = network._flatten_layers(include_self=False)
+    return [float(each.sigma()) for each in layers if isinstance(each, SpectralConv2D)]
+
+
+def _images(shards: Shards, split: str) -> np.ndarray:
+    """Real images of a split, spread over its subjects: `[slices, height, width]`."""
+    records = [
+        record
+        for record in shards.records.subjects
+        if record.split == split and "image" in record.streams
+    ] or [
+        record
+        for record in shards.records.subjects
+        if record.split == split and "image" in record.kinds
+    ]
+    chosen = [shards.read_image(record)[places] for record, places in spread(records, _IMAGES)]
+    height, width = shards.records.image_size
+    return np.concatenate([np.zeros([0, height, width], np.float32), *chosen])
