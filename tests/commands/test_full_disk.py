@@ -38,7 +38,7 @@ def disk(request, tmp_path):
 
 
 def ran(*command):
-    return subprocess.run(command, capture_output=True).returncode == 0  # noqa: S603, PLW1510
+    return subprocess.run(command, capture_output=True).returncode == 0
 
 
 def files(folder):
