@@ -150,15 +150,15 @@ def _overrides(_: Path) -> Callable[[Path, random.Random], None]:
     return case
 
 
-_MANIFEST = """subject,split,label_map,image,overlays,streams
-a,train,a.nii.gz,,tumour=t.nii;node=n.nii,label_map
-b,train,,b.nii.gz,,image
-c,validation,c.nii.gz,d.nii.gz,,label_map;image
+_MANIFEST = """subject,split,label_map,image,ct,overlays,streams
+a,train,,a_mr.nii.gz,a.nii.gz,tumour=t.nii;node=n.nii,label_map
+b,train,,b.nii.gz,,,image
+c,validation,c.nii.gz,d.nii.gz,,,label_map;image
 """
 _MANIFEST_YAML = """- {subject: a, split: train, label_map: l.nii.gz}
 - subject: 001
   split: train
-  image: m.nii.gz
+  ct: m.nii.gz
   overlays: {tumour: t.nii.gz}
 """
 
