@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from medusis_tf.errors import UserError
+
 ConfigOption = Annotated[
     Path,
     typer.Option(
@@ -23,3 +25,23 @@ BatchSizeOption = Annotated[
         min=1, help="Slices per batch of the generator; by default 8 on a GPU and 1 on a CPU."
     ),
 ]
+ShardOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="I/N", help="Do only share I of N, from 1/N to N/N, in an array job of a cluster."
+    ),
+]
+
+
+def parse_shard(text: str | None) -> slice | None:
+    """Return the share of `--shard I/N` as a slice: every N-th entry.
+
+    Raises:
+        UserError: It is no share.
+    """
+    if text is None:
+        return None
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise UserError(f"--shard must be I/N with 1 <= I <= N, such as 3/8. Received: {text!r}")
+    return slice(int(number) - 1, None, int(count))

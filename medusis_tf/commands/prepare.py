@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
+from medusis_tf.commands.options import ShardOption, parse_shard
 from medusis_tf.config.data import Split
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.errors import UserError
@@ -40,15 +41,20 @@ def prepare(
         Path | None, typer.Option(help="Also write all slices as PNG files to this new folder.")
     ] = None,
     png_bits: Annotated[int, typer.Option(help="Bits of exported images: 8 or 16.")] = 16,
+    shard: ShardOption = None,
 ) -> None:
     """Check every volume, convert it to slices once, and write report.html.
 
     Slices are written to data.cache_dir, where training finds them. Slices that are already there
     are not converted again. With --check, the exit status is 0, or 2 after one line for each
-    problem.
+    problem. With --shard, only every N-th subject is converted; a last call without it assembles
+    all and writes the report.
     """
     experiment = load_config(config, overrides or [])
     _check_options(experiment, check, report, export_png, png_bits)
+    if (share := parse_shard(shard)) is not None:
+        _convert_share(experiment, share, jobs, alone=not (check or report or export_png))
+        return
     if check:
         _check_only(experiment, jobs)
         return
@@ -63,6 +69,24 @@ def prepare(
         _write_png(shards, experiment, export_png, png_bits)
     _log_splits(shards.records.subjects)
     _log_finer_classes(experiment, shards.records.subjects)
+
+
+def _convert_share(
+    experiment: ExperimentConfig, share: slice, jobs: int | None, alone: bool
+) -> None:
+    from medusis_tf.data.preparing.preparation import prepare_share
+
+    if not alone or experiment.data.cache == "memory":
+        raise UserError(
+            "--shard only converts to data.cache_dir: remove --check, --report, --export-png and "
+            "data.cache=memory."
+        )
+    count = prepare_share(experiment, share, jobs)
+    logger.info(
+        "converted %d of %d subjects; when all shares are done, prepare without --shard",
+        count,
+        len(experiment.data.subjects),
+    )
 
 
 def _write_png(shards: "Shards", experiment: ExperimentConfig, folder: Path, bits: int) -> None:

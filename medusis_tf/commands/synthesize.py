@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from medusis_tf.commands.options import BatchSizeOption
+from medusis_tf.commands.options import BatchSizeOption, ShardOption, parse_shard
 from medusis_tf.errors import UserError
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ def synthesize(
     ] = None,
     preview: Annotated[Path | None, typer.Option(help="PNG file for a few slices.")] = None,
     batch_size: BatchSizeOption = None,
+    shard: ShardOption = None,
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
@@ -127,7 +128,15 @@ def synthesize(
         "batch_size": batch_size,
     }
     chosen = None if out_format is None else _choice("--format", out_format, "Format")
+    share = parse_shard(shard)
     members = find_members(label_map, model)
+    if share is not None:
+        if members is None:
+            raise UserError("--shard needs a folder or a manifest of label maps in --label-map.")
+        members = members[share]
+        if not members:
+            logger.info("share %s has no label map", shard)
+            return
     try:
         if members is None:
             _one(model, label_map, out, ct, preview, {**shared, "format": chosen})

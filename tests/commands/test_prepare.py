@@ -1,9 +1,11 @@
 """Output, files and error messages of `prepare`."""
 
 import re
+import shutil
 import subprocess
 import sys
 
+import filelock
 import numpy as np
 import pytest
 import yaml
@@ -300,3 +302,48 @@ def test_an_invalid_manifest_gets_one_message(folder, config, make, message, che
     found = user_error(prepare, "--config", config, "--jobs", 1, *arguments)
     assert re.search(message, found), found
     assert len(found.splitlines()) <= 2
+
+
+def test_the_shares_of_an_array_job_are_disjoint_and_together_all(folder, config):
+    """Assembled, they are the data set that one process makes; nothing is converted twice."""
+    run_command(prepare, "--config", config, "--jobs", 1)
+    whole = {path.name: path.read_bytes() for path in data_set(folder).glob("*.npy")}
+    shutil.rmtree(folder / "cache")
+    converted = []
+    for number in range(1, 5):
+        status, out, err = run_command(
+            prepare, "--config", config, "--jobs", 1, "--shard", f"{number}/4"
+        )
+        assert (status, err) == (0, "")
+        converted.append(set(re.findall(r"(\S+): kept", out)))
+    names = {entry["subject"] for entry in listed(folder)}
+    assert [len(each) for each in converted] == [2, 2, 1, 1]
+    assert set.union(*converted) == names
+    assert not list((folder / "cache").glob("*/manifest.json"))
+    _, again, _ = run_command(prepare, "--config", config, "--jobs", 1, "--shard", "1/4")
+    assert "kept" not in again
+    status, out, err = run_command(prepare, "--config", config, "--jobs", 1)
+    assert (status, err) == (0, "")
+    assert "6 of 6 subjects were converted before" in out
+    assert {path.name: path.read_bytes() for path in data_set(folder).glob("*.npy")} == whole
+
+
+@pytest.mark.parametrize("shard", ["0/4", "5/4", "1", "a/b", "-1/4", "1/0"])
+def test_a_share_that_does_not_exist_is_refused(config, shard):
+    message = user_error(prepare, "--config", config, f"--shard={shard}")
+    assert message == f"--shard must be I/N with 1 <= I <= N, such as 3/8. Received: {shard!r}"
+
+
+def test_a_share_is_converted_by_one_process_and_held_while_it_is(folder, config):
+    cache = folder / "cache"
+    cache.mkdir()
+    with filelock.FileLock(cache / ".lock-share-0-2"):
+        message = user_error(prepare, "--config", config, "--shard", "1/2")
+        assert message.startswith("another process converts this share")
+        status, _, _ = run_command(prepare, "--config", config, "--jobs", 1, "--shard", "2/2")
+    assert status == 0
+
+
+def test_a_share_has_no_report(config):
+    message = user_error(prepare, "--config", config, "--shard", "1/2", "--check")
+    assert message.startswith("--shard only converts to data.cache_dir: remove --check")

@@ -248,6 +248,22 @@ def test_a_manifest_names_its_label_maps(model_dir, cohort, tmp_path):
     }  # fmt: skip
 
 
+def test_the_shares_of_an_array_job_are_disjoint_and_together_all(
+    model_dir, cohort, label_map, tmp_path
+):
+    write_nifti(cohort / "c.nii.gz", ellipses())
+    arguments = ["--model", model_dir, "--label-map", cohort, "--out", tmp_path / "out"]
+    seen = [set()]
+    for number in range(1, 5):
+        printed = run(*arguments, "--shard", f"{number}/4")
+        assert ("has no label map" in printed) == (number == 4)
+        seen.append({path.name for path in (tmp_path / "out").glob("*.nii.gz")})
+        assert len(seen[-1]) == min(number, 3)
+    assert seen[-1] == {"a.nii.gz", "b.nii.gz", "c.nii.gz"}
+    alone = ["--model", model_dir, "--label-map", label_map, "--out", tmp_path / "x.nii.gz"]
+    assert "--shard needs a folder or a manifest" in user_error(synthesize, *alone, "--shard=1/2")
+
+
 def test_a_folder_of_masks_is_one_label_map(model_dir, label_map, tmp_path):
     for id_, name in ((1, "fat"), (2, "muscle")):
         (tmp_path / "masks").mkdir(exist_ok=True)

@@ -75,6 +75,43 @@ def prepare_shards(config: ExperimentConfig, jobs: int | None = 1) -> Shards:
     return shards
 
 
+def prepare_share(config: ExperimentConfig, share: slice, jobs: int | None = 1) -> int:
+    """Convert a share of the subjects. A later `prepare_shards` assembles all without converting.
+
+    Several processes, on one or several machines, convert their shares at the same time. Subjects
+    that were converted before are not converted again. With `intensity: nyul`, every share measures
+    all training images first.
+
+    Args:
+        config: The experiment.
+        share: Subjects, by their place in the configuration.
+        jobs: Number of processes, as in `prepare_shards`.
+
+    Returns:
+        Number of subjects of the share.
+
+    Raises:
+        UserError: Lists the problems of the subjects; or another process converts this share.
+    """
+    data = config.data
+    chosen = data.model_copy(update={"subjects": data.subjects[share]})
+    check_files(chosen)
+    store = Store(data.cache_dir, data.image_size)
+    try:
+        with store.locked_share(f"{share.start}-{share.step}"):
+            sources = _checksums(chosen)
+            tasks = conversion_tasks(chosen, sources, _standard(data, jobs), store.folder)
+            stored = store.stored(tidy=False)
+            new = {task.content: task for task in tasks if task.content not in stored}
+            _run(convert_to_store, list(new.values()), "converted", jobs, _record_of_stored)
+    except OSError as error:
+        raise UserError(
+            f"cannot write prepared slices to data.cache_dir={store.folder}: "
+            f"{error.strerror or error}."
+        ) from None
+    return len(tasks)
+
+
 def check_subjects(config: ExperimentConfig, jobs: int | None = 1) -> list[SubjectRecord]:
     """Read and slice every volume, and write nothing.
 

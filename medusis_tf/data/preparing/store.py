@@ -26,11 +26,13 @@ from medusis_tf.data.preparing.conversion import ConvertedSubject
 from medusis_tf.data.shards.manifest import FILE_NAME, FileRecord, Kind, Manifest, SubjectRecord
 from medusis_tf.data.shards.shards import Shards
 from medusis_tf.data.shards.slice_files import SliceLayout, map_slices, slice_file, write_slices
+from medusis_tf.errors import UserError
 from medusis_tf.files import replacing_folder
 
 logger = logging.getLogger(__name__)
 
 RECORD_FILE = "record.json"
+_SHARE_LOCK = ".lock-share-"
 
 
 @dataclass(frozen=True)
@@ -72,15 +74,62 @@ class Store:
             logger.info("waiting for another process that prepares slices in %s", self.folder)
             lock.acquire()
         try:
+            self._wait_for_shares()
             self._clear_partial()
             yield
         finally:
             lock.release()
 
-    def stored(self) -> dict[str, Stored]:
+    @contextlib.contextmanager
+    def locked_share(self, name: str) -> Iterator[None]:
+        """Keep other processes from converting the same share, and from assembling a data set.
+
+        Other shares are converted at the same time.
+
+        Args:
+            name: Name of the share, for a file.
+
+        Raises:
+            UserError: Another process converts this share.
+        """
+        lock = filelock.FileLock(self.folder / f"{_SHARE_LOCK}{name}")
+        with self._locked_shortly():
+            try:
+                lock.acquire(blocking=False)
+            except filelock.Timeout:
+                raise UserError(
+                    f"another process converts this share to {self.folder}. Give every "
+                    "process another --shard."
+                ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextlib.contextmanager
+    def _locked_shortly(self) -> Iterator[None]:
+        """Wait until no data set is prepared, and hold the next one up."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(self.folder / ".lock"):
+            yield
+
+    def _wait_for_shares(self) -> None:
+        for path in sorted(self.folder.glob(f"{_SHARE_LOCK}*")):
+            lock = filelock.FileLock(path)
+            try:
+                lock.acquire(blocking=False)
+            except filelock.Timeout:
+                logger.info("waiting for another process that converts a share, %s", path.name)
+                lock.acquire()
+            lock.release()
+            path.unlink(missing_ok=True)
+
+    def stored(self, tidy: bool = True) -> dict[str, Stored]:
         """Find all complete converted subjects, by content.
 
-        Single subjects that are also part of a data set are removed: a killed process left them.
+        Args:
+            tidy: Whether single subjects that are also part of a data set are removed: a killed
+                process left them.
         """
         found = {}
         for manifest in sorted(self.folder.glob(f"*/{FILE_NAME}")):
@@ -91,7 +140,8 @@ class Store:
         for folder in sorted((self.folder / "subjects").glob("[!.]*")):
             single = self._read_subject(folder)
             if folder.name in found:
-                shutil.rmtree(folder)
+                if tidy:
+                    shutil.rmtree(folder)
             elif single is not None:
                 found[single.content] = Stored(single, folder)
         return found
