@@ -94,6 +94,8 @@ def worker_number(strategy: tf.distribute.Strategy) -> int:
 
 
 def _local_replicas(strategy: tf.distribute.Strategy) -> int:
+    if strategy.num_replicas_in_sync == 1:  # the strategy of one device does not name it
+        return 1
     return len(strategy.extended.worker_devices)
 
 
