@@ -117,9 +117,10 @@ def test_float16_skips_a_step_that_overflows_and_learns_at_a_lower_scale(eagerly
     config = tiny_experiment(training={"precision": "mixed_float16"})
     method = MedUSIS(config)
     before = state(method)
+    method.loss_scale.scale.assign(2.0**24)
     assert float(method.take_step(tiny_batch(config, 0), 1)[SKIPPED]) == 1
     assert state(method) == before
-    assert float(method.loss_scale.scale) == 2.0**14
+    assert float(method.loss_scale.scale) == 2.0**23
     method.loss_scale.scale.assign(16.0)
     assert float(method.take_step(tiny_batch(config, 0), 2)[SKIPPED]) == 0
     assert state(method) != before
