@@ -58,7 +58,6 @@ class TrainingLoop:
         training = config.training
         self.strategy = strategy or strategy_of(training)
         self.workers = Workers(self.strategy)
-        self.workers.check(config, shards)
         # Grappler's remapper fails on this graph with an error message, and would gain nothing.
         tf.config.optimizer.set_experimental_options({"remapping": False})
         keras.utils.set_random_seed(config.seed)
@@ -68,6 +67,7 @@ class TrainingLoop:
             self.method = config.build_method(shards, self.strategy.num_replicas_in_sync)
         if training.jit:
             self._check_jit()
+        self.workers.check(config, shards)
         self.validation = open_validation(config, shards, self.method.needs_field_of_view)
         self.health = None
         if self.validation:

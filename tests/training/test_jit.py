@@ -1,5 +1,8 @@
 """`training.jit`: when the step can be compiled by XLA, and when it is refused."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 import tensorflow as tf
 
@@ -13,16 +16,19 @@ from tests.training.tiny_experiment import tiny_batch, tiny_experiment
 # Without validation, no slices are read.
 UNVALIDATED = {"validation": {"interval": 0}}
 
+# Slices are not read here: only steps are compiled.
+NO_DATA = SimpleNamespace(folder=Path("none"))
+
 
 def make_loop(spade, strategy=None, **training):
     config = tiny_experiment(generator={"spade": spade}, training={**training, **UNVALIDATED})
-    return TrainingLoop(config, None, strategy)
+    return TrainingLoop(config, NO_DATA, strategy)
 
 
 @pytest.mark.parametrize("jit", [False, True])
 def test_xla_compiles_the_step_if_configured(jit):
     config = stub_experiment(training={"jit": jit, **UNVALIDATED})
-    loop = TrainingLoop(config, None)
+    loop = TrainingLoop(config, NO_DATA)
     batch = share_batch(loop.strategy, tiny_batch(config, seed=0))
     step = loop.method._compile_step("odd").get_concrete_function(batch)
     assert step.function_def.attr["_XlaMustCompile"].b == jit
