@@ -1,6 +1,5 @@
 """`training.jit`: when the step can be compiled by XLA, and when it is refused."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -17,7 +16,7 @@ from tests.training.tiny_experiment import tiny_batch, tiny_experiment
 UNVALIDATED = {"validation": {"interval": 0}}
 
 # Slices are not read here: only steps are compiled.
-NO_DATA = SimpleNamespace(folder=Path("none"))
+NO_DATA = SimpleNamespace(folder=None)
 
 
 def make_loop(spade, strategy=None, **training):
