@@ -12,7 +12,8 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, NoReturn
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
 from medusis_tf.errors import UserError
 
@@ -28,7 +29,8 @@ _EXAMPLE = (
 )
 
 
-class Worker(NamedTuple):
+@dataclass(frozen=True)
+class Worker:
     """One worker of a cluster.
 
     Attributes:
