@@ -70,10 +70,12 @@ class Workers:
             UserError: They do not.
         """
         devices = self._strategy.num_replicas_in_sync
+        if devices == 1:
+            return
         batch_size = config.training.batch_size
         for stream in ("label_map", "image"):
             slices = sum(entry.num_slices for entry in shards.subjects("train", stream))
-            if devices > 1 and slices < batch_size:
+            if slices < batch_size:
                 raise UserError(
                     f"the training split has {slices} slices of the stream {stream}, too few for "
                     f"a batch of {batch_size} on {devices} devices. Lower training.batch_size and "

@@ -1,5 +1,7 @@
 """`training.jit`: when the step can be compiled by XLA, and when it is refused."""
 
+from types import SimpleNamespace
+
 import pytest
 import tensorflow as tf
 
@@ -14,15 +16,23 @@ from tests.training.tiny_experiment import tiny_batch, tiny_experiment
 UNVALIDATED = {"validation": {"interval": 0}}
 
 
+# Nothing is read from it, but it has enough slices.
+SHARDS = SimpleNamespace(
+    folder=None,
+    subjects=lambda split, stream: [SimpleNamespace(num_slices=100)],
+    records=SimpleNamespace(subjects=[]),
+)
+
+
 def make_loop(spade, strategy=None, **training):
     config = tiny_experiment(generator={"spade": spade}, training={**training, **UNVALIDATED})
-    return TrainingLoop(config, None, strategy)
+    return TrainingLoop(config, SHARDS, strategy)
 
 
 @pytest.mark.parametrize("jit", [False, True])
 def test_xla_compiles_the_step_if_configured(jit):
     config = stub_experiment(training={"jit": jit, **UNVALIDATED})
-    loop = TrainingLoop(config, None)
+    loop = TrainingLoop(config, SHARDS)
     batch = share_batch(loop.strategy, tiny_batch(config, seed=0))
     step = loop.method._compile_step("odd").get_concrete_function(batch)
     assert step.function_def.attr["_XlaMustCompile"].b == jit

@@ -122,6 +122,7 @@ class MedUSIS(Method):
 
     def check_jit(self) -> None:
         """See `Method`."""
+        super().check_jit()
         if self.generator.sparse:
             raise UserError(
                 "training.jit needs generator.spade=dense. XLA cannot compile the sparse form: its "
