@@ -2,7 +2,7 @@
 
     python -m benchmarks.kill_campaign --kills 30 --out kills
 
-Half of the runs are killed at a random moment, half while a checkpoint is being written. The
+Half of the runs are killed while a checkpoint is being written, the others at any moment. The
 results are kept in OUT; the same command continues, and prints the table of all kills.
 """
 
@@ -21,6 +21,8 @@ import yaml
 
 STEPS = 12
 _POLL_S = 0.0005
+# When a run is killed: at any moment of its start, between two of its steps, or in a checkpoint.
+_AIMS = ("step", "checkpoint", "checkpoint", "step", "checkpoint", "start")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -110,25 +112,39 @@ def kill_and_resume(config: Path, runs: Path, number: int, seconds: float) -> di
         Name of the run, moment, and what the kill left.
     """
     rng, name = random.Random(number), f"kill_{number:03d}"  # noqa: S311
-    shutil.rmtree(runs / name, ignore_errors=True)
-    checkpoints = runs / name / "checkpoints"
-    process, started = _start(config, name), time.monotonic()
-    if number % 2:
-        aim, saves = "checkpoint", rng.randint(1, STEPS - 1)
-        while process.poll() is None and not _writes_after(checkpoints, saves):
-            time.sleep(_POLL_S)
-        time.sleep(rng.uniform(0, 0.05))
-    else:
-        # The moments before the first step all leave nothing: only a few are tried.
-        aim, end = "any", started + seconds * rng.uniform(0.5, 1)
-        while process.poll() is None and time.monotonic() < end:
-            time.sleep(_POLL_S)
-    process.kill()
-    process.wait()
+    aim = _AIMS[number % len(_AIMS)]
+    while not _kill(config, runs / name, aim, rng, seconds):
+        pass  # it had ended before
     left = _left(runs / name)
     resume = (runs / name / "config.yaml").exists()
     status = _start(config, name, *(["--resume"] if resume else [])).wait()
     return {"run": name, "aim": aim, "status": status, **left}
+
+
+def _kill(config: Path, run_dir: Path, aim: str, rng: random.Random, seconds: float) -> bool:
+    """Start a run anew and kill it; return whether it was still running."""
+    shutil.rmtree(run_dir, ignore_errors=True)
+    steps, started = rng.randint(0, STEPS - 2), time.monotonic()
+    delay = {"start": rng.uniform(0, 0.6 * seconds), "step": rng.uniform(0, 0.3)}
+    process = _start(config, run_dir.name)
+    ready = {
+        "start": lambda: True,
+        "step": lambda: _steps_logged(run_dir) >= steps and (run_dir / "metrics.jsonl").exists(),
+        "checkpoint": lambda: _writes_after(run_dir / "checkpoints", steps + 1),
+    }[aim]
+    while process.poll() is None and not ready():
+        time.sleep(_POLL_S)
+    time.sleep(delay.get(aim, rng.uniform(0, 0.4)))
+    was_running = process.poll() is None
+    process.kill()
+    process.wait()
+    print(f"{run_dir.name}: {aim}, after {time.monotonic() - started:.2f} s", flush=True)
+    return was_running
+
+
+def _steps_logged(run_dir: Path) -> int:
+    path = run_dir / "metrics.jsonl"
+    return path.read_bytes().count(b"losses/adversarial") if path.exists() else 0
 
 
 def final_tensors(run_dir: Path) -> dict[str, np.ndarray]:
@@ -186,6 +202,8 @@ def _left(run_dir: Path) -> dict[str, Any]:
     folder = run_dir / "checkpoints"
     steps = [int(path.stem[5:]) for path in folder.glob("step-*.index")]
     partial = sorted(path.name for path in folder.glob("partial/*"))
+    if (folder / "partial").exists() and not partial:
+        partial = ["partial/"]
     loose = [p.name for p in folder.glob("step-*.data*") if not p.with_suffix(".index").exists()]
     return {"from_step": max(steps, default=0), "partial": partial, "loose": loose}
 

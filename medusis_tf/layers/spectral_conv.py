@@ -1,5 +1,8 @@
 """Convolution with a kernel divided by its largest singular value."""
 
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import keras
 import tensorflow as tf
 from keras import ops
@@ -13,6 +16,44 @@ from medusis_tf.ops.convolution import (
     fold_for_halving,
     pad_reflect,
 )
+
+
+class Directions:
+    """The singular vectors of the training calls of one pass, which other passes use again.
+
+    A pass over a share of a batch then divides by the same sigmas as one over the whole batch.
+
+    Attributes:
+        are_known: Whether the calls in the context use the vectors, instead of iterating.
+    """
+
+    def __init__(self):
+        self.are_known = False
+        self._of_layer = {}
+
+    @contextmanager
+    def shared(self):
+        """Context of one pass: the first one iterates, the others do not."""
+        self._calls = dict.fromkeys(self._of_layer, 0)
+        token = _DIRECTIONS.set(self)
+        try:
+            yield
+        finally:
+            _DIRECTIONS.reset(token)
+            self.are_known = True
+
+    def add(self, layer, u, v):
+        """Remember the vectors of a call."""
+        self._of_layer.setdefault(id(layer), []).append((u, v))
+
+    def next(self, layer):
+        """Return the vectors of the same call in the first pass."""
+        number = self._calls[id(layer)]
+        self._calls[id(layer)] = number + 1
+        return self._of_layer[id(layer)][number]
+
+
+_DIRECTIONS: ContextVar[Directions | None] = ContextVar("directions", default=None)
 
 
 @keras.saving.register_keras_serializable("medusis_tf")
@@ -159,12 +200,18 @@ class SpectralConv2D(keras.layers.Layer):
             return ops.cast(self.kernel, "float32")
         matrix = self._matrix()
         u, v = ops.convert_to_tensor(self.u), ops.convert_to_tensor(self.v)
-        if training:
+        shared = _DIRECTIONS.get() if training else None
+        if shared is not None and shared.are_known:
+            u, v = shared.next(self)
+            image_of_v = ops.matmul(v, matrix)
+        elif training:
             v = ops.stop_gradient(_unit(ops.matmul(matrix, u)))
             image_of_v = ops.matmul(v, matrix)
             u = ops.stop_gradient(_unit(image_of_v))
             self.u.assign(u)
             self.v.assign(v)
+            if shared is not None:
+                shared.add(self, u, v)
         else:
             image_of_v = ops.matmul(v, matrix)
         sigma = ops.sum(u * image_of_v)

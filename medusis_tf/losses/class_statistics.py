@@ -21,7 +21,7 @@ _LEVELS = 2**24
 
 
 def class_quantile_loss(
-    image, label_map, quantiles, visible=None, spread=True, least_pixels=LEAST_PIXELS
+    image, label_map, quantiles, visible=None, spread=True, least_pixels=LEAST_PIXELS, total=None
 ):
     """Compare the grey levels of each class of each image with the levels it should have.
 
@@ -38,6 +38,8 @@ def class_quantile_loss(
         spread: Whether each quantile is compared. If not, the means of those between the quartiles
             are: the loss holds the grey level of a class and leaves its spread open.
         least_pixels: Smallest number of pixels of a class in an image.
+        total: Number of classes of images that the mean is over, from `count_compared`; None
+            counts those of this batch. With several replicas, pass the mean of their counts.
 
     Returns:
         Scalar float32 of at least 0; 0 if no class has enough pixels.
@@ -49,12 +51,7 @@ def class_quantile_loss(
         between = np.abs(levels - 0.5) <= 0.25
         levels, quantiles = levels[between], quantiles[:, between]
     batch = image.shape[0]
-    # Each class of each image is a group of its own.
-    groups = tf.cast(label_map, tf.int32) + num_classes * tf.range(batch)[:, None, None]
-    if visible is not None:
-        # The last group, which sorting puts behind all others, is left out.
-        groups = tf.where(tf.cast(visible, tf.bool), groups, batch * num_classes)
-    counts = count_classes(groups, batch * num_classes + 1)[:-1]
+    groups, counts = _groups(label_map, num_classes, visible)
     values = sort_by_group(tf.reduce_mean(tf.cast(image, tf.float32), axis=-1), groups)
     place = levels * tf.maximum(counts - 1.0, 0.0)[:, tf.newaxis]
     first = tf.cast(tf.cumsum(counts, exclusive=True), tf.int32)[:, tf.newaxis]
@@ -70,7 +67,38 @@ def class_quantile_loss(
     if not spread:
         found, target = (tf.reduce_mean(x, axis=1, keepdims=True) for x in (found, target))
     distance = tf.reduce_mean(tf.abs(found - target), axis=1)
-    return _mean_over_classes(distance, is_known & (counts >= least_pixels))
+    return _mean_over_classes(distance, is_known & (counts >= least_pixels), total)
+
+
+def count_compared(label_map, quantiles, visible=None, least_pixels=LEAST_PIXELS):
+    """Count the classes of all images whose grey levels `class_quantile_loss` compares.
+
+    Args:
+        label_map: As for `class_quantile_loss`, like all others.
+        quantiles: As there.
+        visible: As there.
+        least_pixels: As there.
+
+    Returns:
+        Scalar float32.
+    """
+    is_known = np.isfinite(np.asarray(quantiles, np.float32)).all(axis=1)
+    _, counts = _groups(label_map, len(is_known), visible)
+    is_known = np.tile(is_known, label_map.shape[0])
+    return tf.reduce_sum(tf.cast(is_known & (counts >= least_pixels), tf.float32))
+
+
+def _groups(label_map, num_classes, visible):
+    """Number of the group of each pixel, and of the pixels of each group.
+
+    Each class of each image is a group of its own.
+    """
+    batch = label_map.shape[0]
+    groups = tf.cast(label_map, tf.int32) + num_classes * tf.range(batch)[:, None, None]
+    if visible is not None:
+        # The last group, which sorting puts behind all others, is left out.
+        groups = tf.where(tf.cast(visible, tf.bool), groups, batch * num_classes)
+    return groups, count_classes(groups, batch * num_classes + 1)[:-1]
 
 
 def sort_by_group(values, groups):
@@ -171,6 +199,7 @@ def _halve(one_hot):
     return tf.cast(blur_down(tf.cast(one_hot, tf.float32)) > 0.999, tf.float32)
 
 
-def _mean_over_classes(distance, counts):
+def _mean_over_classes(distance, counts, total=None):
     weights = tf.cast(counts, tf.float32)
-    return tf.math.divide_no_nan(tf.reduce_sum(weights * distance), tf.reduce_sum(weights))
+    total = tf.reduce_sum(weights) if total is None else total
+    return tf.math.divide_no_nan(tf.reduce_sum(weights * distance), total)

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.errors import UserError
 from medusis_tf.methods.distribution import distribute, share_batch
 from medusis_tf.methods.nonfinite import SKIPPED, LossScale, Snapshot
 
@@ -148,6 +149,11 @@ class Method(keras.Model):
         Raises:
             UserError: It cannot. The message names the setting to change.
         """
+        if self.num_replicas > 1:
+            raise UserError(
+                f"training.jit needs a single device. Received: {self.num_replicas} devices. Set "
+                "training.jit=false or training.strategy=one_device."
+            )
 
     def take_step(self, batch: dict[str, tf.Tensor], step: int) -> Losses:
         """Take one compiled step on all replicas.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.data.batches.inference import INFERENCE_BATCH_SIZE, batches_of
-from medusis_tf.data.shards.labelled_subjects import LabelledSubject, LabelledSubjects
+from medusis_tf.data.shards.labelled_subjects import LabelledSubjects
 from medusis_tf.data.shards.shards import Shards
 from medusis_tf.layers.spectral_conv import SpectralConv2D
 from medusis_tf.losses.adversarial import share_of_real
@@ -22,7 +22,7 @@ from medusis_tf.training.validation import spread
 logger = logging.getLogger(__name__)
 
 # Slices that are synthesized twice, and real images of each split that are classified.
-_SLICES, _IMAGES = 16, 64
+_SLICES, _IMAGES = 4, 32
 _SATURATED = 0.99
 
 # Thresholds of the warnings; docs/training.md states them.
@@ -43,11 +43,15 @@ class Health:
     """
 
     def __init__(self, config: ExperimentConfig, shards: Shards, continues_labels: bool):
-        self._config, self._continues = config, continues_labels
+        self._config = config
         split = LabelledSubjects(shards, config.data, "validation")
-        self._subjects = [
+        subjects = [
             split.read(record).at(places) for record, places in spread(split.records, _SLICES)
         ]
+        shown = [s.continued_label_map if continues_labels else s.label_map for s in subjects]
+        empty = np.zeros([0, *config.data.image_size], np.uint8)
+        self._label_maps = np.concatenate([empty, *shown])
+        self._body = np.concatenate([empty, *(s.label_map for s in subjects)]) != 0
         self._real = {name: _images(shards, name) for name in ("train", "validation")}
         seed = step_seed(config.seed, tf.constant(0), Purpose.VALIDATION_NOISE)
         self._seed = seed + tf.constant([0, 8], tf.int64)  # other noises than those of `Validation`
@@ -91,45 +95,32 @@ class Health:
         return found
 
     def _of_samples(self, painter: keras.Model) -> dict[str, float]:
-        if not self._subjects:
+        if not self._body.any():
             return {}
-        first, body = self._paint(painter, 0)
-        inside = first[body]
-        if inside.size == 0:
-            return {}
+        images = self._paint(painter)
+        inside = images[0][self._body]
         found = {
             "health/saturated_bright": float(np.mean(inside >= _SATURATED)),
             "health/saturated_dark": float(np.mean(inside <= -_SATURATED)),
         }
-        if painter.noise_shape is not None:
-            second, _ = self._paint(painter, 1)
-            found["health/noise_sensitivity"] = noise_sensitivity(inside, second[body])
+        if len(images) > 1:
+            sensitivity = noise_sensitivity(inside, images[1][self._body])
+            found["health/noise_sensitivity"] = sensitivity
         return found
 
-    def _paint(self, painter: keras.Model, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Images of one noise per subject, and where their body is: `[slices, height, width]`."""
-        shape = painter.noise_shape
-        noises: Sequence[tf.Tensor | None] = [None] * len(self._subjects)
-        if shape is not None:
-            seed = self._seed + tf.constant([0, number], tf.int64)
-            drawn = tf.random.stateless_normal([len(self._subjects), *shape], seed)
-            noises = tf.unstack(drawn)
-        parts = [
-            image
-            for subject, noise in zip(self._subjects, noises, strict=True)
-            for image in self._paint_subject(painter, subject, noise)
-        ]
-        bodies = [subject.label_map != 0 for subject in self._subjects]
-        return np.concatenate(parts), np.concatenate(bodies)
+    def _paint(self, painter: keras.Model) -> np.ndarray:
+        """Images `[samples, slices, height, width]`; two samples, or one without noise.
 
-    def _paint_subject(
-        self, painter: keras.Model, subject: LabelledSubject, noise: tf.Tensor | None
-    ) -> Iterator[np.ndarray]:
-        label_map = subject.continued_label_map if self._continues else subject.label_map
-        for batch in batches_of(len(label_map), INFERENCE_BATCH_SIZE):
-            one_hot = tf.one_hot(label_map[batch], self._config.data.num_classes)
-            noises = None if noise is None else tf.repeat(noise[None], len(one_hot), axis=0)
-            yield painter(one_hot, noises, training=False).numpy().mean(axis=-1)
+        All in one batch: outside a compiled step, most of the time is that of a call.
+        """
+        shape, num_classes = painter.noise_shape, self._config.data.num_classes
+        if shape is None:
+            one_hot = tf.one_hot(self._label_maps, num_classes)
+            return painter(one_hot, None, training=False).numpy().mean(axis=-1)[np.newaxis]
+        noises = tf.random.stateless_normal([2, len(self._label_maps), *shape], self._seed)
+        one_hot = tf.one_hot(np.concatenate([self._label_maps] * 2), num_classes)
+        images = painter(one_hot, tf.reshape(noises, [-1, *shape]), training=False).numpy()
+        return images.mean(axis=-1).reshape(2, *self._label_maps.shape)
 
 
 class HealthWarnings:

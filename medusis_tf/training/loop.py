@@ -58,6 +58,7 @@ class TrainingLoop:
         training = config.training
         self.strategy = strategy or strategy_of(training)
         self.workers = Workers(self.strategy)
+        self.workers.check(config, shards)
         # Grappler's remapper fails on this graph with an error message, and would gain nothing.
         tf.config.optimizer.set_experimental_options({"remapping": False})
         keras.utils.set_random_seed(config.seed)
@@ -66,8 +67,7 @@ class TrainingLoop:
         with self.strategy.scope():
             self.method = config.build_method(shards, self.strategy.num_replicas_in_sync)
         if training.jit:
-            self._check_jit()
-        self.workers.check(config, shards)
+            self.method.check_jit()
         self.validation = open_validation(config, shards, self.method.needs_field_of_view)
         self.health = None
         if self.validation:
@@ -294,14 +294,6 @@ class TrainingLoop:
                 f"The newest checkpoint in {self.config.run_dir} is older. "
                 f"{advice[0].upper()}{advice[1:]}."
             )
-
-    def _check_jit(self) -> None:
-        if (replicas := self.strategy.num_replicas_in_sync) > 1:
-            raise UserError(
-                f"training.jit needs a single device. Received: {replicas} devices. Set "
-                "training.jit=false or training.strategy=one_device."
-            )
-        self.method.check_jit()
 
     def _compile_refresh(self) -> Callable[..., None]:
         @tf.function(autograph=False)

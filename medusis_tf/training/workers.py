@@ -33,7 +33,8 @@ def strategy_of(training: TrainingConfig) -> tf.distribute.Strategy:
         training.strategy,
         training.batch_size,
         training.logical_devices,
-        worker_timeout=training.worker_timeout,
+        getattr(training, "accumulate", 1),
+        training.worker_timeout,
     )
 
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from medusis_tf.layers.spectral_conv import SpectralConv2D, fold_spectral_norms
+from medusis_tf.layers.spectral_conv import Directions, SpectralConv2D, fold_spectral_norms
 from medusis_tf.methods.distribution import mirrored
 from tests.layer_checks import check_contract
 
@@ -146,3 +146,17 @@ def test_a_folded_network_infers_equally_and_rejects_training(features):
         np.testing.assert_allclose(network(features), expected, atol=1e-6)
     with pytest.raises(RuntimeError, match="folded for inference"):
         network(features, training=True)
+
+
+def test_later_passes_divide_by_the_sigmas_of_the_first():
+    layer, directions = SpectralConv2D(4), Directions()
+    images = tf.random.stateless_normal([1, 5, 5, 3], [1, 2])
+    layer(images)
+    with directions.shared():
+        first = [layer(images, training=True) for _ in range(2)]
+    before = layer.u.numpy()
+    with directions.shared():
+        again = [layer(images, training=True) for _ in range(2)]
+    np.testing.assert_array_equal(again, first)
+    assert (first[0].numpy() != first[1].numpy()).any()
+    np.testing.assert_array_equal(layer.u.numpy(), before)

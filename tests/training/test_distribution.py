@@ -4,16 +4,19 @@ import pytest
 import tensorflow as tf
 
 from medusis_tf.errors import UserError
+from medusis_tf.losses import class_statistics
 from medusis_tf.methods.distribution import (
     distribute,
+    gathered_batch,
     make_strategy,
     mirrored,
     share_batch,
 )
-from medusis_tf.methods.med_usis.med_usis import MedUSIS
+from medusis_tf.methods.med_usis.med_usis import MedUSIS, StepKind
 from tests.training.tiny_experiment import tiny_batch, tiny_experiment
 
-STEPS = 3
+STEPS = {False: 3, True: 10}  # by whether steps are compiled
+QUANTILES = np.linspace(-0.9, 0.9, 5 * 7).reshape(5, 7)
 BOTH = {"subject": "a", "split": "train", "label_map": "a.nii", "image": "b.nii"}
 
 
@@ -21,12 +24,13 @@ def train(strategy, config, compiled):
     """Train a few steps; return the weights of all networks and the losses of every step."""
     keras.utils.set_random_seed(0)
     with strategy.scope():
-        model = MedUSIS(config, strategy.num_replicas_in_sync)
-    take_step = distribute(strategy, model.train_step)
+        model = MedUSIS(config, strategy.num_replicas_in_sync, class_quantiles=QUANTILES)
+    kind = StepKind(uses_pseudo_labels=config.uses_pseudo_labels)
+    take_step = distribute(strategy, lambda batch: model.train_step(batch, kind))
     if compiled:
         take_step = tf.function(take_step, autograph=False)
     losses = []
-    for step in range(STEPS):
+    for step in range(STEPS[compiled]):
         batch = tiny_batch(config, step)
         if config.data.pairing == "paired":
             # Two replicas get different numbers of pairs.
@@ -58,12 +62,14 @@ def experiment(training, **changes):
 
 
 def assert_same_training(config, compiled):
+    """Return the losses of the first step."""
     one, one_losses = train(tf.distribute.get_strategy(), config, compiled)
     two, two_losses = train(mirrored(["CPU:0", "CPU:1"], on_gpu=False), config, compiled)
     for name, weight in one.items():
         np.testing.assert_allclose(two[name], weight, atol=1e-5, err_msg=name)
     for before, after in zip(one_losses, two_losses, strict=True):
         assert before == pytest.approx(after, abs=1e-4)
+    return one_losses[0]
 
 
 # Not compiled: for two replicas, TensorFlow takes minutes to trace a step with every loss.
@@ -74,18 +80,51 @@ def assert_same_training(config, compiled):
         ("wavelet", {"schedule": "alternating", "r1": {"mode": "as_step"}}, "unpaired"),
     ],
 )
-def test_one_and_two_replicas_end_with_the_same_weights(generator, training, pairing):
+def test_one_and_two_replicas_end_with_the_same_weights(generator, training, pairing, monkeypatch):
+    monkeypatch.setattr(class_statistics, "LEAST_PIXELS", 1)  # the images are small
+    labels = {"start": 0, "ramp": 1, "interval": 1}
     config = experiment(
-        {"real_segmentation": "consistency", **training},
+        {"real_segmentation": "consistency", "pseudo_labels": labels, **training},
         data={"pairing": pairing, "subjects": [BOTH]},
         generator={"name": generator},
-        loss_weights={"real_segmentation": 0.5, "diversity": 0.1},
+        loss_weights={
+            "real_segmentation": 0.5,
+            "diversity": 0.1,
+            # Almost nothing, but their values are compared: where pixels are equal but for
+            # rounding, their order decides which one gets the gradient.
+            "class_quantiles": 1e-3,
+            "class_texture": 1e-4,
+        },
     )
-    assert_same_training(config, compiled=False)
+    losses = assert_same_training(config, compiled=False)
+    assert all(losses[name] > 0 for name in ("mask", "class_quantiles", "class_texture"))
 
 
 def test_compiled_steps_of_one_and_two_replicas_end_with_the_same_weights():
     assert_same_training(experiment({}), compiled=True)
+
+
+def test_gathered_samples_are_those_of_the_global_batch_with_their_gradients():
+    strategy = mirrored(["CPU:0", "CPU:1"], on_gpu=False)
+    whole, weights = tf.reshape(tf.range(12.0), [6, 2]), tf.reshape(tf.range(12.0) ** 2, [6, 2])
+    values = strategy.experimental_distribute_values_from_function(
+        lambda context: whole[context.replica_id_in_sync_group :: 2]
+    )
+
+    @tf.function(autograph=False)
+    def gather(value):
+        with tf.GradientTape() as tape:
+            tape.watch(value)
+            gathered = gathered_batch(value)
+            mean = tf.reduce_sum(gathered * weights) / 2
+        return gathered, tape.gradient(mean, value)
+
+    gathered, gradients = map(
+        strategy.experimental_local_results, strategy.run(gather, args=(values,))
+    )
+    for replica in range(2):
+        np.testing.assert_array_equal(gathered[replica], whole)
+        np.testing.assert_array_equal(gradients[replica], weights[replica::2])
 
 
 def test_the_samples_of_a_batch_alternate_between_replicas():

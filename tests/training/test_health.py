@@ -66,7 +66,7 @@ def test_a_discriminator_that_knows_the_training_images_is_seen(experiment):
     found = health.measure(method(critic=critic))
     assert found["accuracy/training_images"] == 1
     assert found["accuracy/validation_images"] == 0
-    assert 0 < health.num_images <= 64
+    assert 0 < health.num_images <= 32
 
 
 def test_the_noise_sensitivity_of_independent_pixels_is_the_root_of_two():

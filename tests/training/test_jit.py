@@ -15,19 +15,24 @@ from tests.training.tiny_experiment import tiny_batch, tiny_experiment
 # Without validation, no slices are read.
 UNVALIDATED = {"validation": {"interval": 0}}
 
-# Slices are not read here: only steps are compiled.
-NO_DATA = SimpleNamespace(folder=None)
+
+# Nothing is read from it, but it has enough slices.
+SHARDS = SimpleNamespace(
+    folder=None,
+    subjects=lambda split, stream: [SimpleNamespace(num_slices=100)],
+    records=SimpleNamespace(subjects=[]),
+)
 
 
 def make_loop(spade, strategy=None, **training):
     config = tiny_experiment(generator={"spade": spade}, training={**training, **UNVALIDATED})
-    return TrainingLoop(config, NO_DATA, strategy)
+    return TrainingLoop(config, SHARDS, strategy)
 
 
 @pytest.mark.parametrize("jit", [False, True])
 def test_xla_compiles_the_step_if_configured(jit):
     config = stub_experiment(training={"jit": jit, **UNVALIDATED})
-    loop = TrainingLoop(config, NO_DATA)
+    loop = TrainingLoop(config, SHARDS)
     batch = share_batch(loop.strategy, tiny_batch(config, seed=0))
     step = loop.method._compile_step("odd").get_concrete_function(batch)
     assert step.function_def.attr["_XlaMustCompile"].b == jit

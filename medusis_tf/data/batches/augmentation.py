@@ -133,13 +133,13 @@ def draw_moves(
     middle_row, middle_column = (height - 1) / 2, (width - 1) / 2
     row = middle_row + draw[:, 2] * config.translation * height
     column = middle_column + draw[:, 3] * config.translation * width
-    of_row = [cosine, sine, row - cosine * middle_row - sine * middle_column]
-    of_column = [
+    row_terms = [cosine, sine, row - cosine * middle_row - sine * middle_column]
+    columns = [
         -sine * mirror,
         cosine * mirror,
         column + mirror * (sine * middle_row - cosine * middle_column),
     ]
-    return tf.stack([tf.stack(of_row, axis=1), tf.stack(of_column, axis=1)], axis=1)
+    return tf.stack([tf.stack(row_terms, axis=1), tf.stack(columns, axis=1)], axis=1)
 
 
 @tf.function(jit_compile=True, autograph=False)

@@ -38,10 +38,11 @@ def companion(path: Path) -> Path | None:
     name = "LOCAL" if found is None else found.group(1).decode("utf-8", "replace")
     if name.upper() == "LOCAL":
         return None
-    if Path(name).name != name or name.upper().startswith("LIST") or "%" in name:
+    is_plain = Path(name).name == name != "" and "\0" not in name and len(name.encode()) < 256
+    if not is_plain or name.upper().startswith("LIST") or "%" in name:
         raise UserError(
-            f"{path} keeps its voxels in {name!r}: only one file beside it is read. Save it as one "
-            f"{'.nrrd' if suffix in ('.nhdr', '.nrrd') else '.mha'} file."
+            f"{path} keeps its voxels in {name[:100]!r}: only one file beside it is read. Save it "
+            f"as one {'.nrrd' if suffix in ('.nhdr', '.nrrd') else '.mha'} file."
         )
     return path.with_name(name)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from medusis_tf.errors import UserError
@@ -18,7 +18,15 @@ _META_FIELDS = {
     **dict.fromkeys(("offset", "position", "origin", "elementspacing", "elementsize"), 1),
     **dict.fromkeys(("transformmatrix", "rotation", "orientation"), 2),
 }
+_LAST_META_FIELD = "elementdatafile"
+# MetaIO, with which ITK reads MetaImage, writes beyond its arrays if there are more axes.
+_MOST_AXES = 10
+_MOST_FIELDS, _LONGEST_FIELD = 200, 4000
 _NO_SIZES = "Its header has no voxel sizes: 1 mm is assumed."
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_WHOLE_NUMBERS = ("elementnumberofchannels", "compresseddatasize", "headersize")
+_ONCE = {*_META_FIELDS, *_WHOLE_NUMBERS, "ndims", "dimsize"}
+_END = "\0"  # no field has this name
 _VECTOR = re.compile(r"\(([^)]*)\)")
 
 
@@ -32,11 +40,11 @@ def check_meta_header(path: Path) -> Iterator[str]:
         Suspicious properties, one sentence each.
 
     Raises:
-        UserError: A field has too few numbers, no numbers, or a voxel size that is not positive.
+        UserError: A field has too few numbers, no numbers, or a voxel size that is not positive; or
+            the header could make MetaIO write beyond its memory.
     """
-    fields = _fields(path, r"[=:]", lambda line: line.lower().startswith("elementdatafile"))
-    dims = fields.get("ndims", "3")
-    axes = int(dims) if dims.isdecimal() else 3
+    fields = _fields(path, r"[=:]", lambda line: line.strip().lower().startswith(_LAST_META_FIELD))
+    axes = _check_for_metaio(path, fields)
     for name, power in _META_FIELDS.items():
         if name not in fields:
             continue
@@ -81,6 +89,33 @@ def check_nrrd_header(path: Path) -> Iterator[str]:
         _numbers(numbers, path, "space origin", len(numbers))
 
 
+def _check_for_metaio(path: Path, fields: Mapping[str, str]) -> int:
+    """Number of axes of a header that MetaIO can read safely."""
+    if problem := _metaio_problem(fields):
+        raise UserError(f"{path} has a header that is not valid: {problem}. Write it again.")
+    return int(fields["ndims"])
+
+
+def _metaio_problem(fields: Mapping[str, str]) -> str | None:
+    """What could make MetaIO write beyond its arrays; it reads `32026x` as 32026."""
+    if _END not in fields:
+        return "it has no ElementDataFile"
+    dims = fields.get("ndims", "")
+    if not re.fullmatch(r"\d{1,2}", dims, re.ASCII) or not 0 < int(dims) <= _MOST_AXES:
+        return f"NDims must be a number from 1 to {_MOST_AXES}. Received: {dims[:50]!r}"
+    longest = max(len(name) + len(value) for name, value in fields.items())
+    if len(fields) > _MOST_FIELDS or longest > _LONGEST_FIELD:
+        return f"it has more than {_MOST_FIELDS} fields, or one is too long"
+    counts = {"dimsize": int(dims), **dict.fromkeys(_WHOLE_NUMBERS, 1)}
+    for name in counts.keys() & fields.keys():
+        words = fields[name].split()
+        is_whole = all(re.fullmatch(r"-1|\d{1,18}", word, re.ASCII) for word in words)
+        if len(words) != counts[name] or not is_whole:
+            received = fields[name][:50]
+            return f"{name} must be {counts[name]} whole numbers. Received: {received!r}"
+    return None
+
+
 def _fields(path: Path, separator: str, is_end: Callable[[str], bool]) -> dict[str, str]:
     """Values of a header by name in lower case."""
     try:
@@ -88,12 +123,19 @@ def _fields(path: Path, separator: str, is_end: Callable[[str], bool]) -> dict[s
             text = file.read(_LARGEST_HEADER).decode("latin-1")
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
-    fields = {}
-    for line in text.splitlines():
+    fields: dict[str, str] = {}
+    # Only these characters end a line for ITK.
+    for line in re.split(r"\r\n|\n|\r", text):
         if is_end(line):
-            break
+            fields[_END] = ""
+            return fields
         name, *value = re.split(separator, line, maxsplit=1)
-        fields[name.strip().lower()] = value[0].strip() if value else ""
+        key = name.strip(" \t").lower()
+        if _CONTROL.search(line) or (key in fields and key in _ONCE):
+            why = "is there twice" if key in fields else "has characters that are no text"
+            what = f"{name.strip()[:50]!r} {why}"
+            raise UserError(f"{path} has a header that is not valid: {what}. Write it again.")
+        fields[key] = value[0].strip(" \t") if value else ""
     return fields
 
 

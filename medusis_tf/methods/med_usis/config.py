@@ -57,7 +57,8 @@ class MedUSISConfig(ExperimentConfig):
         quantiles = class_counts = None
         if self.training.class_balance == "data_set":
             height, width = self.data.image_size
-            pixels = self.training.batch_size * height * width // num_replicas
+            shares = num_replicas * self.training.accumulate
+            pixels = self.training.batch_size * height * width // shares
             class_counts = mean_class_counts(shards, self.data.num_classes, pixels)
         if self.loss_weights.class_quantiles > 0:
             from medusis_tf.appearance.estimation import load_or_estimate

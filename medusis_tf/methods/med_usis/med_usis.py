@@ -1,5 +1,7 @@
 """Med-USIS: a generator that is trained with a discriminator and a segmenter."""
 
+import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import keras
@@ -8,12 +10,11 @@ import tensorflow as tf
 
 from medusis_tf.errors import UserError
 from medusis_tf.losses.mask import MaskLoss
-from medusis_tf.losses.segmentation import count_classes
-from medusis_tf.methods.distribution import replica_mean
 from medusis_tf.methods.med_usis.config import MedUSISConfig
 from medusis_tf.methods.med_usis.draws import Draws
 from medusis_tf.methods.med_usis.networks import build_networks, build_optimizers
 from medusis_tf.methods.med_usis.objectives import Objectives
+from medusis_tf.methods.med_usis.passes import accumulate, make_passes
 from medusis_tf.methods.method import Batch, Losses, Method
 from medusis_tf.methods.nonfinite import Descent, Gradients
 from medusis_tf.methods.random_numbers import Purpose
@@ -121,6 +122,7 @@ class MedUSIS(Method):
 
     def check_jit(self) -> None:
         """See `Method`."""
+        super().check_jit()
         if self.generator.sparse:
             raise UserError(
                 "training.jit needs generator.spade=dense. XLA cannot compile the sparse form: its "
@@ -130,13 +132,15 @@ class MedUSIS(Method):
     def train_step(self, batch: Batch, kind: StepKind | None = None) -> Losses:
         """See `Method`. By default with the R1 penalty and without pseudo-labels."""
         kind = kind or StepKind()
-        batch = self._add_derived(batch)
+        passes = make_passes(
+            self.config, batch, self.step, self._class_counts, self.objectives.class_quantiles
+        )
         is_simultaneous = self.config.training.schedule == "simultaneous"
         update = self._update_together if is_simultaneous else self._update_in_turn
         scale = None if self.loss_scale is None else tf.identity(self.loss_scale.scale)
         descent = Descent(self._optimizers, self._networks, self._updates_once, scale)
-        losses = update(batch, kind, descent)
-        losses |= self._regularize_in_own_step(batch, kind.regularizes, descent)
+        losses = update(passes, kind, descent)
+        losses |= self._regularize_in_own_step(passes, kind.regularizes, descent)
         return losses | descent.report(self.num_replicas)
 
     @property
@@ -175,13 +179,19 @@ class MedUSIS(Method):
         training = self.config.training
         return training.schedule == "simultaneous" and training.r1.mode == "as_term"
 
-    def _update_together(self, batch: Batch, kind: StepKind, descent: Descent) -> Losses:
+    def _update_together(self, passes: Sequence[Batch], kind: StepKind, descent: Descent) -> Losses:
         """Update all networks with the losses of one synthetic image.
 
         Generator and segmenter minimise the same segmentation loss, so one backward pass serves
         both. The weight of the loss then scales the gradient of the segmenter too, which does not
         change the steps of Adam.
         """
+        gradients, losses = accumulate(passes, functools.partial(self._descents, kind=kind))
+        descent.apply(gradients, losses)
+        return losses
+
+    def _descents(self, batch: Batch, kind: StepKind) -> tuple[Gradients, Losses]:
+        """Gradients and losses of all networks, with one synthetic image of each sample."""
         objectives, discriminator_tape = self.objectives, tf.GradientTape()
         with tf.GradientTape() as tape:
             image, noise = objectives.synthesize(batch, Purpose.GENERATOR_NOISE)
@@ -204,12 +214,22 @@ class MedUSIS(Method):
         gradients |= self._gradients(
             discriminator_tape, discriminator_total, {"discriminator": self.discriminator}
         )
-        losses |= discriminator_losses
-        descent.apply(gradients, losses)
-        return losses
+        return gradients, losses | discriminator_losses
 
-    def _update_in_turn(self, batch: Batch, kind: StepKind, descent: Descent) -> Losses:
+    def _update_in_turn(self, passes: Sequence[Batch], kind: StepKind, descent: Descent) -> Losses:
         """Update generator, segmenter and discriminator in turn, each with a new image."""
+        found: Losses = {}
+        for descend in (
+            self._descent_of_generator,
+            self._descent_of_segmenter,
+            self._descent_of_discriminator,
+        ):
+            gradients, losses = accumulate(passes, functools.partial(descend, kind=kind))
+            descent.apply(gradients, losses)
+            found |= losses
+        return found
+
+    def _descent_of_generator(self, batch: Batch, kind: StepKind) -> tuple[Gradients, Losses]:
         objectives = self.objectives
         with tf.GradientTape() as tape:
             image, noise = objectives.synthesize(batch, Purpose.GENERATOR_NOISE)
@@ -218,45 +238,52 @@ class MedUSIS(Method):
                 batch, image, noise, synthetic_logits, kind.uses_pseudo_labels
             )
             total = objectives.weighted_total(losses)
-        descent.apply(self._gradients(tape, total, {"generator": self.generator}), losses)
+        return self._gradients(tape, total, {"generator": self.generator}), losses
 
+    def _descent_of_segmenter(self, batch: Batch, kind: StepKind) -> tuple[Gradients, Losses]:
+        objectives = self.objectives
         image, _ = objectives.synthesize(batch, Purpose.SEGMENTER_NOISE)
         with tf.GradientTape() as tape:
-            real = objectives.real_segmentation(batch)
-            total = objectives.segmentation(batch, image) + objectives.weighted_total(real)
-        descent.apply(self._gradients(tape, total, {"segmenter": self.segmenter}), real)
+            losses = objectives.real_segmentation(batch)
+            total = objectives.segmentation(batch, image) + objectives.weighted_total(losses)
+        return self._gradients(tape, total, {"segmenter": self.segmenter}), losses
 
+    def _descent_of_discriminator(self, batch: Batch, kind: StepKind) -> tuple[Gradients, Losses]:
+        objectives = self.objectives
         image, _ = objectives.synthesize(batch, Purpose.DISCRIMINATOR_NOISE)
         with tf.GradientTape() as tape:
             synthetic_logits = objectives.synthetic_logits(batch, image)
-            discriminator_losses = objectives.discriminator_losses(
-                batch, synthetic_logits, kind.regularizes
-            )
-            total = objectives.discriminator_total(discriminator_losses)
-        gradients = self._gradients(tape, total, {"discriminator": self.discriminator})
-        descent.apply(gradients, discriminator_losses)
-        return losses | real | discriminator_losses
+            losses = objectives.discriminator_losses(batch, synthetic_logits, kind.regularizes)
+            total = objectives.discriminator_total(losses)
+        return self._gradients(tape, total, {"discriminator": self.discriminator}), losses
 
-    def _regularize_in_own_step(self, batch: Batch, regularize: bool, descent: Descent) -> Losses:
-        r1 = self.config.training.r1
-        if not regularize or r1.mode == "as_term":
+    def _regularize_in_own_step(
+        self, passes: Sequence[Batch], regularize: bool, descent: Descent
+    ) -> Losses:
+        if not regularize or self.config.training.r1.mode == "as_term":
             return {}
+        gradients, losses = accumulate(passes, self._descent_of_r1)
+        descent.apply(gradients, losses, "_r1")
+        return losses
+
+    def _descent_of_r1(self, batch: Batch) -> tuple[Gradients, Losses]:
         with tf.GradientTape() as tape:
             penalty = self.objectives.r1_penalty(batch)
             total = self.config.r1_gamma * penalty
         gradients = self._gradients(tape, total, {"discriminator": self.discriminator})
-        descent.apply(gradients, {"r1": penalty}, "_r1")
-        return {"r1": penalty}
+        return gradients, {"r1": penalty}
 
     def _gradients(
         self, tape: tf.GradientTape, total: tf.Tensor, networks: dict[str, keras.Model]
     ) -> Gradients:
         """Compute the gradient of a loss with respect to the weights of networks, by their name.
 
-        Keras sums the gradients of the replicas; the loss of the global batch is their mean.
+        Those of replicas and passes are summed; the loss of the global batch is their mean.
         """
         weights = {name: network.trainable_variables for name, network in networks.items()}
-        scale = tf.constant(1.0 / self.num_replicas, total.dtype)
+        scale = tf.constant(
+            1.0 / (self.num_replicas * self.config.training.accumulate), total.dtype
+        )
         if self.loss_scale is not None:
             scale *= tf.cast(self.loss_scale.scale, total.dtype)
         found = tape.gradient(total, weights, output_gradients=scale)
@@ -270,24 +297,3 @@ class MedUSIS(Method):
                 for g, weight in pairs
             ]
         return filled
-
-    def _add_derived(self, batch: Batch) -> Batch:
-        label_map = tf.cast(batch["label_map"], tf.int32)
-        if self._class_counts is not None:
-            counts = tf.constant(self._class_counts, tf.float32)
-        else:
-            counts = replica_mean(count_classes(label_map, self.config.data.num_classes))
-        draws = Draws(self.config, tf.identity(self.step), batch["position"])
-        derived = {"label_map": label_map, "class_counts": counts, "draws": draws}
-        derived["ramp"] = self._ramp()
-        if "is_paired" in batch:
-            is_paired = tf.cast(batch["is_paired"], tf.float32)
-            count = replica_mean(tf.reduce_sum(is_paired))
-            derived["pair_weights"] = tf.math.divide_no_nan(is_paired, count)
-        return {**batch, **derived}
-
-    def _ramp(self) -> tf.Tensor:
-        """Factor of the losses with pseudo-labels: grows from 0 to the interval of their use."""
-        labels = self.config.training.pseudo_labels
-        passed = tf.cast(self.step - labels.start + 1, tf.float32)
-        return labels.interval * tf.clip_by_value(passed / labels.ramp, 0.0, 1.0)

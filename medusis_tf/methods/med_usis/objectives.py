@@ -26,6 +26,7 @@ from medusis_tf.losses.segmentation import (
     entropy_loss,
     segmentation_loss,
 )
+from medusis_tf.methods.distribution import gathered_batch
 from medusis_tf.methods.med_usis.config import MedUSISConfig
 from medusis_tf.methods.method import Batch, Losses
 from medusis_tf.methods.random_numbers import Purpose
@@ -133,6 +134,7 @@ class Objectives:
                 self.class_quantiles,
                 batch.get("field_of_view"),
                 self.config.training.class_spread,
+                total=batch["compared_classes"],
             )
         if weights.diversity > 0:
             other_image, other_noise = self.synthesize(batch, Purpose.DIVERSITY_NOISE)
@@ -221,9 +223,7 @@ class Objectives:
         logits = self.networks["ema_segmenter"](batch["image"], training=False)
         labels = tf.argmax(tf.stop_gradient(logits)[..., 1:], axis=-1, output_type=tf.int32)
         if self.class_texture is not None:
-            losses["class_texture"] = ramp * self.class_texture(
-                image, self.one_hot(batch["label_map"]), batch["image"], self.one_hot(labels)
-            )
+            losses["class_texture"] = ramp * self._class_texture(batch, image, labels)
         if weights.pseudo_reconstruction + weights.pseudo_feature_matching == 0:
             return losses
         painted, _ = self.synthesize(batch, Purpose.PSEUDO_PAIR_NOISE, labels)
@@ -237,6 +237,15 @@ class Objectives:
             difference = self._feature_matching(painted, batch["image"], samples, finest)
             losses["pseudo_feature_matching"] = ramp * difference
         return losses
+
+    def _class_texture(self, batch: Batch, image: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        """Compare textures. Each class is sampled from the images of all replicas together."""
+        if self.class_texture is None:
+            raise ValueError("the loss class_texture has no weight")
+        image, label_map, real, labels = (
+            gathered_batch(each) for each in (image, batch["label_map"], batch["image"], labels)
+        )
+        return self.class_texture(image, self.one_hot(label_map), real, self.one_hot(labels))
 
     def _check_finest_features(self) -> None:
         data, finest = self.config.data, self.config.training.pseudo_labels.finest_features

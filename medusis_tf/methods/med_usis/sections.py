@@ -165,6 +165,13 @@ class MedUSISTrainingConfig(TrainingConfig):
     segmenter and discriminator in turn, each with a new synthetic image, as the thesis does. It
     takes about 1.5 times as long.
     """
+    accumulate: PositiveInt = 1
+    """Number of passes in which each device computes the gradients of its share of a batch.
+
+    The gradients are summed before the weights change. A batch then needs the memory of a smaller
+    one, and the time of as many small steps. `batch_size` and the meaning of a step stay. Batch
+    statistics of SPADE and textures of classes are those of a pass.
+    """
     initial_gain: PositiveFloat = 1.0
     """Xavier gain of the initial kernels of generator and segmenter.
 

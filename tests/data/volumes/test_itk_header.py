@@ -108,3 +108,39 @@ def test_positions_that_are_no_numbers_are_refused(read, name, changes, message,
 )
 def test_what_is_assumed_is_a_warning(name, changes, warning, tmp_path):
     assert read_volume(write(tmp_path, name, **changes)).warnings == (warning,)
+
+
+HOSTILE = {
+    "NDims": ("32026-01", "NDims must be a number from 1 to 10. Received: '32026-01'"),
+    "NDims_": ("11", "'NDims' is there twice|NDims must be a number"),
+    "HeaderSize": ("9" * 30, "headersize must be 1 whole numbers"),
+    "CompressedDataSize": ("-5", "compresseddatasize must be 1 whole numbers"),
+    "Comment": ("x" * 5000, "or one is too long"),
+    "Name": ("a\0b", "has characters that are no text"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_headers_that_break_the_memory_of_itk_are_refused(name, tmp_path):
+    value, message = HOSTILE[name]
+    path = write(tmp_path, "a.mha", **{name.rstrip("_"): value})
+    if name == "NDims":  # once, instead of the 3
+        path.write_bytes(path.read_bytes().replace(b"NDims = 3\n", b""))
+    for read in (read_volume, read_label_map, read_grid):
+        with pytest.raises(UserError, match=message):
+            read(path)
+
+
+def test_a_header_without_its_end_is_refused(tmp_path):
+    path = write(tmp_path, "a.mha")
+    path.write_bytes(path.read_bytes().replace(b"ElementDataFile", b"ElementDatFile"))
+    with pytest.raises(UserError, match=r"has no ElementDataFile|no text"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize("name", ["", "x" * 300, "a\0b"])
+def test_names_of_voxel_files_that_no_file_has_are_refused(name, tmp_path):
+    path = write(tmp_path, "a.mha")
+    path.write_bytes(path.read_bytes().replace(b"LOCAL", name.encode()))
+    with pytest.raises(UserError):
+        read_volume(path)
