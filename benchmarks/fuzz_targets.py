@@ -1,8 +1,7 @@
-"""What is fuzzed: seeds, fixed hostile inputs, and the function that reads each of them."""
+"""What is fuzzed: the texts, models and weights, and the table of all targets."""
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
 import os
@@ -16,7 +15,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from benchmarks.fuzz_mutations import mutate_bytes, mutate_text, mutate_tree
+from benchmarks.fuzz_mutations import mutate_bytes, mutate_text, mutate_tree, put
+from benchmarks.fuzz_volumes import dicom, itk, nifti, requests
 from medusis_tf.config.packaged import CONFIGS
 from medusis_tf.config.taxonomy import load_label_source, load_taxonomy
 
@@ -71,7 +71,7 @@ def _texts(name: str, read: Callable[[Path], object]) -> Callable[[Path], Iterat
 
     def cases(_: Path) -> Iterator[Case]:
         for text in _YAML_BOMBS:
-            yield lambda folder, text=text: read(_put(folder / name, text.encode()))
+            yield lambda folder, text=text: read(put(folder / name, text.encode()))
         yield lambda folder: read(_linked(folder / name, "/dev/zero"))
         yield lambda folder: read(_linked(folder / name, "/proc/self/mem"))
         yield lambda folder: read(_fifo(folder / name))
@@ -80,11 +80,6 @@ def _texts(name: str, read: Callable[[Path], object]) -> Callable[[Path], Iterat
         yield lambda folder: read(folder / ("x" * 300 + name))
 
     return cases
-
-
-def _put(path: Path, content: bytes) -> Path:
-    path.write_bytes(content)
-    return path
 
 
 def _linked(path: Path, target: str) -> Path:
@@ -114,7 +109,7 @@ def _yaml_file(
             content = mutate_text(texts[place], rng)
             if rng.random() < 0.5:
                 content = _dumped(mutate_tree(trees[place], rng)) or content
-            read(_put(folder / name, content))
+            read(put(folder / name, content))
 
         return case
 
@@ -173,7 +168,7 @@ def _manifests(_: Path) -> Callable[[Path, random.Random], None]:
     def case(folder: Path, rng: random.Random) -> None:
         suffix = rng.choice([".csv", ".yaml"])
         text = _MANIFEST if suffix == ".csv" else _MANIFEST_YAML
-        _read_manifest(_put(folder / f"m{suffix}", mutate_text(text, rng)))
+        _read_manifest(put(folder / f"m{suffix}", mutate_text(text, rng)))
 
     return case
 
@@ -225,7 +220,7 @@ def _saved_models(_: Path) -> Callable[[Path, random.Random], None]:
         path = folder / "1" / METADATA_PATH
         path.parent.mkdir(parents=True)
         (folder / "1" / "saved_model.pb").write_bytes(b"")
-        found = read_metadata(find_model(_put(path, content).parents[2]))
+        found = read_metadata(find_model(put(path, content).parents[2]))
         for name in ("taxonomy", "trained_taxonomy", "reading", "tissue", "title"):
             getattr(found, name)
 
@@ -238,7 +233,7 @@ def _bad_models(_: Path) -> Iterator[Case]:
     def written(folder: Path, content: bytes) -> None:
         path = folder / METADATA_PATH
         path.parent.mkdir()
-        read_metadata(_put(path, content).parents[1])
+        read_metadata(put(path, content).parents[1])
 
     for text in ("[" * 100_000 + "]" * 100_000, "", "1", "NaN", '{"a": 1e999}', "9" * 10_000):
         yield lambda folder, text=text: written(folder, text.encode())
@@ -256,7 +251,7 @@ def _weights(_: Path) -> Callable[[Path, random.Random], None]:
 
     def case(folder: Path, rng: random.Random) -> None:
         content = mutate_bytes(rng.choice(seeds), rng, 3000)
-        read_state_dict(_put(folder / "w.npz", content))
+        read_state_dict(put(folder / "w.npz", content))
 
     return case
 
@@ -286,122 +281,6 @@ def _bad_weights(_: Path) -> Iterator[Case]:
     yield lambda folder: read_state_dict(_linked(folder / "w.npz", "/dev/zero"))
 
 
-def _check_volume(path: Path) -> None:
-    """Read with all three readers; the first refusal is raised at the end."""
-    from medusis_tf.data.volumes.reading import read_grid, read_label_map, read_volume
-
-    first = None
-    for read in (read_volume, read_label_map, read_grid):
-        try:
-            read(path)
-        except Exception as error:
-            first = first or error
-    if first is not None:
-        raise first
-
-
-def _labels() -> np.ndarray:
-    return np.arange(120).reshape(4, 5, 6).astype(np.int16) % 5
-
-
-def _nifti(folder: Path) -> Callable[[Path, random.Random], None]:
-    import nibabel as nib
-
-    contents = []
-    for number, kind in enumerate((nib.Nifti1Image, nib.Nifti2Image)):
-        path = folder / f"seed{number}.nii"
-        nib.save(kind(_labels(), np.diag([-2.0, -2.0, 3.0, 1.0])), path)
-        contents.append(path.read_bytes())
-
-    def case(folder: Path, rng: random.Random) -> None:
-        content = mutate_bytes(rng.choice(contents), rng)
-        name = "a.nii"
-        if rng.random() < 0.4:
-            name, content = "a.nii.gz", gzip.compress(content, 1, mtime=0)
-            if rng.random() < 0.3:
-                content = mutate_bytes(content, rng)
-        _check_volume(_put(folder / name, content))
-
-    return case
-
-
-def _itk(suffix: str) -> Callable[[Path], Callable[[Path, random.Random], None]]:
-    def make(folder: Path) -> Callable[[Path, random.Random], None]:
-        import SimpleITK as sitk  # noqa: N813
-
-        sitk.ProcessObject.SetGlobalWarningDisplay(False)
-        contents = []
-        for compressed in (False, True):
-            path = folder / f"seed{suffix}"
-            sitk.WriteImage(sitk.GetImageFromArray(_labels()), str(path), compressed)
-            contents.append(path.read_bytes())
-
-        def case(folder: Path, rng: random.Random) -> None:
-            _check_volume(_put(folder / f"a{suffix}", mutate_bytes(rng.choice(contents), rng)))
-
-        return case
-
-    return make
-
-
-def _dicom(folder: Path) -> Callable[[Path, random.Random], None]:
-    from medusis_tf.data.volumes.dicom_writing import write_series
-    from medusis_tf.data.volumes.grid import Grid
-    from medusis_tf.data.volumes.writing import StoredIntensities
-
-    stored = StoredIntensities(_labels().astype(np.uint16))
-    write_series(folder / "series", stored, Grid.of(_volume(folder)), {}, (0, 2))
-    files = [(path.name, path.read_bytes()) for path in sorted((folder / "series").iterdir())][:3]
-
-    def case(folder: Path, rng: random.Random) -> None:
-        broken = rng.randrange(len(files))
-        for place, (name, content) in enumerate(files):
-            _put(folder / name, mutate_bytes(content, rng, 2000) if place == broken else content)
-        _check_volume(folder)
-
-    return case
-
-
-def _volume(folder: Path) -> Any:
-    import nibabel as nib
-
-    from medusis_tf.data.volumes.reading import read_label_map
-
-    nib.save(nib.Nifti1Image(_labels(), np.diag([-2.0, -2.0, 3.0, 1.0])), folder / "grid.nii")
-    return read_label_map(folder / "grid.nii")
-
-
-def _requests(folder: Path) -> Callable[[Path, random.Random], None]:
-    import nibabel as nib
-
-    from medusis_tf.data.volumes.reading import read_label_map
-    from medusis_tf.server.settings import ServerLimits
-    from medusis_tf.server.tensors import read_json
-    from medusis_tf.server.uploads import Upload, store
-
-    nib.save(nib.Nifti1Image(_labels(), np.diag([-2.0, -2.0, 3.0, 1.0])), folder / "a.nii.gz")
-    nifti = (folder / "a.nii.gz").read_bytes()
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("../../x.dcm", nifti)
-        archive.writestr("a/b.dcm", b"\0" * 128 + b"DICM")
-    body = json.dumps({"instances": [{"label_map": [[0, 1], [1, 2]], "noise": [0.5]}]})
-    uploads = [(nifti, "a.nii.gz"), (nifti, None), (stream.getvalue(), "a.zip")]
-    names = [None, "a.nii", "a.mha", "a.nrrd", "a.zip", "a.mgz", "../../a.nii", "a\0.nii"]
-
-    def case(folder: Path, rng: random.Random) -> None:
-        if rng.random() < 0.5:
-            read_json(mutate_bytes(body.encode(), rng, len(body)))
-            return
-        content, name = rng.choice(uploads)
-        if rng.random() < 0.2:
-            name = rng.choice(names)
-        stored = store(Upload(mutate_bytes(content, rng), name), folder, ServerLimits())
-        read_label_map(stored)
-
-    return case
-
-
 CONFIG_SEEDS = sorted(CONFIGS.glob("*.yaml"))
 TABLE_SEEDS = sorted((CONFIGS / "taxonomies").glob("*.yaml"))
 
@@ -422,10 +301,10 @@ TARGETS = {
         ),
         Target("model folder", _saved_models, _bad_models),
         Target("weights", _weights, _bad_weights),
-        Target("NIfTI", _nifti),
-        Target("NRRD", _itk(".nrrd")),
-        Target("MetaImage", _itk(".mha")),
-        Target("DICOM", _dicom),
-        Target("request", _requests),
+        Target("NIfTI", nifti),
+        Target("NRRD", itk(".nrrd")),
+        Target("MetaImage", itk(".mha")),
+        Target("DICOM", dicom),
+        Target("request", requests),
     )
 }

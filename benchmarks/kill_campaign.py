@@ -24,6 +24,33 @@ _POLL_S = 0.0005
 # When a run is killed: at any moment of its start, between two of its steps, or in a checkpoint.
 _AIMS = ("step", "checkpoint", "checkpoint", "step", "checkpoint", "start")
 
+SETTINGS = f"""
+name: reference
+data:
+  classes:
+    - {{id: 0, name: background, colour: [0, 0, 0]}}
+    - {{id: 1, name: fat, colour: [40, 40, 40]}}
+    - {{id: 2, name: soft_tissue, colour: [80, 80, 80]}}
+    - {{id: 3, name: bone, colour: [120, 120, 120]}}
+    - {{id: 4, name: tumour, colour: [160, 160, 160]}}
+  image_size: [32, 32]
+  field_of_view_mm: [80, 80]
+generator: {{name: oasis, base_channels: 2, noise_dim: 3, num_blocks: 2, spade_channels: 4}}
+discriminator: {{base_channels: 4, max_channels: 8}}
+segmenter: {{base_channels: 2, num_levels: 2}}
+mask_loss: {{threshold: {{name: fixed, value: -0.5}}}}
+training:
+  steps: {STEPS}
+  batch_size: 2
+  deterministic: true
+  log_interval: 1
+  checkpoint_interval: 1
+  panel_interval: {STEPS}
+  volume_interval: 0
+  validation: {{interval: 3, slices: 2}}
+  ema: {{refresh_batches: 1}}
+"""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the campaign; the exit status is 1 if a resumed run differs."""
@@ -61,41 +88,10 @@ def write_experiment(out: Path) -> Path:
     ]
     for subject in subjects[1:3]:
         subject["split"] = "validation"
-    names = ("background", "fat", "soft_tissue", "bone", "tumour")
-    values = {
-        "name": "reference",
-        "runs_dir": str(out / "runs"),
-        "data": {
-            "root": str(out / "data"),
-            "cache_dir": str(out / "cache"),
-            "classes": [{"id": n, "name": c, "colour": [40 * n] * 3} for n, c in enumerate(names)],
-            "image_size": [32, 32],
-            "field_of_view_mm": [80, 80],
-            "subjects": subjects,
-        },
-        "generator": {
-            "name": "oasis",
-            "base_channels": 2,
-            "noise_dim": 3,
-            "num_blocks": 2,
-            "spade_channels": 4,
-        },
-        "discriminator": {"base_channels": 4, "max_channels": 8},
-        "segmenter": {"base_channels": 2, "num_levels": 2},
-        "mask_loss": {"threshold": {"name": "fixed", "value": -0.5}},
-        "training": {
-            "steps": STEPS,
-            "batch_size": 2,
-            "deterministic": True,
-            "log_interval": 1,
-            "checkpoint_interval": 1,
-            "panel_interval": STEPS,
-            "volume_interval": 0,
-            "validation": {"interval": 3, "slices": 2},
-            "ema": {"refresh_batches": 1},
-        },
-    }
-    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    data = {"root": str(out / "data"), "cache_dir": str(out / "cache"), "subjects": subjects}
+    settings = yaml.safe_load(SETTINGS)
+    settings |= {"runs_dir": str(out / "runs"), "data": {**settings["data"], **data}}
+    path.write_text(yaml.safe_dump(settings, sort_keys=False))
     return path
 
 

@@ -1,4 +1,4 @@
-"""The one exception that means: the user can mend this."""
+"""The one exception that means: the user can fix this."""
 
 LONGEST_LINE = 1000
 MOST_LINES = 60
@@ -18,6 +18,12 @@ class UserError(Exception):
             left_out = len(lines) - MOST_LINES + 1
             lines = [*lines[: MOST_LINES - 1], f"  ... and {left_out} more lines"]
         super().__init__("\n".join(map(_shortened, lines)))
+
+
+def reason(error: Exception) -> str:
+    """Reason of an error of the operating system or of TensorFlow, in one line."""
+    text = getattr(error, "strerror", None) or getattr(error, "message", None) or error
+    return " ".join(str(text).split())
 
 
 def _shortened(line: str) -> str:

@@ -10,10 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from medusis_tf.config.training import VALIDATION_METRICS, MetricName
-from medusis_tf.errors import UserError
+from medusis_tf.errors import UserError, reason
 from medusis_tf.methods.method import Method
 from medusis_tf.runs import checkpoint_files as files
-from medusis_tf.runs.checkpoints import BEST, FOLDER, network_state, reason
+from medusis_tf.runs.checkpoints import BEST, FOLDER, network_state
 from medusis_tf.runs.records import Records
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from medusis_tf.config.experiment import ExperimentConfig
-from medusis_tf.errors import UserError
+from medusis_tf.errors import UserError, reason
 from medusis_tf.files import literal
 from medusis_tf.methods.experiment import load_config
 from medusis_tf.methods.method import Method
@@ -157,12 +157,6 @@ def best_checkpoint(run_dir: Path) -> Path:
     if (problem := files.damage(path)) is not None:
         raise UserError(f"the checkpoint {path} is damaged: {problem}. Use --checkpoint newest.")
     return path
-
-
-def reason(error: Exception) -> str:
-    """Reason of an error of the disk or of TensorFlow, in one line."""
-    text = getattr(error, "strerror", None) or getattr(error, "message", None) or error
-    return " ".join(str(text).split())
 
 
 def _log_taken(path: Path, damaged: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import tensorflow as tf
 
-from medusis_tf.errors import UserError
+from medusis_tf.errors import UserError, reason
 from medusis_tf.files import replacing
 from medusis_tf.panels import write_png
 from medusis_tf.runs.trackers import Trackers
@@ -97,7 +97,7 @@ class Records:
         try:
             self._writer.close()
         except tf.errors.OpError as error:  # whatever ended the run is the better message
-            logger.warning("warning: cannot write %s: %s", self.tensorboard, _reason(error))
+            logger.warning("warning: cannot write %s: %s", self.tensorboard, reason(error))
         if self._trackers:
             self._trackers.close(finished)
 
@@ -132,14 +132,9 @@ def _written(path: Path) -> Iterator[None]:
         yield
     except (OSError, tf.errors.OpError) as error:
         raise UserError(
-            f"cannot write the measurements of the run to {path}: {_reason(error)}. The newest "
+            f"cannot write the measurements of the run to {path}: {reason(error)}. The newest "
             "checkpoint is unchanged. Free some space and continue with --resume."
         ) from None
-
-
-def _reason(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or getattr(error, "message", None) or error
-    return " ".join(str(text).split())
 
 
 class NoRecords(Records):

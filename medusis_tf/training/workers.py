@@ -33,7 +33,7 @@ def strategy_of(training: TrainingConfig) -> tf.distribute.Strategy:
         training.strategy,
         training.batch_size,
         training.logical_devices,
-        getattr(training, "accumulate", 1),
+        training.num_passes,
         training.worker_timeout,
     )
 

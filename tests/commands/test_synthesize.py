@@ -49,6 +49,18 @@ def test_a_volume_has_the_grid_of_its_label_map(model_dir, label_map, tmp_path):
     assert {path.name for path in (tmp_path / "new").iterdir()} == {"mr.nii.gz", "mr.json"}
 
 
+def test_the_record_says_how_a_label_map_was_resampled(model_dir, label_map, tmp_path):
+    source = nib.load(label_map)
+    affine = source.affine @ np.diag([0.7, 0.7, 0.7, 1.0])
+    nib.save(nib.Nifti1Image(np.asarray(source.dataobj), affine), tmp_path / "small.nii.gz")
+    run_command(
+        synthesize, "--model", model_dir, "--label-map", tmp_path / "small.nii.gz",
+        "--out", tmp_path / "mr.nii.gz",
+    )  # fmt: skip
+    (line,) = json.loads((tmp_path / "mr.json").read_text())["warnings"]
+    assert "are resampled to the axial slices of the training" in line
+
+
 def test_samples_have_successive_seeds(model_dir, label_map, tmp_path):
     arguments = ["--model", model_dir, "--label-map", label_map]
     run_command(synthesize, *arguments, "--out", tmp_path / "g.nii", "--seed", 3, "--samples", 2)

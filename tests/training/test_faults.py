@@ -24,20 +24,9 @@ from medusis_tf.runs.checkpoints import Checkpoints
 from medusis_tf.runs.records import Records
 from medusis_tf.training.loop import TrainingLoop
 from medusis_tf.training.session import Interruption
-from tests.methods.stub_method import registered_stub, stub_experiment
-from tests.training.phantom_data import phantom_data
+from tests.methods.stub_method import stub_experiment
 
-
-@pytest.fixture(scope="module", autouse=True)
-def stub():
-    with registered_stub():
-        yield
-
-
-@pytest.fixture(scope="module")
-def places(tmp_path_factory):
-    runs_dir = str(tmp_path_factory.mktemp("runs"))
-    return {"runs_dir": runs_dir, "data": phantom_data(tmp_path_factory)}
+pytestmark = pytest.mark.usefixtures("stub")
 
 
 def experiment(places, name, **training):

@@ -15,24 +15,12 @@ from medusis_tf.errors import UserError
 from medusis_tf.progress import TrainingProgress
 from medusis_tf.runs.checkpoints import Checkpoints, load_painter
 from medusis_tf.training.loop import TrainingLoop
-from tests.methods.stub_method import StubMethod, registered_stub, stub_experiment
-from tests.training.phantom_data import phantom_data
+from tests.methods.stub_method import StubMethod, stub_experiment
 from tests.training.tiny_experiment import tiny_experiment
 
+pytestmark = pytest.mark.usefixtures("stub")
+
 STEPS = 6
-
-
-@pytest.fixture(scope="module", autouse=True)
-def stub():
-    with registered_stub():
-        yield
-
-
-@pytest.fixture(scope="module")
-def places(tmp_path_factory):
-    """Settings of experiments that share a folder for their runs."""
-    runs_dir = str(tmp_path_factory.mktemp("runs"))
-    return {"runs_dir": runs_dir, "data": phantom_data(tmp_path_factory)}
 
 
 def open_loop(config):

@@ -13,14 +13,10 @@ from medusis_tf.methods.nonfinite import SKIPPED
 from medusis_tf.training.interval import Interval
 from medusis_tf.training.loop import TrainingLoop
 from medusis_tf.training.skipped_steps import SkippedSteps
-from tests.methods.stub_method import StubMethod, registered_stub, stub_experiment
+from tests.methods.stub_method import StubMethod, stub_experiment
 from tests.training.phantom_data import phantom_data
 
-
-@pytest.fixture(scope="module", autouse=True)
-def stub():
-    with registered_stub():
-        yield
+pytestmark = pytest.mark.usefixtures("stub")
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from medusis_tf.config.optimization import AdamConfig, Fraction
 from medusis_tf.config.section import Section
-from medusis_tf.config.training import AdamConfig, Fraction, TrainingConfig
+from medusis_tf.config.training import TrainingConfig
 
 
 class LossWeights(Section):
@@ -217,3 +218,8 @@ class MedUSISTrainingConfig(TrainingConfig):
     """When pseudo-labels of real images are used."""
     r1: R1Config = R1Config()
     """R1 regularisation of the discriminator."""
+
+    @property
+    def num_passes(self) -> int:
+        """See `TrainingConfig`."""
+        return self.accumulate
