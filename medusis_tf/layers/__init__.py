@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "generator_blocks": ["SPADEBlock", "WaveletBlock"],
         "initializers": ["scale_kernels", "xavier_normal"],
         "label_conv": ["LabelConv2D", "LabelNeighbourhoods", "label_neighbourhoods"],
-        "pixel_noise": ["PixelNoise", "draw_fields"],
+        "pixel_noise": ["PixelNoise", "unit_fields"],
         "spade": ["SPADE", "BatchStatistics"],
         "spectral_conv": ["SpectralConv2D", "fold_spectral_norms"],
         "unet_blocks": ["DecoderBlock", "EncoderBlock"],

@@ -15,6 +15,10 @@ class PixelNoise(keras.layers.Layer):
     Args:
         index: Number of the layer. Layers with different numbers have independent fields.
 
+    Attributes:
+        draw: Draws standard normal fields, as `unit_fields` does. A graph without random numbers
+            gives its own.
+
     Reference:
         A style-based generator architecture (StyleGAN), https://arxiv.org/abs/1812.04948,
         section 3.2, where the noise is drawn separately.
@@ -23,6 +27,7 @@ class PixelNoise(keras.layers.Layer):
     def __init__(self, index=0, **kwargs):
         super().__init__(**kwargs)
         self.index = index
+        self.draw = unit_fields
 
     def build(self, features_shape, noise_shape=None):
         self.scale = self.add_weight(name="scale", shape=(features_shape[-1],), initializer="zeros")
@@ -38,8 +43,8 @@ class PixelNoise(keras.layers.Layer):
             Features of the same shape.
         """
         height, width = ops.shape(features)[1:3]
-        field = draw_fields(noise, height, width, self.index)
-        return features + self.scale * ops.cast(field, features.dtype)
+        fields = self.draw(noise, height, width, self.index) * _strength(noise)
+        return features + self.scale * ops.cast(fields, features.dtype)
 
     def compute_output_shape(self, features_shape, noise_shape=None):
         return features_shape
@@ -48,11 +53,8 @@ class PixelNoise(keras.layers.Layer):
         return {**super().get_config(), "index": self.index}
 
 
-def draw_fields(noise, height, width, index):
+def unit_fields(noise, height, width, index):
     """Draw one field of white noise for each noise vector.
-
-    The standard deviation of a field is the root mean square of its noise vector: about 1 for
-    normal noise, and less for truncated noise.
 
     Args:
         noise: `[batch, ...]`. Equal noise has equal fields.
@@ -61,9 +63,9 @@ def draw_fields(noise, height, width, index):
         index: Number of the field. Different numbers give independent fields.
 
     Returns:
-        `[batch, height, width, 1]` float32, normal with mean 0.
+        `[batch, height, width, 1]` float32, standard normal.
     """
-    noise = tf.reshape(tf.cast(noise, tf.float32), [tf.shape(noise)[0], -1])
+    noise = _flat(noise)
     bits = tf.bitcast(tf.reduce_sum(noise, axis=1), tf.int32)
     seeds = tf.stack([bits, tf.bitcast(noise[:, 0], tf.int32) + index], axis=1)
 
@@ -72,8 +74,17 @@ def draw_fields(noise, height, width, index):
         return tf.random.stateless_normal([height, width, 1], seed, alg="philox")
 
     fields = tf.map_fn(draw, seeds, fn_output_signature=tf.float32)
-    fields *= tf.sqrt(tf.reduce_mean(tf.square(noise), axis=1))[:, None, None, None]
-    return tf.stop_gradient(tf.ensure_shape(fields, [None, *_static(height, width), 1]))
+    return tf.ensure_shape(fields, [None, *_static(height, width), 1])
+
+
+def _strength(noise):
+    """Root mean square of each noise vector: about 1 for normal noise, less if truncated."""
+    square = tf.reduce_mean(tf.square(_flat(noise)), axis=1)
+    return tf.stop_gradient(tf.sqrt(square))[:, None, None, None]
+
+
+def _flat(noise):
+    return tf.reshape(tf.cast(noise, tf.float32), [tf.shape(noise)[0], -1])
 
 
 def _static(*lengths):

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from medusis_tf.errors import UserError
+from medusis_tf.layers.pixel_noise import unit_fields
 from medusis_tf.layers.spectral_conv import fold_spectral_norms
 
 LabelType = Literal["int32", "int64"]
@@ -20,8 +21,8 @@ class StaticPainter:
     """One label map and one noise vector to one image, with fixed shapes.
 
     A sparse generator is replaced by the equal dense one, because its operations on distinct
-    neighbourhoods exist in TensorFlow only. Class ids are not checked: an id without a class is
-    painted as a pixel without any class.
+    neighbourhoods exist in TensorFlow only. For the same reason, random fields are inputs. Class
+    ids are not checked: an id without a class is painted as a pixel without any class.
 
     Args:
         painter: Network of a run, before its spectral norms are folded.
@@ -31,12 +32,13 @@ class StaticPainter:
         labels: Type of the label map.
 
     Attributes:
-        function: `label_map [1, H, W]` and `noise [1, *noise_shape]`, if there is noise, to
-            `{"image": [1, H, W, C]}` float32 in [-1, 1].
+        function: `label_map [1, H, W]`, `noise [1, *noise_shape]` if there is noise, and
+            `field_1 [1, h, w, 1]`, `field_2`, ... if there are random fields, to
+            `{"image": [1, H, W, C]}` float32 in [-1, 1]. Noise and fields are standard normal.
         signature: Its inputs.
 
     Raises:
-        UserError: The size is not divisible by the stride, or the painter draws random fields.
+        UserError: The size is not divisible by the stride.
     """
 
     def __init__(
@@ -58,6 +60,11 @@ class StaticPainter:
         self.signature = [tf.TensorSpec(shape, tf.dtypes.as_dtype(labels), name="label_map")]
         if 0 not in noise_shape:
             self.signature.append(tf.TensorSpec([1, *noise_shape], tf.float32, name="noise"))
+        self._field_sizes = self._sizes_of_fields()
+        self.signature += [
+            tf.TensorSpec([1, *size, 1], tf.float32, name=f"field_{index}")
+            for index, size in self._field_sizes.items()
+        ]
         self.function: Callable[..., dict[str, tf.Tensor]] = tf.function(
             self._paint, input_signature=self.signature
         )
@@ -70,30 +77,49 @@ class StaticPainter:
         tf.saved_model.save(module, str(folder), signatures={"serving_default": function})
 
     def random_inputs(self) -> dict[str, np.ndarray]:
-        """Inputs of a check: patches of all classes, and noise."""
+        """Inputs of a check: patches of all classes, noise, and the fields of that noise."""
         rng = np.random.default_rng(0)
         height, width = self.image_size
         coarse = rng.integers(0, self.num_classes, (1, -(-height // 8), -(-width // 8)))
         label_map = coarse.repeat(8, axis=1).repeat(8, axis=2)[:, :height, :width]
         inputs = {"label_map": label_map.astype(self.labels)}
-        if len(self.signature) > 1:
-            inputs["noise"] = rng.normal(size=(1, *self._noise_shape)).astype(np.float32)
+        if 0 in self._noise_shape:
+            return inputs
+        inputs["noise"] = rng.normal(size=(1, *self._noise_shape)).astype(np.float32)
+        for index, size in self._field_sizes.items():
+            inputs[f"field_{index}"] = unit_fields(inputs["noise"], *size, index).numpy()
         return inputs
 
-    def _paint(self, label_map: tf.Tensor, noise: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+    def _paint(self, label_map: tf.Tensor, *others: tf.Tensor) -> dict[str, tf.Tensor]:
         one_hot = tf.one_hot(label_map, self.num_classes)
-        image = self._network(one_hot, noise, training=False)
+        noise, *fields = others or (None,)
+        given = dict(zip(self._field_sizes, fields, strict=True))
+        image = self._with_fields(one_hot, noise, lambda _, height, width, index: given[index])
         return {"image": tf.cast(image, tf.float32)}
+
+    def _sizes_of_fields(self) -> dict[int, tuple[int, int]]:
+        """Height and width of each random field, by its number."""
+        sizes = {}
+
+        def remember(_: tf.Tensor, height: int, width: int, index: int) -> tf.Tensor:
+            sizes[index] = (int(height), int(width))
+            return tf.zeros([1, height, width, 1])
+
+        noise = None if 0 in self._noise_shape else tf.zeros([1, *self._noise_shape])
+        self._with_fields(tf.zeros([1, *self.image_size, self.num_classes]), noise, remember)
+        return sizes
+
+    def _with_fields(
+        self, one_hot: tf.Tensor, noise: tf.Tensor | None, draw: Callable[..., tf.Tensor]
+    ) -> tf.Tensor:
+        for layer in getattr(self._network, "pixel_noises", ()):
+            layer.draw = draw
+        return self._network(one_hot, noise, training=False)
 
 
 def _dense(painter: keras.Model, num_classes: int) -> keras.Model:
     """The painter with weights of its own, which computes each pixel and folds its norms."""
     config = painter.get_config()
-    if config.get("pixel_noise"):
-        raise UserError(
-            "this model draws random fields (generator.pixel_noise), which only the SavedModel "
-            "can. Leave out --format, or train without pixel_noise."
-        )
     if "sparse" in config:
         config["sparse"] = False
     dense = type(painter).from_config(config)

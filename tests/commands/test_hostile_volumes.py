@@ -169,7 +169,7 @@ BROKEN = {
         "does not start with a NIfTI header",
     ),
     "empty NRRD": ("d.nrrd", lambda p, a: content(p, b""), "cannot be read as NRRD"),
-    "empty MetaImage": ("d.mha", lambda p, a: content(p, b""), "cannot be read as NRRD or Meta"),
+    "empty MetaImage": ("d.mha", lambda p, a: content(p, b""), "has no ElementDataFile"),
     "empty MGZ": ("d.mgz", lambda p, a: content(p, b""), "cannot be read"),
     "truncated gzip": ("d.nii.gz", truncated, "may be truncated or damaged"),
     "truncated end": ("d.nii.gz", lambda p, a: truncated(p, a, 0.995), "may be truncated"),

@@ -29,10 +29,11 @@ INTENSITIES = np.array([10.0, 400.0, 150.0])
 SHAPE = (24, 20, 6)
 SPACING_MM = (2.5, 2.5, 5.0)
 
-# Noise of the image, noise of each class, and no noise.
-NOISES = {
+# Noise of the image, of each class, with random fields, and no noise.
+NOISES: dict[str, dict[str, Any]] = {
     "image": {"noise_dim": 4},
     "classes": {"noise_dim": 4, "class_noise": True},
+    "fields": {"noise_dim": 4, "pixel_noise": True, "padding": "reflect", "upsampling": "linear"},
     "none": {"noise_dim": 0},
 }
 

@@ -40,13 +40,31 @@ def test_the_dense_painter_equals_the_sparse_one(tmp_path_factory, noise):
     np.testing.assert_allclose(image, run_of(painter)(inputs), atol=1e-5)
 
 
+@pytest.mark.parametrize("noise", ["image", "fields"])
 @pytest.mark.parametrize("wanted", list(NEEDED))
-def test_a_file_gives_the_image_of_the_network(tmp_path_factory, tmp_path, wanted):
+def test_a_file_gives_the_image_of_the_network(tmp_path_factory, tmp_path, wanted, noise):
     pytest.importorskip(NEEDED[wanted])
-    painter, dense = static(tmp_path_factory, labels="int64" if wanted == "onnx" else "int32")
+    labels = "int64" if wanted == "onnx" else "int32"
+    painter, dense = static(tmp_path_factory, noise, labels=labels)
     file = write_format(dense, Format(wanted), tmp_path, Precision.FLOAT32, run_of(painter))
     assert file.path.parent == tmp_path / wanted
     assert 0 <= file.mean <= file.largest <= 1e-4
+
+
+def test_random_fields_are_inputs_with_the_strength_of_the_noise(tmp_path_factory):
+    _, dense = static(tmp_path_factory, "fields")
+    names = [spec.name for spec in dense.signature]
+    assert names == ["label_map", "noise", "field_1", "field_2"]
+    inputs = dense.random_inputs()
+    assert inputs["field_2"].shape == (1, 32, 32, 1)
+    image = dense.function(*inputs.values())["image"]
+    other = {**inputs, "field_2": -inputs["field_2"]}
+    assert np.abs(dense.function(*other.values())["image"] - image).max() > 0.01
+    still = [
+        dense.function(*{**each, "noise": np.zeros([1, 4], np.float32)}.values())["image"]
+        for each in (inputs, other)
+    ]
+    np.testing.assert_array_equal(*still)
 
 
 def test_an_onnx_file_of_8_bits_is_smaller_and_near(tmp_path_factory, tmp_path):
