@@ -14,7 +14,7 @@ demo: $(VENV)/.installed ## Train on phantom volumes, evaluate, export and synth
 	$(BIN)/medusis quickstart
 
 test: lint docs ## Run all checks and tests
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

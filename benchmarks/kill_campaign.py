@@ -22,7 +22,7 @@ import yaml
 STEPS = 12
 _POLL_S = 0.0005
 # When a run is killed: at any moment of its start, between two of its steps, or in a checkpoint.
-_AIMS = ("step", "checkpoint", "checkpoint", "step", "checkpoint", "start")
+_AIMS = ("checkpoint", "step", "checkpoint", "step", "checkpoint", "start")
 
 SETTINGS = f"""
 name: reference

@@ -20,6 +20,25 @@ if "PYTEST_XDIST_WORKER" in os.environ:
         os.environ.setdefault(_name, "1")
 
 
+# Files of one or two minutes. They come first, so that no process works alone at the end.
+LONG = (
+    "benchmarks/test_kill_campaign.py",
+    "training/test_multi_worker.py",
+    "test_examples.py",
+    "training/test_distribution.py",
+    "training/test_loop.py",
+    "test_packaging.py",
+    "parity/test_generators.py",
+    "benchmarks/test_training_step.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of long files first."""
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Set up two logical CPUs, as a stand-in for two GPUs; TensorFlow uses the first."""
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):

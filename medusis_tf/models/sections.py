@@ -101,6 +101,14 @@ class GeneratorSection(StridedSection):
     generator must paint the rest: leave it off.
     """
 
+    noise_scale: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Factor of the noise vector when images are synthesized, and 1 while the networks are trained.
+
+    Rare vectors can move the grey of whole classes. Below 1, images vary less and fewer of them go
+    wrong, as with the truncation of StyleGAN. The fields of `pixel_noise` keep their strength, and
+    so does texture.
+    """
+
     @model_validator(mode="after")
     def _check_pixel_noise(self) -> GeneratorSection:
         if self.pixel_noise and self.noise_dim == 0:

@@ -35,6 +35,8 @@ class ConditionalGenerator(keras.Model):
         upsampling: `"nearest"` repeats pixels between blocks, `"linear"` interpolates.
         air_background: Whether the image is -1, the value of air, wherever the label map is class
             0.
+        noise_scale: Factor of the noise vector outside training. Random fields keep their
+            strength.
 
     Raises:
         ValueError: Class noise or pixel noise with a `noise_dim` of 0.
@@ -56,6 +58,7 @@ class ConditionalGenerator(keras.Model):
         padding="zeros",
         upsampling="nearest",
         air_background=False,
+        noise_scale=1.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -73,6 +76,7 @@ class ConditionalGenerator(keras.Model):
         self.padding = padding
         self.upsampling = upsampling
         self.air_background = air_background
+        self.noise_scale = noise_scale
         if (class_noise or pixel_noise) and noise_dim == 0:
             wanted = "class_noise" if class_noise else "pixel_noise"
             raise ValueError(
@@ -130,6 +134,7 @@ class ConditionalGenerator(keras.Model):
             "padding": self.padding,
             "upsampling": self.upsampling,
             "air_background": self.air_background,
+            "noise_scale": self.noise_scale,
         }
 
     def _stem(self, filters):
@@ -151,6 +156,12 @@ class ConditionalGenerator(keras.Model):
             )
             for index, channels in enumerate(filters)
         ]
+
+    def _scaled(self, noise, training):
+        """The noise vector of the stem and the blocks."""
+        if noise is None or training or self.noise_scale == 1:
+            return noise
+        return self.noise_scale * noise
 
     def _pixel_noises(self):
         """The random fields before all blocks but the first and those that are too fine."""

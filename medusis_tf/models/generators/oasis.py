@@ -53,14 +53,15 @@ class OASISGenerator(ConditionalGenerator):
 
     def call(self, one_hot, noise=None, training=False):
         self._check_inputs(one_hot, noise)
-        features = self.stem(stride_labels(one_hot, self.stride), noise)
+        vector = self._scaled(noise, training)
+        features = self.stem(stride_labels(one_hot, self.stride), vector)
         for index, block in enumerate(self.blocks):
             if index > 0:
                 is_linear = self.upsampling == "linear"
                 features = (upsample_linear if is_linear else upsample_nearest)(features)
                 features = self._add_pixel_noise(index, features, noise)
             labels = stride_labels(one_hot, self.stride // 2**index)
-            features = block(features, labels, noise, training=training)
+            features = block(features, labels, vector, training=training)
         features = leaky_relu(features)
         if self.padding == "reflect":
             features = pad_reflect(features, 1)

@@ -67,11 +67,12 @@ class WaveletGenerator(ConditionalGenerator):
 
     def call(self, one_hot, noise=None, training=False):
         self._check_inputs(one_hot, noise)
-        bands = self.stem(stride_labels(one_hot, self.stride), noise)
+        vector = self._scaled(noise, training)
+        bands = self.stem(stride_labels(one_hot, self.stride), vector)
         for index, block in enumerate(self.blocks):
             # SPADE processes the image that the bands represent, at twice their resolution.
             labels = stride_labels(one_hot, self.stride // 2 ** (index + 1))
-            skip, residual = block(bands, labels, noise, training=training)
+            skip, residual = block(bands, labels, vector, training=training)
             if index < self.num_blocks - 1:
                 bands = upsample_bands(skip) + upsample_nearest(residual)
                 bands = self._add_pixel_noise(index + 1, bands, noise)

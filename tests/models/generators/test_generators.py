@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from medusis_tf.layers.pixel_noise import unit_fields
 from medusis_tf.methods.distribution import mirrored
 from medusis_tf.models.generators.oasis import OASISGenerator
 from medusis_tf.models.generators.wavelet import WaveletGenerator
@@ -104,6 +105,30 @@ def test_background_is_air_and_the_rest_is_unchanged(generator_class):
     assert background.any() and not background.all()
     np.testing.assert_array_equal(images[1], np.where(background, -1, images[0]))
     assert type(airy).from_config(airy.get_config()).air_background
+
+
+@pytest.mark.parametrize("generator_class", GENERATORS)
+def test_the_noise_scale_holds_outside_training_and_leaves_the_fields(generator_class):
+    plain, scaled = (
+        make_generator(generator_class, pixel_noise=True, noise_scale=scale) for scale in (1, 0.25)
+    )
+    one_hot, noise = draw_labels(), draw_noise()
+    for generator in (plain, scaled):
+        generator(one_hot, noise)
+    scaled.set_weights(plain.get_weights())
+    # Without the weights of the fields, only the vector counts.
+    expected = np.asarray(plain(one_hot, 0.25 * noise))
+    np.testing.assert_allclose(scaled(one_hot, noise), expected, atol=1e-6)
+    trained = [np.asarray(each(one_hot, noise, training=True)) for each in (plain, scaled)]
+    np.testing.assert_allclose(*trained, atol=1e-6)
+    for generator in (plain, scaled):
+        for layer in generator.pixel_noises:
+            layer.scale.assign(tf.ones_like(layer.scale))
+            layer.draw = lambda _, *size: unit_fields(noise, *size)
+    # The vector is the same: what differs is that the fields of `plain` are weaker.
+    weaker = np.abs(plain(one_hot, 0.25 * noise) - expected).mean()
+    assert np.abs(scaled(one_hot, noise) - expected).mean() > 2 * weaker
+    assert type(scaled).from_config(scaled.get_config()).noise_scale == 0.25
 
 
 @pytest.mark.parametrize("generator_class", GENERATORS)
