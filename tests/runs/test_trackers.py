@@ -3,6 +3,7 @@
 import json
 import os
 import struct
+import time
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,10 @@ def test_wandb_continues_one_offline_run_in_the_folder_of_the_run(experiment, tm
     assert started.notes.startswith("train: 2 subjects")
     assert settings["training.batch_size"] == 4
     assert "data.root" not in settings
+    # W&B writes in a process of its own, which may end later on a busy machine.
+    deadline = time.monotonic() + 60
+    while len(list(wandb_history(second))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.5)
     lines = [*wandb_history(first), *wandb_history(second)]
     assert [line["_step"] for line in lines] == [1, 2, 3, 4]
     for line, expected in zip(lines, merge_steps(read_metrics(config)), strict=True):
