@@ -39,7 +39,7 @@ def config(tmp_path_factory):
             "steps": STEPS,
             "batch_size": 8,
             "log_interval": 5,
-            "checkpoint_interval": 4,
+            "checkpoint_interval": 5,
             "panel_interval": 100,
             "ema": {"decay": 0.9, "refresh_batches": 1},
             "validation": {"slices": 2},
@@ -106,7 +106,7 @@ def test_two_workers_of_which_one_died_end_with_the_weights_of_one_device(config
     assert finish(start(config, None, "training.strategy=one_device"))[0] == 0
 
     chief, other = start_two(config, "name=two", dies_before=7)
-    other.wait(600)
+    finish(other)
     died = time.monotonic()
     status, out, err = finish(chief)
     assert time.monotonic() - died < 2 * TIMEOUT
