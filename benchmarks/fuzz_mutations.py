@@ -3,7 +3,6 @@
 import copy
 import random
 import struct
-from pathlib import Path
 from typing import Any
 
 _WORDS = [
@@ -124,9 +123,3 @@ def _change_holder(holder: Any, random: random.Random) -> None:
         holder[key] = random.choice(_WORDS)
     else:
         holder[key] = random.choice(_NUMBERS)
-
-
-def put(path: Path, content: bytes) -> Path:
-    """Write an input, and return its path."""
-    path.write_bytes(content)
-    return path

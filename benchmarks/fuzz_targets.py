@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import random
 import zipfile
 from collections.abc import Callable, Iterator
@@ -15,7 +14,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from benchmarks.fuzz_mutations import mutate_bytes, mutate_text, mutate_tree, put
+from benchmarks.fuzz_files import fifo, linked, make_folder, put
+from benchmarks.fuzz_mutations import mutate_bytes, mutate_text, mutate_tree
 from benchmarks.fuzz_volumes import dicom, itk, nifti, requests
 from medusis_tf.config.packaged import CONFIGS
 from medusis_tf.config.taxonomy import load_label_source, load_taxonomy
@@ -72,29 +72,14 @@ def _texts(name: str, read: Callable[[Path], object]) -> Callable[[Path], Iterat
     def cases(_: Path) -> Iterator[Case]:
         for text in _YAML_BOMBS:
             yield lambda folder, text=text: read(put(folder / name, text.encode()))
-        yield lambda folder: read(_linked(folder / name, "/dev/zero"))
-        yield lambda folder: read(_linked(folder / name, "/proc/self/mem"))
-        yield lambda folder: read(_fifo(folder / name))
-        yield lambda folder: read(_folder(folder / name))
+        yield lambda folder: read(linked(folder / name, "/dev/zero"))
+        yield lambda folder: read(linked(folder / name, "/proc/self/mem"))
+        yield lambda folder: read(fifo(folder / name))
+        yield lambda folder: read(make_folder(folder / name))
         yield lambda folder: read(folder / "absent" / name)
         yield lambda folder: read(folder / ("x" * 300 + name))
 
     return cases
-
-
-def _linked(path: Path, target: str) -> Path:
-    path.symlink_to(target)
-    return path
-
-
-def _fifo(path: Path) -> Path:
-    os.mkfifo(path)
-    return path
-
-
-def _folder(path: Path) -> Path:
-    path.mkdir()
-    return path
 
 
 def _yaml_file(
@@ -278,7 +263,7 @@ def _bad_weights(_: Path) -> Iterator[Case]:
     ]
     for member in members:
         yield lambda folder, member=member: archive(folder, member)
-    yield lambda folder: read_state_dict(_linked(folder / "w.npz", "/dev/zero"))
+    yield lambda folder: read_state_dict(linked(folder / "w.npz", "/dev/zero"))
 
 
 CONFIG_SEEDS = sorted(CONFIGS.glob("*.yaml"))

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.fuzz_mutations import mutate_bytes, put
+from benchmarks.fuzz_files import put
+from benchmarks.fuzz_mutations import mutate_bytes
 
 
 def _check_volume(path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from medusis_tf.files import replacing
+from medusis_tf.json_files import read_json
 
 NUM_QUANTILES = 32
 FORMAT_VERSION = 1
@@ -141,7 +142,7 @@ def load_appearance(folder: Path) -> Appearance | None:
     Pseudo-labels are read when they are used.
     """
     try:
-        content = json.loads((folder / JSON_NAME).read_text(encoding="utf-8"))
+        content = read_json(folder / JSON_NAME)
         if content["format_version"] != FORMAT_VERSION:
             return None
         subjects = content["subjects"]

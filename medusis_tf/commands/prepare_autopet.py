@@ -10,7 +10,6 @@ Three layouts are supported:
 - as in the thesis: `CASE_0001.nii.gz` (CT) and `CASE_0002.nii.gz` (label map) in one folder.
 """
 
-import json
 import logging
 import re
 from pathlib import Path
@@ -35,6 +34,7 @@ from medusis_tf.datasets import (
     split_patients,
 )
 from medusis_tf.errors import UserError
+from medusis_tf.json_files import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ def _find_layout(root: Path, ct: str | None, label_maps: str | None) -> dict[str
 
 def _refuse_lesions(root: Path) -> None:
     try:
-        labels = json.loads((root / "dataset.json").read_text(encoding="utf-8"))["labels"]
+        labels = read_json(root / "dataset.json")["labels"]
     except (OSError, ValueError, KeyError, TypeError):
         return  # `medusis prepare` checks the label maps against the class table
     if len(labels) <= 2:

@@ -52,5 +52,12 @@ def _describe(problem: Any, keys: list[str]) -> str:
     elif problem["type"] == "union_tag_not_found":
         message = f"its {problem['ctx']['discriminator'].strip(chr(39))} is required"
     elif not isinstance(problem["input"], dict | list | tuple) and "Received" not in message:
-        message = f"{message}. Received: {problem['input']!r}"
+        message = f"{message}. Received: {_shown(problem['input'])}"
     return f"{where}: {message}" if where else message
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # Python converts no integer of thousands of digits, which YAML has in hex
+        return "an integer of thousands of digits"

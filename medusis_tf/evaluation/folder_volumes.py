@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
@@ -32,6 +31,7 @@ from medusis_tf.data.volumes.suffixes import (
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.mask_ids import MaskIds
+from medusis_tf.json_files import read_json
 from medusis_tf.progress import PreparationProgress
 
 _OWN_IDS = MaskIds()
@@ -238,7 +238,7 @@ def written_scale(path: Path) -> IntensityScale | None:
         if not beside.is_file():
             continue
         try:
-            found = json.loads(beside.read_text(encoding="utf-8"))
+            found = read_json(beside)
             if "intensity" in found:
                 ends = found["intensity"]
                 source, scaled = (tuple(map(float, ends[key])) for key in ("source", "scaled"))

@@ -5,7 +5,6 @@ Source of the facts about the tool: github.com/wasserth/TotalSegmentator, README
 totalsegmentator/config.py.
 """
 
-import json
 import logging
 import os
 import shutil
@@ -15,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medusis_tf.errors import UserError
+from medusis_tf.json_files import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ def _weights() -> Path:
 def _has_licence() -> bool:
     path = _home() / "config.json"
     try:
-        return bool(json.loads(path.read_text()).get("license_number"))
+        return bool(read_json(path).get("license_number"))
     except FileNotFoundError:
         return False
     except (OSError, ValueError) as error:

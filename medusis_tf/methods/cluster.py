@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from medusis_tf.errors import UserError
+from medusis_tf.json_files import parse_json
 
 VARIABLE = "TF_CONFIG"
 _JOBS = ("chief", "worker")
@@ -84,7 +85,7 @@ def find_worker() -> Worker:
 
 def _of_tf_config(text: str) -> Worker:
     try:
-        values = json.loads(text)
+        values = parse_json(text)
     except ValueError as error:
         _refuse(f"is not JSON ({error})", text)
     cluster = values.get("cluster") if isinstance(values, dict) else None

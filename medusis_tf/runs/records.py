@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from medusis_tf.errors import UserError, reason
 from medusis_tf.files import replacing
+from medusis_tf.json_files import parse_json
 from medusis_tf.panels import write_png
 from medusis_tf.runs.trackers import Trackers
 
@@ -116,9 +117,9 @@ class Records:
         text = self._metrics.read_bytes().decode("utf-8", "replace")
         for line in text.split("\n"):
             try:
-                values = json.loads(line)
+                values = parse_json(line)
                 found.append((f"{line}\n", {**values, "step": int(values["step"])}))
-            except (ValueError, TypeError, KeyError, RecursionError):
+            except (ValueError, TypeError, KeyError, OverflowError):
                 damaged += line != ""
         if damaged:
             logger.warning("warning: %d damaged lines of %s are left out", damaged, self._metrics)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ import filelock
 
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.errors import UserError
+from medusis_tf.json_files import read_json
 from medusis_tf.methods.experiment import save_config
 from medusis_tf.runs.run_dir import LOCK, check_run_dir, write_run_dir
 
@@ -120,7 +120,7 @@ def check_data(run_dir: Path, manifest: dict[str, Any]) -> None:
     """
     path = run_dir / "manifest.json"
     try:
-        before = _sources(json.loads(path.read_text(encoding="utf-8")))
+        before = _sources(read_json(path))
     except (OSError, ValueError, TypeError, AttributeError, KeyError):
         logger.warning("warning: cannot read %s: the data are not compared with it", path)
         return

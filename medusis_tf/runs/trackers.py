@@ -24,6 +24,7 @@ import numpy as np
 from medusis_tf.config.training import TrackerName
 from medusis_tf.errors import UserError
 from medusis_tf.files import replacing
+from medusis_tf.json_files import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -265,7 +266,7 @@ def _read_ids(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        ids = dict(json.loads(path.read_text(encoding="utf-8")))
+        ids = dict(read_json(path))
         return {name: str(id_) for name, id_ in ids.items()}
     except (OSError, ValueError, TypeError) as error:
         raise UserError(

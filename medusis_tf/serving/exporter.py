@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from medusis_tf.data.intensities.intensity import IntensityScale, mean_scale
 from medusis_tf.data.shards.manifest import Manifest
 from medusis_tf.errors import UserError
 from medusis_tf.files import literal
+from medusis_tf.json_files import read_json
 from medusis_tf.layers.spectral_conv import fold_spectral_norms
 from medusis_tf.runs.checkpoints import CheckpointChoice, load_painter, load_segmenter
 from medusis_tf.runs.run_dir import provenance
@@ -266,7 +266,7 @@ def _median_voxel_mm(manifest: Manifest) -> tuple[float, float, float] | None:
 def _read_manifest(path: Path) -> tuple[Manifest, dict[str, Any]]:
     # The manifest of a run is the manifest of its shards, and the provenance of the run.
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         trained = values.pop("provenance", {})
         return Manifest.model_validate(values), trained
     except (OSError, ValueError, AttributeError) as error:

@@ -7,7 +7,6 @@ of a `.seg.nrrd` (3D Slicer), `NAME.json` with `labels`, and the `NAME.tsv` of B
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from medusis_tf.data.volumes.suffixes import has_nifti_name
+from medusis_tf.json_files import parse_json
 
 _LARGEST_SIDECAR = 2**22
 _LARGEST_HEADER = 2**20
@@ -29,7 +29,7 @@ _UNREADABLE = (
     LookupError,
     TypeError,
     AttributeError,
-    RecursionError,
+    OverflowError,
     ElementTree.ParseError,
     csv.Error,
     ImageFileError,
@@ -92,7 +92,7 @@ def _segment_names(path: Path) -> dict[int, str]:
 
 
 def _json_names(path: Path) -> dict[int, str]:
-    values = json.loads(_beside(path, ".json"))
+    values = parse_json(_beside(path, ".json"))
     if not isinstance(values, dict):
         return {}
     if "segmentAttributes" in values:  # dcmqi

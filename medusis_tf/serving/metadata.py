@@ -181,6 +181,8 @@ def read_metadata(model_folder: Path) -> ModelMetadata:
     """
     path = model_folder / METADATA_PATH
     try:
+        if path.exists() and not path.is_file():
+            raise _damaged(path, "it is not a file")
         if path.stat().st_size > _LARGEST_FILE:
             raise _damaged(path, f"it is larger than {_LARGEST_FILE} bytes")
         values = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import html
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from medusis_tf.json_files import read_json
 from medusis_tf.serving.metadata import ModelMetadata
 
 NAME = "MODEL_CARD.md"
@@ -98,7 +99,7 @@ def _facts(metadata: ModelMetadata, run_dir: Path, licence: str | None) -> str:
 
 def _splits(run_dir: Path) -> str:
     try:
-        subjects = json.loads((run_dir / "manifest.json").read_text(encoding="utf-8"))["subjects"]
+        subjects = read_json(run_dir / "manifest.json")["subjects"]
     except (OSError, ValueError, KeyError):
         return ""
     train = [entry for entry in subjects if entry.get("split") == "train"]
@@ -115,12 +116,12 @@ def _evaluation(run_dir: Path, metadata: ModelMetadata) -> str:
     if not found:
         return f"{head}None: the run was not evaluated (`medusis evaluate --run`)."
     try:
-        values = json.loads(found[-1].read_text(encoding="utf-8"))
+        values = read_json(found[-1])
         method = next(entry for entry in values["methods"] if entry["kind"] == "model")
-    except (OSError, ValueError, KeyError, StopIteration):
+    except (OSError, ValueError, KeyError, TypeError, StopIteration):
         return f"{head}{found[-1].parent.name}: its metrics.json cannot be read."
     rows = [(name, cell) for name, keys in _METRICS if (cell := _cell(method, keys))]
-    note = f"`{found[-1].parent.name}`, {method['name']}."
+    note = f"`{found[-1].parent.name}`, {html.escape(str(method['name']))}."
     if f"step {metadata.step}" not in str(method["name"]):
         note += f" This model is another checkpoint, step {metadata.step}."
     return head + note + "\n\n" + _table(("metric", "mean over patients"), rows)

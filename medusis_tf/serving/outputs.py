@@ -17,6 +17,7 @@ from medusis_tf.data.shards.checksums import all_checksums
 from medusis_tf.data.volumes.writing import stem_of
 from medusis_tf.errors import UserError
 from medusis_tf.files import replacing
+from medusis_tf.json_files import read_json
 
 _REMEDY = "Give --overwrite to replace it, or another --out"
 
@@ -135,8 +136,8 @@ def _read_record(path: Path) -> dict[str, Any] | None:
     if not target.exists():
         return {}
     try:
-        record = json.loads(target.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        record = read_json(target)
+    except (OSError, ValueError):
         return None
     if not isinstance(record, dict) or record.get("synthetic") is not True:
         return None

@@ -197,7 +197,8 @@ class Predictor(SlicePainter):
         try:
             with literal(self.folder) as folder:
                 self._model = tf.saved_model.load(str(folder))
-        except (OSError, ValueError, tf.errors.OpError) as error:
+        # TensorFlow tells of damaged variables and unknown operations by the last two.
+        except (OSError, ValueError, tf.errors.OpError, IndexError, RuntimeError) as error:
             raise UserError(
                 f"cannot load {self.folder} as a SavedModel: {error}. Export the model again."
             ) from None

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import tensorflow as tf
@@ -54,6 +55,18 @@ def test_metadata_do_not_identify_training_subjects(run_dir, version):
     text = (version / "assets.extra" / "medusis.json").read_text()
     assert "labels.nii.gz" not in text
     assert str(run_dir.parent.parent) not in text
+
+
+@pytest.mark.parametrize("text", ["[1]", "[" * 200_000, '{"methods": 1}'])
+def test_damaged_metrics_do_not_prevent_an_export(run_dir, tmp_path, text):
+    run = shutil.copytree(run_dir, tmp_path / "small")
+    metrics = run / "evaluation" / "last" / "metrics.json"
+    metrics.parent.mkdir(parents=True, exist_ok=True)
+    metrics.write_text(text)
+    status, _, _ = run_command(export, "--run", run, "--out", tmp_path / "models")
+    assert status == 0
+    card = (tmp_path / "models" / "small" / "1" / "MODEL_CARD.md").read_text()
+    assert "its metrics.json cannot be read" in card
 
 
 def test_impossible_exports_are_reported(run_dir, tmp_path):

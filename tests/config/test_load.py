@@ -190,3 +190,8 @@ def test_a_wrong_subject_is_one_problem():
         load_config(THIGH, [f"data.subjects={subjects}"])
     assert "label_source requires label_map" in str(error.value)
     assert "at least 1 item" not in str(error.value)
+
+
+def test_an_integer_of_thousands_of_digits_is_refused_in_a_sentence():
+    with pytest.raises(UserError, match=r"seed: .* Received: an integer of thousands of digits"):
+        load_config(THIGH, [f"seed=0x{'f' * 6000}"])

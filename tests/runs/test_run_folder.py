@@ -67,7 +67,7 @@ def test_files_that_changed_since_the_start_are_named(experiment):
         check_data(experiment.run_dir, manifest(**many))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"subjects": [{}]}', None])
+@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 200_000, '{"subjects": [{}]}', None])
 def test_a_damaged_manifest_is_a_warning(experiment, caplog, text):
     with open_run(experiment, manifest(a="1"), resume=False):
         pass

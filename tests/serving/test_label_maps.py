@@ -172,7 +172,12 @@ def test_a_table_beside_the_file_decides_too(tmp_path, name, text):
     assert read(path)[0] == [0, 2, 1]
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"EchoTime": 5}', "[" * 100_000, '{"labels": 3}'])
+INFINITE = '{"segmentAttributes": [[{"labelID": Infinity}]]}'
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"EchoTime": 5}', "[" * 100_000, '{"labels": 3}', INFINITE]
+)
 def test_other_files_beside_it_are_no_table(tmp_path, text):
     path = write(tmp_path / "l.nii.gz", [0, 1, 2])
     (tmp_path / "l.json").write_text(text)

@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -107,6 +108,13 @@ def test_damaged_metadata_are_refused_in_one_line(tmp_path, change, message):
     with pytest.raises(UserError, match=f"description is damaged: .*({message})") as caught:
         read_metadata(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_pipe_in_place_of_the_metadata_is_refused(tmp_path):
+    (tmp_path / METADATA_PATH).parent.mkdir()
+    os.mkfifo(tmp_path / METADATA_PATH)
+    with pytest.raises(UserError, match=r"is damaged: .*: it is not a file\."):
+        read_metadata(tmp_path)
 
 
 def test_models_exported_earlier_have_the_tables_in_their_configuration(tmp_path):

@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -138,6 +139,26 @@ def test_an_invalid_saved_model_is_a_user_error(model_dir, tmp_path):
     (tmp_path / "assets.extra" / "medusis.json").write_bytes(metadata)
     with pytest.raises(UserError, match=r"cannot load .* as a SavedModel"):
         Predictor(tmp_path)
+
+
+def cut_variables(version):
+    path = version / "variables" / "variables.data-00000-of-00001"
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def rename_an_operation(version):
+    path = version / "saved_model.pb"
+    content = path.read_bytes()
+    assert b"\x12\x05Const" in content
+    path.write_bytes(content.replace(b"\x12\x05Const", b"\x12\x05Co.st"))
+
+
+@pytest.mark.parametrize("damage", [cut_variables, rename_an_operation])
+def test_a_damaged_saved_model_is_a_user_error(model_dir, tmp_path, damage):
+    version = shutil.copytree(find_model(model_dir), tmp_path / "1")
+    damage(version)
+    with pytest.raises(UserError, match=r"cannot load .* as a SavedModel"):
+        Predictor(version)
 
 
 def test_a_model_gives_the_same_image_without_keras(predictor, model_dir, tmp_path):

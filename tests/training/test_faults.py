@@ -116,7 +116,17 @@ def test_a_small_file_system_that_fills_up(places, whole, tmp_path):
         subprocess.run(["umount", small], check=True)
 
 
-@pytest.mark.parametrize("tail", [b"\0" * 40, b'{"step": 6, "loss', b"[1]\n\xff\xfe\n", b"{}\n"])
+@pytest.mark.parametrize(
+    "tail",
+    [
+        b"\0" * 40,
+        b'{"step": 6, "loss',
+        b"[1]\n\xff\xfe\n",
+        b"{}\n",
+        b'{"step": Infinity}\n',
+        b"[" * 200_000,
+    ],
+)
 def test_a_broken_end_of_the_measurements_is_cut_off(tmp_path, caplog, tail):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b'{"step": 2, "a": 1}\n{"step": 4, "a": 3}\n' + tail)

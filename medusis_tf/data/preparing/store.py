@@ -11,7 +11,6 @@ A subject with the same content in another data set is copied from there, not co
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
@@ -28,6 +27,7 @@ from medusis_tf.data.shards.shards import Shards
 from medusis_tf.data.shards.slice_files import SliceLayout, map_slices, slice_file, write_slices
 from medusis_tf.errors import UserError
 from medusis_tf.files import replacing_folder
+from medusis_tf.json_files import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -229,8 +229,7 @@ class Store:
     def _read_subject(self, folder: Path) -> SubjectRecord | None:
         """The record of a single subject; None if another version wrote it or it is damaged."""
         try:
-            text = (folder / RECORD_FILE).read_text(encoding="utf-8")
-            record = SubjectRecord.model_validate(json.loads(text))
+            record = SubjectRecord.model_validate(read_json(folder / RECORD_FILE))
             for kind in record.kinds:
                 slices = map_slices(slice_file(folder, kind), self._layouts[kind])
                 if len(slices) != record.num_slices:

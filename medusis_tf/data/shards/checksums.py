@@ -11,6 +11,7 @@ from medusis_tf.data.shards.manifest import FileRecord
 from medusis_tf.data.volumes.companions import companion
 from medusis_tf.errors import UserError
 from medusis_tf.files import replacing
+from medusis_tf.json_files import read_json
 
 FILE_NAME = "checksums.json"
 
@@ -93,7 +94,7 @@ def _read(path: Path | None) -> _Known:
     if path is None:
         return {}
     try:
-        known = json.loads(path.read_text())
+        known = read_json(path)
         return {k: (size, modified, digest) for k, (size, modified, digest) in known.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}  # only saves time: missing checksums are computed

@@ -12,6 +12,7 @@ import numpy as np
 
 from medusis_tf.errors import UserError
 from medusis_tf.files import replacing
+from medusis_tf.json_files import read_json
 from medusis_tf.reports.formatting import strict_json
 from medusis_tf.studies.downstream.rows import Row
 from medusis_tf.studies.downstream.scores import ClassScore
@@ -49,7 +50,7 @@ class StudyStore:
         """
         path = self.folder / "settings.json"
         ours = json.loads(strict_json(settings))
-        theirs = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        theirs = read_json(path) if path.is_file() else {}
         known = {name: value for name, value in ours.items() if value is not None}
         changes = [
             f"{name}: {_short(theirs[name])} before, {_short(value)} now"
@@ -68,7 +69,7 @@ class StudyStore:
         path = self.result_path(row, seed)
         if not path.is_file():
             return None
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         scores = {
             patient: {
                 name: ClassScore(**{key: _number(value) for key, value in each.items()})

@@ -5,7 +5,6 @@ start from the same weights and read the same slices in the same order. Each run
 process, `medusis train-and-evaluate`. An interrupted study resumes when the command is repeated.
 """
 
-import json
 import logging
 import shlex
 import shutil
@@ -19,6 +18,7 @@ import typer
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.config.packaged import CONFIGS
 from medusis_tf.errors import UserError
+from medusis_tf.json_files import read_json
 from medusis_tf.methods.experiment import load_config
 from medusis_tf.methods.med_usis.config import require_med_usis
 from medusis_tf.panels import write_png
@@ -147,7 +147,7 @@ def _phantom_segmenter(config: Path, changes: list[str], out: Path) -> Path:
 
 def _row(out: Path, seed: int, mask: Literal["off", "on"], steps: int) -> StudyRow:
     path = evaluation_path(_run_dir(out, seed, mask), steps)
-    return read_row(json.loads(path.read_text(encoding="utf-8")), seed, mask, steps)
+    return read_row(read_json(path), seed, mask, steps)
 
 
 def _check_metrics(out: Path, rows: list[StudyRow]) -> None:

@@ -13,6 +13,7 @@ from medusis_tf.data.shards.checksums import sha256_of
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.options import EvaluationOptions
 from medusis_tf.files import replacing
+from medusis_tf.json_files import read_json
 from medusis_tf.methods.experiment import load_config
 from medusis_tf.methods.med_usis.config import require_med_usis
 from medusis_tf.reports.formatting import strict_json
@@ -93,7 +94,7 @@ class ThesisStudy:
     def result(self, row: ThesisRow, seed: int) -> dict[str, Any] | None:
         """Content of `result.json`; None if the row is not completed."""
         path = self.result_dir(row, seed) / RESULT
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return read_json(path) if path.is_file() else None
 
     def check_settings(self) -> None:
         """Record the settings, or compare them with those of the earlier results.
@@ -105,7 +106,7 @@ class ThesisStudy:
         text = strict_json(self._settings())
         try:
             if path.is_file():
-                _compare(json.loads(path.read_text(encoding="utf-8")), json.loads(text), self.out)
+                _compare(read_json(path), json.loads(text), self.out)
                 return
             self.out.mkdir(parents=True, exist_ok=True)
             with replacing(path) as temporary:
