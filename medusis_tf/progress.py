@@ -72,19 +72,22 @@ class TrainingProgress(_ProgressDisplay):
     Args:
         start: Number of steps that are done before.
         steps: Number of the last step.
+        batch_size: Global batch size.
     """
 
-    def __init__(self, start: int, steps: int):
+    def __init__(self, start: int, steps: int, batch_size: int):
         super().__init__(
             TextColumn("step"),
             MofNCompleteColumn(),
             BarColumn(),
             TextColumn("{task.fields[speed]}"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
+            TextColumn("{task.fields[left]}"),
         )
-        self._steps = steps
-        self._task = self._bars.add_task("train", total=steps, completed=start, speed="compiling")
+        self._steps, self._batch_size = steps, batch_size
+        self._has_compiled = False
+        self._task = self._bars.add_task(
+            "train", total=steps, completed=start, speed="compiling", left=""
+        )
 
     def advance(self) -> None:
         """Count one step."""
@@ -94,11 +97,16 @@ class TrainingProgress(_ProgressDisplay):
         """Show the mean losses and the speed of the steps since the last report."""
         terms = "  ".join(f"{name} {value:.3f}" for name, value in sorted(losses.items()))
         speed = f"{images_per_second:.1f} images/s"
+        left = ""
+        # The steps of the first report include compilation: nothing follows from their speed.
+        if self._has_compiled and step < self._steps:
+            seconds = (self._steps - step) * self._batch_size / images_per_second
+            left = f"{timedelta(seconds=round(seconds))} left"
+        self._has_compiled = True
         self._bars.footer = terms
-        self._bars.update(self._task, speed=speed)
+        self._bars.update(self._task, speed=speed, left=left)
         if not self._is_live:
-            left = self._bars.tasks[0].time_remaining
-            remaining = f"  {timedelta(seconds=round(left))} left" if left else ""
+            remaining = f"  {left}" if left else ""
             logger.info("step %d/%d  %s  %s%s", step, self._steps, terms, speed, remaining)
 
 

@@ -40,7 +40,7 @@ def show(folder, body, status=0):
 
 
 TRAINING = """
-    with displays.TrainingProgress(0, 60) as progress:
+    with displays.TrainingProgress(0, 60, 4) as progress:
         for step in range(1, 61):
             progress.advance()
             if step % 2 == 0:
@@ -66,14 +66,14 @@ def test_every_line_of_a_training_survives_on_a_terminal(tmp_path):
             expected += [path[:COLUMNS], path[COLUMNS:]]
     assert rows[: len(expected)] == expected
     bar, *losses, last = rows[len(expected) :]
-    assert bar.startswith("step 60/60 ━") and "12.3 images/s" in bar and bar.endswith(" left")
+    assert bar.startswith("step 60/60 ━") and "12.3 images/s" in bar and bar.endswith("images/s")
     assert "".join(losses).startswith("loss_0 60.000  loss_1 60.125")
     assert last == "done: /runs/quickstart"
 
 
 def test_an_error_in_a_training_is_below_its_last_display(tmp_path):
     body = """
-    with displays.TrainingProgress(0, 4) as progress:
+    with displays.TrainingProgress(0, 4, 4) as progress:
         progress.advance()
         progress.report(1, {"adversarial": 1.0}, 12.34)
         logger.info("saved")
@@ -87,15 +87,16 @@ def test_an_error_in_a_training_is_below_its_last_display(tmp_path):
 
 
 def test_a_training_elsewhere_is_one_line_per_report(log, capsys):
-    with TrainingProgress(2, 4) as progress:
-        progress.advance()
-        progress.report(3, {"segmentation": 0.5, "adversarial": 1.25}, 12.34)
-        progress.advance()
-        progress.report(4, {"segmentation": 0.5, "adversarial": 1.25}, 12.34)
-    assert log.messages[0].startswith(
-        "step 3/4  adversarial 1.250  segmentation 0.500  12.3 images/s"
-    )
-    assert len(log.messages) == 2
+    with TrainingProgress(2, 1004, batch_size=8) as progress:
+        for step in (3, 4, 1004):
+            progress.advance()
+            progress.report(step, {"segmentation": 0.5, "adversarial": 1.25}, 12.5)
+    losses = "adversarial 1.250  segmentation 0.500  12.5 images/s"
+    assert log.messages == [
+        f"step 3/1004  {losses}",  # with the time of compilation, which does not come again
+        f"step 4/1004  {losses}  0:10:40 left",
+        f"step 1004/1004  {losses}",
+    ]
     assert capsys.readouterr().out == ""
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, model_validator
 
 from medusis_tf.config.augmentation import AugmentationConfig
 from medusis_tf.config.intensity import IntensityConfig, PercentileIntensity
@@ -12,6 +12,7 @@ from medusis_tf.config.section import Section
 from medusis_tf.config.subject import Split, Subject
 from medusis_tf.config.taxonomy import ClassEntry, LabelId, Taxonomy
 
+Side = Annotated[int, Field(gt=0, le=4096)]
 Axis = Literal["axial", "coronal", "sagittal"]
 Pairing = Literal[
     "unpaired", "disjoint", "nearest_position", "paired_sampling", "paired", "semi_supervised"
@@ -89,7 +90,7 @@ class DataConfig(Section):
     """Handling of incomplete headers and invalid values."""
     axis: Axis = "axial"
     """Orientation of the slices."""
-    image_size: tuple[PositiveInt, PositiveInt] = (128, 128)
+    image_size: tuple[Side, Side] = (128, 128)
     """Height and width of the slices in pixels, at least 32.
 
     They must be divisible as the networks require (see `generator.num_blocks`).

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from medusis_tf.data.shards.shards import Shards
     from medusis_tf.methods.method import Method
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Name = Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 class ExperimentConfig(Section, ABC):

@@ -51,7 +51,7 @@ class RefinementRule(Section):
 
     A Gaussian mixture, for a class that nobody wrote a rule for.
     """
-    cluster: Annotated[int, Field(ge=1, le=8)] | None = None
+    cluster: Annotated[int, Field(gt=0, le=8)] | None = None
     """Cluster that becomes this class, counted from the lowest value. Required with `clusters`."""
 
     @model_validator(mode="after")
@@ -115,7 +115,7 @@ def refined_classes(
         UserError: The table cannot be read, or an entry names an unknown class.
     """
     if isinstance(source, Path):
-        path, source = source, read_yaml(source, None, "a refinement: name and classes")
+        path, source = source, read_yaml(source, "a refinement: name and classes")
         source = source.get("classes")
     if not isinstance(source, list) or not all(isinstance(entry, dict) for entry in source):
         raise UserError(

@@ -1,13 +1,23 @@
-"""The base class of every section of a configuration."""
+"""The base class of every section of a configuration, and numbers of a reasonable size."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+# Larger numbers are mistakes. They would pass every other check and end in a full memory.
+Channels = Annotated[int, Field(gt=0, le=2048)]
+"""Number of feature maps of a layer."""
+Steps = Annotated[int, Field(gt=0, le=10**9)]
+"""Number of training steps."""
 
 
 class Section(BaseModel):
-    """A frozen section of a configuration. Unknown keys are rejected.
+    """A frozen section of a configuration. Unknown keys and infinite numbers are rejected.
 
     The string literal below a field is its description. It appears in the JSON schema and in
     `docs/configuration.md`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )

@@ -9,7 +9,7 @@ from medusis_tf.config.section import Section
 
 Split = Literal["train", "validation", "test"]
 Stream = Literal["label_map", "image"]
-SubjectName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+SubjectName = Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 class Subject(Section):

@@ -139,8 +139,6 @@ def _yaml_entries(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
             node = node.value[0][1]
         if not isinstance(node, yaml.SequenceNode):
             raise UserError(f"{path} must contain a list of subjects.")
-        for item in node.value:
-            _check_keys(item)
         entries = [
             (item.start_mark.line + 1, loader.construct_document(item)) for item in node.value
         ]
@@ -151,16 +149,6 @@ def _yaml_entries(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
     if wrong := [line for line, entry in entries if not isinstance(entry, dict)]:
         raise UserError(f"{path}, line {wrong[0]}: a subject must have keys and values.")
     return [(line, {k: v for k, v in e.items() if v not in (None, "")}) for line, e in entries]
-
-
-def _check_keys(item: yaml.Node) -> None:
-    """Refuse a key twice, of which YAML would keep the last."""
-    if not isinstance(item, yaml.MappingNode):
-        return
-    keys = [key.value for key, _ in item.value if isinstance(key, yaml.ScalarNode)]
-    if repeated := [key for key in keys if keys.count(key) > 1 and key != "<<"][:1]:
-        line = item.start_mark.line + 1
-        raise ValueError(f"the entry at line {line} has the key {repeated[0]!r} twice")
 
 
 def _check_entries(path: Path, entries: list[tuple[int, dict[str, Any]]]) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import pydantic
-import yaml
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from medusis_tf.config.problems import problem_lines, suggestion
@@ -252,23 +251,7 @@ def load_label_source(path: Path) -> dict[int, str]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    return read_yaml(path, _StrictLoader, "a class table: name, and classes or labels")
-
-
-class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Reject duplicate keys, of which YAML would silently keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            if not isinstance(key_node, yaml.ScalarNode) or key_node.value == "<<":
-                continue
-            key = self.construct_object(key_node)
-            if key in seen:
-                line = key_node.start_mark.line + 1
-                raise yaml.YAMLError(f"line {line}: duplicate key {key!r}")
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+    return read_yaml(path, "a class table: name, and classes or labels")
 
 
 def _validate(table: type[_Table], values: dict[str, Any], path: Path) -> _Table:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import (
+    Field,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -16,7 +17,7 @@ from pydantic import (
 
 from medusis_tf.config.data import Subject
 from medusis_tf.config.optimization import EMAConfig, LearningRateDecay
-from medusis_tf.config.section import Section
+from medusis_tf.config.section import Section, Steps
 
 MetricName = Literal[
     "frechet_radiomics",
@@ -125,9 +126,9 @@ def _has(subject: Subject, needs: Need) -> bool:
 class TrainingConfig(Section):
     """The training loop: settings of every method."""
 
-    steps: PositiveInt = 1000
+    steps: Steps = 1000
     """Number of training steps of the whole run. A resumed run may raise it."""
-    batch_size: PositiveInt = 4
+    batch_size: Annotated[int, Field(gt=0, le=4096)] = 4
     """Number of label maps and images per step, over all devices together.
 
     Must be divisible by the number of devices. Reduce it if memory runs out.
@@ -145,7 +146,7 @@ class TrainingConfig(Section):
     `auto` is `mirrored` if there are several GPUs or `training.logical_devices`. `multi_worker`
     uses the GPUs of all processes that `TF_CONFIG` or SLURM lists, on one or several machines.
     """
-    logical_devices: PositiveInt = 1
+    logical_devices: Annotated[int, Field(gt=0, le=64)] = 1
     """Number of devices that the CPU is divided into, to try several replicas without GPUs."""
     worker_timeout: PositiveInt = 60
     """Seconds after which a worker that does not answer counts as lost, and the others end.
@@ -158,20 +159,20 @@ class TrainingConfig(Section):
     """Moving average of the generator's weights."""
     validation: ValidationConfig = ValidationConfig()
     """Measurements on the validation split during training."""
-    log_interval: PositiveInt = 50
+    log_interval: Steps = 50
     """Steps between two entries of the losses in the log and in TensorBoard."""
-    panel_interval: PositiveInt = 500
+    panel_interval: Steps = 500
     """Steps between two panels of sample images in TensorBoard and in the run's folder."""
     volume_interval: NonNegativeInt | None = None
     """Steps between two panels of three planes of a synthetic volume; 0 for none.
 
     null draws one after the last step only. Each paints up to 96 slices.
     """
-    checkpoint_interval: PositiveInt = 500
+    checkpoint_interval: Steps = 500
     """Steps between two checkpoints. A killed run resumes from the newest one."""
     checkpoints_to_keep: PositiveInt = 2
     """Number of newest checkpoints that are kept. The best one is kept in addition."""
-    max_skipped_steps: PositiveInt = 20
+    max_skipped_steps: Steps = 20
     """Number of steps in a row that may be skipped before the run stops.
 
     A step is skipped if a loss or gradient is not finite: no weight changes.

@@ -36,12 +36,11 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-def read_yaml(path: Path, loader: Any = None, expected: str = "keys and values") -> dict[str, Any]:
+def read_yaml(path: Path, expected: str = "keys and values") -> dict[str, Any]:
     """Read a YAML file that contains a mapping.
 
     Args:
         path: YAML file.
-        loader: Safe loader; by default the one of configurations.
         expected: Description of the mapping, for the message if there is none.
 
     Raises:
@@ -49,13 +48,13 @@ def read_yaml(path: Path, loader: Any = None, expected: str = "keys and values")
     """
     text = read_text(path)
     try:
-        opened = (loader or _Loader)(text)
+        loader = _Loader(text)
         try:
-            node = opened.get_single_node()
+            node = loader.get_single_node()
             check_nodes(node)
-            values = opened.construct_document(node) if node is not None else None
+            values = loader.construct_document(node) if node is not None else None
         finally:
-            opened.dispose()
+            loader.dispose()
     except _NOT_YAML as error:
         raise not_yaml(path, error) from None
     if not isinstance(values, dict):
@@ -89,29 +88,58 @@ def read_text(path: Path, encoding: str = "utf-8") -> str:
 
 
 def check_nodes(root: yaml.Node | None) -> None:
-    """Check that a YAML document stays small when its aliases are expanded.
+    """Check that a YAML document means one thing, and stays small when its aliases are expanded.
 
     Raises:
-        ValueError: It is too large, too deep or contains itself.
+        ValueError: It is too large, too deep or contains itself, has a key twice, of which YAML
+            would silently keep the last, or a NUL character.
     """
-    sizes: dict[int, int] = {}
+    measured: dict[int, tuple[int, int]] = {}
 
-    def size(node: yaml.Node, depth: int) -> int:
-        if depth > _DEEPEST:
-            raise ValueError(f"it is nested more than {_DEEPEST} levels deep, or contains itself")
+    def measure(node: yaml.Node, depth: int) -> tuple[int, int]:
+        """Number of values of a node, and levels below it."""
         if isinstance(node, yaml.ScalarNode):
-            return 1
-        if id(node) not in sizes:
-            below = node.value
+            if "\0" in node.value:
+                raise ValueError(f"line {node.start_mark.line + 1} has a NUL character")
+            return 1, 0
+        if depth > _DEEPEST:
+            raise _too_deep()
+        if id(node) not in measured:
             if isinstance(node, yaml.MappingNode):
-                below = [each for pair in node.value for each in pair]
-            sizes[id(node)] = 1 + sum(size(each, depth + 1) for each in below)
-        if sizes[id(node)] > _MOST_NODES:
+                _check_keys(node)
+            each = [measure(child, depth + 1) for child in _children(node)]
+            size = 1 + sum(size for size, _ in each)
+            measured[id(node)] = size, 1 + max((levels for _, levels in each), default=0)
+        size, levels = measured[id(node)]
+        if size > _MOST_NODES:
             raise ValueError(f"it has more than {_MOST_NODES} values, aliases expanded")
-        return sizes[id(node)]
+        if levels > _DEEPEST:
+            raise _too_deep()
+        return size, levels
 
     if root is not None:
-        size(root, 0)
+        measure(root, 0)
+
+
+def _children(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [each for pair in node.value for each in pair]
+    return list(node.value)
+
+
+def _too_deep() -> ValueError:
+    return ValueError(f"it is nested more than {_DEEPEST} levels deep, or contains itself")
+
+
+def _check_keys(node: yaml.MappingNode) -> None:
+    seen = set[tuple[str, str]]()
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            continue
+        if (key.tag, key.value) in seen:
+            line = key.start_mark.line + 1
+            raise ValueError(f"line {line} has the key {key.value[:100]!r} a second time")
+        seen.add((key.tag, key.value))
 
 
 def not_yaml(path: Path, error: Exception) -> UserError:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PositiveInt
 
-from medusis_tf.config.section import Section
+from medusis_tf.config.section import Channels, Section
 from medusis_tf.models.image_sizes import (
     WHOLE_IMAGE_SIZES,
     is_whole_image_size,
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class DiscriminatorSection(Section, ABC):
     """Settings that all discriminators share."""
 
-    base_channels: PositiveInt  # described where the default is
-    max_channels: PositiveInt = 512
+    base_channels: Channels  # described where the default is
+    max_channels: Channels = 512
     """Upper limit of the channels at any resolution."""
 
     @abstractmethod
@@ -72,7 +72,7 @@ class WaveletDiscriminatorConfig(WholeImageDiscriminatorSection):
 
     name: Literal["wavelet"] = "wavelet"
     """Selects this discriminator. It is the default: a section without `name` has this one."""
-    base_channels: PositiveInt = 128
+    base_channels: Channels = 128
     """Channels at half the image size, times 4 at each further scale, up to `max_channels`."""
 
     def network(self) -> type[ImageDiscriminator]:
@@ -91,7 +91,7 @@ class ResidualDiscriminatorConfig(WholeImageDiscriminatorSection):
 
     name: Literal["residual"]
     """Selects this discriminator."""
-    base_channels: PositiveInt = 64
+    base_channels: Channels = 64
     """Channels at full resolution, doubled at each halving, up to `max_channels`."""
 
     def network(self) -> type[ImageDiscriminator]:
@@ -110,7 +110,7 @@ class PatchDiscriminatorConfig(StridedSection, DiscriminatorSection):
 
     name: Literal["patch"]
     """Selects this discriminator."""
-    base_channels: PositiveInt = 64
+    base_channels: Channels = 64
     """Channels of the first convolution, doubled at each further one, up to `max_channels`."""
     num_strided: Annotated[int, Field(ge=1, le=5)] = 3
     """Number of convolutions that halve the resolution. It determines the size of a patch.

@@ -9,9 +9,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
-from medusis_tf.config.section import Section
+from medusis_tf.config.section import Channels, Section
 from medusis_tf.models.image_sizes import (
     are_divisible,
     oasis_generator_stride,
@@ -42,8 +42,8 @@ class GeneratorSection(StridedSection):
     """Settings that all generators share. The defaults are the sizes of the thesis."""
 
     name: str  # each network states its own
-    base_channels: PositiveInt  # described where the default is
-    noise_dim: NonNegativeInt = 64
+    base_channels: Channels  # described where the default is
+    noise_dim: Annotated[int, Field(ge=0, le=2048)] = 64
     """Length of the noise vector. 0 makes the generator deterministic: one image per label map.
 
     Use 0 for paired training, where every label map has one true image.
@@ -59,7 +59,7 @@ class GeneratorSection(StridedSection):
     With N blocks, height and width of a slice must be divisible by 2^(N-1) (`oasis`) or 2^N
     (`wavelet`).
     """
-    spade_channels: PositiveInt = 128
+    spade_channels: Channels = 128
     """Hidden channels of every SPADE layer. Reduce it together with `base_channels`."""
     spade: Literal["auto", "sparse", "dense"] = "auto"
     """How SPADE layers convolve the label map. The images are equal up to rounding.
@@ -145,7 +145,7 @@ class OASISGeneratorConfig(GeneratorSection):
 
     name: Literal["oasis"]
     """Selects this generator."""
-    base_channels: PositiveInt = 64
+    base_channels: Channels = 64
     """Channels of the last block. Earlier blocks have up to 16 times as many.
 
     The main setting for size and speed: 16 trains on a laptop, 64 needs a GPU.
@@ -171,7 +171,7 @@ class WaveletGeneratorConfig(GeneratorSection):
 
     name: Literal["wavelet"]
     """Selects this generator."""
-    base_channels: PositiveInt = 16
+    base_channels: Channels = 16
     """Feature maps of the last block, with four bands each; earlier ones have up to 16 times more.
 
     The main setting for size and speed.
@@ -203,7 +203,7 @@ class UNetSegmenterConfig(StridedSection):
 
     name: Literal["unet"] = "unet"
     """Selects this segmenter, the only one so far."""
-    base_channels: PositiveInt = 64
+    base_channels: Channels = 64
     """Channels before the logits. Inner blocks have up to 8 times as many.
 
     Reduce it together with the channels of the generator.

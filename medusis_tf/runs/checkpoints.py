@@ -136,7 +136,8 @@ def newest_checkpoint(folder: Path) -> Path:
             return path
         damaged.append(f"{path.name}: {problem}")
     if damaged:
-        raise _all_damaged(folder, damaged, "Train the run again, or use --checkpoint best.")
+        best = ", or use --checkpoint best" if files.newest_first(folder / BEST) else ""
+        raise _all_damaged(folder, damaged, f"Train the run again{best}.")
     raise UserError(f"there is no checkpoint in {folder}. Train the run until it saves one.")
 
 

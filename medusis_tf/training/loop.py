@@ -110,24 +110,22 @@ class TrainingLoop:
     def _run(self, resume: bool) -> int | None:
         start = self.checkpoints.restore() if resume else 0
         self.workers.check_step(start)
-        records = self._open_records(start)
+        records, training = self._open_records(start), self.config.training
         finished = False
         try:
             if self.workers.is_chief:
                 self.best.rewind(start, records)
             with (
                 self.interruption as interruption,
-                StepProfile(
-                    self.workers.profiled(self.config.training), records.tensorboard, start
-                ) as profile,
-                TrainingProgress(start, self._last_step) as progress,
+                StepProfile(self.workers.profiled(training), records.tensorboard, start) as profile,
+                TrainingProgress(start, self._last_step, training.batch_size) as progress,
             ):
                 self._train(start, records, profile, progress, interruption)
             self.workers.check_step(self._last_step)  # the others wait for the chief's last files
-            finished = interruption.signal is None
+            finished = int(self.method.step) >= self._last_step  # a signal came too late to stop it
         finally:
             records.close(finished)
-        return interruption.signal
+        return None if finished else interruption.signal
 
     def _open_records(self, start: int) -> Records:
         config = self.config

@@ -70,17 +70,17 @@ class Workers:
             UserError: They do not.
         """
         devices = self._strategy.num_replicas_in_sync
-        if devices == 1:
-            return
         batch_size = config.training.batch_size
         for stream in ("label_map", "image"):
             slices = sum(entry.num_slices for entry in shards.subjects("train", stream))
             if slices < batch_size:
                 raise UserError(
                     f"the training split has {slices} slices of the stream {stream}, too few for "
-                    f"a batch of {batch_size} on {devices} devices. Lower training.batch_size and "
-                    "the number of devices, or add subjects."
+                    f"training.batch_size={batch_size}. Lower training.batch_size"
+                    f"{' and the number of devices' if devices > 1 else ''}, or add subjects."
                 )
+        if devices == 1:
+            return
         settings = config.model_dump(
             mode="json", exclude={"runs_dir": True, "data": {"root", "cache_dir"}}
         )

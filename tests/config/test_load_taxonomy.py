@@ -74,7 +74,7 @@ def test_a_class_table_serves_as_a_label_source(file):
         (("95, 35]", "95]"), "classes.2.colour.2: is required"),
         (("name: kidney,", "name: '',"), "classes.2.name: String should have at least 1 char"),
         (("name: abdomen", "{"), "is not valid YAML"),
-        (("order: [kidney]", "name: chest"), "line 7: duplicate key 'name'"),
+        (("order: [kidney]", "name: chest"), "line 7 has the key 'name' a second time"),
     ],
 )
 def test_what_is_wrong_with_a_class_table_is_told(file, change, message):
@@ -103,7 +103,7 @@ def test_one_line_for_each_problem(file):
         (("530", "-3000000000"), "labels.-3000000000: Input should be greater than or equal to"),
         (("530", "eye"), "labels.eye: Input should be a valid integer"),
         (("optic_nerve", "true"), "labels.530: Input should be a valid string. Received: True"),
-        (("530", "2"), "line 5: duplicate key 2"),
+        (("530", "2"), "line 5 has the key '2' a second time"),
         (("labels:", "names:"), "labels: is required"),
     ],
 )

@@ -18,7 +18,12 @@ BAD = {
     "itself": ("a: &a [*a]\n", "or contains itself"),
     "depth": ("a: " + "[" * 500 + "]" * 500, "more than 100 levels"),
     "size": ("x: [" + "1, " * 3_400_000 + "1]\n", "too large: 10200007 bytes"),
+    "depth by aliases": (
+        "a0: &a0 [1]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}]\n" for i in range(1, 200)),
+        "more than 100 levels",
+    ),
     "NUL": ("a: \0", "is not valid YAML"),
+    "escaped NUL": ('a: 1\nb: "x\\0y"', "line 2 has a NUL character"),
     "code": ("a: !!python/object/apply:os.system ['touch owned']", "not valid YAML|must contain"),
 }
 
@@ -43,11 +48,12 @@ def test_only_regular_files_are_read(make, read, tmp_path):
         read(tmp_path / "a.yaml")
 
 
-def test_a_manifest_with_a_key_twice_is_refused(tmp_path):
+@pytest.mark.parametrize("read", [read_yaml, load_taxonomy, read_manifest])
+def test_a_key_twice_is_refused_at_any_depth(read, tmp_path):
     path = tmp_path / "m.yaml"
-    path.write_text("- {subject: a, split: train, label_map: l.nii, label_map: other.nii}\n")
-    with pytest.raises(UserError, match="line 1 has the key 'label_map' twice"):
-        read_manifest(path)
+    path.write_text("subjects:\n- {subject: a, image: i.nii,\n   image: other.nii}\n")
+    with pytest.raises(UserError, match="line 3 has the key 'image' a second time"):
+        read(path)
 
 
 def test_aliases_of_usual_size_are_read(tmp_path):

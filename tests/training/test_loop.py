@@ -170,6 +170,20 @@ def test_a_run_stopped_by_a_signal_and_resumed_equals_an_uninterrupted_one(
     assert_equal(resumed.method, uninterrupted.method)
 
 
+def test_a_signal_after_the_last_step_leaves_nothing_to_resume(places, monkeypatch):
+    config = stub_run(places, "stopped_at_the_end")
+    save = Checkpoints.save
+
+    def save_and_signal(checkpoints):
+        path = save(checkpoints)
+        if path.name == f"step-{config.training.steps}":
+            os.kill(os.getpid(), signal.SIGTERM)
+        return path
+
+    monkeypatch.setattr(Checkpoints, "save", save_and_signal)
+    assert open_loop(config).run() is None
+
+
 @pytest.mark.parametrize(
     ("intervals", "step"),
     [
