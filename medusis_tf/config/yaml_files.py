@@ -145,6 +145,8 @@ def _check_keys(node: yaml.MappingNode) -> None:
 def not_yaml(path: Path, error: Exception) -> UserError:
     """The one message for a file that is not YAML."""
     reason = " ".join(str(error).split())
+    if isinstance(error, AttributeError | TypeError):  # Python's words for `!!timestamp 99`
+        reason = "the tag of a value (such as !!int) does not fit it"
     return UserError(f"{path} is not valid YAML: {reason[:300] or type(error).__name__}")
 
 

@@ -136,7 +136,7 @@ def newest_checkpoint(folder: Path) -> Path:
             return path
         damaged.append(f"{path.name}: {problem}")
     if damaged:
-        best = ", or use --checkpoint best" if files.newest_first(folder / BEST) else ""
+        best = ", or use --checkpoint best" if files.steps_of_all_files(folder / BEST) else ""
         raise _all_damaged(folder, damaged, f"Train the run again{best}.")
     raise UserError(f"there is no checkpoint in {folder}. Train the run until it saves one.")
 

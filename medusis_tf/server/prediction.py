@@ -149,7 +149,12 @@ def _run(
         raise Refusal(400, _reason(error)) from None
     except tf.errors.ResourceExhaustedError:
         raise Refusal(503, "there is not enough memory for this request.") from None
-    return {name: tensor.numpy() for name, tensor in outputs.items()}
+    found = {name: tensor.numpy() for name, tensor in outputs.items()}
+    for name, array in found.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            # JSON has no such numbers. The weights are finite, so an input was too large.
+            raise Refusal(400, f"{name} is not finite: the noise or truncation is too large.")
+    return found
 
 
 def _reason(error: tf.errors.InvalidArgumentError) -> str:

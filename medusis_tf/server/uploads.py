@@ -118,7 +118,7 @@ _META_IMAGE = {
     "BinaryDataByteOrderMSB": re.compile("True|False"),
     "ElementByteOrderMSB": re.compile("True|False"),
     "CompressedData": re.compile("True|False"),
-    "CompressedDataSize": re.compile(r"\d+"),
+    "CompressedDataSize": re.compile(r"\d{1,18}"),
     **dict.fromkeys(("TransformMatrix", "Rotation", "Orientation"), _several(_NUMBERS, 9)),
     **dict.fromkeys(("Offset", "Position", "Origin"), _several(_NUMBERS, 3)),
     "CenterOfRotation": _several(_NUMBERS, 3),
@@ -148,6 +148,8 @@ def _meta_image(content: bytes) -> bytes:
             continue
         if not pattern.fullmatch(value):
             raise Refusal(400, f"the .mha file has an invalid {key}: {value[:50]!r}.")
+        if key == "CompressedDataSize" and int(value) > len(content) - end.end():
+            raise Refusal(400, f"the .mha file is cut: it has fewer than {value[:20]} bytes.")
         lines.append(f"{key} = {value}\n")
     header = "".join([*lines, "ElementDataFile = LOCAL\n"])
     return header.encode("ascii") + content[end.end() :]

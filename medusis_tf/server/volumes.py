@@ -8,9 +8,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 
+from medusis_tf.config.problems import suggestion
 from medusis_tf.server.bodies import SCOPE_KEY, Body
 from medusis_tf.server.job import Job
 from medusis_tf.server.jobs import Jobs
@@ -19,7 +20,20 @@ from medusis_tf.server.phantom_label_map import phantom_label_map
 from medusis_tf.server.settings import Refusal
 from medusis_tf.server.uploads import Upload
 
-router = APIRouter(tags=["Volumes"])
+
+def _refuse_unknown_parameters(request: Request) -> None:
+    """Refuse a misspelt parameter, which would otherwise do nothing.
+
+    Raises:
+        Refusal: The address has a parameter that this address does not know.
+    """
+    known = [each.alias for each in request.scope["route"].dependant.query_params]
+    for name in request.query_params:
+        if name not in known:
+            raise Refusal(400, f"unknown parameter {name[:50]!r}{suggestion(name[:50], known)}")
+
+
+router = APIRouter(tags=["Volumes"], dependencies=[Depends(_refuse_unknown_parameters)])
 
 _NIFTI = "application/gzip"
 _POLL_SECONDS = 0.05

@@ -10,10 +10,12 @@ from typing import Any
 
 import keras
 import numpy as np
+import pydantic
 import tensorflow as tf
 
 from medusis_tf.config.data import DataConfig
 from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.config.problems import problem_lines
 from medusis_tf.data.intensities.intensity import IntensityScale, mean_scale
 from medusis_tf.data.shards.manifest import Manifest
 from medusis_tf.errors import UserError
@@ -269,6 +271,8 @@ def _read_manifest(path: Path) -> tuple[Manifest, dict[str, Any]]:
         values = read_json(path)
         trained = values.pop("provenance", {})
         return Manifest.model_validate(values), trained
+    except pydantic.ValidationError as error:
+        reason = f"it is no manifest: {problem_lines(error)[0]}"
     except (OSError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"cannot read {path}: {reason}. Give a run of `medusis train`.") from None
+    raise UserError(f"cannot read {path}: {reason}. Give a run of `medusis train`.")

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def record_path(path: Path) -> Path:
     return path.with_name(f"{stem_of(path)}.json")
 
 
-def write_record(path: Path, record: Mapping[str, Any]) -> None:
+def _write_record(path: Path, record: Mapping[str, Any]) -> None:
     """Write the record of a volume.
 
     Raises:
@@ -40,6 +41,33 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
             temporary.write_text(json.dumps(record, indent=2), encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write {target}: {error.strerror or error}.") from None
+
+
+@contextmanager
+def recorded(path: Path, record: Mapping[str, Any]) -> Iterator[None]:
+    """Context that writes a volume with its record. If the block raises, both are as before.
+
+    Raises:
+        UserError: The record cannot be written.
+    """
+    target = record_path(path)
+    # Never an old volume beside a new record: it would pass for finished.
+    replaces = path.exists()
+    before = target.read_bytes() if replaces and target.exists() else None
+    if replaces:
+        target.unlink(missing_ok=True)
+    else:
+        _write_record(path, record)
+    try:
+        yield
+    except BaseException:
+        if replaces and before is not None:
+            target.write_bytes(before)
+        elif not replaces:
+            target.unlink(missing_ok=True)
+        raise
+    if replaces:
+        _write_record(path, record)
 
 
 def checked_sources(sources: Mapping[str, Path | None]) -> dict[str, str]:
@@ -115,7 +143,8 @@ def check_writable(path: Path, sources: Mapping[str, Path | None]) -> None:
     while not folder.exists():
         folder = folder.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise UserError(f"cannot write {path}. Choose a file in a writable folder.")
+        why = f"no permission to write to {folder}" if folder.is_dir() else f"{folder} is a file"
+        raise UserError(f"cannot write {path}: {why}. Choose a file in a writable folder.")
     for name, source in sources.items():
         if source is not None and path.resolve() == source.resolve():
             raise UserError(f"--out would replace the {name} {source}.")

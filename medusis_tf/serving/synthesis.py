@@ -37,8 +37,7 @@ from medusis_tf.serving.outputs import (
     is_finished,
     listed,
     numbered,
-    record_path,
-    write_record,
+    recorded,
 )
 from medusis_tf.serving.preview import preview, preview_slices
 
@@ -271,16 +270,9 @@ def _write(
         "medusis_tf": version("medusis_tf"),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    # Never an old volume beside a new record: it would pass for finished.
-    replaces = path.exists()
-    if replaces:
-        record_path(path).unlink(missing_ok=True)
-    else:
-        write_record(path, record)
     ends = metadata.intensity.source[0], metadata.intensity.source[-1]
     how = request.written_as
     if request.label.reading_of(metadata).assume_axes is not None:
         how = dataclasses.replace(how, keeps_header=False)
-    write_image(path, array, Grid.of(label_map), how, ends)
-    if replaces:
-        write_record(path, record)
+    with recorded(path, record):
+        write_image(path, array, Grid.of(label_map), how, ends)

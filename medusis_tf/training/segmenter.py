@@ -101,7 +101,7 @@ class SegmenterTraining:
             variable.assign(tf.zeros_like(variable))
         levels = np.rint((pairs.image + 1) * (_LARGEST_LEVEL / 2)).astype(np.uint16)
         random = np.random.default_rng(seed)
-        with TrainingProgress(0, steps) as progress:
+        with TrainingProgress(0, steps, self._batch_size) as progress:
             losses, since = [], time.perf_counter()
             for number in range(1, steps + 1):
                 places = random.integers(0, len(levels), self._batch_size)

@@ -71,6 +71,14 @@ def test_damaged_metrics_do_not_prevent_an_export(run_dir, tmp_path, text):
     assert "its metrics.json cannot be read" in card
 
 
+def test_a_wrong_manifest_is_one_sentence(run_dir, tmp_path):
+    run = shutil.copytree(run_dir, tmp_path / "small")
+    (run / "manifest.json").write_text('{"image_size": "large", "files": 3}')
+    message = user_error(export, "--run", run, "--out", tmp_path / "models")
+    assert "manifest.json: it is no manifest: " in message
+    assert "\n" not in message and "pydantic" not in message
+
+
 def test_impossible_exports_are_reported(run_dir, tmp_path):
     message = user_error(export, "--run", tmp_path / "missing", "--out", tmp_path)
     assert "missing is not a run" in message

@@ -105,6 +105,14 @@ def test_nan_is_refused(server):
     )
 
 
+def test_noise_that_overflows_is_refused(server):
+    row = {"label_map": INSTANCE["label_map"], "noise": [3e38] * 4}
+    body = {"signature_name": "from_noise", "instances": [row]}
+    answer = server.post(PREDICT, json=body)
+    assert answer.status_code == 400
+    assert "is not finite: the noise or truncation is too large" in answer.json()["error"]
+
+
 def test_unknown_models_and_versions_are_404(server):
     for path in ("/v1/models/other", "/v1/models/small/versions/9", "/v1/models/..%2f..%2fetc"):
         answer = server.get(path)

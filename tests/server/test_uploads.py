@@ -264,6 +264,13 @@ def test_a_small_file_cannot_announce_a_large_volume(server, suffix):
     assert "too short" in answer.json()["error"]
 
 
+def test_a_small_file_cannot_announce_much_compressed_data(tmp_path):
+    header = MHA + b"CompressedData = True\nCompressedDataSize = 999999999999999\n"
+    upload = Upload(header + b"ElementDataFile = LOCAL\n" + bytes(8), "a.mha")
+    with pytest.raises(Refusal, match="is cut: it has fewer than 999999999999999 bytes"):
+        store(upload, tmp_path, LIMITS)
+
+
 def mgh_header(side):
     image = nib.MGHImage(np.zeros([1, 1, 1], np.uint8), np.eye(4))
     return image.to_bytes()[:284].replace(

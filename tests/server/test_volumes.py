@@ -93,6 +93,7 @@ def test_the_phantom_can_be_painted(server, tmp_path):
         ("label_source=/etc/passwd", "label_source must be one of model"),
         ("label_source=../secret.yaml", "label_source must be one of model"),
         ("unlisted=nothing", "background, fat, muscle"),
+        ("sede=3", "unknown parameter 'sede'; did you mean seed?"),
     ],
 )
 def test_wrong_values_are_refused(server, tmp_path, query, message):
