@@ -12,6 +12,7 @@ from contextlib import suppress
 
 import pytest
 
+from benchmarks import fuzz_http
 from medusis_tf.commands.serve import serve
 from medusis_tf.server import process
 from medusis_tf.server.guard import is_loopback
@@ -80,6 +81,15 @@ def test_slow_clients_are_cut_off(server):
     assert raw(port, b"GET /healthz HTTP/1.1\r\nHost: loc") == b""
     assert raw(port, b"") == b""
     assert ask(port, "GET", "/healthz")[0] == 200
+
+
+def test_mutated_requests_are_answered_or_their_connections_closed(server):
+    _, port = server
+    seeds = fuzz_http.valid_requests("small")
+    assert {fuzz_http.send(port, seed) for seed in seeds} <= {"2xx", "4xx"}
+    endings = [fuzz_http.send(port, fuzz_http.mutated(seeds, 0, n)) for n in range(80)]
+    assert not set(endings) & set(fuzz_http.FAILURES)
+    assert {"2xx", "4xx"} <= set(endings)
 
 
 def test_clients_that_do_not_read_are_cut_off(server):
