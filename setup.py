@@ -12,11 +12,7 @@ CONFIGS = {
     "medusis_tf.configs.taxonomies": "configs/taxonomies",
 }
 
-# `medusis serve` sends these files as they are.
-PAGE = ["page/*.html", "page/*.css", "page/*.js", "page/*.txt"]
-
 setup(
     packages=[*find_namespace_packages(include=["medusis_tf", "medusis_tf.*"]), *CONFIGS],
     package_dir=CONFIGS,
-    package_data={"medusis_tf.server": PAGE},
 )

@@ -24,7 +24,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; what is written there replaces `path` at the end.
 
     The temporary name keeps the suffixes, which many writers choose a format by. If the block
-    raises, `path` is untouched and the temporary file is removed.
+    raises, `path` is untouched and the temporary file is removed. What a killed process of this
+    machine has left is removed.
 
     Args:
         path: The file to write; its folder must exist.
@@ -33,6 +34,7 @@ def replacing(path: Path) -> Iterator[Path]:
         The path to write to, another one for every call.
     """
     temporary = _beside(path, "partial")
+    _remove_left(path)
     try:
         yield temporary
         temporary.replace(path)
@@ -96,11 +98,11 @@ def _beside(path: Path, kind: str) -> Path:
 
 
 def _remove_left(path: Path) -> None:
-    """Remove the temporary folders of `path` whose processes do not run any more."""
+    """Remove what processes that do not run any more have left of `path`."""
     left = re.compile(rf"\.partial-{_MACHINE}\.(\d+)\.[0-9a-f]+-{re.escape(path.name)}")
     for entry in path.parent.iterdir():
         if (found := left.fullmatch(entry.name)) and not _runs(int(found.group(1))):
-            shutil.rmtree(entry, ignore_errors=True)
+            _delete(entry)
 
 
 def _runs(process: int) -> bool:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from medusis_tf.errors import UserError
 from medusis_tf.runs.run_dir import CheckpointChoice
 from medusis_tf.serving.choices import Format, Labels, Precision
 
@@ -49,6 +50,8 @@ def export(
     without this package. An existing version is never overwritten. Files of further formats have
     fixed shapes, and are compared with the SavedModel.
     """
+    if not formats and (size is not None or precision is not Precision.FLOAT32):
+        raise UserError("--size and --precision are for further formats: give --format too.")
     from medusis_tf.serving.exporter import ExportOptions, export_run
     from medusis_tf.serving.metadata import read_metadata
 
@@ -60,7 +63,7 @@ def export(
         f"{metadata.name}, step {metadata.step}: wrote {folder} ({written / 1e6:.1f} MB)\n"
         "endpoints: serving_default(label_map, seed, truncation) -> image; "
         "from_noise(label_map, noise) -> image; draw_noise(seed, truncation) -> noise; "
-        "png, mean_image: inputs of serving_default\n"
+        f"png, mean_image: inputs of serving_default{'; segment(image)' if segmenter else ''}\n"
         f"classes, spacing and intensities: {folder / 'assets.extra' / 'medusis.json'}\n"
         f"for people: {folder / 'MODEL_CARD.md'}\n"
         f"next: medusis synthesize --model {folder.parent} "

@@ -2,6 +2,7 @@
 
 import logging
 import shlex
+import signal
 import subprocess
 import sys
 from datetime import datetime
@@ -66,10 +67,24 @@ def _medusis(*arguments: object) -> None:
     """Run a command in a process of its own, which frees its memory at the end."""
     words = [str(argument) for argument in arguments]
     logger.info("\n$ medusis %s", shlex.join(words))
-    line = [sys.executable, "-m", "medusis_tf", *words]
-    status = subprocess.run(line, check=False).returncode  # noqa: S603
+    status = _run([sys.executable, "-m", "medusis_tf", *words])
     if status:
-        raise typer.Exit(status)
+        raise typer.Exit(status if status > 0 else 128 - status)
+
+
+def _run(line: list[str]) -> int:
+    """Run a process and wait for it. It gets the signals that would stop this one.
+
+    A training then saves a checkpoint. Ctrl-C reaches both processes without our help.
+    """
+    process = subprocess.Popen(line)  # noqa: S603
+    handlers = {signal.SIGINT: lambda *_: None, signal.SIGTERM: lambda *_: process.terminate()}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        return process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _list_results(places: dict[str, Path]) -> None:

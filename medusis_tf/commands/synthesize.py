@@ -12,6 +12,7 @@ from medusis_tf.errors import UserError
 
 if TYPE_CHECKING:
     from medusis_tf.serving.cohort import Member
+    from medusis_tf.serving.synthesis import SynthesisRequest
 
 logger = logging.getLogger(__name__)
 
@@ -162,6 +163,8 @@ def _one(
     from medusis_tf.serving.synthesis import SynthesisRequest, synthesize_files
 
     request = SynthesisRequest(model, label_map, out, ct=ct, **shared)
+    if preview is not None:
+        _check_preview(preview, request)
     name = (label_map or ct or out).name
     with PaintingProgress(name, request.samples) as progress:
         image = synthesize_files(request, progress.report)
@@ -175,6 +178,16 @@ def _one(
     if preview is not None:
         write_png(preview, image)
         logger.info("wrote %s", preview)
+
+
+def _check_preview(preview: Path, request: "SynthesisRequest") -> None:
+    from medusis_tf.serving.outputs import check_writable
+
+    check_writable(preview, {"label map": request.label_map, "CT": request.ct})
+    if preview.suffix.lower() != ".png":
+        raise UserError(f"--preview must end in .png. Received: {preview}")
+    if preview.exists() and not request.overwrite:
+        raise UserError(f"{preview} exists already. Give --overwrite, or another --preview.")
 
 
 def _many(

@@ -54,7 +54,8 @@ class PaintingRequest:
         truncation: Bound a >= 0 of the noise; infinite for none.
         samples: Number of volumes.
         other_seed: Seed at the other end of an interpolation.
-        blend: Position between the noise of `seed`, 0, and that of `other_seed`, 1.
+        blend: Position between the noise of `seed`, 0, and that of `other_seed`, 1; with
+            `other_seed` only.
         label_source: Name of the meaning of the ids; None to find it out.
         unlisted: Class of ids without a class; None for the rule of the training.
         assume_axes: Axes of a label map without an orientation, such as `RAS`.
@@ -65,7 +66,7 @@ class PaintingRequest:
     truncation: float = math.inf
     samples: int = 1
     other_seed: int | None = None
-    blend: float = 0.0
+    blend: float | None = None
     label_source: str | None = None
     unlisted: str | None = None
     assume_axes: str | None = None
@@ -91,7 +92,9 @@ class PaintingRequest:
             raise Refusal(400, "truncation must be 0 or more (inf for none).")
         if not 1 <= self.samples <= limits.samples:
             raise Refusal(400, f"samples must be from 1 to {limits.samples}.")
-        if not 0 <= self.blend <= 1:
+        if (self.blend is None) != (self.other_seed is None):
+            raise Refusal(400, "other_seed and blend belong together: give both, or none.")
+        if self.blend is not None and not 0 <= self.blend <= 1:
             raise Refusal(400, "blend must be from 0 to 1.")
         # A name, never a path: files of the server are not read for a request.
         sources = [*model.metadata.label_sources, MODEL_IDS]
@@ -255,7 +258,7 @@ class Painting:
     def _noises(self, sample: int) -> list[np.ndarray]:
         request = self.request
         first = self.model.draw_noise(request.seed + sample, request.truncation)
-        if request.other_seed is None:
+        if request.other_seed is None or request.blend is None:
             return [first]
         last = self.model.draw_noise(request.other_seed + sample, request.truncation)
         return [between(first, last, request.blend, request.truncation)]

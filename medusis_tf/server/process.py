@@ -13,6 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from medusis_tf.config.yaml_files import read_text
 from medusis_tf.errors import UserError
 from medusis_tf.server.guard import is_loopback
 from medusis_tf.server.settings import ServerLimits
@@ -40,13 +41,12 @@ def read_token(path: Path | None, host: str) -> str | None:
             f"other machines reach {host}, so clients must send a token. Give --token-file FILE, "
             "for example from `python -c 'import secrets; print(secrets.token_urlsafe())'`."
         )
-    try:
-        token = path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the token from {path}: {error}.") from None
-    if len(token) < _SHORTEST_TOKEN or not token.isprintable() or " " in token:
+    token = read_text(path).strip()
+    is_plain = token.isascii() and token.isprintable() and " " not in token
+    if len(token) < _SHORTEST_TOKEN or not is_plain:
         raise UserError(
-            f"the token in {path} must have at least {_SHORTEST_TOKEN} characters, without spaces."
+            f"the token in {path} must have at least {_SHORTEST_TOKEN} ASCII characters, without "
+            "spaces."
         )
     return token
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,7 +55,7 @@ async def synthesize(
     truncation: float = math.inf,
     samples: int = 1,
     other_seed: int | None = None,
-    blend: Annotated[float, Query(description="Between seed, 0, and other_seed, 1.")] = 0.0,
+    blend: Annotated[float | None, Query(description="Between seed, 0, and other_seed, 1.")] = None,
     label_source: str | None = None,
     unlisted: str | None = None,
     assume_axes: Annotated[str | None, Query(description="If the file has no orientation.")] = None,
@@ -172,9 +173,15 @@ async def _volume(request: Request, job: Job) -> Response:
 
 
 async def _finished_job(request: Request, job: Job) -> None:
+    state, latest = request.app.state, math.inf
     while not job.is_over:
         if await request.is_disconnected():
             raise Refusal(499, "the client has gone.")
+        if state.stopping.is_set():
+            # A little before the server would cut the connection.
+            latest = min(latest, time.monotonic() + 0.9 * state.limits.stop_seconds)
+            if time.monotonic() > latest:
+                raise Refusal(503, "the server is stopping.")
         await asyncio.sleep(_POLL_SECONDS)
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from medusis_tf.config.data_references import DATA_ROOT_VARIABLE
 from medusis_tf.config.subject_manifest import read_manifest
+from medusis_tf.data.labels.segments import holds_segments
+from medusis_tf.data.volumes.dicom_files import is_dicom
 from medusis_tf.data.volumes.suffixes import has_volume_name, split_volume_name
 from medusis_tf.data.volumes.writing import Format
 from medusis_tf.errors import UserError
@@ -39,7 +41,8 @@ def find_members(path: Path | None, model_dir: Path) -> list[Member] | None:
     """List the label maps of a folder or of a manifest.
 
     A folder with a volume that is named like a class of the model holds one-class masks, and is a
-    single label map. So is a folder with other files, such as a DICOM series.
+    single label map. So is a folder with other files, such as a DICOM series, but for several DICOM
+    segmentation objects. A warning names label maps of other kinds beside volumes.
 
     Args:
         path: What a user gave as label map.
@@ -51,7 +54,7 @@ def find_members(path: Path | None, model_dir: Path) -> list[Member] | None:
     Raises:
         UserError: There is no model, a manifest is invalid, or two label maps have one name.
     """
-    if path is None or not path.exists():
+    if path is None or not (path.is_file() or path.is_dir()):
         return None
     if path.is_file():
         return _of_manifest(path) if path.suffix.lower() in MANIFEST_SUFFIXES else None
@@ -59,9 +62,14 @@ def find_members(path: Path | None, model_dir: Path) -> list[Member] | None:
     volumes = [entry for entry in entries if entry.is_file() and _is_first(entry)]
     if volumes:
         metadata = read_metadata(find_model(model_dir))
-        return None if _holds_masks(volumes, metadata) else _members(volumes)
-    if any(entry.is_file() for entry in entries):
-        return None
+        if _holds_masks(volumes, metadata):
+            return None
+        _report_left_out(path, [entry for entry in entries if entry not in volumes])
+        return _members(volumes)
+    if files := [entry for entry in entries if entry.is_file()]:
+        # Several objects are several label maps; one, or one in a series, is a single one.
+        several = len(files) > 1 and all(is_dicom(file) and holds_segments(file) for file in files)
+        return _members(files) if several else None
     return _members([entry for entry in entries if entry.is_dir()]) or None
 
 
@@ -151,7 +159,8 @@ def _locate(name: str | None, manifest: Path) -> Path | None:
 def _members(paths: Sequence[Path]) -> list[Member]:
     found: dict[str, Path] = {}
     for path in paths:
-        name = path.name if path.is_dir() else split_volume_name(path)[0]
+        name = split_volume_name(path)[0] if has_volume_name(path) else path.stem
+        name = path.name if path.is_dir() else name
         if name in found:
             raise UserError(
                 f"{path.parent} has {found[name].name} and {path.name}, whose volumes would have "
@@ -159,6 +168,21 @@ def _members(paths: Sequence[Path]) -> list[Member]:
             )
         found[name] = path
     return [Member(name, path) for name, path in found.items()]
+
+
+def _report_left_out(folder: Path, others: Sequence[Path]) -> None:
+    left_out = [
+        entry
+        for entry in others
+        if entry.is_dir() or (entry.is_file() and not has_volume_name(entry) and is_dicom(entry))
+    ]
+    if left_out:
+        logger.warning(
+            "warning: %s holds volumes in files, so these are left out: %s. Give each by itself, "
+            "or list all in a manifest.",
+            folder,
+            listed(left_out),
+        )
 
 
 def _holds_masks(volumes: Sequence[Path], metadata: ModelMetadata) -> bool:

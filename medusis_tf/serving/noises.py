@@ -45,8 +45,11 @@ class NoiseChoice:
         if self.interpolate is not None:
             if self.samples < 2:
                 raise UserError("--interpolate A B needs --samples 2 or more, both ends included.")
-            if self.mean_of > 1 or self.seed:
-                raise UserError("--interpolate A B has seeds of its own: leave out --seed, --mean.")
+            if self.interpolate[0] == self.interpolate[1]:
+                raise UserError("--interpolate A B needs two different seeds.")
+            for option, given in (("--seed", self.seed), ("--mean", self.mean_of > 1)):
+                if given:
+                    raise UserError(f"--interpolate A B has seeds of its own: leave out {option}.")
         last = self.seed + self.samples * self.mean_of - 1
         for seed in (self.seed, last, *(self.interpolate or ())):
             if not 0 <= seed <= LARGEST_SEED:
@@ -66,14 +69,18 @@ class NoiseChoice:
 
     def record(self, sample: int) -> dict[str, Any]:
         """What determines the noise of a sample, for its record."""
-        found = {"truncation": self.truncation if math.isfinite(self.truncation) else None}
+        found: dict[str, Any] = {
+            "seed": self._first(sample),
+            "truncation": self.truncation if math.isfinite(self.truncation) else None,
+            "mean_of": self.mean_of if self.mean_of > 1 else None,
+            "interpolated_to": None,
+            "blend": None,
+        }
         if self.interpolate is not None:
             first, last = self.interpolate
             blend = sample / (self.samples - 1)
-            return {"seed": first, "interpolated_to": last, "blend": blend, **found}
-        if self.mean_of > 1:
-            return {"seed": self._first(sample), "mean_of": self.mean_of, **found}
-        return {"seed": self._first(sample), **found}
+            found |= {"seed": first, "interpolated_to": last, "blend": blend}
+        return found
 
     def title(self, sample: int) -> str:
         """Title of a sample in a preview."""
@@ -101,7 +108,7 @@ def between(
     """Noise on the way between two noises, normally distributed like both.
 
     `((1 - t) first + t last) / sqrt((1 - t)**2 + t**2)`: the variance of independent noises is
-    kept, and the ends are exact.
+    kept, and the ends are exact. Between a noise and itself there is only that noise.
 
     Args:
         first: Noise at `blend` 0.
@@ -109,5 +116,7 @@ def between(
         blend: Position t from 0 to 1.
         truncation: Bound a >= 0 of both noises, kept as well.
     """
+    if np.array_equal(first, last):
+        return first
     mixed = ((1 - blend) * first + blend * last) / math.hypot(1 - blend, blend)
     return np.clip(mixed, -truncation, truncation).astype(first.dtype)

@@ -7,6 +7,7 @@ record first, and has the new one last.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,15 +45,22 @@ def _write_record(path: Path, record: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def recorded(path: Path, record: Mapping[str, Any]) -> Iterator[None]:
+def recorded(path: Path, record: Mapping[str, Any], may_replace: bool) -> Iterator[None]:
     """Context that writes a volume with its record. If the block raises, both are as before.
 
+    Args:
+        path: File, or folder of a DICOM series.
+        record: Its record.
+        may_replace: Whether an existing volume is replaced; otherwise it is an error.
+
     Raises:
-        UserError: The record cannot be written.
+        UserError: The record cannot be written, or there is a volume already.
     """
     target = record_path(path)
     # Never an old volume beside a new record: it would pass for finished.
     replaces = path.exists()
+    if replaces and not may_replace:
+        raise UserError(f"another program has written {path} in the meantime. {_REMEDY}.")
     before = target.read_bytes() if replaces and target.exists() else None
     if replaces:
         target.unlink(missing_ok=True)
@@ -84,6 +92,13 @@ def checked_sources(sources: Mapping[str, Path | None]) -> dict[str, str]:
     return found
 
 
+def checksum_of(values: Mapping[Any, str]) -> str | None:
+    """Checksum of values that a record need not show; None without values."""
+    if not values:
+        return None
+    return hashlib.sha256(json.dumps(sorted(values.items())).encode()).hexdigest()
+
+
 def is_finished(path: Path, identity: Mapping[str, Any], may_skip: bool) -> bool:
     """Whether an output exists already, made in the same way.
 
@@ -98,10 +113,7 @@ def is_finished(path: Path, identity: Mapping[str, Any], may_skip: bool) -> bool
     record = _read_record(path)
     if not path.exists():
         if record is None:
-            raise UserError(
-                f"{record_path(path)} exists already, and is no record of {path.name}. Remove or "
-                "rename it, or give another --out."
-            )
+            raise _no_record(path)
         return False
     if not record or not may_skip:
         raise UserError(f"{path} exists already. {_REMEDY}.")
@@ -127,10 +139,7 @@ def check_replaceable(path: Path) -> None:
             f"{path} is a folder with other files, which is not replaced. Give another --out."
         )
     if record is None:
-        raise UserError(
-            f"{record_path(path)} is no record of {path.name}, and is not replaced. Remove or "
-            "rename it, or give another --out."
-        )
+        raise _no_record(path)
 
 
 def check_writable(path: Path, sources: Mapping[str, Path | None]) -> None:
@@ -139,6 +148,7 @@ def check_writable(path: Path, sources: Mapping[str, Path | None]) -> None:
     Raises:
         UserError: It cannot, or it is.
     """
+    check_name(path)
     folder = path.parent
     while not folder.exists():
         folder = folder.parent
@@ -146,8 +156,21 @@ def check_writable(path: Path, sources: Mapping[str, Path | None]) -> None:
         why = f"no permission to write to {folder}" if folder.is_dir() else f"{folder} is a file"
         raise UserError(f"cannot write {path}: {why}. Choose a file in a writable folder.")
     for name, source in sources.items():
-        if source is not None and path.resolve() == source.resolve():
-            raise UserError(f"--out would replace the {name} {source}.")
+        # Unlike `Path.resolve`, it accepts links that lead to themselves.
+        if source is not None and os.path.realpath(path) == os.path.realpath(source):
+            raise UserError(f"{path} would replace the {name}.")
+
+
+def check_name(path: Path) -> None:
+    """Check that the libraries that read and write volumes accept a name.
+
+    Raises:
+        UserError: It is not UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"the name {str(path)!a} is not UTF-8. Rename it.") from None
 
 
 def numbered(path: Path, count: int) -> list[Path]:
@@ -157,6 +180,13 @@ def numbered(path: Path, count: int) -> list[Path]:
     stem = stem_of(path)
     suffix = path.name[len(stem) :]
     return [path.with_name(f"{stem}_{number}{suffix}") for number in range(1, count + 1)]
+
+
+def _no_record(path: Path) -> UserError:
+    return UserError(
+        f"{record_path(path)} is no record of {path.name}, and is not replaced. It may be that "
+        "of a volume in another format. Give another name in --out."
+    )
 
 
 def _read_record(path: Path) -> dict[str, Any] | None:

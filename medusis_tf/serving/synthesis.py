@@ -28,12 +28,15 @@ from medusis_tf.errors import UserError
 from medusis_tf.serving.finer_label_map import fine_label_map
 from medusis_tf.serving.grids import grid_lines
 from medusis_tf.serving.label_maps import LabelMapOptions, read_for_model
+from medusis_tf.serving.label_names import stated_names
 from medusis_tf.serving.metadata import ModelMetadata, find_model, read_metadata
 from medusis_tf.serving.noises import NoiseChoice
 from medusis_tf.serving.outputs import (
+    check_name,
     check_replaceable,
     check_writable,
     checked_sources,
+    checksum_of,
     is_finished,
     listed,
     numbered,
@@ -192,7 +195,10 @@ def _check_attributes(request: SynthesisRequest) -> None:
 
 def _check_sources_exist(request: SynthesisRequest) -> None:
     for what, path in (("label map", request.label_map), ("CT", request.ct)):
-        if path is not None and not path.exists():
+        if path is None:
+            continue
+        check_name(path)
+        if not (path.is_file() or path.is_dir()):
             raise UserError(f"there is no file or folder {path}. Check the path of the {what}.")
 
 
@@ -223,9 +229,18 @@ def _identities(
         **sources,
         "label_source": request.label.label_source,
         "unlisted": request.label.unlisted,
+        "names_sha256": _names_sha256(request.label_map),
+        "reading": dict(request.label.reading) or None,
         "dtype": request.dtype,
+        "attributes_sha256": checksum_of(dict(request.attributes)),
     }
     return [{**shared, **request.noise.record(number)} for number in range(request.samples)]
+
+
+def _names_sha256(label_map: Path | None) -> str | None:
+    """Checksum of the class names that the file, or a file beside it, states; None without."""
+    is_file = label_map is not None and label_map.is_file()
+    return checksum_of(stated_names(label_map) if is_file else {})  # type: ignore[arg-type]
 
 
 def _missing(request: SynthesisRequest, records: list[dict[str, Any]]) -> list[int]:
@@ -274,5 +289,5 @@ def _write(
     how = request.written_as
     if request.label.reading_of(metadata).assume_axes is not None:
         how = dataclasses.replace(how, keeps_header=False)
-    with recorded(path, record):
+    with recorded(path, record, request.overwrite):
         write_image(path, array, Grid.of(label_map), how, ends)

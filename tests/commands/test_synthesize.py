@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 
 import nibabel as nib
 import numpy as np
@@ -129,7 +130,7 @@ def test_an_existing_volume_is_never_replaced_in_silence(model_dir, label_map, t
     out.unlink()
     foreign = '{"RepetitionTime": 2.3}'
     (tmp_path / "mr.json").write_text(foreign)
-    assert "mr.json exists already, and is no record" in user_error(synthesize, *arguments)
+    assert "mr.json is no record of mr.nii.gz" in user_error(synthesize, *arguments)
     message = user_error(synthesize, *arguments, "--overwrite")
     assert "mr.json is no record of mr.nii.gz, and is not replaced" in message
     assert (tmp_path / "mr.json").read_text() == foreign and not out.exists()
@@ -189,7 +190,7 @@ def test_the_mean_of_noises_is_the_mean_of_their_volumes(model_dir, label_map, t
     np.testing.assert_allclose(array_of(tmp_path / "mean.nii"), mean, rtol=1e-4, atol=0.05)
 
 
-@pytest.mark.parametrize("suffix", ["nrrd", "mha"])
+@pytest.mark.parametrize("suffix", ["nrrd", "mha", "MHA"])
 def test_formats_hold_the_same_volume(model_dir, label_map, tmp_path, suffix):
     arguments = ["--model", model_dir, "--label-map", label_map]
     run(*arguments, "--out", tmp_path / "a.nii.gz")
@@ -197,6 +198,7 @@ def test_formats_hold_the_same_volume(model_dir, label_map, tmp_path, suffix):
     one, other = read_volume(tmp_path / "a.nii.gz"), read_volume(tmp_path / f"b.{suffix}")
     np.testing.assert_array_equal(one.array, other.array)
     np.testing.assert_allclose(one.affine, other.affine, atol=1e-5)
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 def test_a_dicom_series_is_a_folder_with_its_record_beside(model_dir, label_map, tmp_path):
@@ -219,61 +221,6 @@ def test_a_dicom_series_is_a_folder_with_its_record_beside(model_dir, label_map,
     (tmp_path / "mine" / "thesis.txt").write_text("")
     mine = user_error(synthesize, *arguments, "--out", tmp_path / "mine", "--overwrite")
     assert "is a folder with other files" in mine
-
-
-@pytest.fixture
-def cohort(tmp_path):
-    (tmp_path / "maps").mkdir()
-    for name in "ab":
-        write_nifti(tmp_path / "maps" / f"{name}.nii.gz", ellipses())
-    return tmp_path / "maps"
-
-
-def test_a_folder_of_label_maps_gives_a_folder_of_volumes(model_dir, cohort, tmp_path):
-    write_nifti(cohort / "broken.nii.gz", np.full(SHAPE, 9))
-    arguments = ["--model", model_dir, "--label-map", cohort, "--out", tmp_path / "out"]
-    message = user_error(synthesize, *arguments)
-    assert message.startswith("1 of 3 label maps failed:") and "broken: " in message
-    assert {"a.nii.gz", "a.json", "b.nii.gz", "b.json"} == {
-        path.name for path in (tmp_path / "out").iterdir()
-    }
-    (cohort / "broken.nii.gz").unlink()
-    (tmp_path / "out" / "b.nii.gz").unlink()
-    printed = run(*arguments)
-    assert "1 of 2 volumes existed already" in printed and "b: wrote b.nii.gz" in printed
-    assert "--out must be a folder" in user_error(
-        synthesize, *arguments[:-1], tmp_path / "out.nii.gz"
-    )
-
-
-def test_a_manifest_names_its_label_maps(model_dir, cohort, tmp_path):
-    (tmp_path / "list.csv").write_text(
-        "subject,label_map,image\np1,maps/a.nii.gz,\np2,,x.nii\np3,maps/b.nii.gz,\n"
-    )
-    printed = run(
-        "--model", model_dir, "--label-map", tmp_path / "list.csv", "--out", tmp_path / "out",
-        "--format", "mha", "--samples", 2,
-    )  # fmt: skip
-    assert "p2 has no label map, and is left out" in printed
-    assert {path.name for path in (tmp_path / "out").glob("*.mha")} == {
-        "p1_1.mha", "p1_2.mha", "p3_1.mha", "p3_2.mha",
-    }  # fmt: skip
-
-
-def test_the_shares_of_an_array_job_are_disjoint_and_together_all(
-    model_dir, cohort, label_map, tmp_path
-):
-    write_nifti(cohort / "c.nii.gz", ellipses())
-    arguments = ["--model", model_dir, "--label-map", cohort, "--out", tmp_path / "out"]
-    seen = [set()]
-    for number in range(1, 5):
-        printed = run(*arguments, "--shard", f"{number}/4")
-        assert ("has no label map" in printed) == (number == 4)
-        seen.append({path.name for path in (tmp_path / "out").glob("*.nii.gz")})
-        assert len(seen[-1]) == min(number, 3)
-    assert seen[-1] == {"a.nii.gz", "b.nii.gz", "c.nii.gz"}
-    alone = ["--model", model_dir, "--label-map", label_map, "--out", tmp_path / "x.nii.gz"]
-    assert "--shard needs a folder or a manifest" in user_error(synthesize, *alone, "--shard=1/2")
 
 
 def test_a_folder_of_masks_is_one_label_map(model_dir, label_map, tmp_path):
@@ -300,6 +247,25 @@ def test_what_is_suspicious_is_said_in_one_line_each(model_dir, tmp_path):
         "--out", tmp_path / "m.nii.gz",
     )  # fmt: skip
     assert "too large to paint" in message and "\n" not in message
+
+
+def test_a_preview_replaces_nothing(model_dir, label_map, tmp_path):
+    out, before = tmp_path / "mr.nii.gz", label_map.read_bytes()
+    arguments = ["--model", model_dir, "--label-map", label_map, "--out", out]
+    for preview in (label_map, out, tmp_path / "mr.json"):
+        message = user_error(synthesize, *arguments, "--preview", preview)
+        assert "would replace the label map" in message or "must end in .png" in message
+    (tmp_path / "p.png").write_bytes(b"mine")
+    message = user_error(synthesize, *arguments, "--preview", tmp_path / "p.png")
+    assert "p.png exists already" in message
+    assert label_map.read_bytes() == before and not out.exists()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to(path.name)])
+def test_what_is_no_file_is_refused(model_dir, tmp_path, make):
+    make(tmp_path / "l.nii.gz")
+    arguments = ["--label-map", tmp_path / "l.nii.gz", "--out", tmp_path / "mr.nii.gz"]
+    assert "no file or folder" in user_error(synthesize, "--model", model_dir, *arguments)
 
 
 def test_what_messages_advise_can_be_done(model_dir, label_map, tmp_path):

@@ -163,7 +163,7 @@ def test_small_files_that_unpack_to_much_are_refused(server, tmp_path):
         "seed=1.5",
         "truncation=-1",
         "truncation=-inf",
-        "blend=nan",
+        "other_seed=1&blend=nan",
         "other_seed=-1&blend=1",
         "samples=-1",
         "samples=1e9",

@@ -44,11 +44,20 @@ def test_noise_between_two_noises_is_normal_too(blend):
     assert (between(0 * first, 0 * last, blend, 0.0) == 0).all()
 
 
+def test_between_a_noise_and_itself_is_that_noise():
+    noise = np.random.default_rng(0).normal(size=8).astype(np.float32)
+    np.testing.assert_array_equal(between(noise, noise, 0.5), noise)
+
+
 def test_what_does_not_fit_together_is_refused():
     with pytest.raises(UserError, match="needs --samples 2"):
         NoiseChoice(interpolate=(1, 2))
     with pytest.raises(UserError, match="leave out --seed"):
+        NoiseChoice(samples=2, interpolate=(1, 2), seed=3)
+    with pytest.raises(UserError, match="leave out --mean"):
         NoiseChoice(samples=2, interpolate=(1, 2), mean_of=2)
+    with pytest.raises(UserError, match="two different seeds"):
+        NoiseChoice(samples=2, interpolate=(1, 1))
     with pytest.raises(UserError, match="seeds must be from 0"):
         NoiseChoice(seed=2**31 - 2, samples=3)
     with pytest.raises(UserError, match="has no noise"):

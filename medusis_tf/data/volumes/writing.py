@@ -153,9 +153,13 @@ def _write_itk(path: Path, array: np.ndarray, grid: Grid) -> None:
     image.SetOrigin(position[:3, 3].tolist())
     image.SetMetaData("Comment", DESCRIPTION)
     with writing(path), replacing(path) as temporary:
+        # For another case, such as .MHA, it would write two files.
+        written = temporary.with_name(temporary.name.lower())
         try:
-            itk.WriteImage(image, str(temporary), useCompression=True)
+            itk.WriteImage(image, str(written), useCompression=True)
+            written.replace(temporary)
         except RuntimeError as error:
+            written.unlink(missing_ok=True)
             raise UserError(f"cannot write {path}: {' '.join(str(error).split())[-300:]}") from None
 
 
