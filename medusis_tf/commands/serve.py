@@ -47,10 +47,11 @@ def serve(
         raise UserError(
             f"medusis serve needs {', '.join(missing)}. Install: pip install 'medusis_tf[serve]'"
         )
-    from medusis_tf.server.process import read_token, run_server
+    from medusis_tf.server.process import check_address, read_token, run_server
     from medusis_tf.server.settings import ServerLimits
 
     token = read_token(token_file, host)
+    check_address(host, port)
     from medusis_tf.server.application import create_application
     from medusis_tf.server.served_models import ServedModels
 

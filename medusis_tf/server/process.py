@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from medusis_tf.config.yaml_files import read_text
-from medusis_tf.errors import UserError
+from medusis_tf.errors import UserError, reason
 from medusis_tf.server.guard import is_loopback
 from medusis_tf.server.settings import ServerLimits
 
@@ -49,6 +50,29 @@ def read_token(path: Path | None, host: str) -> str | None:
             "spaces."
         )
     return token
+
+
+def check_address(host: str, port: int) -> None:
+    """Check that a server can listen, before the time that models take to load.
+
+    Args:
+        host: Name or number of the address.
+        port: Port; 0 for any free one.
+
+    Raises:
+        UserError: It cannot.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except (OSError, OverflowError) as error:
+        raise _cannot_listen(host, port, reason(error)) from None
+
+
+def _cannot_listen(host: str, port: int, why: str) -> UserError:
+    return UserError(f"cannot listen on {host}:{port}: {why}. Give another --port or --host.")
 
 
 class _Protocol(H11Protocol):
@@ -103,8 +127,8 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets=None) -> None:
         await super().startup(sockets)
         for server in self.servers:
-            for socket in server.sockets:
-                host, port = socket.getsockname()[:2]
+            for listening in server.sockets:
+                host, port = listening.getsockname()[:2]
                 shown = f"[{host}]" if ":" in host else host
                 logger.info("serving on http://%s:%d", shown, port)
 
@@ -138,7 +162,5 @@ def run_server(application: FastAPI, host: str, port: int, limits: ServerLimits)
     try:
         asyncio.run(server.serve())
     except SystemExit:
-        raise UserError(
-            f"cannot listen on {host}:{port}. It may be in use; give another --port or --host."
-        ) from None
+        raise _cannot_listen(host, port, "it may be in use") from None
     logger.info("stopped")

@@ -1,6 +1,7 @@
 """The server as a process: slow clients, a full queue, SIGTERM; and its command."""
 
 import http.client
+import os
 import re
 import signal
 import socket
@@ -160,9 +161,25 @@ def test_other_machines_need_a_token(tmp_path):
     assert "Give --token-file FILE" in message
     path = tmp_path / "token"
     path.write_text("short\n")
-    assert "at least 16 characters" in user_error(serve, "--model", tmp_path, "--token-file", path)
+    assert "at least 16 ASCII characters" in user_error(
+        serve, "--model", tmp_path, "--token-file", path
+    )
     path.write_text("a-long-enough-token\n")
     assert read_token(path, "0.0.0.0") == "a-long-enough-token"  # noqa: S104
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_a_token_is_read_from_a_regular_file_only(tmp_path, make):
+    make(tmp_path / "token")
+    arguments = ("--model", tmp_path, "--token-file", tmp_path / "token")
+    assert "not a regular file" in user_error(serve, *arguments)
+
+
+def test_a_port_in_use_is_refused_before_the_model_is_loaded(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        message = user_error(serve, "--model", tmp_path / "absent", "--port", port)
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in message
 
 
 def test_absent_packages_are_named(monkeypatch, tmp_path):
