@@ -120,6 +120,8 @@ def _dataset(attributes: Mapping[str, str]) -> Any:
                 f"--dicom: {keyword} is not an attribute of patient, study or series that can be "
                 f"given{suggestion(keyword, GIVEN)}"
             )
+        if keyword == "SeriesDescription" and "synthetic" not in value.lower():
+            value = f"SYNTHETIC {value}"  # viewers show it: the mark must stay
         _set(dataset, keyword, value)
     return dataset
 
