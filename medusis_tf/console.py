@@ -9,7 +9,9 @@ import functools
 import inspect
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import Annotated, NoReturn
 
@@ -75,6 +77,9 @@ def guard(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def guarded(*args: object, verbose: bool = False, **kwargs: object) -> None:
         show_log(verbose)
+        if threading.current_thread() is threading.main_thread():
+            # Python would end at once, and leave temporary files.
+            signal.signal(signal.SIGTERM, _end)
         try:
             command(*args, **kwargs)
         except UserError as error:
@@ -88,6 +93,10 @@ def guard(command: Callable[..., None]) -> Callable[..., None]:
     guarded.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     guarded.__annotations__ = {each.name: each.annotation for each in parameters}
     return guarded
+
+
+def _end(number: int, _: object) -> NoReturn:
+    sys.exit(128 + number)
 
 
 def disk_message(error: Exception) -> str | None:

@@ -32,9 +32,9 @@ def convert(
     weights: Annotated[Path, typer.Option(help="PyTorch weights: .npz, .pth or .pt.")],
     out: Annotated[Path, typer.Option(help="File to write; must end in .weights.h5.")],
     num_classes: Annotated[
-        int, typer.Option(min=1, help="Number of classes (generators, segmenter).")
+        int, typer.Option(min=1, max=2000, help="Number of classes (generators, segmenter).")
     ] = 38,
-    image_channels: Annotated[int, typer.Option(min=1, help="Channels of the image.")] = 3,
+    image_channels: Annotated[int, typer.Option(min=1, max=16, help="Channels of the image.")] = 3,
     base_channels: Annotated[
         int | None, typer.Option(help="Base channels; by default as published.")
     ] = None,
@@ -49,6 +49,7 @@ def convert(
     if not out.parent.is_dir():
         raise UserError(f"{out.parent}: no such folder. Create it first.")
     from medusis_tf.interop.pytorch import load_pytorch_weights, read_state_dict
+    from medusis_tf.runs.checkpoints import check_finite
 
     state_dict = read_state_dict(weights)
     sizes = {} if base_channels is None else {"base_channels": base_channels}
@@ -59,6 +60,7 @@ def convert(
     except ValueError as error:
         raise UserError(str(error)) from error
     load_pytorch_weights(model, state_dict)
+    check_finite(model, str(weights))
     with replacing(out) as temporary:
         model.save_weights(temporary, overwrite=True)
     logger.info("Wrote %s (%s parameters)", out, f"{model.count_params():,}")

@@ -17,12 +17,10 @@ from typing import Any, NoReturn
 
 from medusis_tf.errors import UserError
 from medusis_tf.json_files import parse_json
+from medusis_tf.methods.slurm import slurm_tasks
 
 VARIABLE = "TF_CONFIG"
 _JOBS = ("chief", "worker")
-# The workers of a SLURM job listen from this port on, plus a number that depends on the job.
-_FIRST_PORT = 12000
-_PORTS = 20000
 # At the start, workers may have to wait for each other until volumes are converted.
 _START_FACTOR = 10
 _EXAMPLE = (
@@ -134,29 +132,8 @@ def _refuse(problem: str, text: str) -> NoReturn:
 
 
 def _of_slurm() -> Worker:
-    import tensorflow as tf
-
-    port = _FIRST_PORT + int(os.environ.get("SLURM_JOB_ID", "0")) % _PORTS
-    try:
-        resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
-            port_base=port,
-            # Only for the addresses: SLURM itself gives each task its GPUs (--gpus-per-task).
-            gpus_per_node=_most_tasks(os.environ.get("SLURM_STEP_TASKS_PER_NODE", "1")),
-            gpus_per_task=1,
-            auto_set_gpu=False,
-        )
-        addresses = {"worker": resolver.cluster_spec().as_dict()["worker"]}
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise UserError(
-            f"the variables of SLURM do not describe the workers: {error}. Start the workers with "
-            f"srun inside the job, or set {VARIABLE}."
-        ) from None
-    return Worker(addresses, "worker", int(resolver.task_id))
-
-
-def _most_tasks(text: str) -> int:
-    """Largest number of tasks of a node in SLURM's notation, such as `2(x3),1`."""
-    return max(int(entry.partition("(")[0]) for entry in text.split(","))
+    addresses, index = slurm_tasks(VARIABLE)
+    return Worker({"worker": addresses}, "worker", index)
 
 
 def start_workers(worker: Worker, timeout: int) -> Any:
@@ -269,8 +246,9 @@ def lost_workers() -> Iterator[None]:
         if not (isinstance(error, lost) and _is_about_workers(error)):
             raise
         raise UserError(
-            "another worker ended or does not answer; its own messages say why. Start all workers "
-            "again with --resume: they continue from the newest checkpoint."
+            "another worker ended or does not answer; its own messages say why. If all say this, "
+            "they were too busy to answer: raise training.worker_timeout. Start all workers again "
+            "with --resume: they continue from the newest checkpoint."
         ) from None
 
 

@@ -1,11 +1,14 @@
 """Save, choose and restore the checkpoints of a run."""
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.errors import UserError, reason
@@ -19,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 FOLDER = "checkpoints"
 BEST = "best"
+# An optimizer's first variable counts its steps.
+_STEP_COUNTER = re.compile(r".+_optimizer/variables/0/\.ATTRIBUTES/VARIABLE_VALUE")
 
 
 class Checkpoints:
@@ -75,6 +80,8 @@ class Checkpoints:
             UserError: All checkpoints are damaged, or the newest does not fit the method.
         """
         damaged: list[str] = []
+        if self._folder.exists() and not self._folder.is_dir():
+            raise UserError(f"{self._folder} is not a folder. Remove it, or train again.")
         for path in files.newest_first(self._folder):
             problem = files.damage(path) or self._read(path)
             if problem is None:
@@ -245,6 +252,40 @@ def _restore(run_dir: Path, choice: CheckpointChoice, networks: Mapping[str, ker
         with literal(path.parent) as folder:
             status = tf.train.Checkpoint(**states).read(str(folder / path.name))
         status.assert_existing_objects_matched().expect_partial()
-    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        _check_step(path)
+    except (AssertionError, ValueError, tf.errors.OpError, DecodeError) as error:
         raise UserError(f"{path} does not fit {run_dir / 'config.yaml'}: {error}") from None
+    for name, network in networks.items():
+        check_finite(network, f"the {name} of {path}")
     return path
+
+
+def _check_step(path: Path) -> None:
+    """Check that a checkpoint with optimizers is that of the step in its name.
+
+    Raises:
+        UserError: It is not.
+    """
+    with literal(path.parent) as folder:
+        reader = tf.train.load_checkpoint(str(folder / path.name))
+    counters = filter(_STEP_COUNTER.fullmatch, reader.get_variable_to_shape_map())
+    steps = {int(reader.get_tensor(name)) for name in counters}
+    if steps and int(path.name.rpartition("-")[2]) not in steps:
+        raise UserError(
+            f"{path} is the checkpoint of step {max(steps)}, not of the step in its name. Rename "
+            "its files, or put back those of the training."
+        )
+
+
+def check_finite(network: keras.Model, what: str) -> None:
+    """Check the weights of a network.
+
+    Raises:
+        UserError: One is not finite.
+    """
+    for weight in network.weights:
+        if not np.isfinite(weight.numpy()).all():
+            raise UserError(
+                f"{what} has weights that are not finite, such as {weight.path}. They paint "
+                "nothing. Use an earlier checkpoint."
+            )

@@ -113,6 +113,8 @@ class Records:
         """The lines of `metrics.jsonl` and their values, without damaged ones."""
         if not self._metrics.exists():
             return []
+        if not self._metrics.is_file():
+            raise UserError(f"{self._metrics} is not a file. Remove it, and give --resume again.")
         found, damaged = [], 0
         text = self._metrics.read_bytes().decode("utf-8", "replace")
         for line in text.split("\n"):

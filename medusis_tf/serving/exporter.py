@@ -226,6 +226,11 @@ def _metadata(
     run_dir: Path, config: ExperimentConfig, painter: keras.Model, step: int
 ) -> ModelMetadata:
     manifest, trained = _read_manifest(run_dir / "manifest.json")
+    if manifest.image_size != config.data.image_size:
+        raise UserError(
+            f"{run_dir} was trained with slices of {list(manifest.image_size)} pixels, but its "
+            f"config.yaml has {list(config.data.image_size)} now. Put back the one of the training."
+        )
     # The training subjects and their files are nothing that users of the model should know.
     private: dict[str, Any] = {"runs_dir": True, "data": {"root", "cache_dir", "subjects"}}
     return ModelMetadata(
@@ -273,6 +278,6 @@ def _read_manifest(path: Path) -> tuple[Manifest, dict[str, Any]]:
         return Manifest.model_validate(values), trained
     except pydantic.ValidationError as error:
         reason = f"it is no manifest: {problem_lines(error)[0]}"
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError) as error:
         reason = " ".join(str(error).split())
     raise UserError(f"cannot read {path}: {reason}. Give a run of `medusis train`.")

@@ -58,7 +58,7 @@ class ModelMetadata(Section):
     """
 
     format_version: Literal[1] = 1
-    name: str
+    name: Annotated[str, Field(max_length=200, pattern=r"^[^\s\x00-\x1f]+$")]
     step: NonNegativeInt
     classes: Annotated[tuple[ClassEntry, ...], Field(min_length=2)]
     image_size: tuple[Side, Side]

@@ -118,11 +118,12 @@ def _evaluation(run_dir: Path, metadata: ModelMetadata) -> str:
     try:
         values = read_json(found[-1])
         method = next(entry for entry in values["methods"] if entry["kind"] == "model")
+        rows = [(name, cell) for name, keys in _METRICS if (cell := _cell(method, keys))]
+        title = str(method["name"])
     except (OSError, ValueError, KeyError, TypeError, StopIteration):
         return f"{head}{found[-1].parent.name}: its metrics.json cannot be read."
-    rows = [(name, cell) for name, keys in _METRICS if (cell := _cell(method, keys))]
-    note = f"`{found[-1].parent.name}`, {html.escape(str(method['name']))}."
-    if f"step {metadata.step}" not in str(method["name"]):
+    note = f"`{found[-1].parent.name}`, {html.escape(title)}."
+    if f"step {metadata.step}" not in title:
         note += f" This model is another checkpoint, step {metadata.step}."
     return head + note + "\n\n" + _table(("metric", "mean over patients"), rows)
 
@@ -152,7 +153,7 @@ def _table(head: tuple[str, str], rows: Iterable[tuple[str, str]]) -> str:
 
 
 def _escape(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|")
 
 
 def _sha256(path: Path) -> str:

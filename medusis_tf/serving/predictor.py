@@ -128,7 +128,7 @@ class SlicePainter:
 
         Raises:
             UserError: The label map contains ids that the model does not know, has no foreground,
-                or needs slices that are too large.
+                or needs slices that are too large; or the image is not finite.
         """
         metadata = self.metadata
         label_map = check_foreground(remap(label_map, None, metadata.taxonomy))
@@ -145,9 +145,15 @@ class SlicePainter:
         painted = np.full(label_slices.shape, OUTSIDE_IMAGE, np.float32)
         painted[shown] = images
         del images, label_slices
-        return grid.from_slices(
+        found = grid.from_slices(
             painted, restore=lambda values: restore_intensity(values, metadata.intensity)
         )
+        if not np.isfinite(found).all():
+            raise UserError(
+                f"the synthetic image for {label_map.path} is not finite: the weights or the "
+                f"intensity scale of the model {metadata.title} are damaged. Export it again."
+            )
+        return found
 
     def _mean_image(
         self,

@@ -59,6 +59,7 @@ class TrainingLoop:
         self.strategy = strategy or strategy_of(training)
         self.workers = Workers(self.strategy)
         self.workers.check(config, shards)
+        self.watch = Watch(shards)
         # Grappler's remapper fails on this graph with an error message, and would gain nothing.
         tf.config.optimizer.set_experimental_options({"remapping": False})
         keras.utils.set_random_seed(config.seed)
@@ -82,7 +83,6 @@ class TrainingLoop:
         )
         self._last_step = training.steps
         self.interruption = Interruption(training.stop_seconds)
-        self.watch = Watch(shards)
 
     def run(self, resume: bool = False, until: int | None = None) -> int | None:
         """Train until a step, or until SIGINT or SIGTERM.

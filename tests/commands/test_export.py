@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 import tensorflow as tf
+import yaml
 
 from medusis_tf.commands.export import export
 from medusis_tf.serving.metadata import read_metadata
@@ -59,7 +60,17 @@ def test_metadata_do_not_identify_training_subjects(run_dir, version):
     assert str(run_dir.parent.parent) not in text
 
 
-@pytest.mark.parametrize("text", ["[1]", "[" * 200_000, '{"methods": 1}'])
+SIMILARITY = '"name": "m", "similarity": {"slice": {"ssim": {"mean": MEAN}}}'
+METHODS = '{"methods": [{"kind": "model", %s}]}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("[1]", "[" * 200_000, '{"methods": 1}', METHODS % '"other": 1'),
+        *(METHODS % SIMILARITY.replace("MEAN", mean) for mean in ("[1]", '"a"')),
+    ],
+)
 def test_damaged_metrics_do_not_prevent_an_export(run_dir, tmp_path, text):
     run = shutil.copytree(run_dir, tmp_path / "small")
     metrics = run / "evaluation" / "last" / "metrics.json"
@@ -73,10 +84,23 @@ def test_damaged_metrics_do_not_prevent_an_export(run_dir, tmp_path, text):
 
 def test_a_wrong_manifest_is_one_sentence(run_dir, tmp_path):
     run = shutil.copytree(run_dir, tmp_path / "small")
-    (run / "manifest.json").write_text('{"image_size": "large", "files": 3}')
+    for text, expected in (
+        ('{"image_size": "large", "files": 3}', "manifest.json: it is no manifest: "),
+        ("[]", "cannot read"),
+    ):
+        (run / "manifest.json").write_text(text)
+        message = user_error(export, "--run", run, "--out", tmp_path / "models")
+        assert expected in message
+        assert "\n" not in message and "pydantic" not in message
+
+
+def test_a_configuration_of_another_size_is_refused(run_dir, tmp_path):
+    run = shutil.copytree(run_dir, tmp_path / "small")
+    values = yaml.safe_load((run / "config.yaml").read_text())
+    values["data"]["image_size"] = [64, 64]
+    (run / "config.yaml").write_text(yaml.safe_dump(values))
     message = user_error(export, "--run", run, "--out", tmp_path / "models")
-    assert "manifest.json: it is no manifest: " in message
-    assert "\n" not in message and "pydantic" not in message
+    assert "trained with slices of [32, 32] pixels" in message
 
 
 def test_impossible_exports_are_reported(run_dir, tmp_path):

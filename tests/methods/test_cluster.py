@@ -14,7 +14,7 @@ TWO = ["a:9000", "b:9000"]
 
 @pytest.fixture(autouse=True)
 def no_cluster(monkeypatch):
-    for name in ("TF_CONFIG", "SLURM_PROCID"):
+    for name in ("TF_CONFIG", "SLURM_PROCID", "SLURMD_NODENAME"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -83,6 +83,36 @@ def test_slurm_lists_the_tasks_of_all_nodes(monkeypatch):
     worker = find_worker()
     assert worker.addresses == {"worker": ["node4:12007", "node4:12008", "node5:12007"]}
     assert (worker.number, worker.count, worker.address) == (2, 3, "node5:12007")
+
+
+SLURM = {
+    "SLURM_JOB_ID": "77",
+    "SLURM_STEP_NUM_TASKS": "4",
+    "SLURM_STEP_NODELIST": "node[9-10]",
+    "SLURM_STEP_TASKS_PER_NODE": "2(x2)",
+}
+
+
+@pytest.mark.parametrize(("rank", "node"), [(0, "node9"), (1, "node9"), (2, "node10")])
+def test_the_tasks_of_slurm_have_the_addresses_of_their_own_nodes(monkeypatch, rank, node):
+    for name, value in {**SLURM, "SLURM_PROCID": str(rank), "SLURMD_NODENAME": node}.items():
+        monkeypatch.setenv(name, value)
+    assert find_worker().address == f"{node}:{12077 + rank % 2}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"SLURMD_NODENAME": "node10"}, "task 0 of SLURM runs on node10, .*distribution=block"),
+        ({"SLURM_STEP_NODELIST": "n[1-99999999]"}, "more than 10000 nodes"),
+        ({"SLURM_JOB_ID": "abc"}, "do not describe the workers: .*'abc'"),
+    ],
+)
+def test_wrong_variables_of_slurm_are_one_message(monkeypatch, changes, message):
+    for name, value in {**SLURM, "SLURM_PROCID": "0", **changes}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=message):
+        find_worker()
 
 
 def test_slurm_variables_of_no_step_are_one_message(monkeypatch):

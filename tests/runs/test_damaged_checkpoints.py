@@ -238,6 +238,32 @@ def test_if_all_are_damaged_one_message_names_them(run_dir, folder):
     assert f"step-4: {INDEX_4} is not as it was written" in message
 
 
+def test_a_checkpoint_under_the_name_of_another_step_is_not_exported(run_dir, folder, tmp_path):
+    for path in sorted(folder.glob("step-*")):
+        if path.name.startswith("step-6"):
+            path.unlink()
+    for path in sorted(folder.glob("step-4*")):
+        path.rename(folder / path.name.replace("step-4", "step-6"))
+    for path in folder.glob("*.sha256"):
+        path.unlink()
+    (folder / "checkpoint").unlink()
+    message = user_error(export, "--run", run_dir, "--out", tmp_path / "models")
+    assert "step-6 is the checkpoint of step 4, not of the step in its name" in message
+
+
+def test_weights_that_are_not_finite_are_not_exported(run_dir, tmp_path):
+    Checkpoints(method_at(8, np.nan), run_dir, keep=1).save()
+    message = user_error(export, "--run", run_dir, "--out", tmp_path / "models")
+    assert "step-8 has weights that are not finite" in message
+
+
+def test_a_file_in_place_of_the_folder_is_refused(run_dir, folder):
+    shutil.rmtree(folder)
+    folder.write_text("")
+    with pytest.raises(UserError, match="checkpoints is not a folder"):
+        restored(run_dir)
+
+
 def test_commands_refuse_if_all_are_damaged(run_dir, folder, tmp_path):
     flip(DATA)(folder)
     flip(DATA_4)(folder)

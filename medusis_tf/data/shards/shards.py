@@ -13,6 +13,7 @@ import numpy as np
 from medusis_tf.config.subject import Split, Stream
 from medusis_tf.data.shards.manifest import FILE_NAME, Kind, Manifest, SubjectRecord
 from medusis_tf.data.shards.slice_files import IMAGE_LEVELS, SliceLayout, map_slices
+from medusis_tf.json_files import read_json
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +51,7 @@ class Shards:
     def open(cls, folder: Path) -> Shards | None:
         """Open a folder; None if it is missing or incomplete."""
         try:
-            text = (folder / FILE_NAME).read_text(encoding="utf-8")
-            records = Manifest.model_validate_json(text)
+            records = Manifest.model_validate(read_json(folder / FILE_NAME))
             files = records.files.values()
             complete = all((folder / file.path).stat().st_size == file.bytes for file in files)
             if not complete:
@@ -60,6 +60,8 @@ class Shards:
                 kind: map_slices(folder / file.path, SliceLayout.of(kind, records.image_size))
                 for kind, file in records.files.items()
             }
+            if not all(_fits(entry, arrays) for entry in records.subjects):
+                return None
         except (OSError, ValueError):  # pydantic's errors are ValueErrors
             return None
         return cls(records, arrays, folder)
@@ -139,3 +141,12 @@ class Shards:
             return None
         first = entry.first_record[kind]
         return np.array(self.arrays[kind][first : first + entry.num_slices])
+
+
+def _fits(entry: SubjectRecord, arrays: Mapping[Kind, np.ndarray]) -> bool:
+    """Whether the files have all slices that a subject claims."""
+    return all(
+        0 <= entry.first_record.get(kind, -1) <= len(arrays[kind]) - entry.num_slices
+        for kind in entry.kinds
+        if kind in arrays
+    )

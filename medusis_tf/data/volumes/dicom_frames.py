@@ -16,6 +16,7 @@ from medusis_tf.data.volumes.dicom_files import dicom_errors, import_pydicom, op
 from medusis_tf.errors import UserError
 
 _DIRECTORY = "1.2.840.10008.1.3.10"
+_SHORTEST_MM, _LONGEST_MM = 1e-6, 1e6
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _PLUGIN = re.compile(r"\bpylibjpeg-\w+")
 _TAGS = [
@@ -103,6 +104,7 @@ def read_frames(path: Path, files: Sequence[Path], maximum_voxels: int) -> tuple
                     f"{path} claims more voxels than the limit of {maximum_voxels}. "
                     "Crop it, or raise data.reading.maximum_voxels."
                 )
+            _check_length(file, header, count)
             lossy |= str(header.get("LossyImageCompression", "")) == "01"
             frames.extend(_frame(file, header, index, count) for index in range(count))
     return frames, lossy
@@ -191,6 +193,29 @@ def _check_pixels(path: Path, header: Any) -> int:
     return count
 
 
+def _check_length(path: Path, header: Any, count: int) -> None:
+    """Check that the pixels fit the rows and columns, before they are decoded.
+
+    A few bytes of RLE unpack to many, whatever the rows and columns say. No real image needs more
+    than its pixels.
+    """
+    size = int(header.Rows) * int(header.Columns) * int(header.BitsAllocated) // 8 * count
+    with open_dicom(path) as source:
+        found = import_pydicom().dcmread(source, specific_tags=["PixelData"], defer_size=2**10)
+    element = found.get_item("PixelData") if "PixelData" in found else None
+    if element is None:
+        return  # floats; a file without pixels is refused when it is decoded
+    is_compressed = getattr(found.file_meta.get("TransferSyntaxUID"), "is_compressed", False)
+    # What is longer than the limit of `defer_size` is not read, but its length is known.
+    length = getattr(element, "length", None) if element.value is None else len(element.value)
+    largest = 2 * size + 2**16 * count if is_compressed else size + max(2, size // 100)
+    if length is None or length > largest or (length < size and not is_compressed):
+        raise UserError(
+            f"{path} has {length} bytes of pixels for {header.Rows} x {header.Columns} pixels in "
+            f"{count} frames. Copy or export it again."
+        )
+
+
 def _frame(path: Path, header: Any, index: int, count: int) -> Frame:
     sources = _functional_groups(header, index)
     name = path.name if count == 1 else f"{path.name}, frame {index + 1}"
@@ -209,10 +234,13 @@ def _frame(path: Path, header: Any, index: int, count: int) -> Frame:
         1.0 if slope is None else float(slope),
         float(_value(sources, "RescaleIntercept") or 0),
     )
-    if not np.isfinite([slope, intercept]).all() or slope == 0 or min(row_mm, column_mm) <= 0:
+    lengths_mm = (row_mm, column_mm, float(thickness) if thickness else 1.0)
+    is_possible = all(_SHORTEST_MM < each < _LONGEST_MM for each in lengths_mm)
+    if not np.isfinite([slope, intercept]).all() or slope == 0 or not is_possible:
         raise UserError(
             f"{path} has an invalid header: RescaleSlope {slope:g}, RescaleIntercept "
-            f"{intercept:g}, PixelSpacing {row_mm:g}, {column_mm:g}. Export it again."
+            f"{intercept:g}, PixelSpacing {row_mm:g}, {column_mm:g}, slices {lengths_mm[2]:g} mm. "
+            "Export it again."
         )
     return Frame(
         name,

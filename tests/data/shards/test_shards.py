@@ -1,6 +1,7 @@
 """Prepared slices: splits, streams, pairs, and the content of the files."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -97,4 +98,12 @@ def test_other_folders_are_not_opened(prepared, tmp_path):
     assert Shards.open(tmp_path) is not None
     # Another size than the slices in the files have.
     (tmp_path / "manifest.json").write_text(text.replace("  32", "  31"))
+    assert Shards.open(tmp_path) is None
+    # Slices beyond the end of the files.
+    values = json.loads(text)
+    values["subjects"][0]["first_record"] = dict.fromkeys(values["files"], 10**6)
+    (tmp_path / "manifest.json").write_text(json.dumps(values))
+    assert Shards.open(tmp_path) is None
+    (tmp_path / "manifest.json").unlink()
+    os.mkfifo(tmp_path / "manifest.json")
     assert Shards.open(tmp_path) is None

@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGLosslessSV1, generate_uid
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGLosslessSV1, RLELossless, generate_uid
 
 from medusis_tf.config.reading import ReadingConfig
 from medusis_tf.data.volumes.reading import read_grid, read_label_map, read_volume
@@ -83,6 +83,14 @@ def test_tilted_slices_keep_their_positions_with_a_warning(tmp_path):
     assert read.warnings == ("Its slices are tilted by 9.5 degrees against the table.",)
 
 
+@pytest.mark.parametrize("thickness", ["NaN", "1e300", "1e-300"])
+def test_a_thickness_of_no_slice_is_refused(tmp_path, thickness):
+    files = write_series(tmp_path / "s", np.ones([4, 5, 1], np.uint8), np.eye(4))
+    change(files[0], SliceThickness=float(thickness))
+    with pytest.raises(UserError, match=r"has an invalid header: .*slices"):
+        read_volume(tmp_path / "s")
+
+
 def test_other_files_are_ignored_with_a_warning(tmp_path):
     write_series(tmp_path / "s", ARRAY, AFFINE)
     (tmp_path / "s" / "README.txt").write_text("hello")
@@ -114,6 +122,17 @@ def truncated(files):
     files[1].write_bytes(files[1].read_bytes()[:-10])
 
 
+def rle_bomb(files):
+    """Pixels that would unpack to 64 times their size, whatever rows and columns say."""
+    data = pydicom.dcmread(files[1])
+    segment = (1).to_bytes(4, "little") + (64).to_bytes(4, "little") + bytes(56) + b"\x81\0" * 10**5
+    data.PixelData = pydicom.encaps.encapsulate([segment])
+    data["PixelData"].VR = "OB"
+    data["PixelData"].is_undefined_length = True
+    data.file_meta.TransferSyntaxUID = RLELossless
+    data.save_as(files[1], enforce_file_format=True)
+
+
 def compressed(files):
     data = pydicom.dcmread(files[1])
     data.file_meta.TransferSyntaxUID = JPEGLosslessSV1
@@ -140,7 +159,9 @@ REFUSED = [
     (missing, r"unequal steps: 6 mm between IM07919 and IM\d+, median 3 mm. A slice is missing"),
     (duplicate, r"two slices at one position: \w+ and \w+. Put each echo"),
     (two_series, r"one DICOM series. Received 2: CT series 3, \d files; .* separate folder"),
-    (truncated, r"IM07919 cannot be read as DICOM: .* Copy or export it again"),
+    (truncated, r"IM07919 has 30 bytes of pixels for 5 x 4 pixels in 1 frames. Copy or export"),
+    (setting(Rows=2, Columns=2), r"has 40 bytes of pixels for 2 x 2 pixels in 1 frames"),
+    (rle_bomb, r"has \d{6} bytes of pixels for 5 x 4 pixels in 1 frames"),
     (compressed, r"IM07919 is compressed as JPEG Lossless.* no decoder is installed. Install"),
     (deflated, r"IM07919 is a deflated DICOM file.* Convert"),
     (setting(PixelSpacing=[1, 1]), r"IM00000 and IM07919 differ in pixel spacing: \[1.5, 0.75\]"),
@@ -149,7 +170,8 @@ REFUSED = [
     (setting(ImagePositionPatient=[0, 0, 33]), r"not on one line"),
     (setting(ImagePositionPatient=None), r"IM07919.* ImagePositionPatient is None, not 3 numbers"),
     (setting(ImageOrientationPatient=None), r"has no known position"),
-    (setting(PixelSpacing=[0, 1]), r"PixelSpacing 0, 1. Export"),
+    (setting(PixelSpacing=[0, 1]), r"PixelSpacing 0, 1, slices"),
+    (setting_all(PixelSpacing=[1e300, 1]), r"PixelSpacing 1e\+300, 1, slices"),
     (setting(RescaleSlope=0), r"RescaleSlope 0"),
     (setting(PhotometricInterpretation="MONOCHROME1"), r"Received: 1 of MONOCHROME1"),
     (setting(PhotometricInterpretation="RGB", SamplesPerPixel=3), r"Received: 3 of RGB"),
