@@ -10,6 +10,7 @@ from medusis_tf.config.reading import ReadingConfig
 from medusis_tf.data.labels.refinement import holds_any, refine_volume
 from medusis_tf.data.labels.remapping import remap
 from medusis_tf.data.labels.tissue import tissue_label_map
+from medusis_tf.data.preparing.agreement import check_ct, check_hounsfield
 from medusis_tf.data.volumes.reading import read_volume
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
@@ -64,6 +65,9 @@ def fine_label_map(
             f"trained on ({names}). Give the CT of this label map with --ct, which they are cut "
             "by, or a label map that contains them."
         )
+    if volume is not None and coarse is not None and fine:
+        lines = check_ct(label_map, volume, thresholds.body_hu)
+        label_map = dataclasses.replace(label_map, warnings=(*label_map.warnings, *lines))
     return refine_volume(label_map, volume, metadata.classes, thresholds.body_hu)
 
 
@@ -86,10 +90,11 @@ def _unused(coarse: Volume, metadata: ModelMetadata) -> str:
 
 
 def _tissue_label_map(ct: Volume, thresholds: TissueConfig, metadata: ModelMetadata) -> Volume:
+    lines = check_hounsfield(ct)
     try:
         array = tissue_label_map(ct.intensities(), thresholds, metadata.classes)
     except UserError as error:
         raise UserError(
             f"no label map can be made from {ct.path} for the model {metadata.title}: {error}"
         ) from None
-    return Volume(array, ct.affine, ct.path, axes=ct.axes)
+    return Volume(array, ct.affine, ct.path, axes=ct.axes, warnings=lines)

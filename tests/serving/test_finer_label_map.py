@@ -67,6 +67,17 @@ def test_a_coarse_label_map_alone_is_refused(files, tmp_path):
     assert (fine_label_map(read_label_map(path), None, metadata()).array == fine).all()
 
 
+def test_a_wrong_ct_is_refused_or_said(files):
+    ct, labels, _ = files
+    coarse = read_label_map(labels)
+    for coarse_or_none in (coarse, None):
+        with pytest.raises(UserError, match="no CT in Hounsfield units"):
+            fine_label_map(coarse_or_none, labels, metadata())
+    raw = write(ct.with_name("raw.nii"), np.asarray(nib.load(ct).dataobj) + np.int16(1000))
+    (line,) = fine_label_map(coarse, raw, metadata()).warnings
+    assert "has no air: its lowest value is 0" in line
+
+
 @pytest.mark.parametrize(
     ("refine", "line"),
     [
