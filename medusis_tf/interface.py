@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
@@ -14,11 +15,14 @@ from medusis_tf.errors import UserError
 
 if TYPE_CHECKING:
     import nibabel
+    from nibabel.spatialimages import SpatialImage
 
     from medusis_tf.config.experiment import ExperimentConfig
     from medusis_tf.data.shards.shards import Shards
+    from medusis_tf.data.volumes.volume import Volume
     from medusis_tf.runs.checkpoints import CheckpointChoice
     from medusis_tf.serving.label_maps import LabelMapOptions
+    from medusis_tf.serving.metadata import ModelMetadata
     from medusis_tf.serving.predictor import Predictor, SlicePainter
 
 logger = logging.getLogger(__name__)
@@ -101,31 +105,34 @@ def synthesize(
     label_source: str | None = None,
     unlisted: str | None = None,
     assume_axes: str | None = None,
+    ct: None = None,
 ) -> np.ndarray: ...
 
 
 @overload
 def synthesize(
     model: SlicePainter,
-    label_map: PathLike | nibabel.Nifti1Image,
+    label_map: PathLike | SpatialImage | None,
     seed: int = 0,
     truncation: float = math.inf,
     *,
     label_source: str | None = None,
     unlisted: str | None = None,
     assume_axes: str | None = None,
+    ct: PathLike | None = None,
 ) -> nibabel.Nifti1Image: ...
 
 
 def synthesize(
     model: SlicePainter,
-    label_map: np.ndarray | PathLike | nibabel.Nifti1Image,
+    label_map: np.ndarray | PathLike | SpatialImage | None,
     seed: int = 0,
     truncation: float = math.inf,
     *,
     label_source: str | None = None,
     unlisted: str | None = None,
     assume_axes: str | None = None,
+    ct: PathLike | None = None,
 ) -> np.ndarray | nibabel.Nifti1Image:
     """Synthesize an image for a label map, with the noise of one seed.
 
@@ -134,7 +141,8 @@ def synthesize(
         label_map: A volume of any format, grid and orientation, a folder of one-class masks, or a
             nibabel image; or class ids of the model as an array `[height, width]` or
             `[slices, height, width]` with the pixel spacing of the training slices
-            (`model.metadata.spacing_mm`) and sides divisible by `model.metadata.stride`.
+            (`model.metadata.spacing_mm`) and sides divisible by `model.metadata.stride`. None to
+            make the label map of a model of tissues from `ct`.
         seed: Seed of the noise; the same seed gives the same image.
         truncation: Bound of the noise: a >= 0, drawn from N(0, 1) conditioned on [-a, a]. 0 gives
             the image of zero noise.
@@ -142,24 +150,32 @@ def synthesize(
             training, a packaged table, a file, or `model` for the ids of the model. By default it
             is found out.
         unlisted: Class of all ids and names without a class.
-        assume_axes: Axes of a file whose header has no orientation, such as `RAS`.
+        assume_axes: Axes of a file or image whose header has no orientation, such as `RAS`.
+        ct: CT that cuts the finer classes of the model from a coarse label map, a volume of any
+            format.
 
     Returns:
-        For a file or image, an image on the same grid, in the mean units of the training
+        For a file, image or CT, an image on the same grid, in the mean units of the training
         images. For an array, an array of the same shape, float32 in [-1, 1].
 
     Raises:
-        UserError: The label map cannot be read, has no foreground, or contains ids that the model
-            does not know.
+        UserError: The label map cannot be read, has no foreground, contains ids that the model
+            does not know, or lacks its finer classes without a CT; or the CT cannot be used.
     """
     _check_noise(seed, truncation)
     if isinstance(label_map, np.ndarray):
+        if ct is not None:
+            raise UserError("ct belongs to a file or image, not to an array of slices.")
         return _synthesize_slices(model, label_map, seed, truncation)
     from medusis_tf.serving.label_maps import LabelMapOptions
 
     reading = {} if assume_axes is None else {"assume_axes": assume_axes}
     options = LabelMapOptions(label_source, unlisted, reading)
-    return _synthesize_volume(model, label_map, seed, truncation, options)
+    try:
+        volume = _volume(model.metadata, label_map, ct, options)
+    except UserError as error:
+        raise UserError(_in_python(str(error))) from None
+    return _synthesize_volume(model, volume, seed, truncation)
 
 
 def _synthesize_slices(
@@ -188,57 +204,58 @@ def _synthesize_slices(
     return images.reshape(label_map.shape)
 
 
-def _synthesize_volume(
-    model: SlicePainter,
-    label_map: PathLike | nibabel.Nifti1Image,
-    seed: int,
-    truncation: float,
+def _volume(
+    metadata: ModelMetadata,
+    label_map: PathLike | SpatialImage | None,
+    ct: PathLike | None,
     options: LabelMapOptions,
+) -> Volume:
+    """The label map to paint, with finer classes; what is suspicious of it is logged."""
+    import nibabel
+
+    from medusis_tf.data.volumes.nibabel_formats import open_image
+    from medusis_tf.serving.finer_label_map import fine_label_map
+    from medusis_tf.serving.grids import grid_lines
+    from medusis_tf.serving.label_maps import in_classes, read_for_model
+    from medusis_tf.serving.label_names import names_of_image
+
+    if not isinstance(ct, str | os.PathLike | None):
+        raise UserError(f"ct must be the path of a CT. Received: {type(ct).__name__}")
+    reading, coarse = options.reading_of(metadata), None
+    if isinstance(label_map, nibabel.Nifti1Pair | nibabel.AnalyzeImage | nibabel.MGHImage):
+        coarse = open_image(label_map, reading).label_map(reading)
+        coarse = in_classes(coarse, metadata, options, names_of_image(label_map))
+    elif isinstance(label_map, str | os.PathLike):
+        coarse = read_for_model(Path(label_map), metadata, options)
+    elif label_map is not None or ct is None:
+        raise UserError(
+            "label_map must be a path, an array, or a NIfTI, Analyze or MGH image of nibabel. "
+            f"Received: {type(label_map).__name__}"
+        )
+    volume = fine_label_map(coarse, None if ct is None else Path(ct), metadata, reading=reading)
+    for line in (*volume.warnings, *grid_lines(volume, metadata)):
+        logger.warning("%s: %s", volume.path, _in_python(line))
+    return volume
+
+
+def _synthesize_volume(
+    model: SlicePainter, volume: Volume, seed: int, truncation: float
 ) -> nibabel.Nifti1Image:
     import nibabel
 
-    from medusis_tf.data.volumes.volume import (
-        Volume,
-        affine_in_order,
-        axis_codes,
-        from_lps,
-        to_lps,
-    )
-    from medusis_tf.serving.grids import grid_lines
-    from medusis_tf.serving.label_maps import in_classes, read_for_model
+    from medusis_tf.data.volumes.volume import affine_in_order, from_lps
 
-    if isinstance(label_map, nibabel.Nifti1Image):
-        stored = label_map.affine
-        array, affine = to_lps(_class_ids(label_map), stored)
-        path = Path(label_map.get_filename() or "label map in memory")
-        volume = Volume(array, affine, path, axes=axis_codes(stored))
-        volume = in_classes(volume, model.metadata, options)
-    else:
-        volume = read_for_model(Path(label_map), model.metadata, options)
-        stored = affine_in_order(volume.axes, volume.shape, volume.affine)
-    for line in (*volume.warnings, *grid_lines(volume, model.metadata)):
-        logger.info("%s: %s", volume.path, line)
+    stored = affine_in_order(volume.axes, volume.shape, volume.affine)
     image = from_lps(model.synthesize_volume(volume, seed, truncation), stored)
     return nibabel.Nifti1Image(image, stored)
 
 
-def _class_ids(image: nibabel.Nifti1Image) -> np.ndarray:
-    """The voxels of an image in memory, `[i, j, k]`, if they are class ids on a usable grid."""
-    from medusis_tf.data.volumes.volume import spans_space
-
-    if len(image.shape) != 3 or 0 in image.shape:
-        raise UserError(f"label_map must have three axes, none empty. Received: {image.shape}")
-    if image.affine is None or not spans_space(image.affine):
-        raise UserError("the affine of label_map must be finite and its axes independent.")
-    voxels = np.asanyarray(image.dataobj)
-    if voxels.dtype.kind not in "iuf":
-        raise UserError(f"label_map must contain integers. Received: {voxels.dtype}")
-    if voxels.dtype.kind == "f" and not (np.isfinite(voxels) & (voxels == np.rint(voxels))).all():
-        raise UserError("label_map must contain integers. Received: fractions or NaN")
-    limits = np.iinfo(np.int32)
-    if voxels.min() < limits.min or voxels.max() > limits.max:
-        raise UserError("label_map must contain integers of 32 bits.")
-    return voxels.astype(np.int32)
+def _in_python(message: str) -> str:
+    """A message with the arguments of `synthesize` in place of options of the command."""
+    for option, argument in (("--label-source ", "label_source="), ("--unlisted C", "unlisted=C")):
+        message = message.replace(option, argument)
+    message = re.sub(r"--(ct|label-source|unlisted)\b", lambda m: m[1].replace("-", "_"), message)
+    return message.replace("data.reading.assume_axes", "assume_axes")
 
 
 def _checkpoint(name: str) -> CheckpointChoice:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -50,7 +50,24 @@ def stated_names(path: Path) -> dict[int, str]:
     Returns:
         Names by id, without id 0; empty if there are none.
     """
-    readers = (_extension_names, _segment_names, _json_names, _tsv_names)
+    return _first_names(path, (_extension_names, _segment_names, _json_names, _tsv_names))
+
+
+def names_of_image(image: Any) -> dict[int, str]:
+    """Read the class names that an image of nibabel states: its header, or what is beside its file.
+
+    Args:
+        image: Image in memory; its file may not exist.
+
+    Returns:
+        As `stated_names`.
+    """
+    path = Path(image.get_filename() or "")
+    own = _first_names(path, (lambda _: _names_in(image.header),))
+    return own or (stated_names(path) if path.is_file() else {})
+
+
+def _first_names(path: Path, readers: Sequence[Callable[[Path], dict[int, str]]]) -> dict[int, str]:
     for reader in readers:
         try:
             names = reader(path)
@@ -64,8 +81,11 @@ def stated_names(path: Path) -> dict[int, str]:
 def _extension_names(path: Path) -> dict[int, str]:
     if not path.is_file() or not has_nifti_name(path):
         return {}
+    return _names_in(nib.load(path).header)
+
+
+def _names_in(header: Any) -> dict[int, str]:
     names: dict[int, str] = {}
-    header: Any = nib.load(path).header
     for extension in header.extensions:
         if len(extension.content) > _LARGEST_HEADER:
             continue

@@ -25,7 +25,7 @@ from medusis_tf.data.volumes.writing import (
     write_image,
 )
 from medusis_tf.errors import UserError
-from medusis_tf.serving.finer_label_map import fine_label_map
+from medusis_tf.serving.finer_label_map import fine_label_map, holds_finer
 from medusis_tf.serving.grids import grid_lines
 from medusis_tf.serving.label_maps import LabelMapOptions, read_for_model
 from medusis_tf.serving.label_names import stated_names
@@ -162,7 +162,8 @@ def synthesize_files(
     request.noise.check(metadata.has_noise, metadata.title)
     _check_attributes(request)
     _check_sources_exist(request)
-    label_map, records = _label_map(request, metadata), _identities(request, folder, metadata)
+    label_map, request = _label_map(request, metadata)
+    records = _identities(request, folder, metadata)
     missing = _missing(request, records)
     if not missing:
         return None
@@ -202,8 +203,13 @@ def _check_sources_exist(request: SynthesisRequest) -> None:
             raise UserError(f"there is no file or folder {path}. Check the path of the {what}.")
 
 
-def _label_map(request: SynthesisRequest, metadata: ModelMetadata) -> Volume:
-    """The label map to paint; its warnings, which include how it is resampled, are logged."""
+def _label_map(
+    request: SynthesisRequest, metadata: ModelMetadata
+) -> tuple[Volume, SynthesisRequest]:
+    """The label map to paint, and the request without a CT that it does not use.
+
+    Its warnings, which include how it is resampled, are logged.
+    """
     coarse = None
     if request.label_map is not None:
         coarse = read_for_model(request.label_map, metadata, request.label)
@@ -214,7 +220,9 @@ def _label_map(request: SynthesisRequest, metadata: ModelMetadata) -> Volume:
     for line in lines:
         text = line.removeprefix(f"{source}: ").rstrip(".")
         logger.warning("%s: %s", source, text[:1].lower() + text[1:])
-    return dataclasses.replace(label_map, warnings=lines)
+    if holds_finer(coarse, metadata):
+        request = dataclasses.replace(request, ct=None)
+    return dataclasses.replace(label_map, warnings=lines), request
 
 
 def _identities(

@@ -226,8 +226,12 @@ def test_a_dicom_series_is_a_folder_with_its_record_beside(model_dir, label_map,
 def test_a_folder_of_masks_is_one_label_map(model_dir, label_map, tmp_path):
     for id_, name in ((1, "fat"), (2, "muscle")):
         (tmp_path / "masks").mkdir(exist_ok=True)
-        write_nifti(tmp_path / "masks" / f"{name}.nii.gz", ellipses() == id_, axes="SLP")
-    run("--model", model_dir, "--label-map", tmp_path / "masks", "--out", tmp_path / "m.nii.gz")
+        write_nifti(tmp_path / "masks" / f"{name}.nii.gz", ellipses() >= id_, axes="SLP")
+    printed = run(
+        "--model", model_dir, "--label-map", tmp_path / "masks", "--out", tmp_path / "m.nii.gz"
+    )
+    overlap = np.count_nonzero(ellipses() == 2)
+    assert f"masks overlap; muscle wins over fat in {overlap} voxels" in printed
     run("--model", model_dir, "--label-map", label_map, "--out", tmp_path / "l.nii.gz")
     np.testing.assert_array_equal(array_of(tmp_path / "m.nii.gz"), array_of(tmp_path / "l.nii.gz"))
 

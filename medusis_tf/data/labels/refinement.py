@@ -88,7 +88,7 @@ def refine_volume(
             "by a CT. Give the CT of this label map, a label map that contains them, or leave out "
             "data.refine."
         )
-    hounsfield, covered, warnings = _on_grid(ct, label_map)
+    hounsfield, covered, warnings = on_grid(ct, label_map)
     array = refine(label_map.array, hounsfield, label_map.spacing_mm, classes, body_hu)
     if covered is not None:
         np.copyto(array, label_map.array, where=~covered)
@@ -100,6 +100,44 @@ def holds_any(label_map: np.ndarray, ids: Sequence[int]) -> bool:
     wanted = np.zeros(256, bool)
     wanted[list(ids)] = True
     return any(bool(wanted[plane].any()) for plane in np.moveaxis(label_map, 2, 0))
+
+
+def on_grid(ct: Volume, label_map: Volume) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
+    """Sample a CT at the voxels of a label map.
+
+    Args:
+        ct: Volume of a CT.
+        label_map: Class ids.
+
+    Returns:
+        Hounsfield units; where they are known, None for everywhere; and warnings.
+
+    Raises:
+        UserError: The CT covers less than half of the foreground.
+    """
+    if same_grid(Grid.of(ct), Grid.of(label_map)):
+        return ct.intensities(), None, ()
+    to_ct = np.linalg.solve(ct.affine, label_map.affine)
+    matrix, offset, shape = to_ct[:3, :3], to_ct[:3, 3], label_map.shape
+    values = ct.intensities()
+    hounsfield = ndimage.affine_transform(
+        values, matrix, offset, shape, order=1, mode="nearest", output=np.float32
+    )
+    # Half a voxel beyond the outermost centres still belongs to the CT.
+    known = ndimage.affine_transform(
+        np.ones(ct.shape, np.float32), matrix, offset, shape, order=0, cval=0.0
+    )
+    covered = known > 0
+    share = float(covered[label_map.array > 0].mean()) if label_map.array.any() else 1.0
+    if share < _LEAST_COVERED:
+        raise UserError(
+            f"{ct.path} covers {100 * share:.0f}% of the label map {label_map.path}. Check that "
+            "it is the CT of this label map, and that the positions in both headers are right."
+        )
+    warnings = (
+        f"the CT {ct.path.name} covers {100 * share:.1f}% of it; the rest keeps its coarse classes",
+    )
+    return hounsfield, covered, warnings * (share < 1 - _MOST_UNCOVERED)
 
 
 @dataclasses.dataclass(eq=False)
@@ -226,35 +264,6 @@ def _drop_small(mask: np.ndarray, least_voxels: float) -> None:
     labels, count = ndimage.label(mask, np.ones([3, 3, 3]))
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     mask &= (sizes >= least_voxels)[labels]
-
-
-def _on_grid(
-    ct: Volume, label_map: Volume
-) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
-    """Hounsfield units at the voxels of a label map, where they are known, and warnings."""
-    if same_grid(Grid.of(ct), Grid.of(label_map)):
-        return ct.intensities(), None, ()
-    to_ct = np.linalg.solve(ct.affine, label_map.affine)
-    matrix, offset, shape = to_ct[:3, :3], to_ct[:3, 3], label_map.shape
-    values = ct.intensities()
-    hounsfield = ndimage.affine_transform(
-        values, matrix, offset, shape, order=1, mode="nearest", output=np.float32
-    )
-    # Half a voxel beyond the outermost centres still belongs to the CT.
-    known = ndimage.affine_transform(
-        np.ones(ct.shape, np.float32), matrix, offset, shape, order=0, cval=0.0
-    )
-    covered = known > 0
-    share = float(covered[label_map.array > 0].mean()) if label_map.array.any() else 1.0
-    if share < _LEAST_COVERED:
-        raise UserError(
-            f"{ct.path} covers {100 * share:.0f}% of the label map {label_map.path}. Check that "
-            "it is the CT of this label map, and that the positions in both headers are right."
-        )
-    warnings = (
-        f"the CT {ct.path.name} covers {100 * share:.1f}% of it; the rest keeps its coarse classes",
-    )
-    return hounsfield, covered, warnings * (share < 1 - _MOST_UNCOVERED)
 
 
 def _shortened(names: str) -> str:

@@ -75,7 +75,8 @@ def read_masks(
 
     Returns:
         uint8 class ids, `[x, y, z]`; its path is the first mask, as the reference grid. Empty
-        masks of names without a class are left out, with a warning that lists them.
+        masks of names without a class are left out, with a warning that lists them. Another warning
+        lists the overlaps.
 
     Raises:
         UserError: A mask has no class, several values or a different grid, or there are no masks.
@@ -85,6 +86,7 @@ def read_masks(
     classes = {name: taxonomy.class_of(name) for name in files}
     left_out = _check_unmapped(folder, [files[n] for n in files if classes[n] is None], reading)
     canvas: Volume | None = None
+    covered = np.zeros((256, 256), np.int64)
     for class_ in taxonomy.paint_order():
         for name in (name for name in files if classes[name] == class_):
             mask = read_label_map(files[name], reading)
@@ -94,14 +96,15 @@ def read_masks(
                 array = np.zeros_like(mask.array, np.uint8, order="K")
                 canvas = dataclasses.replace(mask, array=array, warnings=left_out)
             _check_grid(canvas, mask)
-            _paint_mask(canvas.array, mask, class_)
+            covered[class_] += _paint_mask(canvas.array, mask, class_)
             del mask  # free its memory before the next mask is read
     if canvas is None:
         raise UserError(
             f"{folder} has no mask of any class: {left_out[0]}. "
             "Name masks after classes or their sources, such as liver.nii.gz."
         )
-    return canvas
+    warnings = (*canvas.warnings, *_overlaps(folder, covered, taxonomy))
+    return dataclasses.replace(canvas, warnings=warnings)
 
 
 def holds_masks(path: Path | str) -> bool:
@@ -219,10 +222,28 @@ def _is_mask_file(path: Path) -> bool:
     )
 
 
-def _paint_mask(canvas: np.ndarray, mask: Volume, class_: int) -> None:
-    value = mask.array.max() or mask.array.min()
+def _overlaps(folder: Path, covered: np.ndarray, taxonomy: Taxonomy) -> tuple[str, ...]:
+    """One sentence on overlaps of different classes, if there are any.
+
+    Args:
+        folder: Folder of masks.
+        covered: `[above, below]` number of voxels in which a class was painted over another.
+        taxonomy: Classes of the experiment.
+    """
+    names, counts = taxonomy.ids, covered * ~np.eye(256, dtype=bool)
+    counts[:, 0] = 0
+    pairs = sorted(np.argwhere(counts).tolist(), key=lambda pair: -counts[tuple(pair)])
+    found = [f"{names[a]} wins over {names[b]} in {counts[a, b]}" for a, b in pairs]
+    if not found:
+        return ()
+    return (f"{folder}: its masks overlap; {_listed(found)} voxels",)
+
+
+def _paint_mask(canvas: np.ndarray, mask: Volume, class_: int) -> np.ndarray:
+    """Paint a mask, and count the voxels that it covers of each class."""
+    value, covered = mask.array.max() or mask.array.min(), np.zeros(256, np.int64)
     if value == 0:
-        return
+        return covered
     for below, voxels in slabs(canvas, mask.array):
         inside = voxels != 0
         if (inside & (voxels != value)).any():
@@ -231,7 +252,9 @@ def _paint_mask(canvas: np.ndarray, mask: Volume, class_: int) -> None:
                 f"class. Received: {_listed(np.unique(mask.array).tolist())}. For a map of several "
                 "classes, give the file itself, not its folder."
             )
+        covered += np.bincount(below[inside], minlength=256)
         np.copyto(below, np.uint8(class_), where=inside)
+    return covered
 
 
 def _listed(values: Iterable[object]) -> str:

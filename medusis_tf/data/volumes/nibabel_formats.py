@@ -1,4 +1,7 @@
-"""Read Analyze 7.5 and NIfTI pairs (.hdr and .img) and FreeSurfer's MGH and MGZ with nibabel."""
+"""Read Analyze 7.5 and NIfTI pairs (.hdr and .img) and FreeSurfer's MGH and MGZ with nibabel.
+
+`open_image` reads an image of nibabel in memory, also NIfTI, as its file would be read.
+"""
 
 from __future__ import annotations
 
@@ -75,6 +78,59 @@ def open_file(path: Path, config: ReadingConfig) -> StoredArray:
     dtype = header.get_data_dtype()
     stored = StoredArray(path, shape, dtype, affine, load, slope, intercept, tuple(warnings))
     return stored.check(config)
+
+
+def open_image(image: Any, config: ReadingConfig) -> StoredArray:
+    """Open an image of nibabel in memory, and check its header as that of a file.
+
+    Args:
+        image: NIfTI, Analyze or MGH image.
+        config: Reading options.
+
+    Raises:
+        UserError: It is not one readable 3-D volume with a known orientation.
+    """
+    path = Path(image.get_filename() or "label map in memory")
+    warnings: list[str] = []
+    shape = tuple(int(side) for side in image.shape)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    try:
+        affine = _image_affine(image, path, config, warnings)
+    except _UNREADABLE as error:
+        raise _unreadable(path, error) from None
+    if affine is None:
+        raise UserError(f"{path} has no affine. Give the image the affine of its source.")
+
+    def load() -> np.ndarray:
+        try:
+            return np.asanyarray(image.dataobj).reshape(shape)
+        except _UNREADABLE as error:
+            raise _unreadable(path, error) from None
+
+    dtype = np.dtype(image.dataobj.dtype)
+    return StoredArray(path, shape, dtype, affine, load, warnings=tuple(warnings)).check(config)
+
+
+def _image_affine(
+    image: Any, path: Path, config: ReadingConfig, warnings: list[str]
+) -> np.ndarray | None:
+    """The affine of an image; what nibabel fills in where the file has none does not count."""
+    header = image.header.copy()
+    if isinstance(image, nib.Nifti1Pair):
+        if image.affine is None or np.allclose(image.affine, header.get_best_affine()):
+            return checked_affine(header, path, config, warnings)
+    elif image.affine is None:
+        return None
+    elif isinstance(image, nib.MGHImage):
+        blank = MGHHeader()
+        blank.set_data_shape(image.shape)
+        if path.is_file() and np.allclose(image.affine, blank.get_affine()):
+            return _mgh_header(path, config, warnings)[1]
+    elif isinstance(image, nib.AnalyzeImage):
+        return _pair_affine(image, path, config, warnings)
+    warnings.extend(grid_warnings(image.affine))
+    return np.array(image.affine, np.float64)
 
 
 def _mgh_header(

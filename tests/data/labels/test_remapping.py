@@ -142,18 +142,33 @@ def test_masks_are_merged_by_name(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("order", "merged"), [((), [1, 3, 3, 0]), (("liver", "fat"), [1, 1, 3, 0])]
+    ("order", "merged", "on_top"),
+    [
+        ((), [1, 3, 3, 0], "liver wins over fat"),
+        (("liver", "fat"), [1, 1, 3, 0], "fat wins over liver"),
+    ],
 )
-def test_the_order_decides_which_mask_is_on_top(tmp_path, order, merged):
+def test_the_order_decides_which_mask_is_on_top(tmp_path, order, merged, on_top):
     masks(tmp_path, fat=[1, 1, 0, 0], liver=[0, 1, 1, 0])
     result = read_masks(tmp_path, taxonomy(order=order), READING)
     assert result.array.ravel().tolist() == merged
+    (line,) = result.warnings
+    assert line == f"{tmp_path}: its masks overlap; {on_top} in 1 voxels"
+
+
+def test_overlaps_are_listed_by_class_with_the_largest_first(tmp_path):
+    masks(tmp_path, torso_fat=[1, 1, 1, 1], kidney_left=[1, 0, 1, 0], kidney_right=[1, 0, 0, 0])
+    masks(tmp_path, liver=[1, 0, 0, 0], empty=[0, 0, 0, 0], fat=[0, 1, 0, 0])
+    lines = read_masks(tmp_path, taxonomy(), READING).warnings
+    assert lines[-1].endswith(
+        "overlap; kidney wins over fat in 2, liver wins over kidney in 1 voxels"
+    )
 
 
 def test_a_mask_of_background_erases_nothing(tmp_path):
     masks(tmp_path, fat=[1, 1], prostate=[0, 1])
     result = read_masks(tmp_path, taxonomy(unlisted="background"), READING)
-    assert result.array.ravel().tolist() == [1, 1]
+    assert result.array.ravel().tolist() == [1, 1] and result.warnings == ()
 
 
 def test_masks_in_different_axis_orders_are_merged(tmp_path):

@@ -2,8 +2,15 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medusis_tf.data.preparing.agreement import explained_variance, misplacement_warning, thinned
+from medusis_tf.data.preparing.agreement import (
+    check_ct,
+    check_hounsfield,
+    explained_variance,
+    misplacement_warning,
+    thinned,
+)
 from medusis_tf.data.volumes.grid import Crop
+from medusis_tf.errors import UserError
 from tests.data.volume_files import volume
 
 RNG = np.random.default_rng(4)
@@ -170,3 +177,51 @@ def test_the_shift_of_long_label_maps_is_exact(first, body):
         label_map[..., first : first + 256], image + noise, first - 40 if first else 40, 1.0
     )
     assert f"headers say: {40 if first else -40:+d} axial slices" in warning
+
+
+def leg(slices, at=(14, 18)):
+    """Class ids (fat, muscle, bone) and Hounsfield units of a leg off the centre."""
+    x, y = np.mgrid[:40, :40]
+    radius = np.hypot(x - at[0], y - at[1])[..., np.newaxis] + np.linspace(0, 3, slices)
+    ids = np.select([radius < 3, radius < 8, radius < 11], [3, 2, 1], 0).astype(np.uint8)
+    hounsfield = np.array([-1000, -100, 50, 1000])[ids] + RNG.normal(0, 10, ids.shape)
+    return volume(ids), volume(hounsfield.astype(np.int16))
+
+
+@pytest.mark.parametrize("slices", [1, 3, 20])
+def test_the_ct_of_a_label_map_agrees(slices):
+    label_map, ct = leg(slices)
+    assert check_ct(label_map, ct, -300.0) == ()
+    bone = volume(label_map.array * (label_map.array == 3))
+    assert check_ct(bone, ct, -300.0) == ()
+
+
+@pytest.mark.parametrize("slices", [1, 3, 20])
+@pytest.mark.parametrize(("axis", "name"), [(0, "left-right"), (1, "front-back")])
+def test_a_mirrored_ct_is_found(slices, axis, name):
+    label_map, ct = leg(slices)
+    mirrored = volume(np.flip(ct.array, axis))
+    try:
+        found = " ".join(check_ct(label_map, mirrored, -300.0))
+    except UserError as error:
+        found = str(error)
+    assert f"mirrored {name}, the classes would explain 100%" in found
+
+
+def test_the_body_of_another_ct_is_said_or_refused():
+    label_map, _ = leg(3)
+    (line,) = check_ct(label_map, leg(3, at=(17, 18))[1], -300.0)
+    assert "of the foreground of the label map lies in the body of the CT" in line
+    with pytest.raises(UserError, match=r"only \d+% of the foreground"):
+        check_ct(label_map, leg(3, at=(25, 30))[1], -300.0)
+
+
+def test_a_volume_that_is_not_in_hounsfield_units_is_said_or_refused():
+    label_map, ct = leg(3)
+    with pytest.raises(
+        UserError, match="no CT in Hounsfield units: its values lie between 0 and 3"
+    ):
+        check_ct(label_map, label_map, -300.0)
+    assert check_hounsfield(ct) == ()
+    (line,) = check_hounsfield(volume(ct.array + 1100))
+    assert "has no air: its lowest value is" in line
