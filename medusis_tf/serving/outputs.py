@@ -92,7 +92,7 @@ def checked_sources(sources: Mapping[str, Path | None]) -> dict[str, str]:
     return found
 
 
-def checksum_of(values: Mapping[Any, str]) -> str | None:
+def checksum_of(values: Mapping[Any, Any]) -> str | None:
     """Checksum of values that a record need not show; None without values."""
     if not values:
         return None

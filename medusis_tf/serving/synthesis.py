@@ -229,7 +229,9 @@ def _identities(
     request: SynthesisRequest, folder: Path, metadata: ModelMetadata
 ) -> list[dict[str, Any]]:
     """What makes each sample what it is, for its record."""
-    sources = checked_sources({"label_map": request.label_map, "ct": request.ct})
+    label_map = request.label_map
+    sources = checked_sources({"label_map": label_map, "ct": request.ct})
+    names = stated_names(label_map) if label_map is not None and label_map.is_file() else {}
     shared = {
         "model": metadata.name,
         "model_version": int(folder.name) if folder.name.isdecimal() else None,
@@ -237,18 +239,13 @@ def _identities(
         **sources,
         "label_source": request.label.label_source,
         "unlisted": request.label.unlisted,
-        "names_sha256": _names_sha256(request.label_map),
+        # Those that the file, or a file beside it, states.
+        "names_sha256": checksum_of(names),
         "reading": dict(request.label.reading) or None,
         "dtype": request.dtype,
         "attributes_sha256": checksum_of(dict(request.attributes)),
     }
     return [{**shared, **request.noise.record(number)} for number in range(request.samples)]
-
-
-def _names_sha256(label_map: Path | None) -> str | None:
-    """Checksum of the class names that the file, or a file beside it, states; None without."""
-    is_file = label_map is not None and label_map.is_file()
-    return checksum_of(stated_names(label_map) if is_file else {})  # type: ignore[arg-type]
 
 
 def _missing(request: SynthesisRequest, records: list[dict[str, Any]]) -> list[int]:

@@ -81,7 +81,6 @@ class TrainingLoop:
         self.skipped = SkippedSteps(
             config, shards, self.method.divergence_advice, self.workers.is_chief
         )
-        self._last_step = training.steps
         self.interruption = Interruption(training.stop_seconds)
 
     def run(self, resume: bool = False, until: int | None = None) -> int | None:
