@@ -18,7 +18,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from medusis_tf.errors import UserError
+from medusis_tf.errors import UserError, reason
 from medusis_tf.tensorflow_log import hide_tensorflow_log
 
 console = Console()
@@ -111,7 +111,7 @@ def disk_message(error: Exception) -> str | None:
     if type(error).__module__.startswith("tensorflow"):
         texts = [text for number in _DISK_ERRORS if (text := os.strerror(number)) in str(error)]
         if texts:
-            return f"{' '.join(str(error).split())}. {_DISK_ADVICE}"
+            return f"{reason(error)}. {_DISK_ADVICE}"
     return None
 
 

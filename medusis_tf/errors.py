@@ -1,7 +1,11 @@
 """The one exception that means: the user can fix this."""
 
+import re
+
 LONGEST_LINE = 1000
 MOST_LINES = 60
+# TensorFlow names the operation of its graph, which says nothing to a user.
+_NODE = re.compile(r"\{\{[^{}]*\}\}|\[Op:\w+\]")
 
 
 class UserError(Exception):
@@ -23,7 +27,7 @@ class UserError(Exception):
 def reason(error: Exception) -> str:
     """Reason of an error of the operating system or of TensorFlow, in one line."""
     text = getattr(error, "strerror", None) or getattr(error, "message", None) or error
-    return " ".join(str(text).split())
+    return " ".join(_NODE.sub("", str(text)).split())
 
 
 def _shortened(line: str) -> str:
