@@ -25,7 +25,7 @@ def test_long_lists_end_with_their_number_of_lines():
 
 
 def test_the_reason_of_an_error_has_no_words_of_the_graph():
-    text = "{{function_node __wrapped__SaveV2_device_/job:a}} /a/b; No space left on device [Op:SaveV2]"
+    text = "{{function_node __wrapped__SaveV2_/job:a}} /a/b; No space left on device [Op:SaveV2]"
     error = tf.errors.ResourceExhaustedError(None, None, text)
     assert reason(error) == "/a/b; No space left on device"
     assert reason(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) == "No space left on device"
