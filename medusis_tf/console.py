@@ -12,7 +12,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, NoReturn
 
 import typer
@@ -77,11 +78,9 @@ def guard(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def guarded(*args: object, verbose: bool = False, **kwargs: object) -> None:
         show_log(verbose)
-        if threading.current_thread() is threading.main_thread():
-            # Python would end at once, and leave temporary files.
-            signal.signal(signal.SIGTERM, _end)
         try:
-            command(*args, **kwargs)
+            with _orderly_end():
+                command(*args, **kwargs)
         except UserError as error:
             fail(error)
         except Exception as error:
@@ -93,6 +92,19 @@ def guard(command: Callable[..., None]) -> Callable[..., None]:
     guarded.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     guarded.__annotations__ = {each.name: each.annotation for each in parameters}
     return guarded
+
+
+@contextmanager
+def _orderly_end() -> Iterator[None]:
+    """Context in which SIGTERM removes temporary files before the process ends."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _end(number: int, _: object) -> NoReturn:

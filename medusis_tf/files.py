@@ -61,10 +61,12 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     _remove_left(path)
     try:
         yield temporary
-        _swap(temporary, path)
+        replaced = _swap(temporary, path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    for old in replaced:
+        _delete(old)
 
 
 @contextmanager
@@ -99,7 +101,9 @@ def _beside(path: Path, kind: str) -> Path:
 
 def _remove_left(path: Path) -> None:
     """Remove what processes that do not run any more have left of `path`."""
-    left = re.compile(rf"\.partial-{_MACHINE}\.(\d+)\.[0-9a-f]+-{re.escape(path.name)}")
+    # What was replaced may be all that is left, if the new one did not come.
+    kinds = "partial|replaced" if path.exists() else "partial"
+    left = re.compile(rf"\.(?:{kinds})-{_MACHINE}\.(\d+)\.[0-9a-f]+-{re.escape(path.name)}")
     for entry in path.parent.iterdir():
         if (found := left.fullmatch(entry.name)) and not _runs(int(found.group(1))):
             _delete(entry)
@@ -117,8 +121,13 @@ def _runs(process: int) -> bool:
     return True
 
 
-def _swap(new: Path, path: Path) -> None:
-    """Rename `new` to `path`; a folder there is deleted last, and is back if that fails."""
+def _swap(new: Path, path: Path) -> list[Path]:
+    """Rename `new` to `path`; a folder there is back if that fails.
+
+    Returns:
+        The folders that were there, under other names.
+    """
+    replaced: list[Path] = []
     for _ in range(_MOST_SWAPS):
         old = _move_aside(path)
         try:
@@ -133,9 +142,9 @@ def _swap(new: Path, path: Path) -> None:
         else:
             is_taken = False
         if old is not None:
-            _delete(old)
+            replaced.append(old)
         if not is_taken:
-            return
+            return replaced
     raise FileExistsError(errno.EEXIST, "other programs write to it all the time", str(path))
 
 

@@ -160,7 +160,8 @@ def synthesize(
 
     Raises:
         UserError: The label map cannot be read, has no foreground, contains ids that the model
-            does not know, or lacks its finer classes without a CT; or the CT cannot be used.
+            does not know; a file or image lacks its finer classes without a CT (an array, which
+            may be one slice, is only a warning); or the CT cannot be used.
     """
     _check_noise(seed, truncation)
     if isinstance(label_map, np.ndarray):
@@ -192,6 +193,14 @@ def _synthesize_slices(
         raise UserError(
             f"label_map must contain integers from 0 to {known - 1}, the class ids of "
             f"{model.metadata.name}. Received: {label_map.dtype} from {ids[0]} to {ids[-1]}"
+        )
+    refined = model.metadata.taxonomy.refined
+    if refined and not np.isin([entry.id for entry in refined], ids).any():
+        logger.warning(
+            "label_map has none of the finer classes that %s was trained on (%s): the image may be "
+            "wrong. Give a file with its ct",
+            model.metadata.title,
+            ", ".join(entry.name for entry in refined[:5]),
         )
     stride = model.metadata.stride
     if any(side % stride for side in label_map.shape[-2:]):

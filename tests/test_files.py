@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from medusis_tf import files
 from medusis_tf.files import replacing, replacing_folder
 
 
@@ -109,3 +110,29 @@ def test_folders_of_killed_processes_are_removed_and_those_of_running_ones_kept(
         assert not killed.exists() and (runs / "half").exists()
     started[1].communicate()
     assert [path.name for path in tmp_path.iterdir()] == ["mr"]
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_what_was_replaced_is_removed_once_the_new_one_is_there(tmp_path, exists, monkeypatch):
+    path = tmp_path / "series"
+    dead = tmp_path / f".replaced-{files._MACHINE}.{2**22 + 1}.0a-series"
+    dead.mkdir()
+    if exists:
+        path.mkdir()
+    with replacing_folder(path) as temporary:
+        assert dead.exists() != exists
+        (temporary / "new").touch()
+    assert (path / "new").exists()
+
+
+def test_an_interruption_while_the_old_folder_is_deleted_keeps_the_new_one(tmp_path, monkeypatch):
+    path = tmp_path / "series"
+    path.mkdir()
+
+    def interrupted(_):
+        raise SystemExit(143)
+
+    monkeypatch.setattr(files, "_delete", interrupted)
+    with pytest.raises(SystemExit), replacing_folder(path) as temporary:
+        (temporary / "new").touch()
+    assert (path / "new").exists()

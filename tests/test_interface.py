@@ -159,6 +159,18 @@ class FinePainter:
     def synthesize_volume(self, label_map, seed, truncation):
         return label_map.array.astype(np.float32)
 
+    def paint(self, label_maps, noise):
+        return label_maps[..., np.newaxis].astype(np.float32)
+
+    def draw_noise(self, seed, truncation):
+        return np.zeros(4, np.float32)
+
+
+@pytest.mark.parametrize(("id_", "warned"), [(BONE, True), (MARROW, False)])
+def test_a_coarse_array_is_a_warning(caplog, id_, warned):
+    mt.synthesize(FinePainter(), np.full([32, 32], id_))
+    assert ("none of the finer classes" in caplog.text) is warned
+
 
 def test_a_coarse_label_map_needs_its_ct(tmp_path):
     x, y = np.mgrid[-20:20, -20:20]

@@ -58,7 +58,8 @@ def recorded(path: Path, record: Mapping[str, Any], may_replace: bool) -> Iterat
     """
     target = record_path(path)
     # Never an old volume beside a new record: it would pass for finished.
-    replaces = path.exists()
+    number = _file_number(path)
+    replaces = number is not None
     if replaces and not may_replace:
         raise UserError(f"another program has written {path} in the meantime. {_REMEDY}.")
     before = target.read_bytes() if replaces and target.exists() else None
@@ -69,7 +70,9 @@ def recorded(path: Path, record: Mapping[str, Any], may_replace: bool) -> Iterat
     try:
         yield
     except BaseException:
-        if replaces and before is not None:
+        if _file_number(path) != number:  # the volume is complete: a signal came after that
+            _write_record(path, record)
+        elif replaces and before is not None:
             target.write_bytes(before)
         elif not replaces:
             target.unlink(missing_ok=True)
@@ -90,6 +93,11 @@ def checked_sources(sources: Mapping[str, Path | None]) -> dict[str, str]:
     for role, (path, _) in given.items():
         found[role], found[f"{role}_sha256"] = path.name, records[role].sha256
     return found
+
+
+def _file_number(path: Path) -> int | None:
+    """Number of a file or folder, another one for what replaces it; None if there is nothing."""
+    return path.stat().st_ino if path.exists() else None
 
 
 def checksum_of(values: Mapping[Any, Any]) -> str | None:

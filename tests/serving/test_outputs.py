@@ -5,6 +5,7 @@ import json
 import pytest
 
 from medusis_tf.errors import UserError
+from medusis_tf.files import replacing
 from medusis_tf.serving.outputs import check_writable, recorded
 
 
@@ -43,6 +44,20 @@ def test_a_volume_that_could_not_be_written_leaves_everything_as_it_was(volume, 
     with pytest.raises(OSError, match="full"), recorded(volume, {"seed": 1}, True):
         raise OSError("the disk is full")
     assert {path.name: path.read_text() for path in volume.parent.iterdir()} == before
+
+
+@pytest.mark.parametrize("before", [None, "old"])
+def test_a_signal_after_the_volume_is_complete_leaves_its_own_record(volume, before):
+    record = volume.with_name("mr.json")
+    if before is not None:
+        volume.write_text(before)
+        record.write_text('{"seed": 0}')
+    with pytest.raises(SystemExit), recorded(volume, {"seed": 1}, True):
+        with replacing(volume) as temporary:
+            temporary.write_text("new")
+        raise SystemExit(143)
+    assert volume.read_text() == "new"
+    assert json.loads(record.read_text()) == {"seed": 1}
 
 
 def test_a_name_that_is_not_utf_8_is_refused(tmp_path):
