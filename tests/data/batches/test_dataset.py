@@ -193,14 +193,12 @@ def test_slices_beyond_two_gigabytes_are_gathered_and_nothing_else_is_read(confi
     size = (256, 256)
     layout = SliceLayout.of("image", size)
     last = 2**31 // layout.slice_bytes + 2
+    subjects = [
+        subject_record("l", ("label_map",), 4, {"label_map": 0}),
+        subject_record("i", ("image",), 4, {"image": 0}),
+    ]
     made = made_shards(
-        [
-            subject_record("l", ("label_map",), 4, {"label_map": 0}),
-            subject_record("i", ("image",), 4, {"image": last}),
-        ],
-        np.zeros([4, *size], np.uint8),
-        np.zeros([4, *size]),
-        tmp_path / "shards",
+        subjects, np.zeros([4, *size], np.uint8), np.zeros([4, *size]), tmp_path / "shards"
     )
     levels = np.random.default_rng(0).integers(0, 2**16, [4, *size]).astype("<u2")
     path = made.folder / "image.npy"
@@ -212,7 +210,9 @@ def test_slices_beyond_two_gigabytes_are_gathered_and_nothing_else_is_read(confi
     assert path.stat().st_size > 2**31 > path.stat().st_blocks * 512
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     large = changed(config, image_size=size)
-    batch = taken(training_batches(large, Shards(made.records, arrays, made.folder)), 1)[0]
+    subjects[1] = subject_record("i", ("image",), 4, {"image": last})
+    records = made.records.model_copy(update={"subjects": tuple(subjects)})
+    batch = taken(training_batches(large, Shards(records, arrays, made.folder)), 1)[0]
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20  # kilobytes
     found = np.rint((batch["image"][..., 0] + 1) * (IMAGE_LEVELS / 2)).astype("<u2")
     assert {part.tobytes() for part in found} == {part.tobytes() for part in levels}
