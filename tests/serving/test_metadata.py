@@ -92,6 +92,8 @@ BONE = {"id": 1, "name": "bone", "colour": [9, 9, 9]}
         ({"image_size": [1e30, 1e30]}, "image_size"),
         ({"image_size": [0, 0]}, "image_size"),
         ({"stride": 0}, "stride"),
+        ({"name": "x" * 10**6}, "name: .*at most 200"),
+        ({"name": "a\ud800"}, "name"),
         ({"spacing_mm": [-1, 1]}, "spacing_mm"),
         ({"spacing_mm": [1e400, 1]}, "Infinity|spacing_mm"),
         ({"intensity": {"source": [5, 5], "scaled": [-1, 1]}}, "increase"),
