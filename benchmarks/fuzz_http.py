@@ -134,22 +134,31 @@ def send(port: int, request: bytes, limit: float = 60.0) -> str:
 
 
 def _ending(port: int, request: bytes, limit: float) -> str:
-    received = b""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=limit) as connection:
-            connection.sendall(request)
-            if not select.select([connection], [], [], _PATIENCE)[0]:
-                connection.shutdown(socket.SHUT_WR)  # the server waits for more
-            while chunk := connection.recv(2**16):
-                received = received or chunk[:64]
+            received = _answer(connection, request)
     except TimeoutError:
         return "hang"
-    except OSError:
-        pass  # the server closed first
+    except ConnectionError:
+        return "closed"
     status = received.split(b" ", 2)[1:2]
     if not received.startswith(b"HTTP/1.1 ") or not status[0].isdigit():
         return "closed"
     return "error" if status[0] == b"500" else f"{status[0].decode()[0]}xx"
+
+
+def _answer(connection: socket.socket, request: bytes) -> bytes:
+    """The start of the answer; what has come of it if the server closes the connection."""
+    received = b""
+    try:
+        connection.sendall(request)
+        if not select.select([connection], [], [], _PATIENCE)[0]:
+            connection.shutdown(socket.SHUT_WR)  # the server waits for more
+        while chunk := connection.recv(2**16):
+            received = received or chunk[:64]
+    except ConnectionError:
+        return received
+    return received
 
 
 if __name__ == "__main__":

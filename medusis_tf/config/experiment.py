@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from medusis_tf.config.appearance import AppearanceConfig
 from medusis_tf.config.data import DataConfig
-from medusis_tf.config.section import Section
+from medusis_tf.config.section import FileName, Section
 from medusis_tf.config.training import TrainingConfig
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from medusis_tf.data.shards.shards import Shards
     from medusis_tf.methods.method import Method
-
-Name = Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 class ExperimentConfig(Section, ABC):
@@ -30,7 +28,7 @@ class ExperimentConfig(Section, ABC):
 
     method: str
     """The learning method."""
-    name: Name
+    name: FileName
     """Name of the experiment and of its folder in `runs_dir`.
 
     Letters, digits, dots, dashes and underscores; the first is a letter or digit.

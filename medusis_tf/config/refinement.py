@@ -51,7 +51,7 @@ class RefinementRule(Section):
 
     A Gaussian mixture, for a class that nobody wrote a rule for.
     """
-    cluster: Annotated[int, Field(gt=0, le=8)] | None = None
+    cluster: Annotated[int, Field(ge=1, le=8)] | None = None
     """Cluster that becomes this class, counted from the lowest value. Required with `clusters`."""
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""The base class of every section of a configuration, and numbers of a reasonable size."""
+"""The base class of every section of a configuration, and the limits of names and numbers."""
 
 from typing import Annotated
 
@@ -9,6 +9,8 @@ Channels = Annotated[int, Field(gt=0, le=2048)]
 """Number of feature maps of a layer."""
 Steps = Annotated[int, Field(gt=0, le=10**9)]
 """Number of training steps."""
+FileName = Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+"""Name that files and folders have, too; they add endings, and file systems allow 255 bytes."""
 
 
 class Section(BaseModel):

@@ -1,15 +1,14 @@
 """One subject of a data set: its volumes, its split and what is learned of it."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
-from medusis_tf.config.section import Section
+from medusis_tf.config.section import FileName, Section
 
 Split = Literal["train", "validation", "test"]
 Stream = Literal["label_map", "image"]
-SubjectName = Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 class Subject(Section):
@@ -20,14 +19,14 @@ class Subject(Section):
     `label_map` or `ct`), an image, or both.
     """
 
-    subject: SubjectName
+    subject: FileName
     """Unique name, which becomes part of file names.
 
     Letters, digits, dots, dashes and underscores; the first is a letter or digit.
     """
     split: Split
     """Split of the subject. Required unless `data.splits` draws the splits."""
-    patient: SubjectName | None = None
+    patient: FileName | None = None
     """Patient of this scan; by default, every subject is a patient of its own.
 
     All subjects of a patient must be in the same split.

@@ -65,10 +65,8 @@ def _check_length(nodes: str) -> None:
         ValueError: It does not.
     """
     ranges = re.findall(r"(\d+)-(\d+)", nodes)
-    if (
-        len(nodes) > _MOST_NODES
-        or sum(int(last) - int(first) for first, last in ranges) > _MOST_NODES
-    ):
+    count = sum(int(last) - int(first) for first, last in ranges)
+    if max(count, len(nodes)) > _MOST_NODES:
         raise ValueError(f"SLURM_STEP_NODELIST has more than {_MOST_NODES} nodes")
 
 

@@ -16,7 +16,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from medusis_tf.config.data import Axis, TissueConfig
 from medusis_tf.config.problems import problem_lines
 from medusis_tf.config.reading import ReadingConfig
-from medusis_tf.config.section import Section
+from medusis_tf.config.section import FileName, Section
 from medusis_tf.config.taxonomy import ClassEntry, LabelId, Taxonomy
 from medusis_tf.data.intensities.intensity import IntensityScale
 from medusis_tf.errors import UserError
@@ -58,7 +58,7 @@ class ModelMetadata(Section):
     """
 
     format_version: Literal[1] = 1
-    name: Annotated[str, Field(max_length=200, pattern=r"^[^\s\x00-\x1f]+$")]
+    name: FileName
     step: NonNegativeInt
     classes: Annotated[tuple[ClassEntry, ...], Field(min_length=2)]
     image_size: tuple[Side, Side]
