@@ -43,7 +43,7 @@ class PixelNoise(keras.layers.Layer):
             Features of the same shape.
         """
         height, width = ops.shape(features)[1:3]
-        fields = self.draw(noise, height, width, self.index) * _strength(noise)
+        fields = self.draw(noise, height, width, self.index) * noise_strength(noise)
         return features + self.scale * ops.cast(fields, features.dtype)
 
     def compute_output_shape(self, features_shape, noise_shape=None):
@@ -77,8 +77,15 @@ def unit_fields(noise, height, width, index):
     return tf.ensure_shape(fields, [None, *_static(height, width), 1])
 
 
-def _strength(noise):
-    """Root mean square of each noise vector: about 1 for normal noise, less if truncated."""
+def noise_strength(noise):
+    """Root mean square of each noise vector: about 1 for normal noise, less if truncated.
+
+    Args:
+        noise: `[batch, ...]`.
+
+    Returns:
+        `[batch, 1, 1, 1]` float32.
+    """
     square = tf.reduce_mean(tf.square(_flat(noise)), axis=1)
     return tf.stop_gradient(tf.sqrt(square))[:, None, None, None]
 

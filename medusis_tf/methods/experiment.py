@@ -18,12 +18,14 @@ from medusis_tf.config.plugins import registered
 from medusis_tf.config.problems import problem_lines, suggestion
 from medusis_tf.config.yaml_files import merge, parse_overrides, read_yaml, write_yaml
 from medusis_tf.errors import UserError
+from medusis_tf.methods.diffusion.config import DiffusionConfig
 from medusis_tf.methods.med_usis.config import MedUSISConfig
 
 DEFAULT_METHOD = "med_usis"
 # A new method adds its configuration here; other packages add theirs by an entry point.
 METHODS: dict[str, type[ExperimentConfig]] = {
     "med_usis": MedUSISConfig,
+    "diffusion": DiffusionConfig,
     **registered("medusis_tf.methods"),
 }
 PRESETS = Path(__file__).parents[1] / "config" / "presets"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from medusis_tf.config.experiment import ExperimentConfig
@@ -38,11 +39,14 @@ class Method(keras.Model):
         needs_body_mask: Whether batches must contain `body_mask`.
         needs_field_of_view: Whether batches must contain `field_of_view` and
             `image_field_of_view`.
+        pseudo_labels: Class ids of the training images, `[slices, height, width]` uint8 by name of
+            the subject, which batches must contain; None if they need not.
         divergence_advice: What a user can change if a loss is no longer finite.
     """
 
     needs_body_mask = False
     needs_field_of_view = False
+    pseudo_labels: Mapping[str, np.ndarray] | None = None
     divergence_advice = "lower the learning rates, or use training.precision=float32"
 
     def __init__(self, config: ExperimentConfig, num_replicas: int = 1):
@@ -117,8 +121,9 @@ class Method(keras.Model):
                 `[batch, height, width, channels]` in [-1, 1]; `position` `[batch]`, index in the
                 global batch; with `needs_body_mask` also `body_mask` `[batch, height, width]` of 0
                 and 1; with `needs_field_of_view` also `field_of_view` and `image_field_of_view`
-                `[batch, height, width]` of 0 and 1; with pairs also `is_paired` `[batch]`, whether
-                the image belongs to the label map.
+                `[batch, height, width]` of 0 and 1; if there are some also `pseudo_labels`
+                `[batch, height, width]` uint8, 255 where hidden; with pairs also `is_paired`
+                `[batch]`, whether the image belongs to the label map.
             kind: Kind of the step, from `step_kind`.
 
         Returns:

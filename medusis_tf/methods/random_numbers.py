@@ -24,6 +24,9 @@ class Purpose(IntEnum):
     DIVERSITY_NOISE = 9
     VALIDATION_NOISE = 10
     PSEUDO_PAIR_NOISE = 11
+    NOISE_LEVEL = 12
+    DIFFUSION_NOISE = 13
+    CONDITION_DROPOUT = 14
 
 
 def step_seed(seed: int, step: tf.Tensor, purpose: Purpose) -> tf.Tensor:

@@ -31,6 +31,11 @@ def unet_stride(num_levels: int) -> int:
     return 2**num_levels
 
 
+def denoiser_stride(num_levels: int) -> int:
+    """Number by which the sides of an image must be divisible for the denoiser of its bands."""
+    return 2**num_levels
+
+
 def are_divisible(sides: Iterable[int | None], stride: int) -> bool:
     """Whether the stride divides all sides. A side that is not known yet (None) is accepted."""
     return all(side is None or side % stride == 0 for side in sides)

@@ -232,13 +232,11 @@ class TrainingLoop:
             body_mask=self.method.needs_body_mask,
             field_of_view=self.method.needs_field_of_view,
             positions=own_positions(self.strategy, self.config.training.batch_size),
+            pseudo_labels=self.method.pseudo_labels,
         )
 
     def refresh_painter(self, step: int) -> None:
-        """Recompute the painter's batch statistics on the batches after `step`.
-
-        It can then be used without data. The next training step overwrites its statistics.
-        """
+        """Recompute the painter's batch statistics on the batches after `step`, to use it."""
         passes = self.config.training.ema.refresh_batches
         if passes == 0:
             return

@@ -11,8 +11,9 @@ when the pipeline starts, by constant folding; as captured tensors, by the optim
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from medusis_tf.config.experiment import ExperimentConfig
@@ -36,6 +37,7 @@ def training_batches(
     body_mask: bool = False,
     field_of_view: bool = False,
     positions: Sequence[int] | None = None,
+    pseudo_labels: Mapping[str, np.ndarray] | None = None,
 ) -> tf.data.Dataset:
     """Endless batches of label maps and images of the training split.
 
@@ -55,19 +57,22 @@ def training_batches(
         field_of_view: Whether batches contain the fields of view of label maps and images.
         positions: Samples of each batch that are made, by their position in it; None for all.
             Together, machines that share the positions make the same batches as one.
+        pseudo_labels: Class ids found in training images, `[slices, height, width]` uint8 by name
+            of the subject. Batches then contain those of their images.
 
     Returns:
         Dataset of `{"label_map": [batch, height, width] uint8, "image": [batch, height, width,
         channels] float32 in [-1, 1]}`; on request `"body_mask": [batch, height, width] uint8` of 0
         and 1, and `"field_of_view"` and `"image_field_of_view"` of the same shape, 0 outside the
         volume of the label map or image; with `paired` and `semi_supervised` `"is_paired": [batch]
-        bool`, true where the image belongs to the label map and may be compared with it. The batch
-        is that of all replicas together, or what `positions` choose of it.
+        bool`, true where the image belongs to the label map and may be compared with it; and
+        `"pseudo_labels": [batch, height, width] uint8` if there are some. The batch is that of all
+        replicas together, or what `positions` choose of it.
 
     Raises:
         UserError: No pair has slices, or an earlier version wrote them.
     """
-    batch = _Batch(config, shards, body_mask, field_of_view, positions)
+    batch = _Batch(config, shards, body_mask, field_of_view, positions, pseudo_labels)
     options = tf.data.Options()
     options.deterministic = True
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
@@ -91,6 +96,7 @@ class _Batch:
         body_mask: bool,
         field_of_view: bool,
         positions: Sequence[int] | None,
+        pseudo_labels: Mapping[str, np.ndarray] | None = None,
     ):
         self._config = config
         self._body_mask = body_mask
@@ -102,6 +108,11 @@ class _Batch:
         if body_mask:
             kinds += ("body_mask",)
         self._slices = {kind: _as_variable(shards, kind) for kind in kinds}
+        self._pseudo_labels = None
+        if pseudo_labels is not None:
+            with tf.device("CPU:0"):
+                in_order = _in_order(shards, pseudo_labels)
+                self._pseudo_labels = tf.Variable(tf.constant(in_order), trainable=False)
 
     def __call__(self, step: tf.Tensor, numbers: Numbers) -> dict[str, tf.Tensor]:
         config, augmentation, rows = self._config, self._config.data.augmentation, self._rows
@@ -129,6 +140,9 @@ class _Batch:
             ):
                 view = tf.gather(masks, tf.gather(mask_of_slice[kind], numbers[kind]))
                 batch[name] = move_label_map(view, seed, augmentation, rows)
+        if self._pseudo_labels is not None:
+            found = tf.gather(self._pseudo_labels.read_value(), numbers["image"])
+            batch["pseudo_labels"] = move_label_map(found, image_seed, augmentation, rows)
         if "is_paired" in numbers:
             batch["is_paired"] = numbers["is_paired"]
         return batch
@@ -147,6 +161,16 @@ def _as_variable(shards: Shards, kind: Kind) -> tf.Variable:
         slices = map_shared(shards.folder / shards.records.files[kind].path)
         shared = tf.experimental.dlpack.from_dlpack(slices.__dlpack__())
         return tf.Variable(shared, trainable=False)
+
+
+def _in_order(shards: Shards, pseudo_labels: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Labels of all images in the order of their file; 255 where there are none."""
+    found = np.full((len(shards.arrays["image"]), *shards.records.image_size), 255, np.uint8)
+    for record in shards.records.subjects:
+        if record.subject in pseudo_labels:
+            first = record.first_record["image"]
+            found[first : first + record.num_slices] = pseudo_labels[record.subject]
+    return found
 
 
 def _unpacked(packed: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:

@@ -1,10 +1,10 @@
 """The networks and optimizers of Med-USIS, built at the precision of the experiment."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import keras
 
+from medusis_tf.layers.dtype_policy import dtype_policy
 from medusis_tf.layers.initializers import scale_kernels
 from medusis_tf.methods.med_usis.config import MedUSISConfig
 
@@ -64,14 +64,3 @@ def build_optimizers(
         optimizer.build(networks[name].trainable_variables)
         optimizers[name] = optimizer
     return optimizers
-
-
-@contextmanager
-def dtype_policy(name: str) -> Iterator[None]:
-    """Set the Keras dtype policy, and restore the previous one at the end."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)

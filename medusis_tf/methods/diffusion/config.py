@@ -1,0 +1,87 @@
+"""Configuration of a diffusion experiment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import model_validator
+
+from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.config.optimization import AdamConfig
+from medusis_tf.methods.diffusion.sections import (
+    ConditionConfig,
+    DiffusionTrainingConfig,
+    NoiseLevelsConfig,
+    SamplerConfig,
+)
+from medusis_tf.models.denoiser_sections import UNetDenoiserConfig
+
+if TYPE_CHECKING:
+    import keras
+
+    from medusis_tf.data.shards.shards import Shards
+    from medusis_tf.methods.method import Method
+
+
+class DiffusionConfig(ExperimentConfig):
+    """The configuration of one diffusion experiment. Each run saves its own as `config.yaml`."""
+
+    method: Literal["diffusion"]
+    """Selects diffusion."""
+    denoiser: UNetDenoiserConfig = UNetDenoiserConfig()
+    """The network that estimates images from noisy ones."""
+    noise_levels: NoiseLevelsConfig = NoiseLevelsConfig()
+    """Noise levels of the training."""
+    condition: ConditionConfig = ConditionConfig()
+    """What the denoiser knows of the image beside its noisy form."""
+    sampler: SamplerConfig = SamplerConfig()
+    """How an image is made with the denoiser."""
+    optimizer: AdamConfig = AdamConfig(learning_rate=1e-3, beta_1=0.9)
+    """Optimizer of the denoiser."""
+    training: DiffusionTrainingConfig = DiffusionTrainingConfig()
+    """Settings of the training loop."""
+
+    def build_method(self, shards: Shards, num_replicas: int = 1) -> Method:
+        """See `ExperimentConfig`."""
+        from medusis_tf.methods.diffusion.diffusion import Diffusion
+
+        return Diffusion(self, shards, num_replicas)
+
+    def build_painter(self) -> tuple[str, keras.Model]:
+        """See `ExperimentConfig`."""
+        from medusis_tf.methods.diffusion.diffusion import build_painter
+
+        return "painter", build_painter(self)
+
+    @model_validator(mode="after")
+    def _check_image_size_of_denoiser(self) -> DiffusionConfig:
+        image_size = self.data.image_size
+        try:
+            self.denoiser.check_image_size(image_size)
+        except ValueError as error:
+            raise ValueError(
+                f"the denoiser needs a data.image_size with {error}. Received: {list(image_size)}. "
+                "Change the size, or denoiser.num_levels"
+            ) from None
+        return self
+
+    @model_validator(mode="after")
+    def _check_start(self) -> DiffusionConfig:
+        start, highest = self.sampler.start_level, self.noise_levels.highest
+        if start > highest:
+            raise ValueError(
+                "sampler.start_level must be at most noise_levels.highest, the highest level of "
+                f"the training. Received: {start} and {highest}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_condition(self) -> DiffusionConfig:
+        if self.condition.source == "labels" and self.data.pairing != "paired":
+            raise ValueError(
+                "condition.source: labels needs data.pairing: paired. Received: "
+                f"{self.data.pairing}. Without pairs, use pseudo_labels"
+            )
+        if self.condition.source == "none" and self.sampler.guidance != 1:
+            raise ValueError("sampler.guidance needs a condition.source other than none")
+        return self

@@ -1,0 +1,177 @@
+"""The painter of a diffusion model: starts from painted class means and removes noise."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from medusis_tf.layers.pixel_noise import noise_strength, unit_fields
+from medusis_tf.methods.diffusion.sampling import sample
+from medusis_tf.methods.diffusion.sections import SamplerConfig
+from medusis_tf.models.denoisers.unet import UNetDenoiser
+from medusis_tf.ops.edm import sampling_levels
+from medusis_tf.ops.haar import haar_analysis, haar_synthesis
+
+# Numbers that select the random field of an image.
+_NOISE_DIM = 8
+# Smaller regions of a class keep their mean: it is that of a few pixels.
+_FEWEST_PIXELS = 16.0
+
+
+class DiffusionPainter(keras.Model):
+    """Synthesizes images with a denoiser.
+
+    Called as every painter (`Method.painter`). The random fields are functions of the noise vector,
+    so a label map and a noise vector have one image. All slices of a volume have the same fields.
+
+    Args:
+        denoiser: Denoiser of Haar bands, built.
+        num_classes: Channels of the one-hot label map.
+        sampler: Steps and start.
+
+    Attributes:
+        class_means: `[num_classes]`, grey level of each class in [-1, 1]; not trained.
+        tissue_of_class: `[num_classes, num_classes]` of 0 and 1: the class that each class is shown
+            to the denoiser as; not trained.
+    """
+
+    def __init__(self, denoiser: UNetDenoiser, num_classes: int, sampler: SamplerConfig):
+        super().__init__(name="painter")
+        self.denoiser = denoiser
+        self.num_classes = num_classes
+        self.sampler = sampler
+        square = (num_classes, num_classes)
+        options = {"trainable": False, "dtype": "float32"}
+        self.class_means = self.add_weight(
+            name="class_means", shape=(num_classes,), initializer="zeros", **options
+        )
+        self.tissue_of_class = self.add_weight(
+            name="tissue_of_class", shape=square, initializer="identity", **options
+        )
+        # Op by op, the many passes take six times as long.
+        self._compiled = tf.function(self._paint, autograph=False, reduce_retracing=True)
+        self.built = True
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """Shape of the noise of one image."""
+        return (_NOISE_DIM,)
+
+    @property
+    def stride(self) -> int:
+        """Number by which height and width of a label map must be divisible."""
+        return self.denoiser.stride
+
+    def call(
+        self, one_hot: tf.Tensor, noise: tf.Tensor | None = None, training: bool = False
+    ) -> tf.Tensor:
+        """Synthesize images.
+
+        Args:
+            one_hot: `[batch, height, width, num_classes]`.
+            noise: `[batch, 8]`, standard normal. Zeros give the image without noise.
+            training: Has no effect.
+
+        Returns:
+            `[batch, height, width, channels]` float32 in [-1, 1].
+
+        Raises:
+            ValueError: There is no noise.
+        """
+        if noise is None:
+            raise ValueError(f"The painter needs noise of shape (batch, {_NOISE_DIM}).")
+        return self._compiled(tf.cast(one_hot, tf.float32), noise)
+
+    def _paint(self, one_hot: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        sampler = self.sampler
+        strength = noise_strength(noise)
+
+        def draw(step: int | tf.Tensor) -> tf.Tensor:
+            return haar_analysis(strength * self._fields(noise, one_hot, step))
+
+        levels = sampling_levels(sampler.steps, sampler.lowest, sampler.start_level, sampler.rho)
+        start = sampler.start_level * draw(0)
+        if sampler.start == "painted_means":
+            start += haar_analysis(self._painted_means(one_hot))
+        bands = sample(
+            self._estimate(one_hot), start, levels, sampler.churn, lambda step: draw(step + 1)
+        )
+        return tf.clip_by_value(haar_synthesis(bands), -1.0, 1.0)
+
+    def condition(self, one_hot: tf.Tensor) -> tf.Tensor:
+        """What the denoiser sees of a label map.
+
+        Args:
+            one_hot: `[batch, height, width, num_classes]`.
+
+        Returns:
+            `[batch, height / 2, width / 2, 4 * num_classes]`: the four pixels of each cell.
+        """
+        shown = tf.tensordot(one_hot, tf.convert_to_tensor(self.tissue_of_class), 1)
+        return tf.nn.space_to_depth(shown, 2)
+
+    def _estimate(self, one_hot: tf.Tensor):
+        """The function that removes noise from bands, given their level."""
+        condition = self.condition(one_hot) if self.denoiser.condition_channels else None
+        guidance, holds = self.sampler.guidance, self.sampler.hold_means
+        means = self._painted_means(one_hot)
+
+        def denoise(bands: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
+            sigma = tf.fill(tf.shape(bands)[:1], level)
+            found = self.denoiser(bands, sigma, condition)
+            if condition is not None and guidance != 1:
+                without = self.denoiser(bands, sigma, tf.zeros_like(condition))
+                found = without + guidance * (found - without)
+            if not holds:
+                return found
+            image = haar_synthesis(found)
+            return haar_analysis(image + class_means_of(means - image, one_hot))
+
+        return denoise
+
+    def _painted_means(self, one_hot: tf.Tensor) -> tf.Tensor:
+        painted = tf.tensordot(one_hot, tf.convert_to_tensor(self.class_means), 1)
+        return tf.repeat(painted[..., tf.newaxis], self.denoiser.image_channels, axis=-1)
+
+    def _fields(self, noise: tf.Tensor, one_hot: tf.Tensor, step: int | tf.Tensor) -> tf.Tensor:
+        """White noise `[batch, height, width, channels]` of a step."""
+        height, width = one_hot.shape[1:3]
+        if height is None or width is None:
+            height, width = tf.unstack(tf.shape(one_hot)[1:3])
+        channels = self.denoiser.image_channels
+        fields = [
+            unit_fields(noise, height, width, step * channels + number)
+            for number in range(channels)
+        ]
+        return tf.concat(fields, axis=-1)
+
+
+def class_means_of(values: tf.Tensor, one_hot: tf.Tensor) -> tf.Tensor:
+    """Replace each value by the mean of its class in the image; 0 in classes of few pixels.
+
+    Args:
+        values: `[batch, height, width, channels]`.
+        one_hot: `[batch, height, width, num_classes]`.
+
+    Returns:
+        Means of the shape of `values`.
+    """
+    counts = tf.reduce_sum(one_hot, axis=(1, 2))
+    sums = tf.einsum("bhwk,bhwc->bkc", one_hot, values)
+    means = tf.math.divide_no_nan(sums, counts[..., tf.newaxis])
+    means = tf.where(counts[..., tf.newaxis] >= _FEWEST_PIXELS, means, 0.0)
+    return tf.einsum("bhwk,bkc->bhwc", one_hot, means)
+
+
+def tissue_table(tissues: list[str]) -> np.ndarray:
+    """The table `tissue_of_class`: all classes of a tissue are shown as its first class.
+
+    Args:
+        tissues: Tissue of each class.
+
+    Returns:
+        `[num_classes, num_classes]` float32.
+    """
+    first = [tissues.index(tissue) for tissue in tissues]
+    return np.eye(len(tissues), dtype=np.float32)[first]

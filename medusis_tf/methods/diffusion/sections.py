@@ -1,0 +1,100 @@
+"""Sections of the diffusion configuration: noise levels, condition, sampler and training."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
+
+from medusis_tf.config.optimization import Fraction
+from medusis_tf.config.section import Section
+from medusis_tf.config.training import TrainingConfig
+
+
+class NoiseLevelsConfig(Section):
+    """Noise levels of the training, standard deviations on the intensity range [-1, 1].
+
+    Their logarithm is normally distributed between two limits. A sampler that starts from painted
+    class means needs only low levels, and little time to learn them.
+    """
+
+    lowest: PositiveFloat = 0.02
+    """Lowest level."""
+    highest: PositiveFloat = 0.8
+    """Highest level. Use 80 to start from noise alone."""
+    mean: float = -1.6
+    """Mean of the logarithm before it is limited. The paper has -1.2 for levels up to 80."""
+    deviation: PositiveFloat = 1.2
+    """Standard deviation of the logarithm."""
+
+    @model_validator(mode="after")
+    def _check_order(self) -> "NoiseLevelsConfig":
+        if self.lowest >= self.highest:
+            raise ValueError(
+                f"lowest must be below highest. Received: {self.lowest} and {self.highest}"
+            )
+        return self
+
+
+class ConditionConfig(Section):
+    """What the denoiser knows of the image beside its noisy form."""
+
+    source: Literal["none", "pseudo_labels", "labels"] = "pseudo_labels"
+    """Labels of the real images in training.
+
+    `none`: the denoiser learns real images as such, and the class means of the start hold the
+    anatomy. `pseudo_labels` come from the appearance of the classes, without pairs; classes that it
+    ties together are shown as one. `labels` are the true ones, with `data.pairing: paired`.
+    """
+    dropout: Fraction = 0.1
+    """Share of the training images whose labels are hidden, which `sampler.guidance` needs."""
+    certainty: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Pseudo-labels with a lower probability are hidden, pixel by pixel."""
+
+
+class SamplerConfig(Section):
+    """How an image is made with the denoiser."""
+
+    start: Literal["painted_means", "noise"] = "painted_means"
+    """What noise of the first level is added to: the painted mean of each class, or nothing."""
+    start_level: PositiveFloat = 0.5
+    """Noise level of the start, at most `noise_levels.highest`.
+
+    The higher, the freer the texture, and the less is kept of the painted means.
+    """
+    lowest: PositiveFloat = 0.02
+    """Noise level before the last step."""
+    steps: Annotated[int, Field(ge=1, le=1000)] = 6
+    """Number of steps. Each takes two passes of the denoiser, the last one.
+
+    1 gives the mean of all images that fit to the start, which is smooth.
+    """
+    rho: PositiveFloat = 7.0
+    """The larger, the shorter the steps at low levels."""
+    churn: NonNegativeFloat = 0.0
+    """Noise that each step adds and removes again (`S_churn` of the paper). 0 for none."""
+    guidance: NonNegativeFloat = 1.0
+    """Weight of the labels (classifier-free guidance). 1 uses them as learned; others double the
+    time.
+    """
+    hold_means: bool = True
+    """Whether each class gets its mean grey level back after each pass of the denoiser."""
+
+    @model_validator(mode="after")
+    def _check_levels(self) -> "SamplerConfig":
+        if self.lowest >= self.start_level:
+            raise ValueError(
+                f"lowest must be below start_level. Received: {self.lowest} and {self.start_level}"
+            )
+        return self
+
+
+class DiffusionTrainingConfig(TrainingConfig):
+    """The training loop of a diffusion model."""
+
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    """Precision of the computation. `mixed_bfloat16` is faster on hardware with matrix units."""
+    field_of_view: bool = False
+    """Whether images are air outside the field of view of their label map, by construction.
+
+    Images and labels then continue beyond the border of their volume in training, and the loss
+    ignores what lies outside.
+    """

@@ -1,0 +1,241 @@
+"""Diffusion on phantoms: the step, what it learns, runs that are resumed, replicas, exports."""
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from medusis_tf.config.yaml_files import merge
+from medusis_tf.data.batches.dataset import training_batches
+from medusis_tf.data.preparing.preparation import prepare_shards
+from medusis_tf.errors import UserError
+from medusis_tf.methods.diffusion.diffusion import band_deviations
+from medusis_tf.methods.distribution import distribute, mirrored, share_batch
+from medusis_tf.methods.experiment import validate
+from medusis_tf.ops.haar import haar_analysis
+from medusis_tf.runs.checkpoints import load_painter
+from medusis_tf.serving.exporter import export_run
+from medusis_tf.serving.predictor import Predictor
+from medusis_tf.training.loop import TrainingLoop
+from tests.training.phantom_data import phantom_data
+from tests.training.tiny_experiment import CLASSES
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("diffusion")
+    data = {**phantom_data(tmp_path_factory), "classes": CLASSES, "image_size": [32, 32]}
+    return {"runs_dir": str(folder / "runs"), "data": data}
+
+
+def experiment(places, **changes):
+    values = {
+        "method": "diffusion",
+        "name": "tiny",
+        **places,
+        "denoiser": {"base_channels": 8, "num_levels": 2, "num_blocks": 1},
+        "sampler": {"steps": 2},
+        "appearance": {"contrast": "t1"},
+        "training": {
+            "steps": 4,
+            "batch_size": 4,
+            "checkpoint_interval": 2,
+            "checkpoints_to_keep": 3,
+            "log_interval": 2,
+            "validation": {"interval": 0, "slices": 2},
+            "ema": {"decay": 0.5},
+        },
+    }
+    return validate(merge(values, changes), Path("tiny.yaml"))
+
+
+def pairs_of(places):
+    """The data with the pairs of the validation for training."""
+    subjects = []
+    for each in places["data"]["subjects"]:
+        whole = {key: value for key, value in each.items() if key != "streams"}
+        if each["split"] == "validation":
+            subjects.append({**whole, "split": "train"})
+        elif each["split"] == "test":
+            subjects.append(whole)
+    return {"subjects": subjects, "pairing": "paired"}
+
+
+def weights_of(method):
+    return [
+        tf.convert_to_tensor(weight.value).numpy()
+        for network in method.networks.values()
+        for weight in network.weights
+    ]
+
+
+def train(config, steps, strategy=None, compiled=False):
+    strategy = strategy or tf.distribute.get_strategy()
+    shards = prepare_shards(config)
+    keras.utils.set_random_seed(0)
+    with strategy.scope():
+        method = config.build_method(shards, strategy.num_replicas_in_sync)
+    options = {"field_of_view": method.needs_field_of_view, "pseudo_labels": method.pseudo_labels}
+    take_step = distribute(strategy, method.train_step)
+    if compiled:
+        take_step = tf.function(take_step, autograph=False)
+    losses = []
+    for batch in training_batches(config, shards, **options).take(steps):
+        found = take_step(share_batch(strategy, batch))
+        method.update_averages()
+        losses.append(float(found["denoising"]))
+    return method, losses
+
+
+@pytest.mark.parametrize(
+    ("source", "view"), [("none", False), ("pseudo_labels", True), ("labels", False)]
+)
+def test_every_kind_of_condition_learns_to_remove_noise(places, source, view):
+    data = pairs_of(places) if source == "labels" else {}
+    config = experiment(
+        places,
+        data=data,
+        condition={"source": source},
+        training={"field_of_view": view, "ema": {"decay": 0.9}},
+        optimizer={"learning_rate": 3e-3},
+    )
+    method, losses = train(config, 40, compiled=True)
+    assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:5])
+    label_map = prepare_shards(config).read("test_0").label_map[:2]
+    one_hot = tf.one_hot(label_map, len(CLASSES))
+    image = method.painter(one_hot, tf.random.stateless_normal([2, 8], [0, 0])).numpy()
+    assert image.shape == (2, 32, 32, 1)
+    fat, muscle = (image[..., 0][label_map == number].mean() for number in (1, 2))
+    assert fat > muscle + 0.5
+
+
+def test_pseudo_labels_belong_to_the_images_of_a_batch(places):
+    """Images are labelled by a threshold, moved and flipped with them, and found again."""
+    config = experiment(places)
+    shards = prepare_shards(config)
+    labels = {"mr_0": (shards.read_image("mr_0") > 0).astype(np.uint8)}
+    for batch in training_batches(config, shards, pseudo_labels=labels).take(3):
+        bright = batch["image"].numpy()[..., 0] > 0
+        assert np.mean(bright != batch["pseudo_labels"].numpy()) < 0.03
+        assert bright.any()
+
+
+def test_hidden_labels_are_no_class(places):
+    config = experiment(places, condition={"certainty": 1.0, "dropout": 0.0})
+    method, _ = train(config, 1)
+    found = np.concatenate([labels.ravel() for labels in method.pseudo_labels.values()])
+    assert 255 in found
+    condition = method._condition(
+        {"pseudo_labels": tf.fill([4, 32, 32], 255), "position": tf.range(4)}, None
+    )
+    np.testing.assert_array_equal(condition, np.zeros([4, 16, 16, 20]))
+
+
+def test_what_lies_outside_the_field_of_view_does_not_count(places):
+    config = experiment(places, training={"field_of_view": True})
+    shards = prepare_shards(config)
+    view = np.ones([4, 32, 32], np.uint8)
+    view[:, :, 20:] = 0
+    image = np.random.default_rng(0).uniform(-1, 1, [4, 32, 32, 1]).astype(np.float32)
+    other = np.where(view[..., None] > 0, image, -1).astype(np.float32)
+    results = []
+    for values in (image, other):
+        keras.utils.set_random_seed(0)
+        method = config.build_method(shards)
+        batch = {
+            "image": tf.constant(values),
+            "image_field_of_view": tf.constant(view),
+            "pseudo_labels": tf.zeros([4, 32, 32], tf.uint8),
+            "position": tf.range(4),
+        }
+        results.append(float(method.train_step(batch)["denoising"]))
+    assert results[0] == results[1]
+
+
+def test_deviations_of_bands_are_root_mean_squares(places):
+    shards = prepare_shards(experiment(places))
+    bands = haar_analysis(tf.constant(shards.read_image("mr_0")[..., None])).numpy()
+    expected = np.sqrt(np.mean(np.square(bands), axis=(0, 1, 2)))
+    np.testing.assert_allclose(band_deviations(shards, 1), np.maximum(expected, 0.01), rtol=1e-5)
+    assert band_deviations(shards, 3).shape == (12,)
+
+
+def test_one_and_two_replicas_end_with_the_same_weights(places):
+    config = experiment(places, optimizer={"learning_rate": 1e-3, "epsilon": 1e-3})
+    one, losses = train(config, 3)
+    two, same = train(config, 3, mirrored(["CPU:0", "CPU:1"], on_gpu=False))
+    assert losses == pytest.approx(same, abs=1e-4)
+    for first, second in zip(weights_of(one), weights_of(two), strict=True):
+        np.testing.assert_allclose(second, first, atol=1e-5)
+
+
+def test_bfloat16_stores_weights_in_float32(places):
+    config = experiment(places, training={"precision": "mixed_bfloat16"})
+    method, losses = train(config, 2)
+    assert np.isfinite(losses).all()
+    assert {weight.dtype for network in method.networks.values() for weight in network.weights} == {
+        "float32"
+    }
+
+
+@pytest.fixture(scope="module")
+def run(places):
+    """An uninterrupted run."""
+    config = experiment(places, training={"validation": {"interval": 2}, "panel_interval": 4})
+    loop = TrainingLoop(config, prepare_shards(config))
+    assert loop.run() is None
+    return loop
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(places, run):
+    config = experiment(places, name="resumed")
+    TrainingLoop(config, prepare_shards(config)).run(until=2)
+    resumed = TrainingLoop(config, prepare_shards(config))
+    resumed.run(resume=True)
+    for value, expected in zip(weights_of(resumed.method), weights_of(run.method), strict=True):
+        np.testing.assert_array_equal(value, expected)
+
+
+def test_a_run_has_its_panel_and_its_validation(run):
+    folder = run.config.run_dir
+    assert [path.name for path in sorted((folder / "panels").iterdir())]
+    entries = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    names = {name for entry in entries for name in entry}
+    assert {"losses/denoising", "validation/frechet_radiomics"} <= names
+    assert (folder / "checkpoints" / "best").is_dir()
+
+
+def test_the_exported_model_paints_what_the_run_paints(run, tmp_path):
+    folder = export_run(run.config.run_dir, tmp_path / "models")
+    model = Predictor(folder)
+    label_map = prepare_shards(run.config).read("test_0").label_map[:2]
+    noise = model.draw_noise(3)
+    _, painter, _ = load_painter(run.config.run_dir)
+    one_hot = tf.one_hot(label_map, len(CLASSES))
+    expected = painter(one_hot, tf.repeat(noise[None], 2, axis=0)).numpy()[..., 0]
+    np.testing.assert_allclose(model.paint(label_map, noise), expected, atol=1e-4)
+    assert not np.allclose(model.paint(label_map, model.draw_noise(4)), expected, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"condition": {"source": "labels"}}, "condition.source: labels needs data.pairing"),
+        ({"sampler": {"start_level": 2}}, "start_level must be at most noise_levels.highest"),
+        ({"sampler": {"lowest": 0.6}}, "lowest must be below start_level"),
+        ({"noise_levels": {"lowest": 0.9}}, "lowest must be below highest"),
+        (
+            {"condition": {"source": "none"}, "sampler": {"guidance": 2}},
+            "guidance needs a condition",
+        ),
+        ({"denoiser": {"num_levels": 6}}, "the denoiser needs a data.image_size with sides"),
+        ({"training": {"precision": "mixed_float16"}}, "precision"),
+        ({"generator": {"name": "oasis"}}, "generator"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(places, changes, message):
+    with pytest.raises(UserError, match=message):
+        experiment(places, **changes)
