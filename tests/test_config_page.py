@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from medusis_tf.methods.experiment import PACKAGED_METHODS
 from medusis_tf.reports.configuration.page import configuration_page
 from medusis_tf.reports.configuration.schema import configuration_schema
 from medusis_tf.reports.configuration.type_names import describe_type, show_value
 
+ROW = r"(?m)^\| `(\w+)` \| .+ \| .* \| .{10,} \|$"
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
 
 
@@ -21,8 +23,23 @@ def test_the_page_is_up_to_date():
 def test_every_setting_has_one_row():
     schema = configuration_schema()
     sections = [schema, *schema["$defs"].values()]
-    rows = re.findall(r"(?m)^\| `\w+` \| .+ \| .* \| .{10,} \|$", configuration_page())
+    page, *others = configuration_page().split("# Method `")
+    rows = re.findall(ROW, page)
     assert len(rows) == sum(len(section["properties"]) for section in sections)
+    assert [other.partition("`")[0] for other in others] == list(PACKAGED_METHODS[1:])
+
+
+@pytest.mark.parametrize("method", PACKAGED_METHODS[1:])
+def test_every_setting_of_another_method_has_a_row_of_its_own_or_a_shared_one(method):
+    page = configuration_page()
+    own = page.partition(f"# Method `{method}`")[2]
+    known, schema = configuration_schema(), configuration_schema(method)
+    for name, section in schema["$defs"].items():
+        if name not in known["$defs"]:
+            rows = re.findall(ROW, own)
+            shared = {key for each in known["$defs"].values() for key in each["properties"]}
+            assert set(section["properties"]) <= set(rows) | shared
+    assert set(schema["properties"]) <= set(re.findall(ROW, own)) | set(known["properties"])
 
 
 def test_every_link_leads_to_a_heading():

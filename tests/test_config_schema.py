@@ -1,5 +1,6 @@
 """The JSON schema accepts what `load_config` accepts, and reports mistakes."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import yaml
 
 from medusis_tf.config.yaml_files import merge
-from medusis_tf.methods.experiment import save_config
+from medusis_tf.methods.experiment import DEFAULT_METHOD, save_config
 from medusis_tf.reports.configuration.schema import configuration_schema
 from tests.training.tiny_experiment import CLASSES, tiny_experiment
 
@@ -23,7 +24,12 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def validator():
-    schema = configuration_schema()
+    return validator_of(DEFAULT_METHOD)
+
+
+@functools.cache
+def validator_of(method):
+    schema = configuration_schema(method)
     jsonschema.Draft202012Validator.check_schema(schema)
     return jsonschema.Draft202012Validator(schema)
 
@@ -39,8 +45,9 @@ def changed(*without, **data):
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_configuration_is_valid(validator, path):
-    validator.validate(yaml.safe_load(path.read_text()))
+def test_every_configuration_is_valid(path):
+    values = yaml.safe_load(path.read_text())
+    validator_of(values.get("method", DEFAULT_METHOD)).validate(values)
 
 
 def test_a_saved_configuration_is_valid(validator, tmp_path):

@@ -23,11 +23,12 @@ from medusis_tf.methods.med_usis.config import MedUSISConfig
 
 DEFAULT_METHOD = "med_usis"
 # A new method adds its configuration here; other packages add theirs by an entry point.
-METHODS: dict[str, type[ExperimentConfig]] = {
+_PACKAGED: dict[str, type[ExperimentConfig]] = {
     "med_usis": MedUSISConfig,
     "diffusion": DiffusionConfig,
-    **registered("medusis_tf.methods"),
 }
+PACKAGED_METHODS = tuple(_PACKAGED)
+METHODS = {**_PACKAGED, **registered("medusis_tf.methods")}
 PRESETS = Path(__file__).parents[1] / "config" / "presets"
 
 

@@ -28,14 +28,16 @@ class DiffusionConfig(ExperimentConfig):
 
     method: Literal["diffusion"]
     """Selects diffusion."""
+    preset: Literal["default"] = "default"
+    """Presets are of Med-USIS only."""
     denoiser: UNetDenoiserConfig = UNetDenoiserConfig()
     """The network that estimates images from noisy ones."""
     noise_levels: NoiseLevelsConfig = NoiseLevelsConfig()
     """Noise levels of the training."""
     condition: ConditionConfig = ConditionConfig()
-    """What the denoiser knows of the image beside its noisy form."""
+    """Labels that the denoiser sees beside the noisy image."""
     sampler: SamplerConfig = SamplerConfig()
-    """How an image is made with the denoiser."""
+    """Start and steps of the synthesis."""
     optimizer: AdamConfig = AdamConfig(learning_rate=1e-3, beta_1=0.9)
     """Optimizer of the denoiser."""
     training: DiffusionTrainingConfig = DiffusionTrainingConfig()

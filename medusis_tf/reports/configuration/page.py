@@ -11,7 +11,7 @@ from typing import Any
 
 from medusis_tf.config.data_references import DATA_ROOT_VARIABLE
 from medusis_tf.config.yaml_files import read_yaml
-from medusis_tf.methods.experiment import PRESETS
+from medusis_tf.methods.experiment import PACKAGED_METHODS, PRESETS
 from medusis_tf.reports.configuration.schema import (
     CLASS_KEYS,
     SUBJECT_KEYS,
@@ -30,7 +30,8 @@ An experiment is described by one YAML file. This page lists all its settings. O
 a setting is changed by its dotted key, for example `training.steps=100`. If `data.root` is not set,
 it is taken from the environment variable `{DATA_ROOT_VARIABLE}`.
 
-Editors can complete and check a configuration. Write its JSON schema to a file once:
+Editors can complete and check a configuration. Write its JSON schema to a file once (with another
+method than the default, add its name before `>`):
 
 ```sh
 python -m medusis_tf.reports.configuration.schema > medusis.schema.json
@@ -53,16 +54,19 @@ class _Section:
         schema: Its JSON schema.
         choice: For a member of a union, the `name` that selects it; else an empty string.
         paths: Dotted keys at which it occurs.
+        method: Method that it belongs to, if others have another one at the same keys.
     """
 
     schema: Schema
     choice: str
     paths: list[str]
+    method: str = ""
 
     @property
     def heading(self) -> str:
         """Heading in Markdown."""
         paths = ", ".join(f"`{path}`" for path in self.paths)
+        paths += f" of `{self.method}`" if self.method else ""
         return f"{paths} with `name: {self.choice}`" if self.choice else paths
 
     @property
@@ -90,7 +94,39 @@ def configuration_page() -> str:
         ]
         parts += ["| setting | default |", "|---|---|"]
         parts += [f"| `{key}` | {show_value(value)} |" for key, value in _flat(read_yaml(path))]
+    for method in PACKAGED_METHODS[1:]:
+        parts += _method_part(method, schema, links)
     return "\n".join(parts) + "\n"
+
+
+def _method_part(method: str, known: Schema, known_links: Mapping[str, str]) -> Iterator[str]:
+    """Describe the settings of another method that the first one lacks, or that differ."""
+    schema = configuration_schema(method)
+    definitions = schema["$defs"]
+    sections: dict[str, _Section] = {}
+    _collect("", schema, definitions, sections)
+    for name in sections.keys() - known["$defs"].keys():
+        sections[name].method = method
+    links = {name: section.link for name, section in sections.items()} | dict(known_links)
+    yield f"\n# Method `{method}`\n"
+    yield f"With `method: {method}`, these settings replace those above, or differ from them:\n"
+    yield from _table(_without(schema, known["properties"]), definitions, links)
+    shared = {
+        key: node
+        for name, section in known["$defs"].items()
+        if name not in sections
+        for key, node in section.get("properties", {}).items()
+    }
+    for name, section in sections.items():
+        if name not in known["$defs"]:
+            yield from (f"\n## {section.heading}\n", section.schema["description"], "")
+            yield from _table(_without(section.schema, shared), definitions, links)
+
+
+def _without(schema: Schema, known: Mapping[str, Any]) -> Schema:
+    """The schema without the settings that are known as they are."""
+    own = {key: node for key, node in schema["properties"].items() if known.get(key) != node}
+    return {**schema, "properties": own}
 
 
 def _collect(

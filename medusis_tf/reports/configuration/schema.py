@@ -109,11 +109,12 @@ def configuration_schema(method: str = DEFAULT_METHOD) -> Schema:
     schema = METHODS[method].model_json_schema()
     definitions = schema["$defs"]
     _add_references(definitions)
-    for path in sorted(PRESETS.glob("*.yaml")):
-        _make_optional(schema, read_yaml(path), definitions)
-    # The default preset has no generator.
-    named = {"required": ["preset"], "properties": {"preset": {"not": {"const": "default"}}}}
-    schema["anyOf"] = [named, {"required": ["generator"]}]
+    if method == DEFAULT_METHOD:
+        for path in sorted(PRESETS.glob("*.yaml")):
+            _make_optional(schema, read_yaml(path), definitions)
+        # The default preset has no generator.
+        named = {"required": ["preset"], "properties": {"preset": {"not": {"const": "default"}}}}
+        schema["anyOf"] = [named, {"required": ["generator"]}]
     return {"$schema": DIALECT, **schema, "title": "Configuration of medusis_tf"}
 
 
@@ -177,4 +178,4 @@ def _drop_required(node: Schema, keys: set[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(configuration_schema(), indent=2) + "\n")
+    sys.stdout.write(json.dumps(configuration_schema(*sys.argv[1:2]), indent=2) + "\n")
