@@ -56,7 +56,8 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
         )
     changes = parse_overrides(overrides)
     chosen = merge(read_yaml(path), changes)
-    values = merge(_preset(chosen.get("preset", "default")), chosen)
+    is_default = chosen.get("method", DEFAULT_METHOD) == DEFAULT_METHOD  # presets are of its own
+    values = merge(_preset(chosen.get("preset", "default")), chosen) if is_default else chosen
     data = values.get("data")
     if isinstance(data, dict):
         if data.get("root") is None and DATA_ROOT_VARIABLE in os.environ:
