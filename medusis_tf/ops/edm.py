@@ -88,7 +88,12 @@ def draw_levels(
     return tf.cast(tf.clip_by_value(drawn, lowest, highest), tf.float32)
 
 
-def sampling_levels(steps: int, lowest: float, highest: float, rho: float = 7.0) -> np.ndarray:
+def sampling_levels(
+    steps: int | tf.Tensor,
+    lowest: float | tf.Tensor,
+    highest: float | tf.Tensor,
+    rho: float = 7.0,
+) -> tf.Tensor:
     """Noise levels from one sampling step to the next, equation 5 of the paper.
 
     Args:
@@ -100,6 +105,8 @@ def sampling_levels(steps: int, lowest: float, highest: float, rho: float = 7.0)
     Returns:
         `[steps + 1]` float32, falling; the last is 0.
     """
-    position = np.arange(steps) / max(1, steps - 1)
-    first, last = highest ** (1 / rho), lowest ** (1 / rho)
-    return np.append((first + position * (last - first)) ** rho, 0).astype(np.float32)
+    position = tf.range(steps) / tf.maximum(1, steps - 1)
+    first = tf.cast(highest, tf.float64) ** (1 / rho)
+    last = tf.cast(lowest, tf.float64) ** (1 / rho)
+    levels = (first + tf.cast(position, tf.float64) * (last - first)) ** rho
+    return tf.cast(tf.concat([levels, tf.zeros([1], tf.float64)], axis=0), tf.float32)

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from medusis_tf.layers.pixel_noise import noise_strength, unit_fields
-from medusis_tf.methods.diffusion.sampling import sample
+from medusis_tf.methods.diffusion.sampling import Denoise, sample
 from medusis_tf.methods.diffusion.sections import SamplerConfig
 from medusis_tf.models.denoisers.unet import UNetDenoiser
 from medusis_tf.ops.edm import sampling_levels
@@ -81,21 +81,59 @@ class DiffusionPainter(keras.Model):
         """
         if noise is None:
             raise ValueError(f"The painter needs noise of shape (batch, {_NOISE_DIM}).")
-        return self._compiled(tf.cast(one_hot, tf.float32), noise)
+        sampler = self.sampler
+        settings = (sampler.start_level, sampler.steps, sampler.guidance)
+        return self.sample(one_hot, noise, *(tf.constant(value) for value in settings))
 
-    def _paint(self, one_hot: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    def sample(
+        self,
+        one_hot: tf.Tensor,
+        noise: tf.Tensor,
+        start_level: tf.Tensor,
+        steps: tf.Tensor,
+        guidance: tf.Tensor,
+    ) -> tf.Tensor:
+        """Synthesize images with other settings than those of the configuration.
+
+        Args:
+            one_hot: `[batch, height, width, num_classes]`.
+            noise: `[batch, 8]`, standard normal.
+            start_level: Noise level of the start, scalar float32; see `SamplerConfig`.
+            steps: Number of steps, scalar int32.
+            guidance: Weight of the labels, scalar float32. Without effect on a denoiser without
+                condition.
+
+        Returns:
+            As `call`.
+        """
+        return self._compiled(tf.cast(one_hot, tf.float32), noise, start_level, steps, guidance)
+
+    def _paint(
+        self,
+        one_hot: tf.Tensor,
+        noise: tf.Tensor,
+        start_level: tf.Tensor,
+        steps: tf.Tensor,
+        guidance: tf.Tensor,
+    ) -> tf.Tensor:
         sampler = self.sampler
         strength = noise_strength(noise)
 
         def draw(step: int | tf.Tensor) -> tf.Tensor:
             return haar_analysis(strength * self._fields(noise, one_hot, step))
 
-        levels = sampling_levels(sampler.steps, sampler.lowest, sampler.start_level, sampler.rho)
-        start = sampler.start_level * draw(0)
+        # One step needs no level before the last one.
+        lowest = tf.minimum(sampler.lowest, start_level)
+        levels = sampling_levels(steps, lowest, start_level, sampler.rho)
+        start = start_level * draw(0)
         if sampler.start == "painted_means":
             start += haar_analysis(self._painted_means(one_hot))
         bands = sample(
-            self._estimate(one_hot), start, levels, sampler.churn, lambda step: draw(step + 1)
+            self._estimate(one_hot, guidance),
+            start,
+            levels,
+            sampler.churn,
+            lambda step: draw(step + 1),
         )
         return tf.clip_by_value(haar_synthesis(bands), -1.0, 1.0)
 
@@ -111,19 +149,25 @@ class DiffusionPainter(keras.Model):
         shown = tf.tensordot(one_hot, tf.convert_to_tensor(self.tissue_of_class), 1)
         return tf.nn.space_to_depth(shown, 2)
 
-    def _estimate(self, one_hot: tf.Tensor):
+    def _estimate(self, one_hot: tf.Tensor, guidance: tf.Tensor) -> Denoise:
         """The function that removes noise from bands, given their level."""
         condition = self.condition(one_hot) if self.denoiser.condition_channels else None
-        guidance, holds = self.sampler.guidance, self.sampler.hold_means
         means = self._painted_means(one_hot)
 
-        def denoise(bands: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
-            sigma = tf.fill(tf.shape(bands)[:1], level)
+        def guided(bands: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
             found = self.denoiser(bands, sigma, condition)
-            if condition is not None and guidance != 1:
+            if condition is None:
+                return found
+
+            def away() -> tf.Tensor:
                 without = self.denoiser(bands, sigma, tf.zeros_like(condition))
-                found = without + guidance * (found - without)
-            if not holds:
+                return without + guidance * (found - without)
+
+            return tf.cond(guidance == 1, lambda: found, away)
+
+        def denoise(bands: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
+            found = guided(bands, tf.fill(tf.shape(bands)[:1], level))
+            if not self.sampler.hold_means:
                 return found
             image = haar_synthesis(found)
             return haar_analysis(image + class_means_of(means - image, one_hot))

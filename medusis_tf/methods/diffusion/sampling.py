@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import numpy as np
 import tensorflow as tf
 
 Denoise = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -12,7 +11,7 @@ _LARGEST_CHURN = 2**0.5 - 1
 
 
 def sample(
-    denoise: Denoise, start: tf.Tensor, levels: np.ndarray, churn: float, draw: Draw
+    denoise: Denoise, start: tf.Tensor, levels: tf.Tensor, churn: float, draw: Draw
 ) -> tf.Tensor:
     """Remove the noise of an image step by step.
 
@@ -34,13 +33,13 @@ def sample(
     Reference:
         Karras et al. 2022, https://arxiv.org/abs/2206.00364, algorithms 1 and 2
     """
-    steps = len(levels) - 1
-    extra = min(churn / steps, _LARGEST_CHURN)
-    table = tf.constant(levels, tf.float32)
+    table = tf.convert_to_tensor(levels, tf.float32)
+    steps = tf.shape(table)[0] - 1
+    extra = tf.minimum(churn / tf.cast(steps, tf.float32), _LARGEST_CHURN)
 
     def raised(values: tf.Tensor, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         level = table[step]
-        if extra == 0:
+        if churn == 0:
             return values, level
         higher = level * (1.0 + extra)
         return values + tf.sqrt(tf.square(higher) - tf.square(level)) * draw(step), higher
@@ -62,5 +61,5 @@ def sample(
     )
     # The last step leads to level 0, where there is no slope: it is Euler's, and its result is the
     # estimate itself.
-    values, level = raised(tf.ensure_shape(values, shape), tf.constant(steps - 1))
+    values, level = raised(tf.ensure_shape(values, shape), steps - 1)
     return denoise(values, level)
