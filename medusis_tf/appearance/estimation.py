@@ -107,7 +107,7 @@ def estimate(config: ExperimentConfig, shards: Shards) -> Appearance:
         },
         features=fit.atlas.features,
         smoothing=labeller.smoothing,
-        warnings=tuple(fit.warnings),
+        warnings=(*_untested(labels, images), *fit.warnings),
         pseudo_labels=pseudo_labels,
     )
 
@@ -157,6 +157,22 @@ def _check(labels: Sequence[LabelSample], images: Sequence[ImageSample]) -> None
             "label maps of the whole body, or images of the labelled region alone "
             "(data.remove_background)."
         )
+
+
+def _untested(labels: Sequence[LabelSample], images: Sequence[ImageSample]) -> list[str]:
+    """Warnings of what nothing tests, because there is a single patient of a kind."""
+    found = []
+    if len({each.record.patient for each in labels}) < 2:
+        found.append(
+            "the label maps are of one patient: the error of the grey levels is unknown, and small "
+            "classes can be far off"
+        )
+    if len({each.record.patient for each in images}) < 2:
+        found.append(
+            "the images are of one patient: the standard errors do not contain that patients "
+            "differ, and small classes can be far off"
+        )
+    return found
 
 
 def _by_class(num_classes: int, fit: Fit, statistics: GreyStatistics) -> dict[str, np.ndarray]:

@@ -50,6 +50,22 @@ def test_medians_are_within_a_tenth_without_a_contrast(phantom, truth):
     assert abs(found[TUMOUR] - truth[TUMOUR, 16]) < 0.2
 
 
+def test_a_single_patient_is_a_warning(phantom):
+    """Its estimates can be far off, and nothing shows it."""
+    _, config, shards = phantom
+    one = estimate(with_appearance(config, contrast="t1", em={"max_subjects": 1}), shards)
+    assert [warning for warning in one.warnings if "of one patient" in warning] == [
+        *one.warnings[:2]
+    ]
+    assert {"label maps", "images"} == {
+        warning.removeprefix("the ").partition(" are")[0] for warning in one.warnings[:2]
+    }
+
+
+def test_several_patients_have_no_such_warning(t1):
+    assert not any("of one patient" in warning for warning in t1.warnings)
+
+
 def test_quantiles_are_finite_increasing_and_in_range(t1):
     assert t1.quantiles.shape == (len(CLASSES), 32)
     assert t1.quantiles.dtype == np.float32

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import model_validator
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from medusis_tf.data.shards.shards import Shards
     from medusis_tf.methods.method import Method
+
+logger = logging.getLogger(__name__)
 
 # Heuristic of StyleGAN2-ADA, https://arxiv.org/abs/2006.06676: gamma per pixel and image.
 _R1_PER_PIXEL = 0.0002
@@ -54,6 +57,14 @@ class MedUSISConfig(ExperimentConfig):
         from medusis_tf.methods.med_usis.class_counts import mean_class_counts
         from medusis_tf.methods.med_usis.med_usis import MedUSIS
 
+        start, steps = self.training.pseudo_labels.start, self.training.steps
+        if self.uses_pseudo_labels and start >= steps:
+            logger.warning(
+                "the losses that use pseudo-labels begin after step %d (training.pseudo_labels."
+                "start), and the run has %d: they are never used",
+                start,
+                steps,
+            )
         quantiles = class_counts = None
         if self.training.class_balance == "data_set":
             height, width = self.data.image_size

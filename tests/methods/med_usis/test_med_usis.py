@@ -144,6 +144,15 @@ def test_bfloat16_trains_with_all_losses():
     assert all(loss.dtype == tf.float32 and np.isfinite(loss) for loss in losses.values())
 
 
+def test_pseudo_labels_that_are_never_used_are_a_warning(caplog):
+    weights = {"pseudo_reconstruction": 1.0, "mask": 0.0}
+    for start, is_late in ((5, False), (6, True)):
+        caplog.clear()
+        labels = {"pseudo_labels": {"start": start}}
+        tiny_experiment(loss_weights=weights, training=labels).build_method(None)
+        assert ("they are never used" in caplog.text) == is_late
+
+
 def test_losses_with_pseudo_labels_begin_after_their_start_and_at_their_interval():
     config = tiny_experiment(
         loss_weights={"pseudo_feature_matching": 1.0, "class_texture": 1.0},
