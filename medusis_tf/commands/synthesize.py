@@ -75,6 +75,16 @@ def synthesize(
         typer.Option(help="Seeds A B: the samples (5 by default) lead from A to B."),
     ] = None,
     mean: Annotated[int, typer.Option(min=1, help="Write the mean image of so many noises.")] = 1,
+    steps: Annotated[
+        int | None, typer.Option(help="Sampling steps of a diffusion model; 1 gives a mean image.")
+    ] = None,
+    start_level: Annotated[
+        float | None,
+        typer.Option(help="Noise level from which a diffusion model starts: higher is freer."),
+    ] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="Weight of the labels in a diffusion model; 1 as trained.")
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace existing volumes.")
     ] = False,
@@ -115,12 +125,14 @@ def synthesize(
     """
     from medusis_tf.serving.cohort import find_members
     from medusis_tf.serving.label_maps import LabelMapOptions
+    from medusis_tf.serving.sampling import SamplingChoice
 
     shared: dict[str, Any] = {
         "label": LabelMapOptions(label_source, unlisted, _reading(overrides or [])),
         "samples": samples or (1 if interpolate is None else DEFAULT_STEPS),
         "interpolate": interpolate,
         "mean_of": mean,
+        "sampling": SamplingChoice(steps, start_level, guidance),
         "overwrite": overwrite,
         "dtype": _choice("--dtype", dtype, "StoredType"),
         "attributes": _attributes(dicom or []),

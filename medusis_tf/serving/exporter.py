@@ -27,7 +27,7 @@ from medusis_tf.runs.run_dir import provenance
 from medusis_tf.serving.formats import Format, Precision, check_format, write_format
 from medusis_tf.serving.metadata import ModelMetadata, new_version, write_metadata
 from medusis_tf.serving.model_card import write_model_card
-from medusis_tf.serving.more_endpoints import image_endpoints, segment_endpoint
+from medusis_tf.serving.more_endpoints import image_endpoints, sample_endpoint, segment_endpoint
 from medusis_tf.serving.predictor import SlicePainter
 from medusis_tf.serving.signatures import Endpoints, write_saved_model
 from medusis_tf.serving.static_painter import LabelType, StaticPainter
@@ -94,6 +94,8 @@ def export_run(
     labels = tf.dtypes.as_dtype(options.labels)
     endpoints, metadata = _endpoints(run_dir, config, painter, step, labels)
     more = _more_endpoints(endpoints, metadata, labels, segmenter)
+    if hasattr(painter, "sample"):
+        more["sample"] = sample_endpoint(painter, metadata.num_classes, metadata.stride, labels)
     try:
         with new_version(out / metadata.name, version) as (folder, target):
             write_saved_model(endpoints, painter, folder, more, segmenter)

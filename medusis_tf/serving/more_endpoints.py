@@ -1,4 +1,4 @@
-"""Endpoints beside the painter's own: `mean_image`, `png` and `segment`."""
+"""Endpoints beside the painter's own: `mean_image`, `png`, `sample` and `segment`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from medusis_tf.serving.signatures import SEED, TRUNCATION, Endpoints, label_map_spec, same_batch
+from medusis_tf.serving.sampling import MOST_STEPS
+from medusis_tf.serving.signatures import (
+    SEED,
+    TRUNCATION,
+    Endpoints,
+    check_label_map,
+    label_map_spec,
+    same_batch,
+)
 
 MEAN_OF = 8
 """Number of noises whose mean image `mean_image` gives."""
@@ -71,3 +79,56 @@ def segment_endpoint(segmenter: keras.Model, image_channels: int) -> Callable[..
         return {"label_map": tf.argmax(logits, axis=-1, output_type=tf.int32)}
 
     return segment
+
+
+def sample_endpoint(
+    painter: Any, num_classes: int, stride: int, labels: tf.DType
+) -> Callable[..., Any]:
+    """The endpoint `sample` of a diffusion model.
+
+    Args:
+        painter: Painter with a function `sample`.
+        num_classes: Number of classes.
+        stride: Divisor of height and width.
+        labels: Type of the label map.
+
+    Returns:
+        Function of `label_map [B, H, W]`, `noise [B, *noise_shape]`, `steps [B]` int32,
+        `start_level [B]` and `guidance [B]` float32, each equal for the whole batch, to
+        `{"image": [B, H, W, C]}`.
+    """
+    signature = [
+        label_map_spec(labels),
+        tf.TensorSpec([None, *painter.noise_shape], tf.float32, name="noise"),
+        tf.TensorSpec([None], tf.int32, name="steps"),
+        tf.TensorSpec([None], tf.float32, name="start_level"),
+        tf.TensorSpec([None], tf.float32, name="guidance"),
+    ]
+
+    @tf.function(input_signature=signature)
+    def sample(label_map, noise, steps, start_level, guidance):
+        label_map = check_label_map(label_map, num_classes, stride)
+        settings = {"steps": steps, "start_level": start_level, "guidance": guidance}
+        same_batch(label_map=label_map, noise=noise, **settings)
+        checks = [
+            tf.debugging.assert_equal(
+                each, each[0], f"{name} must be equal for the whole batch.", name=f"check_{name}"
+            )
+            for name, each in settings.items()
+        ]
+        checks += [
+            tf.debugging.assert_positive(each, f"{name} must be above 0.", name=f"positive_{name}")
+            for name, each in settings.items()
+            if name != "guidance"
+        ]
+        checks.append(
+            tf.debugging.assert_less_equal(
+                steps, MOST_STEPS, f"steps must be at most {MOST_STEPS}.", name="check_most"
+            )
+        )
+        with tf.control_dependencies(checks):
+            one_hot = tf.one_hot(label_map, num_classes)
+        image = painter.sample(one_hot, noise, start_level[0], steps[0], guidance[0])
+        return {"image": tf.cast(image, tf.float32)}
+
+    return sample

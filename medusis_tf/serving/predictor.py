@@ -21,6 +21,7 @@ from medusis_tf.files import literal
 from medusis_tf.serving.grids import painting_grid
 from medusis_tf.serving.label_maps import check_foreground
 from medusis_tf.serving.metadata import ModelMetadata, find_model, read_metadata
+from medusis_tf.serving.sampling import SamplingChoice
 
 Progress = Callable[[int, int], None]
 Endpoint = Callable[..., Mapping[str, tf.Tensor]]
@@ -34,10 +35,14 @@ class SlicePainter:
     Args:
         endpoints: Endpoints of `medusis_tf.serving.signatures.Endpoints`, by name.
         metadata: Metadata of the model.
+
+    Attributes:
+        sampling: How a diffusion model samples, if not as its configuration says.
     """
 
     def __init__(self, endpoints: Mapping[str, Endpoint], metadata: ModelMetadata):
         self.metadata = metadata
+        self.sampling = SamplingChoice()
         self._endpoints = endpoints
         # Only the endpoints of a SavedModel state it, and may have labels of 64 bits.
         signature = getattr(endpoints.get("from_noise"), "structured_input_signature", None)
@@ -86,11 +91,17 @@ class SlicePainter:
         if field_of_view is not None and self.metadata.continues_labels:
             label_maps = continue_labels(label_maps, field_of_view)
         images = np.empty(label_maps.shape, np.float32)
+        settings = {
+            name: tf.constant([value], tf.int32 if name == "steps" else tf.float32)
+            for name, value in self.sampling.settings(self.metadata).items()
+        }
         for part in batches_of(len(label_maps), batch_size or default_batch_size()):
             batch = label_maps[part]
-            painted = self._endpoints["from_noise"](
+            size = len(batch)
+            painted = self._endpoints["sample" if settings else "from_noise"](
                 label_map=tf.constant(batch, self._label_type),
-                noise=tf.constant(np.broadcast_to(noise, (len(batch), *noise.shape)), tf.float32),
+                noise=tf.constant(np.broadcast_to(noise, (size, *noise.shape)), tf.float32),
+                **{name: tf.repeat(each, size) for name, each in settings.items()},
             )
             images[part] = painted["image"].numpy().mean(axis=-1)
             if progress is not None:

@@ -43,6 +43,7 @@ from medusis_tf.serving.outputs import (
     recorded,
 )
 from medusis_tf.serving.preview import preview, preview_slices
+from medusis_tf.serving.sampling import SamplingChoice
 
 if TYPE_CHECKING:
     from medusis_tf.serving.predictor import Predictor
@@ -58,11 +59,9 @@ class SynthesisRequest:
 
     Attributes:
         model_dir: `saved_models/NAME` or `saved_models/NAME/VERSION`.
-        label_map: Volume of ids or folder of one-class masks; None to make a tissue label map from
-            `ct`.
-        out: File to write, or folder of a DICOM series; with several samples, `_1`, `_2`, ... is
-            added to its name.
-        seed: Seed of the first sample; the next samples have the next seeds.
+        label_map: Volume of ids or folder of masks; None for a tissue label map of `ct`.
+        out: File to write, or folder of a DICOM series; several samples get `_1`, `_2`, ...
+        seed: Seed of the first sample; the next have the next seeds.
         truncation: Bound a >= 0 of the noise, drawn from N(0, 1) conditioned on [-a, a].
         samples: Number of volumes.
         batch_size: Slices per batch; None for the default of the machine.
@@ -70,9 +69,9 @@ class SynthesisRequest:
         label: Meaning of the ids in the label map, and how volumes are read.
         interpolate: Seeds A and B, in place of `seed`: the samples lead from A to B.
         mean_of: Number of noises whose mean image each sample is.
+        sampling: Settings of a diffusion model.
         overwrite: Whether existing volumes are replaced.
-        resume: Whether volumes that exist already, made in the same way, are left as they are;
-            always for several samples.
+        resume: Whether volumes made in the same way are left as they are; always with several.
         format: Format of the volumes; None to choose it by the name of `out`.
         dtype: Type of the stored numbers.
         attributes: Attributes of patient, study and series for DICOM, by keyword.
@@ -89,6 +88,7 @@ class SynthesisRequest:
     label: LabelMapOptions = field(default_factory=LabelMapOptions, kw_only=True)
     interpolate: tuple[int, int] | None = field(default=None, kw_only=True)
     mean_of: int = field(default=1, kw_only=True)
+    sampling: SamplingChoice = field(default=SamplingChoice(), kw_only=True)
     overwrite: bool = field(default=False, kw_only=True)
     resume: bool = field(default=False, kw_only=True)
     format: Format | None = field(default=None, kw_only=True)
@@ -145,8 +145,8 @@ def synthesize_files(
 
     Args:
         request: What to synthesize.
-        progress: Function that is called with the number of the sample, counted from 0, the number
-            of its finished slices, and the number of all its slices.
+        progress: Function of the number of the sample, counted from 0, the number of its finished
+            slices, and of all its slices.
         predictor: The opened model of `request.model_dir`; None to open it.
 
     Returns:
@@ -156,10 +156,10 @@ def synthesize_files(
         UserError: The model or the label map cannot be used, a volume exists already, or a file
             cannot be written.
     """
-    # Errors in the files are reported before TensorFlow starts.
     folder = find_model(request.model_dir)
     metadata = read_metadata(folder)
     request.noise.check(metadata.has_noise, metadata.title)
+    request.sampling.settings(metadata)  # refuses a model that it does not fit
     _check_attributes(request)
     _check_sources_exist(request)
     label_map, request = _label_map(request, metadata)
@@ -170,6 +170,7 @@ def synthesize_files(
     from medusis_tf.serving.predictor import Predictor
 
     predictor = predictor or Predictor(folder)
+    predictor.sampling = request.sampling
     shown = preview_slices(label_map)
     previews: dict[str, np.ndarray] = {}
     for number in missing:
@@ -243,6 +244,7 @@ def _identities(
         "names_sha256": checksum_of(names),
         "reading": dict(request.label.reading) or None,
         "dtype": request.dtype,
+        **request.sampling.record,
         "attributes_sha256": checksum_of(dict(request.attributes)),
     }
     return [{**shared, **request.noise.record(number)} for number in range(request.samples)]

@@ -13,6 +13,13 @@ from medusis_tf.serving.static_painter import LabelType
 
 WARMUP_PATH = Path("assets.extra") / "tf_serving_warmup_requests"
 
+# One step of a diffusion model.
+_SAMPLING = {
+    "steps": np.ones(1, np.int32),
+    "start_level": np.full(1, 0.5, np.float32),
+    "guidance": np.ones(1, np.float32),
+}
+
 
 def write_warmup_requests(
     model_folder: Path,
@@ -43,7 +50,7 @@ def write_warmup_requests(
     values = requests["serving_default"]
     for endpoint, function in (more or {}).items():
         image = np.zeros((1, *image_size, function.input_signature[0].shape[-1] or 1), np.float32)
-        known = {**values, "image": image}
+        known = {**values, **_SAMPLING, "noise": noise, "image": image}
         requests[endpoint] = {each.name: known[each.name] for each in function.input_signature}
     path = model_folder / WARMUP_PATH
     path.parent.mkdir(exist_ok=True)

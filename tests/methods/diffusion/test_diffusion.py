@@ -19,6 +19,8 @@ from medusis_tf.ops.haar import haar_analysis
 from medusis_tf.runs.checkpoints import load_painter
 from medusis_tf.serving.exporter import export_run
 from medusis_tf.serving.predictor import Predictor
+from medusis_tf.serving.sampling import SamplingChoice
+from medusis_tf.serving.synthesis import SynthesisRequest, synthesize_files
 from medusis_tf.training.loop import TrainingLoop
 from tests.training.phantom_data import phantom_data
 from tests.training.tiny_experiment import CLASSES
@@ -208,9 +210,8 @@ def test_a_run_has_its_panel_and_its_validation(run):
     assert (folder / "checkpoints" / "best").is_dir()
 
 
-def test_the_exported_model_paints_what_the_run_paints(run, tmp_path):
-    folder = export_run(run.config.run_dir, tmp_path / "models")
-    model = Predictor(folder)
+def test_the_exported_model_paints_what_the_run_paints(run, exported):
+    model = Predictor(exported)
     label_map = prepare_shards(run.config).read("test_0").label_map[:2]
     noise = model.draw_noise(3)
     _, painter, _ = load_painter(run.config.run_dir)
@@ -218,6 +219,76 @@ def test_the_exported_model_paints_what_the_run_paints(run, tmp_path):
     expected = painter(one_hot, tf.repeat(noise[None], 2, axis=0)).numpy()[..., 0]
     np.testing.assert_allclose(model.paint(label_map, noise), expected, atol=1e-4)
     assert not np.allclose(model.paint(label_map, model.draw_noise(4)), expected, atol=0.01)
+
+
+@pytest.fixture(scope="module")
+def exported(run, tmp_path_factory):
+    return export_run(run.config.run_dir, tmp_path_factory.mktemp("models"))
+
+
+def test_an_exported_model_samples_with_other_settings(run, exported):
+    model = Predictor(exported)
+    label_map = prepare_shards(run.config).read("test_0").label_map[:2]
+    noise = model.draw_noise(3)
+    before = model.paint(label_map, noise)
+    model.sampling = SamplingChoice(steps=1, start_level=0.7, guidance=2.0)
+    _, painter, _ = load_painter(run.config.run_dir)
+    settings = (tf.constant(0.7), tf.constant(1), tf.constant(2.0))
+    one_hot, noises = tf.one_hot(label_map, len(CLASSES)), tf.repeat(noise[None], 2, axis=0)
+    expected = painter.sample(one_hot, noises, *settings).numpy()[..., 0]
+    np.testing.assert_allclose(model.paint(label_map, noise), expected, atol=1e-4)
+    assert not np.allclose(before, expected, atol=0.01)
+    # What is not given is that of the model.
+    model.sampling = SamplingChoice(steps=run.config.sampler.steps)
+    np.testing.assert_allclose(model.paint(label_map, noise), before, atol=1e-5)
+
+
+def test_a_volume_records_its_sampling(run, exported, tmp_path):
+    ct = Path(run.config.data.root) / run.config.data.subjects_of("test")[0].ct
+    records = []
+    for name, choice in (("a", SamplingChoice()), ("b", SamplingChoice(steps=1))):
+        out = tmp_path / f"{name}.nii.gz"
+        request = SynthesisRequest(exported, None, out, ct=ct, sampling=choice)
+        synthesize_files(request)
+        records.append(json.loads((tmp_path / f"{name}.json").read_text()))
+    assert "sampling" not in records[0]
+    assert records[1]["sampling"] == {"steps": 1}
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"steps": 0}, "--steps must be from 1 to 1000"),
+        ({"start_level": 0.9}, "--start-level must be from 0.02 to 0.8"),
+        ({"start_level": float("nan")}, "--start-level must be from"),
+        ({"guidance": -1.0}, "--guidance must be from 0 to 100"),
+    ],
+)
+def test_settings_outside_the_training_are_refused(exported, choice, message):
+    model = Predictor(exported)
+    model.sampling = SamplingChoice(**choice)
+    with pytest.raises(UserError, match=message):
+        model.paint(np.zeros([1, 32, 32], np.uint8), model.draw_noise(0))
+
+
+def test_the_endpoint_refuses_what_it_cannot_sample(exported):
+    endpoint = tf.saved_model.load(str(exported)).signatures["sample"]
+    good = {
+        "label_map": tf.zeros([2, 32, 32], tf.int32),
+        "noise": tf.zeros([2, 8]),
+        "steps": tf.constant([2, 2]),
+        "start_level": tf.constant([0.5, 0.5]),
+        "guidance": tf.constant([1.0, 1.0]),
+    }
+    assert endpoint(**good)["image"].shape == (2, 32, 32, 1)
+    for name, value, message in (
+        ("steps", [2, 3], "steps must be equal"),
+        ("steps", [0, 0], "steps must be above 0"),
+        ("steps", [1001, 1001], "at most 1000"),
+        ("start_level", [0.0, 0.0], "start_level must be above 0"),
+    ):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+            endpoint(**{**good, name: tf.constant(value)})
 
 
 @pytest.mark.parametrize(
