@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -63,15 +63,33 @@ def refine_classes(
         groups, parents = _split(fit.groups, classes, unstable)
     mixture, spread = _fit(fit, groups, parents, counts, images, config)
     atlas = build_atlas(by_group(counts, groups), fit.atlas.strengths)
+    overlap = overlap_of(mixture, atlas, images, len(groups))
+    fit.warnings.extend(_overlapping(groups, fit.groups, overlap, config.overlap_limit))
     return replace(
         fit,
         groups=groups,
         atlas=atlas,
         mixture=mixture,
         spread=spread,
-        overlap=overlap_of(mixture, atlas, images, len(groups)),
+        overlap=overlap,
         extremes=[fit.extremes[parent] for parent in parents],
     )
+
+
+def _overlapping(
+    groups: Sequence[Group], tissues: Sequence[Group], overlap: np.ndarray, limit: float
+) -> Iterator[str]:
+    """Yield a warning of each class of a tissue that others explain as well.
+
+    It keeps its estimate: the classes of a tissue are alike, and their means are stable.
+    """
+    for number, group in enumerate(groups):
+        others = 1 - overlap[number, number]
+        if group not in tissues and others > limit:
+            yield (
+                f"{group.name}: other tissues explain {100 * others:.0f} % of its pixels as well; "
+                "its mean is stable, and is kept"
+            )
 
 
 def _split(

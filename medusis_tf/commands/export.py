@@ -67,5 +67,6 @@ def export(
         f"classes, spacing and intensities: {folder / 'assets.extra' / 'medusis.json'}\n"
         f"for people: {folder / 'MODEL_CARD.md'}\n"
         f"next: medusis synthesize --model {folder.parent} "
-        "--label-map LABELS.nii.gz --out MR.nii.gz"
+        f"--label-map LABELS.nii.gz {'--ct CT.nii.gz ' if metadata.taxonomy.refined else ''}"
+        "--out MR.nii.gz"
     )
