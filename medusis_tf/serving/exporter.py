@@ -89,6 +89,11 @@ def export_run(
     for wanted in options.others:
         check_format(wanted, options.precision)
     config, painter, step = load_painter(run_dir, choice)
+    if options.others and hasattr(painter, "sample"):
+        raise UserError(
+            f"{', '.join(options.others)} cannot hold the sampler of a diffusion model: export it "
+            "as a SavedModel only."
+        )
     segmenter = _segmenter(run_dir, choice, config) if options.segmenter else None
     static = _static_painter(config, painter, options) if options.others else None
     labels = tf.dtypes.as_dtype(options.labels)

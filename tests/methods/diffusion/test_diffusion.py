@@ -17,7 +17,8 @@ from medusis_tf.methods.distribution import distribute, mirrored, share_batch
 from medusis_tf.methods.experiment import validate
 from medusis_tf.ops.haar import haar_analysis
 from medusis_tf.runs.checkpoints import load_painter
-from medusis_tf.serving.exporter import export_run
+from medusis_tf.serving.exporter import ExportOptions, export_run
+from medusis_tf.serving.formats import Format
 from medusis_tf.serving.predictor import Predictor
 from medusis_tf.serving.sampling import SamplingChoice
 from medusis_tf.serving.synthesis import SynthesisRequest, synthesize_files
@@ -241,6 +242,13 @@ def test_an_exported_model_samples_with_other_settings(run, exported):
     # What is not given is that of the model.
     model.sampling = SamplingChoice(steps=run.config.sampler.steps)
     np.testing.assert_allclose(model.paint(label_map, noise), before, atol=1e-5)
+
+
+def test_other_formats_are_refused(run, tmp_path):
+    options = ExportOptions(formats=(Format.ONNX,))
+    with pytest.raises(UserError, match="onnx cannot hold the sampler"):
+        export_run(run.config.run_dir, tmp_path, options=options)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_volume_records_its_sampling(run, exported, tmp_path):
