@@ -68,24 +68,73 @@ def count(
 
 
 def generator_layers(generator: Any, label_maps: np.ndarray) -> list[Layer]:
-    """Layers of a wavelet or OASIS generator for label maps `[batch, rows, columns]`."""
+    """Layers of a generator of this package for label maps `[batch, rows, columns]`."""
     is_wavelet = hasattr(generator, "to_bands")
     first_pixels = _pixels(label_maps, generator.stride)
     layers = [_conv(generator.stem, first_pixels, reads="labels", needed=0)]
     for index, block in enumerate(generator.blocks):
-        pixels = first_pixels * 4**index
-        label_stride = generator.stride // 2 ** (index + is_wavelet)
+        stride = generator.stride // 2**index
+        sides = [side // stride for side in label_maps.shape[1:]]
+        label_stride = stride // 2 if is_wavelet else stride
         maps = label_maps[:, ::label_stride, ::label_stride]
-        convs = [(block.conv_0, "norm_0"), (block.conv_1, "norm_1")]
-        if block.has_shortcut:
-            convs.append((block.conv_shortcut, None if is_wavelet else "norm_shortcut"))
-        for conv, norm in convs:
-            layers.append(_conv(conv, pixels, block.name))
-            if norm is not None:
-                channels = conv.kernel.shape[2] // (4 if is_wavelet else 1)
-                layers += _spade(generator, maps, channels, f"{block.name}/{norm}")
+        for attention in generator.attentions:
+            if attention.name == f"attention_{index}":
+                for part in attention.attentions:
+                    layers += attention_layers(part, sides, attention.name)
+        if hasattr(block, "depth"):
+            layers += _transformer_stage(generator, block, maps)
+        else:
+            layers += _residual_block(generator, block, maps, first_pixels * 4**index, is_wavelet)
     last = generator.to_bands if is_wavelet else generator.to_image
-    return [*layers, _conv(last, pixels)]
+    return [*layers, _conv(last, first_pixels * 4 ** (generator.num_blocks - 1))]
+
+
+def _residual_block(
+    generator: Any, block: Any, maps: np.ndarray, pixels: int, is_wavelet: bool
+) -> list[Layer]:
+    """Layers of a SPADE or wavelet block."""
+    layers = []
+    convs = [(block.conv_0, "norm_0"), (block.conv_1, "norm_1")]
+    if block.has_shortcut:
+        convs.append((block.conv_shortcut, None if is_wavelet else "norm_shortcut"))
+    for conv, norm in convs:
+        layers.append(_conv(conv, pixels, block.name))
+        if norm is not None:
+            channels = conv.kernel.shape[2] // (4 if is_wavelet else 1)
+            layers += _spade(generator, maps, channels, f"{block.name}/{norm}")
+    return layers
+
+
+def _transformer_stage(generator: Any, stage: Any, maps: np.ndarray) -> list[Layer]:
+    """Layers of the transformer blocks of one resolution."""
+    sides = maps.shape[1:]
+    layers = [_conv(stage.projection, math.prod(sides), stage.name)] if stage.has_projection else []
+    for block in stage.blocks:
+        name = f"{stage.name}/{block.name}"
+        for norm in ("norm_0", "norm_1"):
+            layers += _spade(generator, maps, stage.filters, f"{name}/{norm}")
+        layers += attention_layers(block.attention, sides, name)
+        layers += [_conv(dense, math.prod(sides), name) for dense in (block.dense_0, block.dense_1)]
+    return layers
+
+
+def attention_layers(attention: Any, sides: Sequence[int], name: str) -> list[Layer]:
+    """Layers of a windowed attention: four projections, and products of queries, keys, values.
+
+    Needed are the pairs of pixels that may attend to each other. `plain` counts whole windows.
+    """
+    window, shift, pixels = attention.window, attention.shift, math.prod(sides)
+    inner = attention.num_heads * attention.head_channels
+    pairs = whole = 1
+    for side in sides:
+        cells = np.bincount((np.arange(side) - shift) // window + 1)
+        pairs *= int(np.sum(cells**2))
+        whole *= -(-side // window) * window**2
+    projections = (attention.query, attention.key, attention.value, attention.to_features)
+    return [
+        *(_conv(each, pixels, name) for each in projections),
+        Layer(f"{name}/products", 2.0 * whole * inner, 2.0 * pairs * inner),
+    ]
 
 
 def _spade(generator: Any, maps: np.ndarray, channels: int, name: str) -> list[Layer]:

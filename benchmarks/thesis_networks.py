@@ -1,4 +1,4 @@
-"""Experiments for the benchmarks of networks: thesis sizes and the thigh experiment."""
+"""Experiments for the benchmarks of networks: thesis sizes, the thigh and the legs experiment."""
 
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,12 @@ def experiment(
 
     Args:
         networks: `wavelet` or `oasis` in thesis size without mask loss (the published one has no
-            gradient); `thigh` for the networks of `configs/thigh_ct_to_mr.yaml` with mask loss;
-            `tiny_wavelet` or `tiny_oasis` for tests.
+            gradient), `transformer` in the same size; `oasis_attention` or `wavelet_attention` with
+            attention at 1/16 and 1/8 of the image size; `thigh` for the networks of
+            `configs/thigh_ct_to_mr.yaml` with mask loss; `legs` for the generator and segmenter of
+            `configs/legs_ct_to_mr.yaml` with the first of its discriminators, `legs_wavelet`,
+            `legs_attention` or `legs_transformer` for other generators in its place;
+            `tiny_wavelet`, `tiny_oasis` or `tiny_transformer` for tests.
         size: Rows and columns of a slice.
         num_classes: Number of classes with background.
         batch_size: Slices per step.
@@ -63,22 +67,51 @@ def _preset(name: str) -> dict[str, Any]:
 def _sections(networks: str) -> dict[str, Any]:
     """Sections that differ between the experiments."""
     if networks == "thigh":
-        import yaml
-
-        values = yaml.safe_load((REPOSITORY / "configs" / "thigh_ct_to_mr.yaml").read_text())
+        values = _packaged("thigh_ct_to_mr")
         wanted = ("generator", "discriminator", "segmenter", "loss_weights", "training")
         return {key: values[key] for key in wanted if key in values}
+    if networks == "legs" or networks.startswith("legs_"):
+        return _legs(networks.removeprefix("legs").removeprefix("_"))
     kind, is_tiny = networks.removeprefix("tiny_"), networks.startswith("tiny_")
-    values = {"generator": {"name": kind}, "loss_weights": {"mask": 0.0}}
+    kind, _, option = kind.partition("_")
+    generator: dict[str, Any] = {"name": kind}
+    if option:
+        generator["attention"] = [16, 8]
+    values = {"generator": generator, "loss_weights": {"mask": 0.0}}
     if not is_tiny:
         return values
     sizes = {"base_channels": 2, "num_blocks": 2, "spade_channels": 4, "noise_dim": 4}
+    if kind == "transformer":
+        sizes["transformer_finest"] = 2
     return {
         **values,
         "generator": {"name": kind, **sizes},
         "discriminator": {"base_channels": 4, "max_channels": 8},
         "segmenter": {"base_channels": 2, "num_levels": 2},
     }
+
+
+def _legs(variant: str) -> dict[str, Any]:
+    """Networks of the legs experiment, with one discriminator, for which operations are counted."""
+    values = _packaged("legs_transformer" if variant == "transformer" else "legs_ct_to_mr")
+    generator = dict(values["generator"])
+    if variant == "attention":
+        generator["attention"] = [8, 4]  # 16 and 32 of 128 pixels
+    if variant == "wavelet":
+        # Four bands for each feature map: the widths of the OASIS generator.
+        generator |= {"name": "wavelet", "base_channels": 4, "upsampling": "nearest"}
+    return {
+        "generator": generator,
+        "discriminator": values["discriminator"]["members"][0],
+        "segmenter": values["segmenter"],
+        "loss_weights": {"mask": 0.0},
+    }
+
+
+def _packaged(name: str) -> dict[str, Any]:
+    import yaml
+
+    return yaml.safe_load((REPOSITORY / "configs" / f"{name}.yaml").read_text())
 
 
 def label_maps(size: int, num_classes: int, batch_size: int, file: str | None) -> np.ndarray:

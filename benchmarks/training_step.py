@@ -4,7 +4,8 @@
         [--precision float32 mixed_bfloat16] [--labels FILE.nii.gz] [--json FILE]
 
 Thesis-size networks run on fixed label maps and white noise as images; `--generator thigh` uses the
-networks and losses of `configs/thigh_ct_to_mr.yaml`. Each configuration is measured in a separate
+networks and losses of `configs/thigh_ct_to_mr.yaml`, and `legs` those of the legs experiment;
+`benchmarks.thesis_networks` lists all names. Each configuration is measured in a separate
 process. Steps with and without the R1 penalty alternate; `step_mean` includes R1 every `interval`
 steps. `gflop_needed` is counted from the layers (`benchmarks.arithmetic`), `gflop_done` from the
 executed operations (`benchmarks.executed`). The peaks are measured after the steps in the same
@@ -36,7 +37,12 @@ from benchmarks.isolation import (
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--generator", nargs="+", default=["wavelet"], help="or oasis, thigh")
+    parser.add_argument(
+        "--generator",
+        nargs="+",
+        default=["wavelet"],
+        help="or oasis, thigh, legs, ...",
+    )
     parser.add_argument("--preset", default="default", help="or thesis, the published schedule")
     parser.add_argument("--no-parts", action="store_true", help="steps only")
     add_common_arguments(parser)

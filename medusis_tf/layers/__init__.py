@@ -5,6 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "attention": ["AttentionBlock", "WindowAttention", "position_bias"],
         "discriminator_blocks": [
             "DiscriminatorBlock",
             "MinibatchStandardDeviation",
@@ -17,6 +18,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "pixel_noise": ["PixelNoise", "unit_fields"],
         "spade": ["SPADE", "BatchStatistics"],
         "spectral_conv": ["SpectralConv2D", "fold_spectral_norms"],
+        "transformer_blocks": ["TransformerBlock", "TransformerStage"],
         "unet_blocks": ["DecoderBlock", "EncoderBlock"],
     },
 )

@@ -18,10 +18,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "ResidualDiscriminatorConfig",
             "WaveletDiscriminatorConfig",
         ],
-        "generators": ["OASISGenerator", "WaveletGenerator"],
+        "generators": ["OASISGenerator", "TransformerGenerator", "WaveletGenerator"],
         "segmenters": ["UNetSegmenter"],
         "sections": [
             "OASISGeneratorConfig",
+            "TransformerGeneratorConfig",
             "UNetSegmenterConfig",
             "WaveletGeneratorConfig",
         ],

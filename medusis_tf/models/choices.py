@@ -18,6 +18,7 @@ from medusis_tf.models.discriminator_sections import (
 from medusis_tf.models.sections import (
     GeneratorSection,
     OASISGeneratorConfig,
+    TransformerGeneratorConfig,
     UNetSegmenterConfig,
     WaveletGeneratorConfig,
 )
@@ -26,6 +27,7 @@ from medusis_tf.models.sections import (
 GENERATORS: tuple[type[Section], ...] = (
     OASISGeneratorConfig,
     WaveletGeneratorConfig,
+    TransformerGeneratorConfig,
     *registered("medusis_tf.generators").values(),
 )
 DISCRIMINATORS: tuple[type[Section], ...] = (

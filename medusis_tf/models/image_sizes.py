@@ -21,6 +21,11 @@ def wavelet_generator_stride(num_blocks: int) -> int:
     return 2**num_blocks
 
 
+def feature_divisors(stride: int, num_blocks: int) -> list[int]:
+    """Sizes of the features before each block of a generator, as divisors of the image size."""
+    return [stride // 2**index for index in range(num_blocks)]
+
+
 def patch_discriminator_stride(num_strided: int) -> int:
     """Number by which the sides of an image must be divisible for the patch discriminator."""
     return 2**num_strided

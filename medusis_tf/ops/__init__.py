@@ -26,5 +26,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "otsu": ["otsu_threshold"],
         "smoothing": ["blur", "blur_down", "smooth"],
         "upsample": ["upsample_bands", "upsample_nearest"],
+        "windows": ["merge_windows", "split_windows", "window_mask"],
     },
 )

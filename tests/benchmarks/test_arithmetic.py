@@ -1,11 +1,13 @@
 """Multiply-add counts match published values and manual counts."""
 
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from benchmarks.arithmetic import (
+    attention_layers,
     count,
     discriminator_layers,
     generator_layers,
@@ -14,9 +16,11 @@ from benchmarks.arithmetic import (
 from benchmarks.label_maps import has_mixed_neighbourhood, made_label_maps
 from benchmarks.step_arithmetic import network_counts, step_counts
 from benchmarks.thesis_networks import experiment
+from medusis_tf.layers.attention import WindowAttention
 from medusis_tf.models.discriminator_sections import WaveletDiscriminatorConfig
 from medusis_tf.models.sections import (
     OASISGeneratorConfig,
+    TransformerGeneratorConfig,
     UNetSegmenterConfig,
     WaveletGeneratorConfig,
 )
@@ -54,12 +58,16 @@ def test_plain_formulas_and_weights_are_as_published(name):
 
 
 def tiny_generator(kind):
-    sections = {"wavelet": WaveletGeneratorConfig, "oasis": OASISGeneratorConfig}
+    sections = {
+        "wavelet": WaveletGeneratorConfig,
+        "oasis": OASISGeneratorConfig,
+        "transformer": TransformerGeneratorConfig,
+    }
     settings = {"base_channels": 2, "num_blocks": 3, "spade_channels": 4, "noise_dim": 4}
     return sections[kind](name=kind, **settings).build(5, 1, synchronized=False)
 
 
-@pytest.mark.parametrize("kind", ["wavelet", "oasis"])
+@pytest.mark.parametrize("kind", ["wavelet", "oasis", "transformer"])
 def test_a_generator_needs_less_for_a_label_map_of_one_class(kind):
     generator = tiny_generator(kind)
     plain, varied = np.zeros((1, 64, 64), np.uint8), made_label_maps(64, 5, 1)
@@ -80,6 +88,17 @@ def test_spade_cost_is_the_number_of_distinct_neighbourhoods():
     assert last.needed == 9 * rows * 4 * 2 * channels
     assert last.plain == 9 * 32**2 * 4 * 2 * channels
     assert layers["block_2/norm_0/shared"].needed == 0
+
+
+def test_attention_needs_the_pairs_of_pixels_that_share_a_window():
+    attention = WindowAttention(num_heads=2, window=4, shift=1)
+    attention.build((None, None, None, 6))
+    layers = {layer.name: layer for layer in attention_layers(attention, (5, 8), "a")}
+    cells = Counter(((y - 1) // 4, (x - 1) // 4) for y in range(5) for x in range(8))
+    pairs = sum(count**2 for count in cells.values())
+    assert layers["a/products"].needed == 2 * pairs * 6
+    assert layers["a/products"].plain == 2 * 4 * 16**2 * 6  # four windows of 16 pixels
+    assert layers["a/query"].needed == 40 * 6 * 6
 
 
 def test_convolutions_next_to_pooling_and_upsampling_take_16_taps():

@@ -62,8 +62,10 @@ def test_table_and_json_have_every_value(step, tmp_path, capsys):
     assert json.loads((tmp_path / "measurements.json").read_text()) == columns
 
 
-def test_a_slice_is_measured_through_the_endpoint():
-    result = synthesis.measure(repeats=1, **SETTINGS, precision="float32")
+@pytest.mark.parametrize("networks", ["tiny_wavelet", "tiny_transformer"])
+def test_a_slice_is_measured_through_the_endpoint(networks):
+    settings = {**SETTINGS, "networks": networks, "precision": "float32"}
+    result = synthesis.measure(repeats=1, **settings)
     assert result["seconds_per_slice"] == pytest.approx(result["call_median"] / 2)
     assert result["gflop_done"] > 0 and result["operations_of_unknown_size"] == 0
 

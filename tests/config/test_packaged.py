@@ -54,3 +54,15 @@ def test_a_configuration_elsewhere_may_name_a_packaged_table(working_folder):
     data = load_config(Path("mine.yaml")).data
     assert data.num_classes == 5
     assert data.label_sources["tool"][5] == "liver"
+
+
+def test_the_legs_experiments_differ_in_their_generator_only():
+    values = [
+        yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+        for name in ("legs_ct_to_mr", "legs_transformer")
+    ]
+    generators = [each.pop("generator") for each in values]
+    assert [each.pop("name") for each in values] == ["legs_ct_to_mr", "legs_transformer"]
+    assert values[0] == values[1]
+    changed = {"name": "transformer", "transformer_finest": 2}
+    assert generators[1] == {**generators[0], **changed}

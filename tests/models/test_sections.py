@@ -14,6 +14,7 @@ from medusis_tf.models.discriminator_sections import (
 )
 from medusis_tf.models.sections import (
     OASISGeneratorConfig,
+    TransformerGeneratorConfig,
     UNetSegmenterConfig,
     WaveletGeneratorConfig,
 )
@@ -24,6 +25,7 @@ DISCRIMINATORS = ["wavelet", "residual", "patch"]
 SECTIONS = [
     OASISGeneratorConfig(name="oasis"),
     WaveletGeneratorConfig(name="wavelet"),
+    TransformerGeneratorConfig(name="transformer"),
     WaveletDiscriminatorConfig(),
     ResidualDiscriminatorConfig(name="residual"),
     PatchDiscriminatorConfig(name="patch"),
@@ -70,6 +72,13 @@ def test_a_saved_configuration_is_loaded_unchanged(name, tmp_path):
     assert load_config(tmp_path / "config.yaml") == config
 
 
+def test_a_saved_configuration_keeps_its_attention(tmp_path):
+    config = tiny_experiment(generator={"attention": [1, 2], "attention_window": 4})
+    save_config(config, tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == config
+    assert config.generator.build(5, 1, False).get_config()["attention"] == [1, 2]
+
+
 @pytest.mark.parametrize("name", DISCRIMINATORS)
 def test_networks_are_built_with_weights_and_the_settings_of_their_section(name):
     config = tiny_experiment(discriminator={"name": name}, generator={"class_noise": True})
@@ -109,6 +118,22 @@ def test_a_generator_without_noise_is_built_without_noise():
             "discriminator needs .* sides divisible by 16",
         ),
         ({"generator": {"class_noise": True, "noise_dim": 0}}, "class_noise needs a noise_dim"),
+        (
+            {"generator": {"attention": [2, 4]}},
+            r"attention must be some of \[2, 1\], .* num_blocks: 2\. Received: \[2, 4\]",
+        ),
+        ({"generator": {"attention": [3]}}, r"generator.*attention.*1, 2, 4, 8.*Received: 3"),
+        ({"generator": {"attention": 16}}, r"generator.*attention.*Received: 16"),
+        ({"generator": {"attention_window": 1}}, "attention_window: .*Received: 1"),
+        ({"generator": {"attention_heads": 0}}, "attention_heads: .*Received: 0"),
+        (
+            {"generator": {"name": "transformer"}},
+            r"transformer_finest must be one of \[2, 1\], .* num_blocks: 2\. Received: 4",
+        ),
+        (
+            {"generator": {"name": "transformer", "transformer_finest": 2, "attention": [2]}},
+            "attention: unknown key",
+        ),
     ],
 )
 def test_an_invalid_value_is_reported(changes, message):
@@ -138,10 +163,18 @@ def test_spade_is_sparse_without_a_gpu_or_if_configured(gpu, monkeypatch):
 @pytest.mark.parametrize(
     ("size", "channels"), [*((size, 1) for size in SIZES), ([64, 128], 3)], ids=str
 )
-@pytest.mark.parametrize("generator", ["oasis", "wavelet"])
+@pytest.mark.parametrize(
+    "generator",
+    [
+        {"name": "oasis", "attention": [2]},
+        {"name": "wavelet", "attention": [2]},
+        {"name": "transformer", "transformer_finest": 2},
+    ],
+    ids=lambda generator: generator["name"],
+)
 def test_networks_support_each_configurable_size(size, channels, generator):
     config = tiny_experiment(
-        data={"image_size": size, "image_channels": channels}, generator={"name": generator}
+        data={"image_size": size, "image_channels": channels}, generator=generator
     )
     one_hot = tf.one_hot(tf.zeros([2, *size], tf.int32), 5)
     image = config.generator.build(5, channels, False)(one_hot, tf.zeros([2, 3]))

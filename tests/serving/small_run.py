@@ -36,12 +36,21 @@ NOISES: dict[str, dict[str, Any]] = {
     "fields": {"noise_dim": 4, "pixel_noise": True, "padding": "reflect", "upsampling": "linear"},
     "none": {"noise_dim": 0},
 }
+TRANSFORMERS: dict[str, dict[str, Any]] = {
+    "transformer": {
+        "name": "transformer",
+        "noise_dim": 4,
+        "transformer_finest": 2,
+        "attention_window": 4,
+    },
+    "attention": {"noise_dim": 4, "attention": [4, 2], "attention_window": 4},
+}
 
 
 @functools.cache
 def _make(folder: Path, noise: str) -> Path:
     folder.mkdir()
-    config = experiment(folder, NOISES[noise])
+    config = experiment(folder, {**NOISES, **TRANSFORMERS}[noise])
     for number, subject in enumerate("abcd"):
         label_map = ellipses(number)
         noise = np.random.default_rng(number).normal(0, 5, SHAPE)
@@ -60,7 +69,7 @@ def _make(folder: Path, noise: str) -> Path:
 
 
 def make_run(factory: pytest.TempPathFactory, noise: str = "image") -> Path:
-    """Return the folder of the run for one of `NOISES`, made once per session."""
+    """Return the folder of the run for one of `NOISES` or `TRANSFORMERS`, made once."""
     folder = "small_run" if noise == "image" else f"small_run_noise_{noise}"
     return _make(factory.getbasetemp() / folder, noise)
 
@@ -85,7 +94,7 @@ def _open(model_dir: Path) -> Predictor:
     return Predictor(str(model_dir))
 
 
-def experiment(folder: Path, noise: dict[str, Any]) -> ExperimentConfig:
+def experiment(folder: Path, generator: dict[str, Any]) -> ExperimentConfig:
     """Two unpaired training subjects, a training pair whose image is not used, and a test pair."""
     subjects = [
         {"subject": "a", "split": "train", "label_map": "a_labels.nii.gz"},
@@ -115,8 +124,8 @@ def experiment(folder: Path, noise: dict[str, Any]) -> ExperimentConfig:
             "image_size": [32, 32],
             "field_of_view_mm": [80, 80],
         },
-        "generator": noise
-        | {"name": "oasis", "base_channels": 2, "num_blocks": 3, "spade_channels": 4},
+        "generator": {"name": "oasis", "base_channels": 2, "num_blocks": 3, "spade_channels": 4}
+        | generator,
         "discriminator": {"base_channels": 4, "max_channels": 8},
         "segmenter": {"base_channels": 2, "num_levels": 3},
     }

@@ -12,7 +12,7 @@ from medusis_tf.serving import formats
 from medusis_tf.serving.choices import Format, Precision
 from medusis_tf.serving.formats import check_format, write_format
 from medusis_tf.serving.static_painter import StaticPainter
-from tests.serving.small_run import CLASSES, NOISES, make_run
+from tests.serving.small_run import CLASSES, NOISES, TRANSFORMERS, make_run
 
 NEEDED = {"onnx": "tf2onnx", "litert": "ai_edge_litert", "openvino": "openvino"}
 
@@ -31,7 +31,7 @@ def run_of(painter):
     return run
 
 
-@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize("noise", [*NOISES, *TRANSFORMERS])
 def test_the_dense_painter_equals_the_sparse_one(tmp_path_factory, noise):
     painter, dense = static(tmp_path_factory, noise, size=(24, 40))
     inputs = dense.random_inputs()
@@ -40,7 +40,7 @@ def test_the_dense_painter_equals_the_sparse_one(tmp_path_factory, noise):
     np.testing.assert_allclose(image, run_of(painter)(inputs), atol=1e-5)
 
 
-@pytest.mark.parametrize("noise", ["image", "fields"])
+@pytest.mark.parametrize("noise", ["image", "fields", "transformer"])
 @pytest.mark.parametrize("wanted", list(NEEDED))
 def test_a_file_gives_the_image_of_the_network(tmp_path_factory, tmp_path, wanted, noise):
     pytest.importorskip(NEEDED[wanted])

@@ -100,6 +100,18 @@ def test_one_and_two_replicas_end_with_the_same_weights(generator, training, pai
     assert all(losses[name] > 0 for name in ("mask", "class_quantiles", "class_texture"))
 
 
+@pytest.mark.parametrize(
+    "generator",
+    [
+        {"name": "transformer", "transformer_finest": 2, "attention_window": 4},
+        {"name": "oasis", "attention": [2], "attention_window": 4},
+    ],
+    ids=lambda generator: generator["name"],
+)
+def test_attention_of_one_and_two_replicas_ends_with_the_same_weights(generator):
+    assert_same_training(experiment({}, generator=generator), compiled=False)
+
+
 def test_compiled_steps_of_one_and_two_replicas_end_with_the_same_weights():
     assert_same_training(experiment({}), compiled=True)
 

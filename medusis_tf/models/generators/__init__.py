@@ -7,6 +7,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "conditional": ["ConditionalGenerator"],
         "oasis": ["OASISGenerator"],
+        "growing": ["GrowingGenerator"],
+        "transformer": ["TransformerGenerator"],
         "wavelet": ["WaveletGenerator"],
     },
 )

@@ -4,9 +4,10 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from medusis_tf.layers.attention import AttentionBlock
 from medusis_tf.layers.label_conv import LabelConv2D
 from medusis_tf.layers.pixel_noise import PixelNoise
-from medusis_tf.models.image_sizes import are_divisible
+from medusis_tf.models.image_sizes import are_divisible, feature_divisors
 
 
 class ConditionalGenerator(keras.Model):
@@ -37,9 +38,14 @@ class ConditionalGenerator(keras.Model):
             0.
         noise_scale: Factor of the noise vector outside training. Random fields keep their
             strength.
+        attention: Sizes of the features that get self-attention before their block, as divisors of
+            the image size; see `AttentionBlock`.
+        attention_heads: Heads of each attention.
+        attention_window: Height and width of the windows of attention, in pixels of the features.
 
     Raises:
-        ValueError: Class noise or pixel noise with a `noise_dim` of 0.
+        ValueError: Class noise or pixel noise with a `noise_dim` of 0, or attention at a size that
+            no block has.
     """
 
     def __init__(
@@ -59,6 +65,9 @@ class ConditionalGenerator(keras.Model):
         upsampling="nearest",
         air_background=False,
         noise_scale=1.0,
+        attention=(),
+        attention_heads=4,
+        attention_window=8,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -77,6 +86,9 @@ class ConditionalGenerator(keras.Model):
         self.upsampling = upsampling
         self.air_background = air_background
         self.noise_scale = noise_scale
+        self.attention = tuple(attention)
+        self.attention_heads = attention_heads
+        self.attention_window = attention_window
         if (class_noise or pixel_noise) and noise_dim == 0:
             wanted = "class_noise" if class_noise else "pixel_noise"
             raise ValueError(
@@ -135,6 +147,9 @@ class ConditionalGenerator(keras.Model):
             "upsampling": self.upsampling,
             "air_background": self.air_background,
             "noise_scale": self.noise_scale,
+            "attention": list(self.attention),
+            "attention_heads": self.attention_heads,
+            "attention_window": self.attention_window,
         }
 
     def _stem(self, filters):
@@ -142,19 +157,20 @@ class ConditionalGenerator(keras.Model):
             filters, self.noise_dim, self.padding, name="stem", dtype=self.dtype_policy
         )
 
-    def _blocks(self, block_class, filters):
+    def _blocks(self, block_class, filters, first=0, **options):
         return [
             block_class(
                 channels,
-                self.spade_channels,
-                self.noise_dim,
-                self.synchronized,
-                self.sparse,
-                self.padding,
+                spade_channels=self.spade_channels,
+                noise_dim=self.noise_dim,
+                synchronized=self.synchronized,
+                sparse=self.sparse,
+                padding=self.padding,
                 name=f"block_{index}",
                 dtype=self.dtype_policy,
+                **options,
             )
-            for index, channels in enumerate(filters)
+            for index, channels in enumerate(filters, start=first)
         ]
 
     def _scaled(self, noise, training):
@@ -172,11 +188,38 @@ class ConditionalGenerator(keras.Model):
             for index in range(1, count + 1)
         ]
 
-    def _add_pixel_noise(self, index, features, noise):
-        """Add the field of a block to its input, if it has one."""
-        if index > len(self.pixel_noises):
-            return features
-        return self.pixel_noises[index - 1](features, noise)
+    def _before_block(self, index, features, noise, training):
+        """Apply the attention before a block, then add its random field, if it has them."""
+        if index in self._attended:
+            attention = self.attentions[self._attended.index(index)]
+            features = attention(features, training=training)
+        # The field comes last, since attention would average it.
+        if 0 < index <= len(self.pixel_noises):
+            features = self.pixel_noises[index - 1](features, noise)
+        return features
+
+    def _attention_blocks(self):
+        """The attention before the blocks of `_attended`."""
+        possible = feature_divisors(self.stride, self.num_blocks)
+        if not set(self.attention) <= set(possible):
+            raise ValueError(
+                f"attention must be some of {possible}. Received: {list(self.attention)}."
+            )
+        return [
+            AttentionBlock(
+                self.attention_heads,
+                self.attention_window,
+                name=f"attention_{index}",
+                dtype=self.dtype_policy,
+            )
+            for index in self._attended
+        ]
+
+    @property
+    def _attended(self):
+        """Numbers of the blocks that have attention before them."""
+        divisors = feature_divisors(self.stride, self.num_blocks)
+        return [index for index, divisor in enumerate(divisors) if divisor in self.attention]
 
     def _build_blocks(self, one_hot_shape, noise_shape, filters):
         """Create the variables of the stem and the blocks. Only the channels matter."""
@@ -186,6 +229,8 @@ class ConditionalGenerator(keras.Model):
             block.build((None, None, None, channels), one_hot_shape, noise_shape)
         for field, channels in zip(self.pixel_noises, filters[1:], strict=False):
             field.build((None, None, None, channels), noise_shape)
+        for index, attention in zip(self._attended, self.attentions, strict=True):
+            attention.build((None, None, None, filters[index]))
 
     def _image(self, values, one_hot):
         """The image of the last layer's output, with air in the background if it is set so."""

@@ -50,6 +50,7 @@ class WaveletGenerator(ConditionalGenerator):
             name="to_bands",
             dtype="float32",
         )
+        self.attentions = self._attention_blocks()
 
     @property
     def band_plan(self):
@@ -70,10 +71,10 @@ class WaveletGenerator(ConditionalGenerator):
         vector = self._scaled(noise, training)
         bands = self.stem(stride_labels(one_hot, self.stride), vector)
         for index, block in enumerate(self.blocks):
+            bands = self._before_block(index, bands, noise, training)
             # SPADE processes the image that the bands represent, at twice their resolution.
             labels = stride_labels(one_hot, self.stride // 2 ** (index + 1))
             skip, residual = block(bands, labels, vector, training=training)
             if index < self.num_blocks - 1:
                 bands = upsample_bands(skip) + upsample_nearest(residual)
-                bands = self._add_pixel_noise(index + 1, bands, noise)
         return self._image(haar_synthesis(self.to_bands(skip + residual)), one_hot)

@@ -5,14 +5,17 @@ import tensorflow as tf
 from medusis_tf.layers.pixel_noise import unit_fields
 from medusis_tf.methods.distribution import mirrored
 from medusis_tf.models.generators.oasis import OASISGenerator
+from medusis_tf.models.generators.transformer import TransformerGenerator
 from medusis_tf.models.generators.wavelet import WaveletGenerator
 from tests.layer_checks import check_contract
 
-GENERATORS = [OASISGenerator, WaveletGenerator]
+GENERATORS = [OASISGenerator, WaveletGenerator, TransformerGenerator]
 
 
 def make_generator(generator_class, **settings):
     small = {"base_channels": 2, "noise_dim": 5, "num_blocks": 3, "spade_channels": 6}
+    if generator_class is TransformerGenerator:
+        small |= {"transformer_finest": 2, "attention_window": 4, "attention_heads": 2}
     return generator_class(4, **{**small, **settings})
 
 
@@ -68,7 +71,10 @@ def test_noise_shape_of_one_image(generator_class):
     assert make_generator(generator_class, noise_dim=0).noise_shape is None
 
 
-@pytest.mark.parametrize("generator_class, stride", [(OASISGenerator, 4), (WaveletGenerator, 8)])
+@pytest.mark.parametrize(
+    "generator_class, stride",
+    [(OASISGenerator, 4), (TransformerGenerator, 4), (WaveletGenerator, 8)],
+)
 def test_the_smallest_label_map_has_the_size_of_one_stride(generator_class, stride):
     generator = make_generator(generator_class)
     assert generator.stride == stride
@@ -76,7 +82,12 @@ def test_the_smallest_label_map_has_the_size_of_one_stride(generator_class, stri
 
 
 @pytest.mark.parametrize(
-    "generator_class, plan", [(OASISGenerator, "channel_plan"), (WaveletGenerator, "band_plan")]
+    "generator_class, plan",
+    [
+        (OASISGenerator, "channel_plan"),
+        (TransformerGenerator, "channel_plan"),
+        (WaveletGenerator, "band_plan"),
+    ],
 )
 def test_default_channels_equal_those_published(generator_class, plan):
     assert getattr(generator_class(4), plan) == [1024, 1024, 1024, 512, 256, 128, 64]
