@@ -39,6 +39,16 @@ _SUPERVISED_WEIGHTS = {
     "pseudo_reconstruction": 0.0,
     "pseudo_feature_matching": 0.0,
 }
+# A label map has one true image: with noise, an L1 loss leaves brains too bright or too dark
+# (configs/brain_t1_paired.yaml).
+_WITHOUT_NOISE = {
+    "noise_dim": 0,
+    "noise_scale": 1.0,
+    "class_noise": False,
+    "pixel_noise": False,
+    "pixel_noise_finest": 1,
+}
+_SUPERVISED_OPTIMIZER = {"learning_rate": 1e-3, "beta_1": 0.5}
 
 
 def register_pairs(
@@ -182,7 +192,8 @@ def _supervised(
 ) -> dict[str, Any]:
     """The configuration of a paired training on pairs, with the other splits unchanged.
 
-    The networks and the classes are the same. Of the loss weights, those of the true image count.
+    The networks and the classes are the same, but the generator has no noise. Loss weights and the
+    generator's optimizer are those of `configs/brain_t1_paired.yaml`.
     """
     training = [entry.model_copy(update={"streams": None}) for entry in pairs]
     others = [entry for entry in entries if entry.split != "train"]
@@ -198,6 +209,11 @@ def _supervised(
             key: each for key, each in _SUPERVISED_WEIGHTS.items() if key in values["loss_weights"]
         }
         changed["loss_weights"] = {**values["loss_weights"], **known}
+        generator, optimizers = values["generator"], values["optimizers"]
+        noise = {key: each for key, each in _WITHOUT_NOISE.items() if key in generator}
+        changed["generator"] = {**generator, **noise}
+        optimizer = {**optimizers["generator"], **_SUPERVISED_OPTIMIZER}
+        changed["optimizers"] = {**optimizers, "generator": optimizer}
     return {**changed, "data": data}
 
 

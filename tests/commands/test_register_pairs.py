@@ -98,6 +98,8 @@ def test_the_supervised_ceiling_trains_on_the_pairs_of_training_patients(registe
     out, _ = registered
     config = load_config(out / "supervised.yaml")
     assert (config.name, config.data.pairing) == ("legs_supervised", "paired")
+    assert config.generator.noise_dim == 0
+    assert config.optimizers.generator.learning_rate == 1e-3
     assert [(each.subject, each.split) for each in config.data.subjects] == [
         ("a", "train"), ("b", "test"),
     ]  # fmt: skip
