@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from medusis_tf.appearance.tissues import group_classes
 from medusis_tf.commands.options import ConfigOption, OverridesArgument
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.methods.experiment import load_config
@@ -33,6 +34,7 @@ def train(
     from it with the same results as without the interruption.
     """
     experiment = load_config(config, overrides or [])
+    group_classes(experiment.data.classes, experiment.appearance)  # refuses wrong ties
     if dry_run:
         _describe(experiment)
         return

@@ -160,7 +160,7 @@ class HealthWarnings:
             f"the discriminator memorises its training images: it takes {train:.0%} of them for "
             f"real, but only {train - gap:.0%} of the real validation images. Raise "
             "training.discriminator_translation or training.r1.gamma, add real images, or stop "
-            "here.",
+            "once the validation no longer improves.",
         )
         sensitivity = values.get("health/noise_sensitivity", 1.0)
         self._count(

@@ -49,6 +49,16 @@ def test_dry_run_prints_the_whole_configuration_and_writes_nothing(config_file):
     assert not (config_file.parent / "runs").exists()
 
 
+@pytest.mark.parametrize("ties", ["{marow: fat}", "{bone: fatt}", "{bone: tumour, tumour: bone}"])
+def test_wrong_ties_are_refused_before_anything_is_prepared(config_file, ties):
+    status, out, err = run_command(
+        train, "--config", config_file, "--dry-run", f"appearance.ties={ties}"
+    )
+    assert (status, out) == (2, "")
+    assert "appearance.ties" in err
+    assert len(err.splitlines()) == 1
+
+
 @pytest.mark.parametrize(("arguments", "status"), [(["--help"], 0), (["seed=x"], 2)])
 def test_help_and_configuration_errors_need_no_tensorflow(config_file, arguments, status):
     script = (
