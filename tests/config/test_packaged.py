@@ -66,3 +66,12 @@ def test_the_legs_experiments_differ_in_their_generator_only():
     assert values[0] == values[1]
     changed = {"name": "transformer", "transformer_finest": 2}
     assert generators[1] == {**generators[0], **changed}
+
+
+@pytest.mark.parametrize("name", ["legs_diffusion", "legs_thesis"])
+def test_all_experiments_on_the_legs_have_the_same_patients_and_classes(name):
+    legs, other = (
+        yaml.safe_load((CONFIGS / f"{each}.yaml").read_text())["data"]
+        for each in ("legs_ct_to_mr", name)
+    )
+    assert {**legs, "image_channels": 1} == {"image_channels": 1, **other}
