@@ -17,6 +17,7 @@ from medusis_tf.config.yaml_files import write_yaml
 from medusis_tf.errors import UserError
 from medusis_tf.files import replacing
 from medusis_tf.methods.experiment import load_config, validate
+from medusis_tf.written_files import record_files
 
 if TYPE_CHECKING:
     from medusis_tf.registration.pairs import RegisteredPair
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("medusis_tf.register_pairs")
 
 FORMAT_VERSION = 1
+RESULTS, CONFIG, SUPERVISED = "registration.json", "config.yaml", "supervised.yaml"
+_LARGEST_SEED = 2**31 - 1
 # Loss weights of the supervised ceiling: the true image dominates, the terms that replace it in
 # unpaired training are off. They are those of configs/brain_t1_paired.yaml.
 _SUPERVISED_WEIGHTS = {
@@ -49,7 +52,9 @@ def register_pairs(
     subjects: Annotated[
         str | None, typer.Option(help="Register only these subjects: NAME,NAME.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the sampled voxels.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=_LARGEST_SEED, help="Seed of the sampled voxels.")
+    ] = 0,
 ) -> None:
     """Register the CT of each subject to the image, and write the pairs with a configuration.
 
@@ -60,12 +65,13 @@ def register_pairs(
     the pair as it was, is refused. About ten seconds a patient.
     """
     from medusis_tf.registration.deformable import import_simpleitk
+    from medusis_tf.registration.destination import open_destination
     from medusis_tf.registration.pairs import copy_subject, register_subject
 
     experiment = load_config(config, overrides or [])
     chosen = _chosen(experiment, split, subjects)
     import_simpleitk()
-    out.mkdir(parents=True, exist_ok=True)
+    open_destination(out, experiment.data, (RESULTS, CONFIG, SUPERVISED))
     pairs: dict[str, RegisteredPair] = {}
     entries: list[Subject] = []
     for subject in experiment.data.subjects:
@@ -78,7 +84,9 @@ def register_pairs(
         _log_pair(pair)
     _print_table(pairs)
     _write_results(out, experiment, pairs, seed)
-    for path in _write_configs(out, experiment, entries, list(pairs)):
+    written = _write_configs(out, experiment, entries, list(pairs))
+    record_files(out, [RESULTS, *(path.name for path in written)])
+    for path in written:
         logger.info("wrote %s", path)
 
 
@@ -157,7 +165,7 @@ def _write_results(
             for name, pair in pairs.items()
         },
     }
-    with replacing(out / "registration.json") as temporary:
+    with replacing(out / RESULTS) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
@@ -169,12 +177,13 @@ def _write_configs(
     values["data"]["root"] = str(out.resolve())
     values["data"]["pair_by"] = "world"
     values["data"]["subjects"] = [entry.model_dump(mode="json") for entry in entries]
-    written = [_write_config(out / "config.yaml", values)]
+    written = [_write_config(out / CONFIG, values)]
     pairs = [entry for entry in entries if entry.subject in registered and entry.split == "train"]
     if not pairs:
-        logger.info("no training patient has a registered pair, so there is no supervised.yaml")
+        (out / SUPERVISED).unlink(missing_ok=True)  # that of an earlier run, of other subjects
+        logger.info("no training patient has a registered pair, so there is no %s", SUPERVISED)
         return written
-    return [*written, _write_config(out / "supervised.yaml", _supervised(values, entries, pairs))]
+    return [*written, _write_config(out / SUPERVISED, _supervised(values, entries, pairs))]
 
 
 def _supervised(

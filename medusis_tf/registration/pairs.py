@@ -41,6 +41,7 @@ from medusis_tf.registration.quality import (
     outline_dice,
     pair_slices,
 )
+from medusis_tf.written_files import files_in, record_files
 
 DESCRIPTION = "registered to an MR by medusis_tf"
 RIGID, CHOICES = "as before", {"mesh 40 and 20 mm": FINE, "mesh 40 mm": COARSE}
@@ -124,6 +125,7 @@ def register_subject(subject: Subject, data: DataConfig, folder: Path, seed: int
             refused[name] = ", ".join(problems)
         else:
             entry, after = _write(sources, identity(), target), before
+        record_files(target, files_in(target))
     return RegisteredPair(_inside(entry, subject.subject), before, after, chosen, refused)
 
 
@@ -153,6 +155,7 @@ def copy_subject(subject: Subject, data: DataConfig, folder: Path) -> Subject:
             )
             for name, path in subject.overlays.items()
         }
+        record_files(target, files_in(target))
     return _inside(subject.model_copy(update=paths), subject.subject)
 
 

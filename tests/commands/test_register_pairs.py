@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import sys
 
 import nibabel as nib
@@ -125,6 +126,68 @@ def test_a_registration_that_folds_is_refused(config, tmp_path, monkeypatch):
     ct = nib.load(config.parent / "b_ct.nii.gz").get_fdata()[4:-4, 3:-3]
     np.testing.assert_allclose(nib.load(tmp_path / "b" / "ct.nii.gz").get_fdata(), ct, atol=0.51)
     assert not (tmp_path / "supervised.yaml").exists()
+
+
+def forbid_registration(monkeypatch):
+    def fail(*_):
+        raise AssertionError("nothing may be registered")
+
+    monkeypatch.setattr(pairs, "register", fail)
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_volumes_that_are_read_are_never_replaced(tmp_path, monkeypatch):
+    forbid_registration(monkeypatch)
+    root = tmp_path / "patients"
+    write_phantom(root / "inside" / "a", "a")
+    lines = entry("a", "train").replace("a_", "inside/a/a_")
+    lines += entry("b", "train", ct=False).replace("b_", "inside/a/a_")
+    config = write_config(root, lines)
+    before = contents(root)
+    for out in (root, tmp_path, root / "inside"):
+        message = user_error(register_pairs, "--config", config, "--out", out)
+        assert f"--out {out}" in message
+        assert "Choose another folder with --out" in message
+        assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["a/notes.txt", "a/ct.nii.gz", "c", "config.yaml"])
+def test_what_no_earlier_run_wrote_is_not_replaced(config, tmp_path, monkeypatch, name):
+    forbid_registration(monkeypatch)
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("mine")
+    message = user_error(register_pairs, "--config", config, "--out", tmp_path)
+    assert str(file.parent) in message
+    assert f"since: {file.name}. It would be replaced" in message
+    assert list(contents(tmp_path)) == [file]
+
+
+def test_a_run_repeats_into_its_own_folder_until_a_file_is_changed(registered, config, tmp_path):
+    out = shutil.copytree(registered[0], tmp_path / "copy")
+    arguments = ("--config", config, "--out", out)
+    before = (out / "a" / "ct.nii.gz").read_bytes()
+    (out / "a" / "ct.nii.gz").unlink()
+    assert run_command(register_pairs, *arguments, "--subjects", "b")[0] == 0
+    assert (out / "a" / "ct.nii.gz").is_file()
+    assert (out / "a" / "ct.nii.gz").read_bytes() != before  # copied: it is not on the MR's grid
+    assert not (out / "supervised.yaml").exists()
+    (out / "config.yaml").write_text("edited")
+    assert "config.yaml" in user_error(register_pairs, *arguments)
+
+
+def test_a_folder_that_cannot_be_made_is_named(config, tmp_path):
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", "/proc/x"):
+        message = user_error(register_pairs, "--config", config, "--out", out)
+        assert message.startswith(f"cannot write to {out}: ")
+    status, _, printed = run_command(
+        register_pairs, "--config", config, "--out", tmp_path, "--seed", 1099511627776
+    )
+    assert (status, "--seed" in printed) == (2, True)
 
 
 def test_what_cannot_be_registered_is_refused(config, tmp_path, monkeypatch):
