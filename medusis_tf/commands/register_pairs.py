@@ -98,7 +98,12 @@ def _chosen(experiment: ExperimentConfig, split: str | None, subjects: str | Non
         name = read_split(split)
         found = {key: entry for key, entry in found.items() if entry.split == name}
     if subjects is not None:
-        named = re.split(r",\s*", subjects)
+        named = [name for name in re.split(r"[,\s]+", subjects) if name]
+        if not named:
+            raise UserError(
+                f"--subjects names no subject. Subjects with ct and image: "
+                f"{', '.join(found) or 'none'}."
+            )
         if unknown := [name for name in named if name not in found]:
             raise UserError(
                 f"--subjects names {', '.join(unknown)}. Subjects with ct and image: "

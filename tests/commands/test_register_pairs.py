@@ -195,6 +195,9 @@ def test_what_cannot_be_registered_is_refused(config, tmp_path, monkeypatch):
     assert "Subjects with ct and image: a, b" in user_error(
         register_pairs, *arguments, "--subjects", "a,c"
     )
+    for none in ("", ",", " "):
+        message = user_error(register_pairs, *arguments, "--subjects", none)
+        assert message == "--subjects names no subject. Subjects with ct and image: a, b."
     assert "no subject with ct and image" in user_error(
         register_pairs, *arguments, "--split", "validation"
     )
