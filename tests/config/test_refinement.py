@@ -156,7 +156,7 @@ def test_a_subject_has_label_map_and_ct_only_if_classes_are_refined(load):
 def test_what_is_not_a_refinement_is_refused(load, tmp_path):
     with pytest.raises(UserError, match=r"data\.refine must be the name or path"):
         load(refine=3)
-    with pytest.raises(UserError, match="of that name[.] Known: autopet37, "):
+    with pytest.raises(UserError, match=r"of that name\. Known: autopet37, "):
         load(refine="absent.yaml")
     with pytest.raises(UserError, match=r"data\.refine=tisue: .*; did you mean tissue\?"):
         load(refine="tisue")
