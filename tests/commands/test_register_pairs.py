@@ -179,6 +179,28 @@ def test_a_run_repeats_into_its_own_folder_until_a_file_is_changed(registered, c
     assert "config.yaml" in user_error(register_pairs, *arguments)
 
 
+def test_errors_name_the_files_of_the_user(tmp_path):
+    root = tmp_path / "data"
+    write_phantom(root, "a")
+    config = write_config(root, entry("a", "train") + entry("b", "train", ct=False))
+    shutil.copy(root / "a_mr.nii.gz", root / "b_mr.nii.gz")
+    arguments = ("--config", config, "--out", tmp_path / "out")
+    image = nib.load(root / "a_mr.nii.gz")
+    # Only a corner of the MR lies in the CT, and it shows air.
+    moved = image.affine.copy()
+    moved[:3, 3] += image.affine[:3, :3] @ [62, 58, 0]
+    nib.save(nib.Nifti1Image(image.dataobj, moved), root / "a_mr.nii.gz")
+    message = user_error(register_pairs, *arguments)
+    assert message.startswith(f"subject a cannot be registered: {root / 'a_ct.nii.gz'}: the CT has")
+    assert f"covers only 0.78 % of {root / 'a_mr.nii.gz'}" in message  # (6 * 5 of 64 * 60 columns)
+    constant = np.full(image.shape, 7, np.float32)
+    nib.save(nib.Nifti1Image(constant, image.affine), root / "a_mr.nii.gz")
+    message = user_error(register_pairs, *arguments)
+    assert message.startswith(f"subject a cannot be registered: {root / 'a_mr.nii.gz'} is almost")
+    assert "partial" not in message
+    assert not list((tmp_path / "out").iterdir())
+
+
 def test_a_folder_that_cannot_be_made_is_named(config, tmp_path):
     (tmp_path / "file").write_text("")
     for out in (tmp_path / "file", "/proc/x"):
