@@ -122,6 +122,13 @@ def _log_pair(pair: "RegisteredPair") -> None:
     logger.info("%s: %s", pair.subject.subject, pair.chosen)
     for name, reason in pair.refused.items():
         logger.warning("warning: %s: %s refused: %s", pair.subject.subject, name, reason)
+    if pair.doubts:
+        logger.warning(
+            "warning: %s: look at this pair, it may be wrong: %s. Check that CT and image are of "
+            "one patient and aligned, or leave it out with --subjects.",
+            pair.subject.subject,
+            ", ".join(pair.doubts),
+        )
 
 
 def _print_table(pairs: "dict[str, RegisteredPair]") -> None:
@@ -164,6 +171,7 @@ def _write_results(
                 "split": pair.subject.split,
                 "chosen": pair.chosen,
                 "refused": dict(pair.refused),
+                "doubts": pair.doubts,
                 "before": asdict(pair.before),
                 "after": asdict(pair.after),
             }

@@ -63,6 +63,11 @@ class RegisteredPair:
     chosen: str
     refused: Mapping[str, str]
 
+    @property
+    def doubts(self) -> list[str]:
+        """What makes the pair that was written implausible."""
+        return self.after.doubts(self.before)
+
 
 def register_subject(subject: Subject, data: DataConfig, folder: Path, seed: int) -> RegisteredPair:
     """Register the CT of a subject to the image, and write CT, labels and image to a folder.

@@ -52,6 +52,7 @@ def test_the_outline_is_recovered(registered):
         assert after["mutual_information"] > before["mutual_information"]
         assert 0 < after["smallest_jacobian"] < 1
         assert each["chosen"] in pairs.CHOICES
+        assert each["doubts"] == []
         assert f"{name}: {each['chosen']}" in printed
     assert "Registered pairs" in printed
 
@@ -210,6 +211,20 @@ def test_a_folder_that_cannot_be_made_is_named(config, tmp_path):
         register_pairs, "--config", config, "--out", tmp_path, "--seed", 1099511627776
     )
     assert (status, "--seed" in printed) == (2, True)
+
+
+def test_an_implausible_pair_is_warned_of(config, tmp_path, monkeypatch):
+    def squeeze(*_):  # a sound registration, but for its Jacobian
+        return np.full(SHAPE, 0.28)
+
+    monkeypatch.setattr(pairs, "jacobian", squeeze)
+    arguments = ("--config", config, "--out", tmp_path, "--subjects", "b")
+    status, printed, _ = run_command(register_pairs, *arguments)
+    assert status == 0
+    words = " ".join(printed.split())
+    assert "warning: b: look at this pair, it may be wrong: the deformation shrinks some" in words
+    [doubt] = json.loads((tmp_path / "registration.json").read_text())["subjects"]["b"]["doubts"]
+    assert "28 %" in doubt
 
 
 def test_what_cannot_be_registered_is_refused(config, tmp_path, monkeypatch):
