@@ -148,7 +148,8 @@ def test_the_volumes_that_are_read_are_never_replaced(tmp_path, monkeypatch):
     lines += entry("b", "train", ct=False).replace("b_", "inside/a/a_")
     config = write_config(root, lines)
     before = contents(root)
-    for out in (root, tmp_path, root / "inside"):
+    (tmp_path / "link").symlink_to(root)
+    for out in (root, tmp_path, tmp_path / "link", root / "inside"):
         message = user_error(register_pairs, "--config", config, "--out", out)
         assert f"--out {out}" in message
         assert "Choose another folder with --out" in message
