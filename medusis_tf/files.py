@@ -1,6 +1,7 @@
 """Write files and folders so that a reader never sees half of one."""
 
 import errno
+import hashlib
 import os
 import re
 import secrets
@@ -88,6 +89,12 @@ def literal(folder: Path) -> Iterator[Path]:
         link = Path(place) / "link"
         link.symlink_to(folder.resolve(), target_is_directory=True)
         yield link
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _plain_temporary_folder() -> str | None:

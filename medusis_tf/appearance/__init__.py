@@ -5,7 +5,8 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "appearance": ["Appearance", "load_appearance"],
+        "appearance": ["Appearance"],
         "estimation": ["estimate", "load_or_estimate"],
+        "loading": ["load_appearance"],
     },
 )

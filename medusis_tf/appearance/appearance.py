@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from medusis_tf.files import replacing
-from medusis_tf.json_files import read_json
 
 NUM_QUANTILES = 32
 FORMAT_VERSION = 1
@@ -110,7 +108,7 @@ class Appearance:
         (folder / "pseudo_labels").mkdir(exist_ok=True)
         for name, found in self.pseudo_labels.items():
             arrays = {"labels": found.labels, "certainty": found.levels}
-            _write_arrays(_pseudo_labels_file(folder, name), arrays)
+            _write_arrays(pseudo_labels_file(folder, name), arrays)
         with replacing(folder / JSON_NAME) as temporary:
             temporary.write_text(json.dumps(self.description(), indent=1), encoding="utf-8")
 
@@ -136,58 +134,8 @@ class Appearance:
         return plain
 
 
-def load_appearance(folder: Path) -> Appearance | None:
-    """Read the files of `Appearance.save`; None if they are missing, damaged or of another version.
-
-    Pseudo-labels are read when they are used.
-    """
-    try:
-        content = read_json(folder / JSON_NAME)
-        if content["format_version"] != FORMAT_VERSION:
-            return None
-        subjects = content["subjects"]
-        if not all(_pseudo_labels_file(folder, name).is_file() for name in subjects):
-            return None
-        classes: list[dict[str, Any]] = [
-            {key: np.nan if value is None else value for key, value in each.items()}
-            for each in content["classes"]
-        ]
-        return Appearance(
-            classes=tuple(ClassAppearance(**each) for each in classes),
-            quantiles=np.array(content["quantiles"], np.float32),
-            means=np.array(content["means"], np.float32),
-            deviations=np.array(content["deviations"], np.float32),
-            correlation_px=np.array(content["correlation_px"], np.float32),
-            subject_means=content["subject_means"],
-            features=tuple(content["features"]),
-            smoothing=content["smoothing"],
-            warnings=tuple(content["warnings"]),
-            pseudo_labels=_StoredPseudoLabels(folder, subjects),
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-class _StoredPseudoLabels(Mapping[str, PseudoLabels]):
-    """Pseudo-labels in files."""
-
-    def __init__(self, folder: Path, subjects: list[str]):
-        self._folder, self._subjects = folder, subjects
-
-    def __getitem__(self, name: str) -> PseudoLabels:
-        if name not in self._subjects:
-            raise KeyError(name)
-        with np.load(_pseudo_labels_file(self._folder, name), allow_pickle=False) as arrays:
-            return PseudoLabels(arrays["labels"], arrays["certainty"])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._subjects)
-
-    def __len__(self) -> int:
-        return len(self._subjects)
-
-
-def _pseudo_labels_file(folder: Path, name: str) -> Path:
+def pseudo_labels_file(folder: Path, name: str) -> Path:
+    """File of the pseudo-labels of a subject in a folder of `Appearance.save`."""
     return folder / "pseudo_labels" / f"{name}.npz"
 
 

@@ -16,10 +16,10 @@ from medusis_tf.appearance.appearance import (
     NUM_QUANTILES,
     Appearance,
     ClassAppearance,
-    load_appearance,
 )
 from medusis_tf.appearance.fitting import Fit, fit_tissues
 from medusis_tf.appearance.labelling import GreyStatistics, Labeller
+from medusis_tf.appearance.loading import load_appearance
 from medusis_tf.appearance.refining import refine_classes
 from medusis_tf.appearance.samples import (
     ImageSample,
@@ -45,7 +45,8 @@ def load_or_estimate(config: ExperimentConfig, shards: Shards) -> Appearance:
     """Estimate the appearance of the classes, or read an earlier estimate of the same data.
 
     Estimates are kept in the folder of the prepared slices. They depend on these and on the
-    section `appearance`. Nothing is kept for slices in memory.
+    section `appearance`. One that is damaged or does not fit the data is made again. Nothing is
+    kept for slices in memory.
 
     Args:
         config: The experiment.
@@ -59,7 +60,7 @@ def load_or_estimate(config: ExperimentConfig, shards: Shards) -> Appearance:
     folder = cache_folder(config, shards)
     try:
         with filelock.FileLock(shards.folder / ".appearance.lock"):
-            found = load_appearance(folder)
+            found = load_appearance(folder, config.data.classes, _shapes(shards))
             if found is not None:
                 logger.info("using the appearance estimated in %s", folder)
                 return found
@@ -128,6 +129,15 @@ def _estimate_to(folder: Path, config: ExperimentConfig, shards: Shards) -> Appe
     with replacing_folder(folder) as partial:
         appearance.save(partial)
     return appearance
+
+
+def _shapes(shards: Shards) -> dict[str, tuple[int, int, int]]:
+    """Shape of the pseudo-labels of each training subject with an image."""
+    height, width = shards.records.image_size
+    return {
+        record.subject: (record.num_slices, height, width)
+        for record in shards.subjects("train", "image")
+    }
 
 
 def _key(config: ExperimentConfig, shards: Shards) -> str:

@@ -139,18 +139,42 @@ def _rules(
     table = tissue_table()
     rules = {**table.ties["any"], **table.ties.get(config.contrast or "any", {})}
     rules = {name: to for name, to in rules.items() if to in EXTREMES or to in known}
-    for name, to in config.ties.items():
+    _check_ties(config.ties, names, known, _surroundings(classes, tissues))
+    return rules
+
+
+def _surroundings(classes: Sequence[ClassEntry], tissues: Mapping[str, str]) -> set[str]:
+    """Name of class 0, and its tissue unless a class in the body has it, too."""
+    own = {word for entry in classes if entry.id == 0 for word in (entry.name, tissues[entry.name])}
+    inside = {tissues[entry.name] for entry in classes if entry.id != 0}
+    return own - inside
+
+
+def _check_ties(
+    ties: Mapping[str, str], names: set[str], known: set[str], surroundings: set[str]
+) -> None:
+    for name, to in ties.items():
         if name not in known:
             raise UserError(
                 f"appearance.ties: there is no class {name}. The classes are: "
                 f"{', '.join(sorted(names))}."
             )
+        if name in surroundings:
+            raise UserError(
+                f"appearance.ties: {name} cannot look like anything else: it is the air around "
+                f"the body, which is measured. Received: {to}. Remove this tie."
+            )
+        if to in surroundings:
+            raise UserError(
+                f"appearance.ties: {name} cannot be tied to {to}, the air around the body: it is "
+                "no tissue of the body. For a class without signal, choose darkest."
+            )
         if to not in (*EXTREMES, OWN) and to not in known:
+            choices = ", ".join(sorted(known - surroundings))
             raise UserError(
                 f"appearance.ties: unknown rule {to!r} for {name}. Choose darkest, brightest, own, "
-                f"or a class or tissue of the data: {', '.join(sorted(known))}."
+                f"or a class or tissue of the data: {choices}."
             )
-    return rules
 
 
 def _follow(

@@ -52,8 +52,8 @@ def gallery(
 ) -> None:
     """Render label map, real MR, samples, mean image and error map, and the worst slices.
 
-    Writes SUBJECT.png, failures.png and gallery.html. With --without-real-images, no real image is
-    shown.
+    Writes SUBJECT.png, failures.png and gallery.html in place of those of an earlier gallery. A
+    folder with other images is refused. With --without-real-images, no real image is shown.
     """
     from medusis_tf.data.preparing.preparation import prepare_shards
     from medusis_tf.data.shards.labelled_subjects import LabelledSubjects

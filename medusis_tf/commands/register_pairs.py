@@ -17,6 +17,7 @@ from medusis_tf.config.yaml_files import write_yaml
 from medusis_tf.errors import UserError
 from medusis_tf.files import replacing
 from medusis_tf.methods.experiment import load_config, validate
+from medusis_tf.written_files import record_files
 
 if TYPE_CHECKING:
     from medusis_tf.registration.pairs import RegisteredPair
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("medusis_tf.register_pairs")
 
 FORMAT_VERSION = 1
+RESULTS, CONFIG, SUPERVISED = "registration.json", "config.yaml", "supervised.yaml"
+_LARGEST_SEED = 2**31 - 1
 # Loss weights of the supervised ceiling: the true image dominates, the terms that replace it in
 # unpaired training are off. They are those of configs/brain_t1_paired.yaml.
 _SUPERVISED_WEIGHTS = {
@@ -59,7 +62,9 @@ def register_pairs(
     subjects: Annotated[
         str | None, typer.Option(help="Register only these subjects: NAME,NAME.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the sampled voxels.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=_LARGEST_SEED, help="Seed of the sampled voxels.")
+    ] = 0,
 ) -> None:
     """Register the CT of each subject to the image, and write the pairs with a configuration.
 
@@ -70,12 +75,13 @@ def register_pairs(
     the pair as it was, is refused. About ten seconds a patient.
     """
     from medusis_tf.registration.deformable import import_simpleitk
+    from medusis_tf.registration.destination import open_destination
     from medusis_tf.registration.pairs import copy_subject, register_subject
 
     experiment = load_config(config, overrides or [])
     chosen = _chosen(experiment, split, subjects)
     import_simpleitk()
-    out.mkdir(parents=True, exist_ok=True)
+    open_destination(out, experiment.data, (RESULTS, CONFIG, SUPERVISED))
     pairs: dict[str, RegisteredPair] = {}
     entries: list[Subject] = []
     for subject in experiment.data.subjects:
@@ -88,7 +94,9 @@ def register_pairs(
         _log_pair(pair)
     _print_table(pairs)
     _write_results(out, experiment, pairs, seed)
-    for path in _write_configs(out, experiment, entries, list(pairs)):
+    written = _write_configs(out, experiment, entries, list(pairs))
+    record_files(out, [RESULTS, *(path.name for path in written)])
+    for path in written:
         logger.info("wrote %s", path)
 
 
@@ -100,7 +108,12 @@ def _chosen(experiment: ExperimentConfig, split: str | None, subjects: str | Non
         name = read_split(split)
         found = {key: entry for key, entry in found.items() if entry.split == name}
     if subjects is not None:
-        named = re.split(r",\s*", subjects)
+        named = [name for name in re.split(r"[,\s]+", subjects) if name]
+        if not named:
+            raise UserError(
+                f"--subjects names no subject. Subjects with ct and image: "
+                f"{', '.join(found) or 'none'}."
+            )
         if unknown := [name for name in named if name not in found]:
             raise UserError(
                 f"--subjects names {', '.join(unknown)}. Subjects with ct and image: "
@@ -119,6 +132,13 @@ def _log_pair(pair: "RegisteredPair") -> None:
     logger.info("%s: %s", pair.subject.subject, pair.chosen)
     for name, reason in pair.refused.items():
         logger.warning("warning: %s: %s refused: %s", pair.subject.subject, name, reason)
+    if pair.doubts:
+        logger.warning(
+            "warning: %s: look at this pair, it may be wrong: %s. Check that CT and image are of "
+            "one patient and aligned, or leave it out with --subjects.",
+            pair.subject.subject,
+            ", ".join(pair.doubts),
+        )
 
 
 def _print_table(pairs: "dict[str, RegisteredPair]") -> None:
@@ -161,13 +181,14 @@ def _write_results(
                 "split": pair.subject.split,
                 "chosen": pair.chosen,
                 "refused": dict(pair.refused),
+                "doubts": pair.doubts,
                 "before": asdict(pair.before),
                 "after": asdict(pair.after),
             }
             for name, pair in pairs.items()
         },
     }
-    with replacing(out / "registration.json") as temporary:
+    with replacing(out / RESULTS) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
@@ -179,12 +200,13 @@ def _write_configs(
     values["data"]["root"] = str(out.resolve())
     values["data"]["pair_by"] = "world"
     values["data"]["subjects"] = [entry.model_dump(mode="json") for entry in entries]
-    written = [_write_config(out / "config.yaml", values)]
+    written = [_write_config(out / CONFIG, values)]
     pairs = [entry for entry in entries if entry.subject in registered and entry.split == "train"]
     if not pairs:
-        logger.info("no training patient has a registered pair, so there is no supervised.yaml")
+        (out / SUPERVISED).unlink(missing_ok=True)  # that of an earlier run, of other subjects
+        logger.info("no training patient has a registered pair, so there is no %s", SUPERVISED)
         return written
-    return [*written, _write_config(out / "supervised.yaml", _supervised(values, entries, pairs))]
+    return [*written, _write_config(out / SUPERVISED, _supervised(values, entries, pairs))]
 
 
 def _supervised(

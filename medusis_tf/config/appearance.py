@@ -43,7 +43,8 @@ class AppearanceConfig(Section):
     """What a class looks like, as class name to rule. It overrules the table of tissues.
 
     A rule is a tissue or another class, `darkest` or `brightest` (the extreme pixels at each depth
-    below the outline, as many as the label maps contain), or `own` (estimated by itself).
+    below the outline, as many as the label maps contain), or `own` (estimated by itself). Class 0,
+    the air around the body, can neither have a rule nor be one.
     """
     em: ExpectationMaximizationConfig = ExpectationMaximizationConfig()
     """Settings of the fit."""

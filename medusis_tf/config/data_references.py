@@ -6,7 +6,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any
 
-from medusis_tf.config.packaged import find_refinement, find_table, is_file
+from medusis_tf.config.packaged import REFINEMENTS, find_refinement, find_table, is_file
 from medusis_tf.config.problems import suggestion
 from medusis_tf.config.refinement import refined_classes
 from medusis_tf.config.subject_globs import expand_globs
@@ -124,8 +124,21 @@ def _refine(data: dict[str, Any], config_path: Path) -> None:
             "others. Give one of them."
         )
     if isinstance(refine, str):
-        refine = find_refinement(refine, config_path.parent)
+        refine = _refinement_path(refine, config_path.parent)
     data["classes"] = refined_classes(classes, refine, config_path)
+
+
+def _refinement_path(name: str, folder: Path) -> Path:
+    path = find_refinement(name, folder)
+    if not path.exists():
+        known = suggestion(
+            Path(name).stem, sorted(each.stem for each in REFINEMENTS.glob("*.yaml"))
+        )
+        raise UserError(
+            f"data.refine={name}: there is no file {path} and no packaged refinement of that "
+            f"name{known}"
+        )
+    return path
 
 
 def _is_list_of_mappings(value: object) -> bool:

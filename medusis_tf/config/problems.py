@@ -41,7 +41,13 @@ def _describe(problem: Any, keys: list[str]) -> str:
     where = ".".join(str(part) for part in problem["loc"] if part != "[key]")
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
-        message = "unknown key" + suggestion(str(problem["loc"][-1]), keys, lists_all=False)
+        key = str(problem["loc"][-1])
+        message = "unknown key" + suggestion(key, keys, lists_all=False)
+        if key in keys:
+            message = (
+                "unknown key in this section, though others have it. Remove it; an override keeps "
+                "the keys of the file, so remove it there"
+            )
     elif problem["type"] == "missing":
         message = "is required"
     elif problem["type"] == "union_tag_invalid":

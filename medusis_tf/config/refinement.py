@@ -7,15 +7,16 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, model_validator
+import pydantic
+from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt, model_validator
 
-from medusis_tf.config.section import Section
+from medusis_tf.config.problems import problem_lines
+from medusis_tf.config.section import Channel, Name, Section
 from medusis_tf.config.yaml_files import read_yaml
 from medusis_tf.errors import UserError
 
 # Stands for the name of the coarse class in the name of a fine class.
 PLACEHOLDER = "{class}"
-_NEEDED = ("name", "colour", "part_of", "where")
 
 
 class RefinementRule(Section):
@@ -25,7 +26,7 @@ class RefinementRule(Section):
     a voxel that one rule has taken is not taken by the next.
     """
 
-    of: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    of: tuple[Name, ...] = ()
     """Classes that the voxels are taken from; by default, `part_of` of the class."""
     lower_hu: float | None = None
     """Lowest value in Hounsfield units, included."""
@@ -56,7 +57,7 @@ class RefinementRule(Section):
 
     @model_validator(mode="after")
     def _check(self) -> RefinementRule:
-        if not self.model_fields_set - {"of", "measured_on"}:
+        if not any(self._is_given(name) for name in _CONDITIONS):
             raise ValueError("a rule needs a condition, such as upper_hu or erode_pixels")
         if self.lower_hu is not None and self.upper_hu is not None:
             _check_order("lower_hu", self.lower_hu, "upper_hu", self.upper_hu)
@@ -67,6 +68,10 @@ class RefinementRule(Section):
         if self.clusters is not None and self.cluster is not None and self.cluster > self.clusters:
             raise ValueError(f"there is no cluster {self.cluster} of {self.clusters}")
         return self
+
+    def _is_given(self, name: str) -> bool:
+        default: object = type(self).model_fields[name].default
+        return bool(getattr(self, name) != default)
 
     def in_words(self) -> str:
         """The conditions as one phrase, such as `below 400 HU, 1 pixel from the border`."""
@@ -96,6 +101,55 @@ class RefinementRule(Section):
             yield f"components of at least {self.smallest_mm3:g} mm3"
 
 
+_CONDITIONS = tuple(
+    name for name in RefinementRule.model_fields if name not in ("of", "measured_on")
+)
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _with_cluster(where: object) -> object:
+    """A rule for all clusters as that of one of them: every rule becomes such."""
+    if isinstance(where, dict) and where.get("clusters") is not None:
+        return {"cluster": 2, **where}
+    return where
+
+
+class RefinementEntry(Section):
+    """A finer class of a refinement: a class without id, or a template of several."""
+
+    name: Name
+    """Name of the class. `{class}` stands for that of the coarse class."""
+    colour: tuple[Channel, Channel, Channel]
+    """Colour, which is mixed with that of the coarse class if the name has `{class}`."""
+    part_of: Annotated[tuple[Name, ...], BeforeValidator(_as_list), Field(min_length=1)]
+    """Coarse class; several, or patterns, if the name contains `{class}`."""
+    where: Annotated[RefinementRule, BeforeValidator(_with_cluster)]
+    """Rule that cuts the class; one without `cluster` stands for all but the first cluster."""
+    sources: tuple[Name, ...] = ()
+    """Names in label sources that become this class."""
+
+    @model_validator(mode="after")
+    def _check_coarse(self) -> RefinementEntry:
+        if len(self.part_of) > 1 and PLACEHOLDER not in self.name:
+            raise ValueError(
+                f"part_of of {self.name} lists several classes, so the name must contain "
+                f"{PLACEHOLDER}"
+            )
+        return self
+
+
+class Refinement(Section):
+    """A table of finer classes, as in `configs/refinements/`."""
+
+    name: str = ""
+    """Name of the table."""
+    classes: Annotated[tuple[RefinementEntry, ...], Field(min_length=1)]
+    """The finer classes, in the order of application."""
+
+
 def refined_classes(
     classes: Sequence[Mapping[str, Any]], source: object, path: Path
 ) -> list[dict[str, Any]]:
@@ -112,59 +166,66 @@ def refined_classes(
         path: File that error messages name, if the entries are a list.
 
     Raises:
-        UserError: The table cannot be read, or an entry names an unknown class.
+        UserError: The table cannot be read or is invalid, with one line for each problem, or an
+            entry names an unknown class.
     """
+    values: dict[str, Any] = {"classes": source}
+    what = f"data.refine of {path}"
     if isinstance(source, Path):
-        path, source = source, read_yaml(source, "a refinement: name and classes")
-        source = source.get("classes")
-    if not isinstance(source, list) or not all(isinstance(entry, dict) for entry in source):
-        raise UserError(
-            f"{path} is not a refinement: classes must be a list of classes with part_of and "
-            f"where. Received: {source!r}"
-        )
+        path, what = source, str(source)
+        values = read_yaml(source, "a refinement: name and classes")
+    try:
+        valid = Refinement.model_validate(values).classes
+    except pydantic.ValidationError as error:
+        problems = [f"  {line}" for line in problem_lines(error)]
+        raise UserError("\n".join([f"{what} is not a valid refinement:", *problems])) from None
     names = [str(entry.get("name")) for entry in classes]
     colours = {str(entry.get("name")): entry.get("colour") for entry in classes}
-    entries = [fine for entry in source for fine in _expanded(entry, names, colours, path)]
+    entries = [
+        fine
+        for raw, entry in zip(values["classes"], valid, strict=True)
+        for fine in _expanded(raw, entry, names, colours, path)
+    ]
     refined = [dict(entry) for entry in classes]
     refined += [{"id": len(classes) + index, **entry} for index, entry in enumerate(entries)]
     return refined
 
 
 def _expanded(
-    entry: Mapping[str, Any], names: Sequence[str], colours: Mapping[str, Any], path: Path
+    raw: Mapping[str, Any],
+    entry: RefinementEntry,
+    names: Sequence[str],
+    colours: Mapping[str, Any],
+    path: Path,
 ) -> Iterator[dict[str, Any]]:
-    if missing := [key for key in _NEEDED if key not in entry]:
-        raise UserError(
-            f"{path}: a class of a refinement needs {', '.join(_NEEDED)}. "
-            f"Missing in {entry.get('name', entry)}: {', '.join(missing)}"
-        )
-    name, colour = str(entry["name"]), entry["colour"]
-    if PLACEHOLDER not in name:
-        yield from _clustered({**entry, "where": _resolved(entry, names, path)})
+    if PLACEHOLDER not in entry.name:
+        where = raw["where"]
+        if entry.where.of:
+            where = {**where, "of": _matching(entry.where.of, names, entry.name, path)}
+        one = {**raw, "colour": list(entry.colour), "part_of": entry.part_of[0], "where": where}
+        yield from _clustered(one, entry.where.clusters)
         return
-    patterns = entry["part_of"] if isinstance(entry["part_of"], list) else [entry["part_of"]]
-    for coarse in _matching(patterns, names, name, path):
-        near = colours.get(coarse) or colour
-        mixed = [(2 * a + b) // 3 for a, b in zip(colour, near, strict=True)]
-        new = name.replace(PLACEHOLDER, coarse)
-        yield from _clustered({**entry, "name": new, "colour": mixed, "part_of": coarse})
+    for coarse in _matching(entry.part_of, names, entry.name, path):
+        name = entry.name.replace(PLACEHOLDER, coarse)
+        colour = _mixed(entry.colour, colours.get(coarse))
+        one = {**raw, "name": name, "colour": colour, "part_of": coarse}
+        yield from _clustered(one, entry.where.clusters)
 
 
-def _resolved(entry: Mapping[str, Any], names: Sequence[str], path: Path) -> Any:
+def _mixed(colour: Sequence[int], near: object) -> list[int]:
+    """Two thirds of a colour and one third of another; an invalid other one is reported later."""
+    if not isinstance(near, list | tuple) or [type(each) for each in near] != [int] * 3:
+        return list(colour)
+    return [(2 * a + b) // 3 for a, b in zip(colour, near, strict=True)]
+
+
+def _clustered(entry: dict[str, Any], clusters: int | None) -> Iterator[dict[str, Any]]:
     where = entry["where"]
-    if not isinstance(where, dict) or not isinstance(where.get("of"), list):
-        return where
-    return {**where, "of": _matching(where["of"], names, str(entry["name"]), path)}
-
-
-def _clustered(entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    where = entry["where"]
-    if not isinstance(where, dict) or "clusters" not in where or "cluster" in where:
+    if clusters is None or "cluster" in where:
         yield entry
         return
-    for cluster in range(2, int(where["clusters"]) + 1):
-        share = cluster / int(where["clusters"])
-        colour = [round(share * channel) for channel in entry["colour"]]
+    for cluster in range(2, clusters + 1):
+        colour = [round(cluster / clusters * channel) for channel in entry["colour"]]
         name = f"{entry['name']}_{cluster}"
         yield {**entry, "name": name, "colour": colour, "where": {**where, "cluster": cluster}}
 

@@ -9,6 +9,10 @@ Channels = Annotated[int, Field(gt=0, le=2048)]
 """Number of feature maps of a layer."""
 Steps = Annotated[int, Field(gt=0, le=10**9)]
 """Number of training steps."""
+Name = Annotated[str, Field(min_length=1)]
+"""Name of a class or of one of its sources."""
+Channel = Annotated[int, Field(ge=0, le=255)]
+"""Red, green or blue of a colour."""
 FileName = Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 """Name that files and folders have, too; they add endings, and file systems allow 255 bytes."""
 

@@ -11,12 +11,10 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from medusis_tf.config.problems import problem_lines, suggestion
 from medusis_tf.config.refinement import RefinementRule
-from medusis_tf.config.section import Section
+from medusis_tf.config.section import Channel, Name, Section
 from medusis_tf.config.yaml_files import read_yaml
 from medusis_tf.errors import UserError
 
-Channel = Annotated[int, Field(ge=0, le=255)]
-Name = Annotated[str, Field(min_length=1)]
 LabelId = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from medusis_tf.data.batches.inference import batches_of
 from medusis_tf.data.labels.body import image_body
-from medusis_tf.data.shards.checksums import sha256_of
 from medusis_tf.errors import UserError
+from medusis_tf.files import sha256_of
 from medusis_tf.interop.pytorch import read_state_dict
 from medusis_tf.metrics import inception, radiomics
 from medusis_tf.metrics.similarity import to_unit_range

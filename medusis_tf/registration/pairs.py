@@ -14,21 +14,17 @@ import numpy as np
 from medusis_tf.config.data import DataConfig, Subject
 from medusis_tf.data.labels.remapping import holds_masks, mask_files
 from medusis_tf.data.preparing.paths import resolve_path
-from medusis_tf.data.preparing.subjects import load_image
-from medusis_tf.data.volumes.grid import Crop, Grid
+from medusis_tf.data.volumes.grid import Grid
 from medusis_tf.data.volumes.nifti import write_volume
 from medusis_tf.data.volumes.reading import read_label_map, read_volume
 from medusis_tf.data.volumes.stored_order import turned_like
 from medusis_tf.data.volumes.suffixes import has_nifti_name, split_nifti_name
-from medusis_tf.data.volumes.volume import Volume
-from medusis_tf.errors import UserError
 from medusis_tf.files import replacing_folder
 from medusis_tf.registration.deformable import (
     COARSE,
     CT_RANGE,
     FINE,
     MR_PERCENTILES,
-    coverage,
     identity,
     jacobian,
     register,
@@ -41,6 +37,9 @@ from medusis_tf.registration.quality import (
     outline_dice,
     pair_slices,
 )
+from medusis_tf.registration.source_names import naming_sources
+from medusis_tf.registration.sources import Sources, open_sources
+from medusis_tf.written_files import files_in, record_files
 
 DESCRIPTION = "registered to an MR by medusis_tf"
 RIGID, CHOICES = "as before", {"mesh 40 and 20 mm": FINE, "mesh 40 mm": COARSE}
@@ -64,26 +63,10 @@ class RegisteredPair:
     chosen: str
     refused: Mapping[str, str]
 
-
-@dataclass(frozen=True, eq=False)
-class _Sources:
-    """The CT of a subject, and the image where the CT covers it.
-
-    Attributes:
-        subject: Entry of the configuration.
-        data: Configuration of the data.
-        ct: CT, at its position in space.
-        image: Image, cropped.
-    """
-
-    subject: Subject
-    data: DataConfig
-    ct: Volume
-    image: Volume
-
-    def path(self, configured: Path) -> Path:
-        """Location of a volume of the subject."""
-        return resolve_path(self.data.root, configured, self.data.follow_links)
+    @property
+    def doubts(self) -> list[str]:
+        """What makes the pair that was written implausible."""
+        return self.after.doubts(self.before)
 
 
 def register_subject(subject: Subject, data: DataConfig, folder: Path, seed: int) -> RegisteredPair:
@@ -101,11 +84,14 @@ def register_subject(subject: Subject, data: DataConfig, folder: Path, seed: int
     Raises:
         UserError: A volume cannot be used or written, or SimpleITK is not installed.
     """
-    sources = _open(subject, data)
+    sources = open_sources(subject, data)
     mr, ct = sources.image.intensities(), sources.ct.intensities()
     mr_grid, ct_grid = Grid.of(sources.image), Grid.of(sources.ct)
     refused: dict[str, str] = {}
-    with replacing_folder(folder / subject.subject) as target:
+    with (
+        replacing_folder(folder / subject.subject) as target,
+        naming_sources(subject.subject, _written(sources, target), sources.hint()),
+    ):
         entry = _write(sources, identity(), target)
         before = after = _measure(sources, entry, target)
         chosen = RIGID
@@ -124,6 +110,7 @@ def register_subject(subject: Subject, data: DataConfig, folder: Path, seed: int
             refused[name] = ", ".join(problems)
         else:
             entry, after = _write(sources, identity(), target), before
+        record_files(target, files_in(target))
     return RegisteredPair(_inside(entry, subject.subject), before, after, chosen, refused)
 
 
@@ -153,23 +140,24 @@ def copy_subject(subject: Subject, data: DataConfig, folder: Path) -> Subject:
             )
             for name, path in subject.overlays.items()
         }
+        record_files(target, files_in(target))
     return _inside(subject.model_copy(update=paths), subject.subject)
 
 
-def _open(subject: Subject, data: DataConfig) -> _Sources:
-    image = load_image(subject, data)
-    ct_path = resolve_path(data.root, _ct(subject), data.follow_links)
-    ct = read_volume(ct_path, data.reading)
-    if data.pair_by == "voxel":
-        return _Sources(subject, data, turned_like(ct, Grid.of(image)), image)
-    covered = coverage(Grid.of(ct), Grid.of(image), identity())
-    crop = _covered_crop(covered)
-    if crop is None:
-        raise UserError(
-            f"{ct.path} and {image.path} do not overlap in space. Align them first, or, if the "
-            "voxels do match and a header is wrong, set data.pair_by=voxel."
-        )
-    return _Sources(subject, data, ct, crop.of(image))
+def _written(sources: Sources, target: Path) -> dict[Path, Path]:
+    """What is written to `target` for a subject, with the source of each file."""
+    subject = sources.subject
+    written = {_overlay_name(name): path for name, path in subject.overlays.items()}
+    for role in ("ct", "label_map"):
+        if (path := getattr(subject, role)) is not None:
+            written[role] = path
+    found = {target / f"{name}.nii.gz": sources.path(path) for name, path in written.items()}
+    if subject.label_map is not None:  # a folder of masks
+        found[target / "label_map"] = sources.path(subject.label_map)
+    if subject.image is not None:
+        image = sources.path(subject.image)
+        found[target / _copied_name(image, "image")] = image
+    return found
 
 
 def _ct(subject: Subject) -> Path:
@@ -178,21 +166,7 @@ def _ct(subject: Subject) -> Path:
     return subject.ct
 
 
-def _covered_crop(covered: np.ndarray) -> Crop | None:
-    """The planes of which at least half is covered, of those with anything covered."""
-    if not covered.any():
-        return None
-    start, stop = [], []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        share = covered.mean(axis=others)
-        planes = np.flatnonzero(share >= share.max() / 2)
-        start.append(int(planes[0]))
-        stop.append(int(planes[-1]) + 1)
-    return Crop.between(np.array(start), np.array(stop))
-
-
-def _write(sources: _Sources, transform: Any, target: Path) -> Subject:
+def _write(sources: Sources, transform: Any, target: Path) -> Subject:
     """Write the warped volumes; returns the entry with paths relative to `target`."""
     subject, onto = sources.subject, Grid.of(sources.image)
     warped = warp(sources.ct.intensities(), Grid.of(sources.ct), onto, transform)
@@ -209,7 +183,7 @@ def _write(sources: _Sources, transform: Any, target: Path) -> Subject:
     return subject.model_copy(update=paths)
 
 
-def _write_label_map(sources: _Sources, path: Path, target: Path, transform: Any) -> Path:
+def _write_label_map(sources: Sources, path: Path, target: Path, transform: Any) -> Path:
     source = sources.path(path)
     if not holds_masks(source):
         _warp_labels(sources, source, target / "label_map.nii.gz", transform)
@@ -219,7 +193,7 @@ def _write_label_map(sources: _Sources, path: Path, target: Path, transform: Any
     return Path("label_map")
 
 
-def _warp_labels(sources: _Sources, source: Path, file: Path, transform: Any) -> None:
+def _warp_labels(sources: Sources, source: Path, file: Path, transform: Any) -> None:
     labels = read_label_map(source, sources.data.reading)
     if sources.data.pair_by == "voxel":
         labels = turned_like(labels, Grid.of(sources.ct))
@@ -228,7 +202,7 @@ def _warp_labels(sources: _Sources, source: Path, file: Path, transform: Any) ->
     write_volume(file, warped, onto, DESCRIPTION)
 
 
-def _measure(sources: _Sources, entry: Subject, target: Path) -> PairQuality:
+def _measure(sources: Sources, entry: Subject, target: Path) -> PairQuality:
     data = sources.data.model_copy(update={"root": target})
     labels, images = pair_slices(entry, data)
     mr = sources.image.intensities()
@@ -242,11 +216,18 @@ def _measure(sources: _Sources, entry: Subject, target: Path) -> PairQuality:
 
 def _copy(source: Path, target: Path, name: str) -> Path:
     """Copy a file or folder as `target/name` with its suffix; returns the path in `target`."""
+    copied = _copied_name(source, name)
     if source.is_dir():
-        shutil.copytree(source, target / name, dirs_exist_ok=True)
+        shutil.copytree(source, target / copied, dirs_exist_ok=True)
+    else:
+        shutil.copyfile(source, target / copied)
+    return copied
+
+
+def _copied_name(source: Path, name: str) -> Path:
+    if source.is_dir():
         return Path(name)
     suffix = split_nifti_name(source)[1] if has_nifti_name(source) else source.suffix
-    shutil.copyfile(source, target / f"{name}{suffix}")
     return Path(f"{name}{suffix}")
 
 

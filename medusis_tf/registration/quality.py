@@ -20,6 +20,11 @@ from medusis_tf.registration.deformable import NUM_BINS
 
 # The outline depends on noise and bedding: smaller losses of its Dice are no loss.
 _LEAST_LOSS = 0.01
+# Eleven pairs of thighs reached 0.41 to 0.91, 0.6 to 1.0 nats and a gain of 11 % or more; one that
+# lay differently had 0.12. CT and MR of different patients shared 0.05 to 0.13 nats.
+_SMALL_JACOBIAN = 0.4
+_LITTLE_INFORMATION = 0.3
+_SMALL_GAIN = 1.05
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,19 @@ class PairQuality:
             found.append("the Dice of the outline fell")
         if self.class_means_psnr < before.class_means_psnr:
             found.append("the classes explain the image worse")
+        return found
+
+    def doubts(self, before: PairQuality) -> list[str]:
+        """What makes a pair that is written implausible, compared with the pair before it."""
+        found = []
+        if self.smallest_jacobian < _SMALL_JACOBIAN:
+            share = 100 * self.smallest_jacobian
+            found.append(f"the deformation shrinks some place to {share:.2g} % of its volume")
+        if self.mutual_information < _LITTLE_INFORMATION:
+            found.append(f"CT and image have little in common ({self.mutual_information:.2f} nats)")
+        is_deformed = self != before
+        if is_deformed and self.mutual_information < _SMALL_GAIN * before.mutual_information:
+            found.append("the deformation hardly improves the mutual information")
         return found
 
 

@@ -20,6 +20,7 @@ from medusis_tf.metrics.similarity import compare_slices
 from medusis_tf.panels import Images, PanelRow, panel, write_png
 from medusis_tf.reports.evaluation.images import error_map
 from medusis_tf.reports.formatting import template_environment, write_page
+from medusis_tf.written_files import foreign_files, listed, record_files
 
 PAGE = "gallery.html"
 FAILURES = "failures.png"
@@ -65,6 +66,9 @@ def write_gallery(
 ) -> list[Path]:
     """Write the gallery of a model.
 
+    Images and page of an earlier gallery in the folder are removed first, so that none with real
+    images is left beside one without.
+
     Args:
         folder: Folder of the files, made if necessary.
         model: Model and configuration of the data.
@@ -77,14 +81,10 @@ def write_gallery(
         Paths of the files, the page last.
 
     Raises:
-        UserError: The files cannot be written.
+        UserError: The files cannot be written, or the folder has images or a page that no gallery
+            wrote.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"cannot make {folder}: {error.strerror}. Choose another place with --out."
-        ) from None
+    _empty(folder)
     classes, written = model.config.data.classes, []
     failures: list[_Failure] = []
     for subject in subjects:
@@ -92,14 +92,40 @@ def write_gallery(
         rows = [_row(model, subject.one(place), options) for place in places.tolist()]
         written.append(folder / f"{subject.name}.png")
         write_png(written[-1], panel(rows, classes, f"{model.painter.name}: {subject.name}"))
+        record_files(folder, [written[-1].name])
         failures = _worst([*failures, *_scored(model, subject, options, segmenter)], options)
     if failures:
         rows = [_row(model, each.subject, options, each.title) for each in failures]
         written.append(folder / FAILURES)
         write_png(written[-1], panel(rows, classes, f"{model.painter.name}: {_kind(segmenter)}"))
+        record_files(folder, [written[-1].name])
     page = _page(model, options, [path.name for path in written], _kind(segmenter))
     write_page(folder / PAGE, page)
+    record_files(folder, [PAGE])
     return [*written, folder / PAGE]
+
+
+def _empty(folder: Path) -> None:
+    """Make the folder, and remove the images and the page of an earlier gallery."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        names = [
+            path.name
+            for path in sorted(folder.iterdir())
+            if path.suffix.lower() == ".png" or path.name == PAGE
+        ]
+        if foreign := foreign_files(folder, names):
+            raise UserError(
+                f"{folder} has images or a page that no gallery wrote, or that were changed since: "
+                f"{listed(foreign)}. They could show patients. Move them, or choose another folder "
+                "with --out."
+            )
+        for name in names:
+            (folder / name).unlink()
+    except OSError as error:
+        raise UserError(
+            f"cannot make {folder}: {error.strerror}. Choose another place with --out."
+        ) from None
 
 
 def class_dice(label_map: np.ndarray, found: np.ndarray) -> float:

@@ -145,7 +145,7 @@ def test_label_maps_that_do_not_cover_the_body_are_an_error(tmp_path):
         estimate(config, shards)
 
 
-def test_an_estimate_is_kept_beside_the_slices(tmp_path):
+def test_an_estimate_is_kept_beside_the_slices(tmp_path, caplog):
     config, shards = phantom_experiment(tmp_path, labels=2, images=2, cache="shards")
     first = load_or_estimate(config, shards)
     again = load_or_estimate(config, shards)
@@ -158,7 +158,12 @@ def test_an_estimate_is_kept_beside_the_slices(tmp_path):
     for name, found in first.pseudo_labels.items():
         np.testing.assert_array_equal(found.labels, again.pseudo_labels[name].labels)
         np.testing.assert_array_equal(found.certainty, again.pseudo_labels[name].certainty)
-    (folders[0] / "appearance.json").write_text("{}")
-    np.testing.assert_array_equal(load_or_estimate(config, shards).quantiles, first.quantiles)
+    with caplog.at_level("WARNING"):
+        for file in ("appearance.json", f"pseudo_labels/{next(iter(first.pseudo_labels))}.npz"):
+            (folders[0] / file).write_text("{}")
+            found = load_or_estimate(config, shards)
+            np.testing.assert_array_equal(found.quantiles, first.quantiles)
+    assert len(caplog.records) == 2  # one line for each damage
+    assert all("is damaged or of other data" in record.message for record in caplog.records)
     load_or_estimate(with_appearance(config, contrast="t1"), shards)
     assert len(list(shards.folder.glob("appearance_*"))) == 2

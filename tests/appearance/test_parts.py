@@ -11,6 +11,7 @@ from medusis_tf.appearance.tissues import group_classes, tissue_table
 from medusis_tf.config.appearance import AppearanceConfig
 from medusis_tf.config.packaged import find_table
 from medusis_tf.config.taxonomy import ClassEntry, load_taxonomy
+from medusis_tf.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -50,6 +51,27 @@ def test_bone_is_cortex_only_if_marrow_is_a_class():
         "fat": ("estimated", ["fat", "marrow"]),
         "cortex": ("darkest", ["bone"]),
     }
+
+
+@pytest.mark.parametrize(
+    ("ties", "message"),
+    [
+        ({"bone": "background"}, "bone cannot be tied to background, the air around the body"),
+        ({"bone": "air"}, "bone cannot be tied to air"),
+        ({"background": "fat"}, "background cannot look like anything else.*Received: fat"),
+        ({"air": "own"}, "air cannot look like anything else"),
+    ],
+)
+def test_the_air_around_the_body_takes_part_in_no_tie(ties, message):
+    with pytest.raises(UserError, match=message):
+        grouped(["background", "fat", "bone"], ties=ties)
+
+
+def test_a_class_is_tied_to_air_if_the_body_contains_some():
+    groups = grouped(["background", "lung", "bone"], ties={"bone": "air"})
+    assert groups == {"air": ("estimated", ["lung", "bone"])}
+    with pytest.raises(UserError, match="cannot be tied to background"):
+        grouped(["background", "lung", "bone"], ties={"bone": "background"})
 
 
 @pytest.mark.parametrize(

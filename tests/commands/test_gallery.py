@@ -30,7 +30,9 @@ def shown(run_dir, tmp_path_factory):
 
 def test_every_subject_and_the_failures_have_a_file(shown):
     out, printed = shown("--mean-of", 2, "--failures", 2)
-    assert sorted(path.name for path in out.iterdir()) == ["d.png", "failures.png", "gallery.html"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "d.png", "failures.png", "gallery.html", "written_files.json",
+    ]  # fmt: skip
     page = (out / "gallery.html").read_text()
     assert re.findall(r'src="([^"]*)"', page) == ["d.png", "failures.png"]
     assert "Shows slices of real volumes" in page
@@ -48,6 +50,26 @@ def test_without_real_images_there_are_two_columns_less(shown):
     assert 0 < margins < 60
     assert "synthetic images only" in (without / "gallery.html").read_text()
     assert not (without / "failures.png").exists()
+
+
+def test_no_real_image_of_an_earlier_gallery_is_left(shown, run_dir):
+    options = ("--seeds", 0, "--mean-of", 0, "--slices", 1)
+    out, _ = shown(*options)
+    (out / "notes.txt").write_text("mine")
+    before = (out / "d.png").read_bytes()
+    arguments = ("--run", run_dir, "--out", out, *options, "--without-real-images")
+    assert run_command(gallery, *arguments, "--failures", 0)[0] == 0
+    assert (out / "notes.txt").read_text() == "mine"
+    assert not (out / "failures.png").exists()
+    assert (out / "d.png").read_bytes() != before
+    # What is not known to come from a gallery is left, and nothing is written beside it.
+    (out / "mr_of_a_patient.PNG").write_bytes(before)
+    message = user_error(gallery, *arguments)
+    assert "no gallery wrote, or that were changed since: mr_of_a_patient.PNG" in message
+    (out / "mr_of_a_patient.PNG").unlink()
+    (out / "d.png").write_bytes(before)
+    assert "changed since: d.png" in user_error(gallery, *arguments)
+    assert (out / "d.png").read_bytes() == before
 
 
 def test_dice_of_the_classes_of_a_label_map():

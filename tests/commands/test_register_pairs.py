@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import sys
 
 import nibabel as nib
@@ -51,6 +52,7 @@ def test_the_outline_is_recovered(registered):
         assert after["mutual_information"] > before["mutual_information"]
         assert 0 < after["smallest_jacobian"] < 1
         assert each["chosen"] in pairs.CHOICES
+        assert each["doubts"] == []
         assert f"{name}: {each['chosen']}" in printed
     assert "Registered pairs" in printed
 
@@ -130,11 +132,113 @@ def test_a_registration_that_folds_is_refused(config, tmp_path, monkeypatch):
     assert not (tmp_path / "supervised.yaml").exists()
 
 
+def forbid_registration(monkeypatch):
+    def fail(*_):
+        raise AssertionError("nothing may be registered")
+
+    monkeypatch.setattr(pairs, "register", fail)
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_volumes_that_are_read_are_never_replaced(tmp_path, monkeypatch):
+    forbid_registration(monkeypatch)
+    root = tmp_path / "patients"
+    write_phantom(root / "inside" / "a", "a")
+    lines = entry("a", "train").replace("a_", "inside/a/a_")
+    lines += entry("b", "train", ct=False).replace("b_", "inside/a/a_")
+    config = write_config(root, lines)
+    before = contents(root)
+    (tmp_path / "link").symlink_to(root)
+    for out in (root, tmp_path, tmp_path / "link", root / "inside"):
+        message = user_error(register_pairs, "--config", config, "--out", out)
+        assert f"--out {out}" in message
+        assert "Choose another folder with --out" in message
+        assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["a/notes.txt", "a/ct.nii.gz", "c", "config.yaml"])
+def test_what_no_earlier_run_wrote_is_not_replaced(config, tmp_path, monkeypatch, name):
+    forbid_registration(monkeypatch)
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("mine")
+    message = user_error(register_pairs, "--config", config, "--out", tmp_path)
+    assert str(file.parent) in message
+    assert f"since: {file.name}. It would be replaced" in message
+    assert list(contents(tmp_path)) == [file]
+
+
+def test_a_run_repeats_into_its_own_folder_until_a_file_is_changed(registered, config, tmp_path):
+    out = shutil.copytree(registered[0], tmp_path / "copy")
+    arguments = ("--config", config, "--out", out)
+    before = (out / "a" / "ct.nii.gz").read_bytes()
+    (out / "a" / "ct.nii.gz").unlink()
+    assert run_command(register_pairs, *arguments, "--subjects", "b")[0] == 0
+    assert (out / "a" / "ct.nii.gz").is_file()
+    assert (out / "a" / "ct.nii.gz").read_bytes() != before  # copied: it is not on the MR's grid
+    assert not (out / "supervised.yaml").exists()
+    (out / "config.yaml").write_text("edited")
+    assert "config.yaml" in user_error(register_pairs, *arguments)
+
+
+def test_errors_name_the_files_of_the_user(tmp_path):
+    root = tmp_path / "data"
+    write_phantom(root, "a")
+    config = write_config(root, entry("a", "train") + entry("b", "train", ct=False))
+    shutil.copy(root / "a_mr.nii.gz", root / "b_mr.nii.gz")
+    arguments = ("--config", config, "--out", tmp_path / "out")
+    image = nib.load(root / "a_mr.nii.gz")
+    # Only a corner of the MR lies in the CT, and it shows air.
+    moved = image.affine.copy()
+    moved[:3, 3] += image.affine[:3, :3] @ [62, 58, 0]
+    nib.save(nib.Nifti1Image(image.dataobj, moved), root / "a_mr.nii.gz")
+    message = user_error(register_pairs, *arguments)
+    assert message.startswith(f"subject a cannot be registered: {root / 'a_ct.nii.gz'}: the CT has")
+    assert f"covers only 0.78 % of {root / 'a_mr.nii.gz'}" in message  # (6 * 5 of 64 * 60 columns)
+    constant = np.full(image.shape, 7, np.float32)
+    nib.save(nib.Nifti1Image(constant, image.affine), root / "a_mr.nii.gz")
+    message = user_error(register_pairs, *arguments)
+    assert message.startswith(f"subject a cannot be registered: {root / 'a_mr.nii.gz'} is almost")
+    assert "partial" not in message
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_folder_that_cannot_be_made_is_named(config, tmp_path):
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", "/proc/x"):
+        message = user_error(register_pairs, "--config", config, "--out", out)
+        assert message.startswith(f"cannot write to {out}: ")
+    status, _, printed = run_command(
+        register_pairs, "--config", config, "--out", tmp_path, "--seed", 1099511627776
+    )
+    assert (status, "--seed" in printed) == (2, True)
+
+
+def test_an_implausible_pair_is_warned_of(config, tmp_path, monkeypatch):
+    def squeeze(*_):  # a sound registration, but for its Jacobian
+        return np.full(SHAPE, 0.28)
+
+    monkeypatch.setattr(pairs, "jacobian", squeeze)
+    arguments = ("--config", config, "--out", tmp_path, "--subjects", "b")
+    status, printed, _ = run_command(register_pairs, *arguments)
+    assert status == 0
+    words = " ".join(printed.split())
+    assert "warning: b: look at this pair, it may be wrong: the deformation shrinks some" in words
+    [doubt] = json.loads((tmp_path / "registration.json").read_text())["subjects"]["b"]["doubts"]
+    assert "28 %" in doubt
+
+
 def test_what_cannot_be_registered_is_refused(config, tmp_path, monkeypatch):
     arguments = ("--config", config, "--out", tmp_path)
     assert "Subjects with ct and image: a, b" in user_error(
         register_pairs, *arguments, "--subjects", "a,c"
     )
+    for none in ("", ",", " "):
+        message = user_error(register_pairs, *arguments, "--subjects", none)
+        assert message == "--subjects names no subject. Subjects with ct and image: a, b."
     assert "no subject with ct and image" in user_error(
         register_pairs, *arguments, "--split", "validation"
     )

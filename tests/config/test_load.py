@@ -128,6 +128,18 @@ def test_a_wrong_value_is_named(override, message):
         load_config(THIGH, [override])
 
 
+def test_a_key_of_another_section_is_not_proposed_in_its_own_place():
+    members = "members: [{name: wavelet}, {name: patch}]"
+    with pytest.raises(UserError) as error:
+        load_config("quickstart", [f"discriminator={{name: ensemble, {members}}}"])
+    _, *lines = str(error.value).splitlines()
+    assert len(lines) == 2
+    for line, key in zip(lines, ("base_channels", "max_channels"), strict=True):
+        assert line.startswith(f"  discriminator.ensemble.{key}: unknown key in this section")
+        assert "did you mean" not in line
+        assert "the keys of the file, so remove it there" in line
+
+
 def test_every_problem_gets_its_line():
     with pytest.raises(UserError) as error:
         load_config(THIGH, ["training.steps=x", "training.colour=red", "seed=-1"])

@@ -61,6 +61,7 @@ def test_clusters_become_classes_and_the_lowest_remains():
     [
         ({}, "needs a condition"),
         ({"of": ["a"]}, "needs a condition"),
+        ({"upper_hu": None, "erode_pixels": 0}, "needs a condition"),
         ({"lower_hu": 5, "upper_hu": 5}, "must be below"),
         ({"depth_mm": [3, 1]}, "must be below"),
         ({"clusters": 2}, "belong together"),
@@ -155,7 +156,61 @@ def test_a_subject_has_label_map_and_ct_only_if_classes_are_refined(load):
 def test_what_is_not_a_refinement_is_refused(load, tmp_path):
     with pytest.raises(UserError, match=r"data\.refine must be the name or path"):
         load(refine=3)
-    with pytest.raises(UserError, match="cannot read"):
+    with pytest.raises(UserError, match=r"of that name\. Known: autopet37, "):
         load(refine="absent.yaml")
-    with pytest.raises(UserError, match="Missing in marrow: colour, part_of, where"):
+    with pytest.raises(UserError, match=r"data\.refine=tisue: .*; did you mean tissue\?"):
+        load(refine="tisue")
+    with pytest.raises(UserError, match=r"classes\.0\.where: is required"):
         load(refine=[{"name": "marrow"}])
+    with pytest.raises(UserError, match=r"data\.refine of .*c\.yaml is not .*\n  classes: "):
+        load(refine=[])
+    (tmp_path / "other.yaml").write_text("name: other\nclasses: 5\n")
+    with pytest.raises(UserError, match=r"other\.yaml is not a valid refinement:\n  classes: must"):
+        load(refine="other.yaml")
+
+
+@pytest.mark.parametrize("name", ["part", "{class}_part"])
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"where": None}, "where"),
+        ({"where": "dense"}, "where"),
+        ({"where": {}}, "where"),
+        ({"where": {"upper_hu": None}}, "where"),
+        ({"where": {"clusters": None}}, "where"),
+        ({"where": {"clusters": -1}}, "where.clusters"),
+        ({"where": {"clusters": 1}}, "where.clusters"),
+        ({"where": {"clusters": 10**9}}, "where.clusters"),
+        ({"where": {"clusters": "many"}}, "where.clusters"),
+        ({"where": {"clusters": [3]}}, "where.clusters"),
+        ({"where": {"clusters": float("inf")}}, "where.clusters"),
+        ({"where": {"of": [3], "clusters": 2}}, "where.of.0"),
+        ({"colour": [1, 2]}, "colour.2"),
+        ({"colour": [1, 2, 3, 4]}, "colour"),
+        ({"colour": "red"}, "colour"),
+        ({"colour": None}, "colour"),
+        ({"colour": [1, 2, 256], "where": {"clusters": 3}}, "colour.2"),
+        ({"part_of": []}, "part_of"),
+        ({"part_of": None}, "part_of"),
+        ({"part_of": [3]}, "part_of.0"),
+        ({"id": 7}, "id"),
+    ],
+)
+def test_a_wrong_value_is_one_line_with_file_and_key(name, change, key, tmp_path):
+    with pytest.raises(UserError) as caught:
+        refined({**MARROW, "name": name, **change}, tmp_path=tmp_path)
+    first, line = str(caught.value).split("\n")
+    assert first == f"data.refine of {tmp_path} is not a valid refinement:"
+    assert line.startswith(f"  classes.0.{key}: ")
+
+
+def test_several_classes_need_a_name_for_each(tmp_path):
+    with pytest.raises(UserError, match=r"so the name must contain \{class\}"):
+        refined({**MARROW, "part_of": ["rib_1", "rib_2"]}, tmp_path=tmp_path)
+
+
+def test_a_wrong_colour_of_a_coarse_class_is_named(load):
+    classes = [{**entry, "colour": "grey"} for entry in COARSE]
+    marrow = {**MARROW, "name": "{class}_marrow"}
+    with pytest.raises(UserError, match=r"data\.classes\.1\.colour"):
+        load(classes=classes, taxonomy=None, refine=[marrow])

@@ -10,7 +10,7 @@ from pathlib import Path
 from medusis_tf.data.shards.manifest import FileRecord
 from medusis_tf.data.volumes.companions import companion
 from medusis_tf.errors import UserError
-from medusis_tf.files import replacing
+from medusis_tf.files import replacing, sha256_of
 from medusis_tf.json_files import read_json
 
 FILE_NAME = "checksums.json"
@@ -19,12 +19,6 @@ FILE_NAME = "checksums.json"
 _Known = dict[str, tuple[int, int, str]]
 # Subject to role to file.
 Records = dict[str, dict[str, FileRecord]]
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha256_of_all(digests: Sequence[str]) -> str:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medusis_tf.config.experiment import ExperimentConfig
-from medusis_tf.data.shards.checksums import sha256_of
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.options import EvaluationOptions
-from medusis_tf.files import replacing
+from medusis_tf.files import replacing, sha256_of
 from medusis_tf.json_files import read_json
 from medusis_tf.methods.experiment import load_config
 from medusis_tf.methods.med_usis.config import require_med_usis
