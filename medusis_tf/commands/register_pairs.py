@@ -132,12 +132,12 @@ def _log_pair(pair: "RegisteredPair") -> None:
     logger.info("%s: %s", pair.subject.subject, pair.chosen)
     for name, reason in pair.refused.items():
         logger.warning("warning: %s: %s refused: %s", pair.subject.subject, name, reason)
-    if pair.doubts:
+    if pair.warnings:
         logger.warning(
             "warning: %s: look at this pair, it may be wrong: %s. Check that CT and image are of "
             "one patient and aligned, or leave it out with --subjects.",
             pair.subject.subject,
-            ", ".join(pair.doubts),
+            ", ".join(pair.warnings),
         )
 
 
@@ -152,15 +152,15 @@ def _print_table(pairs: "dict[str, RegisteredPair]") -> None:
         before, after = pair.before, pair.after
         cells = [
             pair.subject.split,
-            f"{before.outline_dice:.3f} > {after.outline_dice:.3f}",
-            f"{before.class_means_psnr:.1f} > {after.class_means_psnr:.1f}",
-            f"{before.mutual_information:.2f} > {after.mutual_information:.2f}",
+            f"{before.outline_dice:.3f} to {after.outline_dice:.3f}",
+            f"{before.class_means_psnr:.1f} to {after.class_means_psnr:.1f}",
+            f"{before.mutual_information:.2f} to {after.mutual_information:.2f}",
             f"{after.smallest_jacobian:.2f}",
             pair.chosen,
         ]
         rows.append((name, cells))
     notes = [
-        "before > after registration; class means dB: PSNR of the label map painted with its own "
+        "before to after registration; class means dB: PSNR of the label map painted with its own "
         "class means; Jacobian: not positive where the deformation folds",
         f"written: {RIGID} if no registration fits better without folds",
     ]
@@ -181,7 +181,7 @@ def _write_results(
                 "split": pair.subject.split,
                 "chosen": pair.chosen,
                 "refused": dict(pair.refused),
-                "doubts": pair.doubts,
+                "warnings": pair.warnings,
                 "before": asdict(pair.before),
                 "after": asdict(pair.after),
             }
@@ -201,6 +201,19 @@ def _write_configs(
     values["data"]["pair_by"] = "world"
     values["data"]["subjects"] = [entry.model_dump(mode="json") for entry in entries]
     written = [_write_config(out / CONFIG, values)]
+    left = [
+        each.subject
+        for each in entries
+        if each.ct and each.image and each.subject not in registered
+    ]
+    if left:
+        logger.warning(
+            "warning: %s also has %d pairs that were not registered: %s. Do not measure "
+            "similarity on them.",
+            out / CONFIG,
+            len(left),
+            ", ".join(left),
+        )
     pairs = [entry for entry in entries if entry.subject in registered and entry.split == "train"]
     if not pairs:
         (out / SUPERVISED).unlink(missing_ok=True)  # that of an earlier run, of other subjects

@@ -64,9 +64,9 @@ class RegisteredPair:
     refused: Mapping[str, str]
 
     @property
-    def doubts(self) -> list[str]:
+    def warnings(self) -> list[str]:
         """What makes the pair that was written implausible."""
-        return self.after.doubts(self.before)
+        return self.after.warnings(self.before)
 
 
 def register_subject(subject: Subject, data: DataConfig, folder: Path, seed: int) -> RegisteredPair:

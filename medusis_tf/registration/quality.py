@@ -60,7 +60,7 @@ class PairQuality:
             found.append("the classes explain the image worse")
         return found
 
-    def doubts(self, before: PairQuality) -> list[str]:
+    def warnings(self, before: PairQuality) -> list[str]:
         """What makes a pair that is written implausible, compared with the pair before it."""
         found = []
         if self.smallest_jacobian < _SMALL_JACOBIAN:

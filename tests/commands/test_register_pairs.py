@@ -52,7 +52,7 @@ def test_the_outline_is_recovered(registered):
         assert after["mutual_information"] > before["mutual_information"]
         assert 0 < after["smallest_jacobian"] < 1
         assert each["chosen"] in pairs.CHOICES
-        assert each["doubts"] == []
+        assert each["warnings"] == []
         assert f"{name}: {each['chosen']}" in printed
     assert "Registered pairs" in printed
 
@@ -227,8 +227,10 @@ def test_an_implausible_pair_is_warned_of(config, tmp_path, monkeypatch):
     assert status == 0
     words = " ".join(printed.split())
     assert "warning: b: look at this pair, it may be wrong: the deformation shrinks some" in words
-    [doubt] = json.loads((tmp_path / "registration.json").read_text())["subjects"]["b"]["doubts"]
-    assert "28 %" in doubt
+    [warning] = json.loads((tmp_path / "registration.json").read_text())["subjects"]["b"][
+        "warnings"
+    ]
+    assert "28 %" in warning
 
 
 def test_what_cannot_be_registered_is_refused(config, tmp_path, monkeypatch):

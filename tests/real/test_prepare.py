@@ -197,7 +197,7 @@ def test_every_problem_is_told_and_the_good_subject_is_kept(native, tmp_path):
     assert "1 of 1 subjects were converted before" in prepared(tmp_path, **fixed)[0]
 
 
-def test_an_mr_given_as_ct_is_doubted(shared_data, tables, tmp_path):
+def test_an_mr_given_as_ct_is_a_warning(shared_data, tables, tmp_path):
     image = "sts_ct_mr/STS_034/MR_T1_image.nii.gz"
     data = {
         "root": str(shared_data),

@@ -59,24 +59,24 @@ def test_what_speaks_against_a_registration(change, problem):
 
 
 @pytest.mark.parametrize(
-    ("change", "doubt"),
+    ("change", "warning"),
     [
         ({"smallest_jacobian": 0.28}, "the deformation shrinks some place to 28 % of its volume"),
         ({"mutual_information": 0.12}, "CT and image have little in common (0.12 nats)"),
         ({"mutual_information": 0.51}, "the deformation hardly improves the mutual information"),
     ],
 )
-def test_what_makes_a_registered_pair_implausible(change, doubt):
-    before = PairQuality(0.92, 14.0, 0.5 if "0.12" not in doubt else 0.05)
+def test_what_makes_a_registered_pair_implausible(change, warning):
+    before = PairQuality(0.92, 14.0, 0.5 if "0.12" not in warning else 0.05)
     after = replace(GOOD, smallest_jacobian=0.7)
-    assert after.doubts(before) == []
-    assert replace(after, **change).doubts(before) == [doubt]
+    assert after.warnings(before) == []
+    assert replace(after, **change).warnings(before) == [warning]
 
 
-def test_a_pair_as_it_was_is_doubted_only_if_it_has_little_in_common():
-    assert GOOD.doubts(GOOD) == []
+def test_a_pair_as_it_was_is_implausible_only_if_it_has_little_in_common():
+    assert GOOD.warnings(GOOD) == []
     alien = PairQuality(0.92, 14.0, 0.1)
-    assert alien.doubts(alien) == ["CT and image have little in common (0.10 nats)"]
+    assert alien.warnings(alien) == ["CT and image have little in common (0.10 nats)"]
 
 
 def test_a_better_pair_has_no_problems():
