@@ -93,12 +93,14 @@ def downstream_segmentation(
     label_config = _label_config(run, config)
     from medusis_tf.studies.downstream.store import StudyStore
     from medusis_tf.studies.downstream.study import DownstreamStudy, StudyOptions, settings
-    from medusis_tf.studies.downstream.training_sets import check_data
+    from medusis_tf.studies.downstream.training_sets import check_data, check_unseen
 
     store = StudyStore(out)
     labels, pairs = _study_data(label_config, None if data is None else load_config(data))
     check_data(labels, pairs, tested)
     opened = _open_model(run, model, label_config, config, checkpoint)
+    if opened is not None:
+        check_unseen(opened.trained, opened.source, pairs, tested)
     greys = _greys(labels, chosen, named=rows is not None)
     painters = _painters(labels, opened, greys)
     sources = [name for name in chosen if name in painters or name == REAL]
