@@ -13,6 +13,7 @@ import typer
 from medusis_tf.commands.options import ConfigOption, OverridesArgument
 from medusis_tf.config.data import Subject
 from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.config.limits import LARGEST_SEED
 from medusis_tf.config.yaml_files import write_yaml
 from medusis_tf.errors import UserError
 from medusis_tf.files import replacing
@@ -49,7 +50,9 @@ def register_pairs(
     subjects: Annotated[
         str | None, typer.Option(help="Register only these subjects: NAME,NAME.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the sampled voxels.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of the sampled voxels.")
+    ] = 0,
 ) -> None:
     """Register the CT of each subject to the image, and write the pairs with a configuration.
 

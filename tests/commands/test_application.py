@@ -29,6 +29,14 @@ def test_every_command_has_a_help_text_and_options():
         assert command.params
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_every_number_of_a_command_has_a_largest_value(name):
+    """Absurd counts are refused before any work, as in configurations."""
+    for each in load(name).params:
+        if getattr(each, "min", None) is not None and each.name != "truncation":
+            assert each.max is not None, each.name  # truncation is infinite by default
+
+
 def programs():
     """Return the modules that run one command with `python -m`."""
     files = [*(ROOT / "pipelines").glob("*.py"), *(ROOT / "medusis_tf").glob("[a-z]*.py")]

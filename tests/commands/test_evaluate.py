@@ -242,6 +242,12 @@ def test_a_split_without_true_images_is_evaluated_without_them(
     assert "Not audited" in printed
 
 
+def test_absurd_counts_are_refused(run_dir):
+    status, _, errors = run_command(evaluate, "--run", run_dir, "--mean-of", 1_000_000)
+    assert status == 2
+    assert "Invalid value for '--mean-of': Input should be less than or equal to 10000" in errors
+
+
 def test_what_cannot_be_evaluated_is_refused(run_dir, model_dir, tmp_path):
     assert "either --run DIR, or --model" in user_error(evaluate)
     assert "either --run DIR, or --model" in user_error(evaluate, "--model", model_dir)
