@@ -117,16 +117,15 @@ def test_patients_that_a_run_was_trained_on_are_named(run_dir, changed_config, t
     values = yaml.safe_load((run_dir / "config.yaml").read_text())["data"]
     swap = {"train": "test", "test": "train"}
     subjects = [{**s, "split": swap.get(s["split"], s["split"])} for s in values["subjects"]]
-    trained = sorted(s["subject"] for s in values["subjects"] if s["split"] == "train")
+    trained = [s["subject"] for s in values["subjects"] if s["split"] == "train"]
     status, printed, _ = run_command(
         evaluate, "--run", run_dir, "--data", changed_config(subjects=subjects), "--seeds", "0",
         "--no-baselines", "--no-audit", "--mean-of", 0, "--out", tmp_path / "out",
     )  # fmt: skip
     assert status == 0
     assert "warning: the model has seen patients that it is evaluated on" in printed
-    assert "Patients seen in training" in printed
     data = json.loads((tmp_path / "out" / "metrics.json").read_text())["data"]
-    assert set(data["seen_in_training"]) == {"train"}
+    assert list(data["seen_in_training"]) == ["train"]
     assert set(data["seen_in_training"]["train"]) <= set(trained)
     assert "has seen patients that it is" in (tmp_path / "out" / "report.html").read_text()
 
@@ -240,12 +239,6 @@ def test_a_split_without_true_images_is_evaluated_without_them(
     assert set(content["methods"][0]) == {"name", "kind", "outline", "volume_consistency"}
     assert "held out" in content["memorization"]["problem"]
     assert "Not audited" in printed
-
-
-def test_absurd_counts_are_refused(run_dir):
-    status, _, errors = run_command(evaluate, "--run", run_dir, "--mean-of", 1_000_000)
-    assert status == 2
-    assert "Invalid value for '--mean-of': Input should be less than or equal to 10000" in errors
 
 
 def test_what_cannot_be_evaluated_is_refused(run_dir, model_dir, tmp_path):
