@@ -36,11 +36,13 @@ def convert(
     ] = 38,
     image_channels: Annotated[int, typer.Option(min=1, max=16, help="Channels of the image.")] = 3,
     base_channels: Annotated[
-        int | None, typer.Option(help="Base channels; by default as published.")
+        int | None, typer.Option(min=1, max=2048, help="Base channels; by default as published.")
     ] = None,
-    noise_dim: Annotated[int, typer.Option(help="Length of the noise vector (generators).")] = 64,
+    noise_dim: Annotated[
+        int, typer.Option(min=0, max=2048, help="Length of the noise vector (generators).")
+    ] = 64,
     image_size: Annotated[
-        int, typer.Option(help="Height and width of the image (discriminator).")
+        int, typer.Option(min=1, max=4096, help="Height and width of the image (discriminator).")
     ] = 256,
 ) -> None:
     """Convert PyTorch weights of one network to Keras. The defaults are those of the thesis."""

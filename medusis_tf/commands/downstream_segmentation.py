@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.config.limits import LARGEST_BATCH, LARGEST_COUNT, LARGEST_STEPS
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.command_options import ModelOption, RunOption
 from medusis_tf.evaluation.options import read_seeds, read_split
@@ -63,13 +64,20 @@ def downstream_segmentation(
     seeds: Annotated[
         str, typer.Option(help="Seeds of weights, order, noise and contrasts.")
     ] = "0,1,2",
-    steps: Annotated[int, typer.Option(min=1, help="Training steps of a row.")] = 450,
+    steps: Annotated[
+        int, typer.Option(min=1, max=LARGEST_STEPS, help="Training steps of a row.")
+    ] = 450,
     fine_tune_patients: Annotated[
         str, typer.Option(help="Numbers of real labelled patients after a pre-training.")
     ] = "1,2,4",
-    batch_size: Annotated[int, typer.Option(min=1, help="Slices per training step.")] = 8,
+    batch_size: Annotated[
+        int, typer.Option(min=1, max=LARGEST_BATCH, help="Slices per training step.")
+    ] = 8,
     draws: Annotated[
-        int, typer.Option(min=1, help="Images of each label map: noises or contrasts.")
+        int,
+        typer.Option(
+            min=1, max=LARGEST_COUNT, help="Images of each label map: noises or contrasts."
+        ),
     ] = 5,
     checkpoint: Annotated[
         CheckpointChoice,
@@ -93,12 +101,14 @@ def downstream_segmentation(
     label_config = _label_config(run, config)
     from medusis_tf.studies.downstream.store import StudyStore
     from medusis_tf.studies.downstream.study import DownstreamStudy, StudyOptions, settings
-    from medusis_tf.studies.downstream.training_sets import check_data
+    from medusis_tf.studies.downstream.training_sets import check_data, check_unseen
 
     store = StudyStore(out)
     labels, pairs = _study_data(label_config, None if data is None else load_config(data))
     check_data(labels, pairs, tested)
     opened = _open_model(run, model, label_config, config, checkpoint)
+    if opened is not None:
+        check_unseen(opened.trained, opened.source, pairs, tested)
     greys = _greys(labels, chosen, named=rows is not None)
     painters = _painters(labels, opened, greys)
     sources = [name for name in chosen if name in painters or name == REAL]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medusis_tf.commands.options import BatchSizeOption, OverridesArgument
+from medusis_tf.config.limits import LARGEST_COUNT
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.command_options import (
     ImagesOption,
@@ -103,6 +104,7 @@ def evaluate(
         int,
         typer.Option(
             min=0,
+            max=LARGEST_COUNT,
             help="Noises of the mean image of a model with noise, whose similarity is a row of its "
             "own, beside one for the image without noise; 16 for final tables, 0 for no such rows.",
         ),

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from medusis_tf.config.limits import LARGEST_SEED
 from medusis_tf.errors import UserError
 from medusis_tf.runs.run_dir import CheckpointChoice
 from medusis_tf.serving.choices import Format, Labels, Precision
@@ -19,7 +20,8 @@ def export(
         "saved_models"
     ),
     version: Annotated[
-        int | None, typer.Option(min=1, help="Version number; by default the next free one.")
+        int | None,
+        typer.Option(min=1, max=LARGEST_SEED, help="Version number; by default the next free one."),
     ] = None,
     checkpoint: Annotated[
         CheckpointChoice,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from medusis_tf.commands.options import BatchSizeOption
+from medusis_tf.config.limits import LARGEST_COUNT
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.command_options import ModelOption, RunOption
 from medusis_tf.evaluation.options import read_seeds, read_split
@@ -32,11 +33,17 @@ def gallery(
     mean_of: Annotated[
         int,
         typer.Option(
-            min=0, help="Noises of the mean image; 0 for neither it nor the image without noise."
+            min=0,
+            max=LARGEST_COUNT,
+            help="Noises of the mean image; 0 for neither it nor the image without noise.",
         ),
     ] = 8,
-    slices: Annotated[int, typer.Option(min=1, help="Slices of each subject.")] = 4,
-    failures: Annotated[int, typer.Option(min=0, help="Number of the worst slices.")] = 6,
+    slices: Annotated[
+        int, typer.Option(min=1, max=LARGEST_COUNT, help="Slices of each subject.")
+    ] = 4,
+    failures: Annotated[
+        int, typer.Option(min=0, max=LARGEST_COUNT, help="Number of the worst slices.")
+    ] = 6,
     segmenter: Annotated[
         Path | None,
         typer.Option(

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from medusis_tf.config.limits import LARGEST_BATCH
 from medusis_tf.errors import UserError
 
 ConfigOption = Annotated[
@@ -22,7 +23,9 @@ OverridesArgument = Annotated[
 BatchSizeOption = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Slices per batch of the generator; by default 8 on a GPU and 1 on a CPU."
+        min=1,
+        max=LARGEST_BATCH,
+        help="Slices per batch of the generator; by default 8 on a GPU and 1 on a CPU.",
     ),
 ]
 ShardOption = Annotated[

@@ -10,6 +10,7 @@ import typer
 from medusis_tf.commands.options import ShardOption, parse_shard
 from medusis_tf.config.data import Split
 from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.config.limits import LARGEST_COUNT
 from medusis_tf.errors import UserError
 from medusis_tf.methods.experiment import load_config
 
@@ -32,7 +33,10 @@ def prepare(
         bool, typer.Option("--check", help="Read and check every volume, and write nothing.")
     ] = False,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Number of processes; by default one per processor.")
+        int | None,
+        typer.Option(
+            min=1, max=LARGEST_COUNT, help="Number of processes; by default one per processor."
+        ),
     ] = None,
     report: Annotated[
         Path | None, typer.Option(help="File of the report; by default beside the slices.")

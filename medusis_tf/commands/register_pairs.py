@@ -13,6 +13,7 @@ import typer
 from medusis_tf.commands.options import ConfigOption, OverridesArgument
 from medusis_tf.config.data import Subject
 from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.config.limits import LARGEST_SEED
 from medusis_tf.config.yaml_files import write_yaml
 from medusis_tf.errors import UserError
 from medusis_tf.files import replacing
@@ -26,7 +27,6 @@ logger = logging.getLogger("medusis_tf.register_pairs")
 
 FORMAT_VERSION = 1
 RESULTS, CONFIG, SUPERVISED = "registration.json", "config.yaml", "supervised.yaml"
-_LARGEST_SEED = 2**31 - 1
 # Loss weights of the supervised ceiling: the true image dominates, the terms that replace it in
 # unpaired training are off. They are those of configs/brain_t1_paired.yaml.
 _SUPERVISED_WEIGHTS = {
@@ -63,7 +63,7 @@ def register_pairs(
         str | None, typer.Option(help="Register only these subjects: NAME,NAME.")
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, max=_LARGEST_SEED, help="Seed of the sampled voxels.")
+        int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of the sampled voxels.")
     ] = 0,
 ) -> None:
     """Register the CT of each subject to the image, and write the pairs with a configuration.

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from medusis_tf.config.limits import LARGEST_COUNT
 from medusis_tf.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -25,15 +26,18 @@ def serve(
         Path | None,
         typer.Option(help="File with the token that clients send; needed for other machines."),
     ] = None,
-    max_mb: Annotated[int, typer.Option(min=1, help="Largest body of a request, in MB.")] = 64,
+    max_mb: Annotated[
+        int, typer.Option(min=1, max=10**6, help="Largest body of a request, in MB.")
+    ] = 64,
     max_megavoxels: Annotated[
-        int, typer.Option(min=1, help="Largest label map, in millions of voxels.")
+        int, typer.Option(min=1, max=10**6, help="Largest label map, in millions of voxels.")
     ] = 64,
     max_queue: Annotated[
-        int, typer.Option(min=1, help="Most requests that wait or run at a time.")
+        int,
+        typer.Option(min=1, max=LARGEST_COUNT, help="Most requests that wait or run at a time."),
     ] = 128,
     max_seconds: Annotated[
-        int, typer.Option(min=1, help="Longest time of a request, waiting included.")
+        int, typer.Option(min=1, max=10**6, help="Longest time of a request, waiting included.")
     ] = 1800,
 ) -> None:
     """Serve exported models with the REST API of TensorFlow Serving, and a page to try them.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from medusis_tf.commands.options import BatchSizeOption, ShardOption, parse_shard
+from medusis_tf.config.limits import LARGEST_COUNT, LARGEST_SEED
 from medusis_tf.errors import UserError
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def synthesize(
         str | None, typer.Option(help="Class of all ids and names that have none.")
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, max=2**31 - 1, help="The same seed gives the same volume.")
+        int, typer.Option(min=0, max=LARGEST_SEED, help="The same seed gives the same volume.")
     ] = 0,
     truncation: Annotated[
         float,
@@ -68,13 +69,19 @@ def synthesize(
     ] = math.inf,
     samples: Annotated[
         int | None,
-        typer.Option(min=1, help="Volumes to write, OUT_1, OUT_2, ..., of successive seeds."),
+        typer.Option(
+            min=1,
+            max=LARGEST_COUNT,
+            help="Volumes to write, OUT_1, OUT_2, ..., of successive seeds.",
+        ),
     ] = None,
     interpolate: Annotated[
         tuple[int, int] | None,
         typer.Option(help="Seeds A B: the samples (5 by default) lead from A to B."),
     ] = None,
-    mean: Annotated[int, typer.Option(min=1, help="Write the mean image of so many noises.")] = 1,
+    mean: Annotated[
+        int, typer.Option(min=1, max=LARGEST_COUNT, help="Write the mean image of so many noises.")
+    ] = 1,
     steps: Annotated[
         int | None, typer.Option(help="Sampling steps of a diffusion model; 1 gives a mean image.")
     ] = None,

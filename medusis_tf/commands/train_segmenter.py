@@ -15,6 +15,7 @@ import typer
 
 from medusis_tf.commands.options import ConfigOption, OverridesArgument
 from medusis_tf.config.experiment import ExperimentConfig
+from medusis_tf.config.limits import LARGEST_BATCH, LARGEST_SEED, LARGEST_STEPS
 from medusis_tf.errors import UserError
 from medusis_tf.methods.experiment import load_config
 from medusis_tf.methods.med_usis.config import require_med_usis
@@ -35,9 +36,11 @@ def train_segmenter(
     config: ConfigOption,
     out: Annotated[Path, typer.Option(help="File to write, NAME.weights.h5.")],
     overrides: OverridesArgument = None,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 1500,
-    batch_size: Annotated[int, typer.Option(min=1, help="Slices per step.")] = 8,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, order and augmentation.")] = 0,
+    steps: Annotated[int, typer.Option(min=1, max=LARGEST_STEPS, help="Training steps.")] = 1500,
+    batch_size: Annotated[int, typer.Option(min=1, max=LARGEST_BATCH, help="Slices per step.")] = 8,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of weights, order and augmentation.")
+    ] = 0,
 ) -> None:
     """Train a segmenter on the real image pairs of the training subjects and write its weights.
 

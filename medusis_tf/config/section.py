@@ -4,11 +4,17 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from medusis_tf.config.limits import LARGEST_BATCH, LARGEST_STEPS, LARGEST_WEIGHT
+
 # Larger numbers are mistakes. They would pass every other check and end in a full memory.
 Channels = Annotated[int, Field(gt=0, le=2048)]
 """Number of feature maps of a layer."""
-Steps = Annotated[int, Field(gt=0, le=10**9)]
+Steps = Annotated[int, Field(gt=0, le=LARGEST_STEPS)]
 """Number of training steps."""
+Batch = Annotated[int, Field(gt=0, le=LARGEST_BATCH)]
+"""Number of slices in a training step."""
+Weight = Annotated[float, Field(ge=0, le=LARGEST_WEIGHT)]
+"""Weight of a loss term."""
 Name = Annotated[str, Field(min_length=1)]
 """Name of a class or of one of its sources."""
 Channel = Annotated[int, Field(ge=0, le=255)]

@@ -17,7 +17,7 @@ from pydantic import (
 
 from medusis_tf.config.data import Subject
 from medusis_tf.config.optimization import EMAConfig, LearningRateDecay
-from medusis_tf.config.section import Section, Steps
+from medusis_tf.config.section import Batch, Section, Steps
 
 MetricName = Literal[
     "frechet_radiomics",
@@ -128,7 +128,7 @@ class TrainingConfig(Section):
 
     steps: Steps = 1000
     """Number of training steps of the whole run. A resumed run may raise it."""
-    batch_size: Annotated[int, Field(gt=0, le=4096)] = 4
+    batch_size: Batch = 4
     """Number of label maps and images per step, over all devices together.
 
     Must be divisible by the number of devices. Reduce it if memory runs out.

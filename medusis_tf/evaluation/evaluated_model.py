@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from medusis_tf.config.data import Split
+from medusis_tf.config.data import DataConfig, Split
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.moved_data import located
@@ -33,6 +33,8 @@ class EvaluatedModel:
         segmenter: Segmenter that was trained together with the model; None if there is none.
         path: `network`: images straight from the network. `volumes`: images that went through the
             grid of the volumes and back, which makes them smoother and more similar.
+        trained: Data that the model was trained on; None if unknown, as for exported models and
+            images.
     """
 
     painter: Painter
@@ -42,6 +44,7 @@ class EvaluatedModel:
     run_dir: Path | None = None
     segmenter: FindClasses | None = None
     path: Literal["network", "volumes"] = "network"
+    trained: DataConfig | None = None
 
 
 def open_run(
@@ -70,11 +73,11 @@ def open_run(
     config, network, step = load_painter(run_dir, choice)
     model = painter_of_network(run_dir, config, network, step)
     segmenter = own_segmenter(run_dir, choice, config)
-    painter = model_painter(model, batch_size)
+    painter, trained = model_painter(model, batch_size), config.data
     config = located(config, run_dir, overrides) if data is None else load_config(data, overrides)
     if data is not None or overrides:
         _check_fit(model.metadata, config, data or run_dir / "config.yaml")
-    return EvaluatedModel(painter, config, run_dir, step, run_dir, segmenter)
+    return EvaluatedModel(painter, config, run_dir, step, run_dir, segmenter, trained=trained)
 
 
 def open_exported(

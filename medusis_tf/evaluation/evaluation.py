@@ -174,8 +174,9 @@ def _counts(prefix: str, records: Sequence[SubjectRecord]) -> dict[str, int]:
 
 
 def _description(setup: EvaluationSetup) -> dict[str, Any]:
-    """Model, seeds, protocol and data, for `metrics.json`."""
+    """Model, seeds, protocol and data, for `metrics.json`; patients seen in training, if any."""
     model, options, config = setup.model, setup.options, setup.model.config
+    seen = {"seen_in_training": setup.seen} if setup.seen else {}
     return {
         "format_version": FORMAT_VERSION,
         "model": {
@@ -197,6 +198,7 @@ def _description(setup: EvaluationSetup) -> dict[str, Any]:
             "split": options.split,
             "pairing": config.data.pairing,
             **describe_subjects(setup.subjects),
+            **seen,
         },
     }
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from medusis_tf.evaluation.metric_list import all_metrics
 from medusis_tf.evaluation.options import EvaluationOptions
 from medusis_tf.evaluation.painters import Painter, mean_painters, other_painters
 from medusis_tf.evaluation.segmenters import FOLDER, OWN, masks_of_folder, open_segmenter
+from medusis_tf.evaluation.unseen_patients import described, seen_patients
 from medusis_tf.metrics.distribution import FeatureExtractor
 from medusis_tf.metrics.extractors import InceptionExtractor, RadiomicsExtractor
 from medusis_tf.metrics.grey_levels import learn_grey_levels
@@ -44,6 +45,7 @@ class EvaluationSetup:
         subjects: Evaluated subjects.
         context: Data and instruments of the metrics.
         metrics: Metrics, opened for this evaluation.
+        seen: Evaluated patients that the model has seen, by the split of its own data.
     """
 
     model: EvaluatedModel
@@ -52,6 +54,7 @@ class EvaluationSetup:
     subjects: LabelledSubjects
     context: MetricContext
     metrics: Sequence[Metric]
+    seen: Mapping[Split, Sequence[str]] = field(default_factory=dict)
 
     def painters(self) -> list[Painter]:
         """The model; then mean images, references and baselines, if the options ask for them."""
@@ -114,7 +117,21 @@ def open_setup(model: EvaluatedModel, options: EvaluationOptions) -> EvaluationS
         **_coarse_classes(config),
     )
     metrics = [metric(context) for metric in all_metrics()]
-    return EvaluationSetup(model, options, shards, subjects, context, metrics)
+    seen = _seen(model, subjects, options.split)
+    return EvaluationSetup(model, options, shards, subjects, context, metrics, seen)
+
+
+def _seen(
+    model: EvaluatedModel, subjects: LabelledSubjects, split: Split
+) -> Mapping[Split, Sequence[str]]:
+    """Evaluated patients that the model has seen, which a warning says."""
+    patients = {record.patient for record in subjects.records}
+    if seen := seen_patients(model.trained, patients, split):
+        logger.warning(
+            "warning: the model has seen patients that it is evaluated on: %s of %s",
+            described(seen), model.source,
+        )  # fmt: skip
+    return seen
 
 
 def _coarse_classes(config: ExperimentConfig) -> dict[str, Any]:

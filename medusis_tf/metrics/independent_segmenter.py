@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import tensorflow as tf
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from medusis_tf.config.data import DataConfig
 from medusis_tf.config.section import Section
@@ -40,7 +40,7 @@ class SegmenterRecord(Section):
         held_out_dice: Class name to Dice on the held-out slices.
     """
 
-    class_names: tuple[str, ...]
+    class_names: Annotated[tuple[str, ...], Field(min_length=2)]
     image_size: tuple[int, int]
     spacing_mm: tuple[float, float] | None
     network: UNetSegmenterConfig
@@ -70,7 +70,8 @@ class IndependentSegmenter:
             weights: `NAME.weights.h5`, with `NAME.json` beside it.
 
         Raises:
-            UserError: A file is missing or invalid.
+            UserError: A file is missing or invalid, the weights are not those of the network that
+                the JSON file describes, or they are not finite.
         """
         path = record_path(weights)
         try:
@@ -80,8 +81,8 @@ class IndependentSegmenter:
             raise _unreadable(path, reason) from None
         network = build_segmenter(record)
         try:
-            network.load_weights(weights)
-        except (OSError, ValueError, KeyError) as error:
+            load_weights(network, weights)
+        except ValueError as error:
             raise _unreadable(weights, error) from None
         return cls(network, record)
 
@@ -164,6 +165,31 @@ def build_segmenter(record: SegmenterRecord) -> UNetSegmenter:
     network = record.network.build(len(record.class_names), image_channels=1)
     network(tf.zeros([1, *record.image_size, 1]))
     return network
+
+
+def load_weights(network: keras.Model, weights: Path) -> None:
+    """Load the weights of a segmenter, all of them finite.
+
+    Args:
+        network: Network that was built.
+        weights: File of the weights.
+
+    Raises:
+        ValueError: The file cannot be read, has the weights of another network, or numbers that
+            are not finite; one line.
+    """
+    try:
+        network.load_weights(weights)
+    except OSError as error:
+        reason = error.strerror or (str(error).splitlines() or ["it is damaged"])[0]
+        raise ValueError(reason) from None
+    except (ValueError, KeyError):
+        # Keras lists its own objects, which nobody named.
+        raise ValueError(
+            "it has the weights of another architecture or of another number of classes"
+        ) from None
+    if not all(np.isfinite(values).all() for values in network.get_weights()):
+        raise ValueError("not all of its weights are finite")
 
 
 def record_path(weights: Path) -> Path:

@@ -16,6 +16,7 @@ import numpy as np
 import typer
 
 from medusis_tf.config.data import Split
+from medusis_tf.config.limits import LARGEST_COUNT
 from medusis_tf.data.shards.spread import spread_centres, step_within
 from medusis_tf.errors import UserError
 
@@ -62,7 +63,9 @@ def noise_study(
     without: Annotated[
         Path | None, typer.Option(help="Folder of a run with generator.noise_dim=0.")
     ] = None,
-    noises: Annotated[int, typer.Option(min=2, help="Noise samples for each label map.")] = 8,
+    noises: Annotated[
+        int, typer.Option(min=2, max=LARGEST_COUNT, help="Noise samples for each label map.")
+    ] = 8,
     split: Annotated[
         str, typer.Option(help="Split of the label maps: test or validation.")
     ] = "test",

@@ -69,9 +69,9 @@ def read_steps(text: str) -> list[int]:
     """Parse step counts such as `500,1000`, in ascending order.
 
     Raises:
-        UserError: The text is not a list of positive whole numbers.
+        UserError: The text is not a list of positive whole numbers below a thousand million.
     """
-    if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", text):
+    if not re.fullmatch(r"[1-9]\d{0,8}(,[1-9]\d{0,8})*", text, re.ASCII):
         raise UserError(f"--steps must be whole numbers, such as 500,1000. Received: {text!r}")
     return sorted({int(part) for part in text.split(",")})
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from medusis_tf.commands.application import GROUPS, load
+from medusis_tf.commands.evaluate import evaluate
+from tests.command_runner import run_command
 
 ROOT = Path(__file__).parents[2]
 NAMES = [name for commands in GROUPS.values() for name in commands]
@@ -27,6 +29,20 @@ def test_every_command_has_a_help_text_and_options():
         assert command.name == name
         assert command.help
         assert command.params
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_number_of_a_command_has_a_largest_value(name):
+    """Absurd counts are refused before any work, as in configurations."""
+    for each in load(name).params:
+        if getattr(each, "min", None) is not None and each.name != "truncation":
+            assert each.max is not None, each.name  # truncation is infinite by default
+
+
+def test_an_absurd_count_is_refused():
+    status, _, errors = run_command(evaluate, "--run", "missing", "--mean-of", 1_000_000)
+    assert status == 2
+    assert "Invalid value for '--mean-of': Input should be less than or equal to 10000" in errors
 
 
 def programs():

@@ -113,6 +113,23 @@ def test_a_run_is_evaluated_on_other_data(run_dir, changed_config):
     assert "different classes" in message
 
 
+def test_patients_that_a_run_was_trained_on_are_named(run_dir, changed_config, tmp_path):
+    values = yaml.safe_load((run_dir / "config.yaml").read_text())["data"]
+    swap = {"train": "test", "test": "train"}
+    subjects = [{**s, "split": swap.get(s["split"], s["split"])} for s in values["subjects"]]
+    trained = [s["subject"] for s in values["subjects"] if s["split"] == "train"]
+    status, printed, _ = run_command(
+        evaluate, "--run", run_dir, "--data", changed_config(subjects=subjects), "--seeds", "0",
+        "--no-baselines", "--no-audit", "--mean-of", 0, "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert status == 0
+    assert "warning: the model has seen patients that it is evaluated on" in printed
+    data = json.loads((tmp_path / "out" / "metrics.json").read_text())["data"]
+    assert list(data["seen_in_training"]) == ["train"]
+    assert set(data["seen_in_training"]["train"]) <= set(trained)
+    assert "has seen patients that it is" in (tmp_path / "out" / "report.html").read_text()
+
+
 def test_seeds_are_pooled_if_images_are_random(methods):
     slices = {name: method.get("similarity", {}).get("slice") for name, method in methods.items()}
     assert slices[MODEL]["ssim"]["slices"] == slices[GAUSSIAN_MIXTURE]["ssim"]["slices"] == 10

@@ -43,6 +43,13 @@ def test_a_saved_configuration_from_before_there_was_validation_still_loads(tmp_
     assert load_config(tmp_path / "config.yaml") == config
 
 
+@pytest.mark.parametrize("weight", ["mask", "adversarial", "background", "discriminator"])
+def test_a_weight_of_a_loss_has_a_largest_value(weight):
+    tiny_experiment(loss_weights={weight: 1e6})
+    with pytest.raises(UserError, match=f"loss_weights.{weight}: .* less than or equal to 1000000"):
+        tiny_experiment(loss_weights={weight: 1e300})
+
+
 @pytest.mark.parametrize(
     ("subjects", "settings"),
     [

@@ -87,3 +87,35 @@ def test_weights_add_features_and_a_saved_model_does_not(weights, tmp_path):
     other = EvaluationOptions(segmenter=weights, sha256={weights: "0" * 64})
     with pytest.raises(UserError, match="not the expected file"):
         open_extractors(other)
+
+
+def test_weights_of_another_network_are_refused_in_one_line(weights, tmp_path):
+    record = IndependentSegmenter.open(weights).record
+    path = tmp_path / "other.weights.h5"
+    changes = (
+        {"class_names": ("background", "fat", "bone")},
+        {"network": UNetSegmenterConfig(base_channels=4, num_levels=3)},
+        {"network": UNetSegmenterConfig(base_channels=2, num_levels=2)},
+    )
+    for change in changes:
+        described = record.model_copy(update=change)
+        IndependentSegmenter(build_segmenter(described), described).save(path)
+        path.write_bytes(weights.read_bytes())
+        with pytest.raises(UserError, match="another architecture or of another number") as raised:
+            IndependentSegmenter.open(path)
+        assert len(str(raised.value).splitlines()) == 1
+
+
+def test_weights_that_are_damaged_or_not_finite_are_refused(weights, tmp_path):
+    opened = IndependentSegmenter.open(weights)
+    path = tmp_path / "bad.weights.h5"
+    values = opened.network.get_weights()
+    values[0][0] = np.nan
+    opened.network.set_weights(values)
+    opened.save(path)
+    with pytest.raises(UserError, match="not all of its weights are finite"):
+        IndependentSegmenter.open(path)
+    path.write_bytes(weights.read_bytes()[:5000])
+    with pytest.raises(UserError, match="truncated file") as raised:
+        IndependentSegmenter.open(path)
+    assert len(str(raised.value).splitlines()) == 1

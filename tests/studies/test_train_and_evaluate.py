@@ -44,7 +44,7 @@ def test_each_step_count_is_evaluated_once_and_a_run_resumes(arguments):
     assert "is at step 4" in user_error(train_and_evaluate, "--steps", "3", *arguments)
 
 
-@pytest.mark.parametrize("text", ["", "0", "10,", "1.5", "ten"])
+@pytest.mark.parametrize("text", ["", "0", "10,", "1.5", "ten", "1000000000000"])
 def test_step_counts_are_whole_numbers(text, arguments):
     assert "whole numbers" in user_error(train_and_evaluate, "--steps", text, *arguments)
 

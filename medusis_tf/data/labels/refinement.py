@@ -78,8 +78,7 @@ def refine_volume(
         UserError: The label map has none of the finer classes and there is no CT, or the CT does
             not cover it.
     """
-    fine = [entry.id for entry in classes if entry.where is not None]
-    if not fine or holds_any(label_map.array, fine):
+    if not is_refined(label_map.array, classes):
         return label_map
     if ct is None:
         names = ", ".join(entry.name for entry in classes if entry.where is not None)
@@ -93,6 +92,17 @@ def refine_volume(
     if covered is not None:
         np.copyto(array, label_map.array, where=~covered)
     return dataclasses.replace(label_map, array=array, warnings=label_map.warnings + warnings)
+
+
+def is_refined(label_map: np.ndarray, classes: Sequence[ClassEntry]) -> bool:
+    """Whether finer classes are cut from a label map: there are some, and it contains none yet.
+
+    Args:
+        label_map: `[x, y, z]` uint8 class ids.
+        classes: Class table.
+    """
+    fine = [entry.id for entry in classes if entry.where is not None]
+    return bool(fine) and not holds_any(label_map, fine)
 
 
 def holds_any(label_map: np.ndarray, ids: Sequence[int]) -> bool:

@@ -8,7 +8,8 @@ This works for label maps of most of what an image shows. A few small classes fi
 chance: on real volumes, a quarter of the label maps with less than 5% of foreground would cause a
 false warning, and none with more than 10%.
 
-A CT that refines a label map must be that of its body, and in Hounsfield units (`check_ct`).
+A CT that refines a label map must be that of its body, and in Hounsfield units (`check_ct`), in
+training as in synthesis.
 """
 
 import dataclasses

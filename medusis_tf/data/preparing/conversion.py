@@ -261,6 +261,7 @@ def _record(
         histogram=found.histogram,
         warnings=found.warnings,
         offset=found.grid.offset,
+        ct_checked=subject.ct is not None,
         **other,
     )
 

@@ -173,10 +173,16 @@ def _stored(data: DataConfig, store: Store, jobs: int | None) -> Shards:
     # The landmarks of the training images follow from the files: they are measured only if needed.
     name = data_set_hash(conversion_tasks(data, sources))
     shards = Shards.open(store.folder / name)
-    if shards is not None and not shards.is_of_earlier_version:
+    unchecked = [] if shards is None else _unchecked(shards)
+    if shards is not None and not shards.is_of_earlier_version and not unchecked:
         logger.info("using the slices prepared in %s", shards.folder)
         return shards
-    if shards is not None:
+    if unchecked:
+        logger.info(
+            "converting subjects again whose CT an earlier version did not check: %s",
+            ", ".join(unchecked),
+        )
+    elif shards is not None:
         logger.info("rewriting the slices of an earlier version in %s", shards.folder)
     elif (store.folder / name).exists():
         logger.warning("replacing the damaged slices in %s", store.folder / name)
@@ -193,6 +199,10 @@ def _stored(data: DataConfig, store: Store, jobs: int | None) -> Shards:
     shards = store.assemble(name, _manifest(data, records), parts)
     logger.info("prepared slices of %d subjects in %s", len(tasks), shards.folder)
     return shards
+
+
+def _unchecked(shards: Shards) -> list[str]:
+    return [record.subject for record in shards.records.subjects if record.needs_check]
 
 
 def _checksums(data: DataConfig, remembered: Path | None = None) -> checksums.Records:

@@ -125,7 +125,7 @@ class Store:
             path.unlink(missing_ok=True)
 
     def stored(self, tidy: bool = True) -> dict[str, Stored]:
-        """Find all complete converted subjects, by content.
+        """Find all complete converted subjects, by content, whose CT needs no check.
 
         Args:
             tidy: Whether single subjects that are also part of a data set are removed: a killed
@@ -136,13 +136,15 @@ class Store:
             shards = Shards.open(manifest.parent)
             if shards is not None:
                 for record in shards.records.subjects:
+                    if record.needs_check:
+                        continue
                     found[record.content] = Stored(record, manifest.parent)
         for folder in sorted((self.folder / "subjects").glob("[!.]*")):
             single = self._read_subject(folder)
             if folder.name in found:
                 if tidy:
                     shutil.rmtree(folder)
-            elif single is not None:
+            elif single is not None and not single.needs_check:
                 found[single.content] = Stored(single, folder)
         return found
 

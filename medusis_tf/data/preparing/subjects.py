@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from medusis_tf.config.data import DataConfig, Subject, TissueConfig
-from medusis_tf.data.labels.refinement import refine_volume
+from medusis_tf.data.labels.refinement import is_refined, refine_volume
 from medusis_tf.data.labels.remapping import (
     holds_masks,
     mask_files,
@@ -16,6 +16,7 @@ from medusis_tf.data.labels.remapping import (
 )
 from medusis_tf.data.labels.segments import holds_segments, read_segments, segment_grid
 from medusis_tf.data.labels.tissue import tissue_label_map
+from medusis_tf.data.preparing.agreement import check_ct, check_hounsfield
 from medusis_tf.data.preparing.paths import data_root, resolve_path
 from medusis_tf.data.volumes.grid import (
     Crop,
@@ -63,7 +64,7 @@ def load_label_map(subject: Subject, data: DataConfig) -> Volume:
     Raises:
         ValueError: The subject has neither.
         UserError: A file is missing or damaged, its grid does not fit, or it contains class ids
-            that the configuration does not define.
+            that the configuration does not define; or the CT is none, or that of another body.
     """
     ct, header = None, _header(subject, data)
     if subject.ct is not None:
@@ -71,6 +72,9 @@ def load_label_map(subject: Subject, data: DataConfig) -> Volume:
     if subject.label_map is not None:
         path = _path(subject.label_map, data)
         label_map = _read_label_map(subject, path, data, header)
+        if ct is not None and is_refined(label_map.array, data.classes):
+            lines = check_ct(label_map, ct, data.tissue.body_hu)
+            label_map = replace(label_map, warnings=(*label_map.warnings, *lines))
     elif ct is not None:
         label_map = _tissue_label_map(subject, ct, data, header)
     else:
@@ -96,12 +100,14 @@ def _tissue_label_map(
         name: _overlay(ct, _path(path, data), data, header)
         for name, path in subject.overlays.items()
     }
+    lines = check_hounsfield(ct)
     stored, thresholds = _stored_thresholds(ct, data.tissue)
     try:
         array = tissue_label_map(stored, thresholds, data.classes, overlays)
     except UserError as error:
         raise UserError(f"{ct.path}: {error}") from None
-    warnings = (*ct.warnings, *_ct_warnings(stored.min() < thresholds.body_hu, data))
+    lines = _ct_warnings(stored.min() < thresholds.body_hu, data) or lines
+    warnings = (*ct.warnings, *lines)
     return replace(ct, array=array, slope=1.0, intercept=0.0, warnings=warnings)
 
 

@@ -73,7 +73,8 @@ class SubjectRecord(Section):
     kind. `positions` is the location of each slice in the body, from 0 (first slice with
     foreground) to 1 (last). `volume_shape` and `volume_spacing_mm` are in LPS order. `intensity`
     is one scale for the volume, or one for each kept slice. `body` is None if an earlier version
-    converted the subject. `offset` is the centre of the slices, as in `SliceGrid`.
+    converted the subject. `offset` is the centre of the slices, as in `SliceGrid`. `ct_checked`
+    says that the CT of a subject was checked, which earlier versions did not.
     """
 
     subject: str
@@ -95,6 +96,12 @@ class SubjectRecord(Section):
     warnings: tuple[str, ...]
     body: BodyRecord | None = None
     offset: tuple[float, float] = (0.0, 0.0)
+    ct_checked: bool = False
+
+    @property
+    def needs_check(self) -> bool:
+        """Whether the subject has a CT that an earlier version did not check."""
+        return "ct" in self.sources and not self.ct_checked
 
     @property
     def num_slices(self) -> int:

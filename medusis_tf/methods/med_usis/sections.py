@@ -4,8 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from medusis_tf.config.limits import LARGEST_WEIGHT
 from medusis_tf.config.optimization import AdamConfig, Fraction
-from medusis_tf.config.section import Section
+from medusis_tf.config.section import Section, Weight
 from medusis_tf.config.training import TrainingConfig
 
 
@@ -15,66 +16,66 @@ class LossWeights(Section):
     The names of the terms are also their names in logs and in TensorBoard.
     """
 
-    adversarial: NonNegativeFloat = 1.0
+    adversarial: Weight = 1.0
     """Weight of the adversarial loss of the generator: the discriminator should see real images."""
-    segmentation: NonNegativeFloat = 1.0
+    segmentation: Weight = 1.0
     """Weight of the segmentation loss of the generator and the segmenter.
 
     The segmenter should find the label map in the synthetic image. Raise it if images look
     realistic but ignore the label map.
     """
-    mask: NonNegativeFloat = 10.0
+    mask: Weight = 10.0
     """Weight of the mask loss of the generator: the body must have the outline of the label map.
 
     Set it to 0 if label maps do not cover the whole body, as with organs only.
     """
-    reconstruction: NonNegativeFloat = 10.0
+    reconstruction: Weight = 10.0
     """Weight of the mean absolute difference to the true image.
 
     Only with `data.pairing` `paired` or `semi_supervised`.
     """
-    feature_matching: NonNegativeFloat = 1.0
+    feature_matching: Weight = 1.0
     """Weight of the difference to the true image in the features of the discriminator.
 
     Only with `data.pairing` `paired` or `semi_supervised`.
     """
-    diversity: NonNegativeFloat = 0.0
+    diversity: Weight = 0.0
     """Weight of the mode-seeking loss: images of one label map should differ as their noise does.
 
     It costs a second pass through the generator. Needs `generator.noise_dim` above 0.
     """
-    real_segmentation: NonNegativeFloat = 0.0
+    real_segmentation: Weight = 0.0
     """Weight of the loss with which the segmenter also learns from real images.
 
     The kind of loss is `training.real_segmentation`.
     """
-    class_quantiles: NonNegativeFloat = 0.0
+    class_quantiles: Weight = 0.0
     """Weight of the class quantile loss: each class has the grey levels of its appearance.
 
     The levels come from unpaired data (see `appearance`). Without it, nothing but the
     discriminator decides which grey level a class has, and it decides late or wrongly.
     """
-    class_texture: NonNegativeFloat = 0.0
+    class_texture: Weight = 0.0
     """Weight of the class texture loss: each class has the texture that it has in real images.
 
     It compares the distributions of the responses of random filters in three frequency bands
     (sliced Wasserstein distance). Classes of real images are pseudo-labels (see
     `training.pseudo_labels`).
     """
-    pseudo_reconstruction: NonNegativeFloat = 0.0
+    pseudo_reconstruction: Weight = 0.0
     """Weight of the mean absolute difference to a real image synthesized from its pseudo-labels."""
-    pseudo_feature_matching: NonNegativeFloat = 0.0
+    pseudo_feature_matching: Weight = 0.0
     """Weight of the difference to a real image synthesized from its pseudo-labels, in the features
     of the discriminator.
 
     It makes images more similar to true ones, and smoother.
     """
-    background: NonNegativeFloat = 0.1
+    background: Weight = 0.1
     """Weight of class 0 within the segmentation loss. Every other class has weight 1.
 
     0 ignores the background, as the thesis does. Use 1 if the outline of the body is wrong.
     """
-    discriminator: PositiveFloat = 1.0
+    discriminator: Annotated[float, Field(gt=0, le=LARGEST_WEIGHT)] = 1.0
     """Weight of the two adversarial losses of the discriminator, on real and synthetic images."""
 
 
@@ -99,7 +100,7 @@ class JitterConfig(Section):
 class R1Config(Section):
     """R1 regularisation: a penalty on the discriminator's gradient on real images."""
 
-    gamma: NonNegativeFloat | Literal["auto"] = 10.0
+    gamma: Weight | Literal["auto"] = 10.0
     """Strength of the penalty. Raise it if the discriminator's loss falls to 0.
 
     `auto` is 0.0002 times the pixels of an image divided by `training.batch_size`, as in StyleGAN2:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from medusis_tf.evaluation.unseen_patients import described
 from medusis_tf.metrics.tables import Content
 
 # 1 % of the slices are near copies by chance.
@@ -28,12 +29,23 @@ class Verdict:
 
 
 def verdicts(content: Content) -> list[Verdict]:
-    """Whether the model beats the baselines, and whether it repeats training images.
+    """Whether patients were seen, the model beats the baselines and repeats training images.
 
     Args:
         content: Content of `metrics.json`.
     """
-    return [*_against_baselines(content), *_memorization(content)]
+    return [*_seen(content), *_against_baselines(content), *_memorization(content)]
+
+
+def _seen(content: Content) -> list[Verdict]:
+    seen = content.get("data", {}).get("seen_in_training")
+    if not seen:
+        return []
+    text = (
+        f"the model has seen patients that it is evaluated on: {described(seen)} of its own data. "
+        "Its values on them are too good."
+    )
+    return [Verdict("Patients seen in training", text, False)]
 
 
 def _against_baselines(content: Content) -> list[Verdict]:

@@ -147,7 +147,7 @@ def training_panel(
     """Slices of every training set with their label maps; None if none were kept."""
     lines = []
     for each in rows.values():
-        found = None if each.row.is_fine_tuning else store.examples(each.row.key)
+        found = None if each.row.is_fine_tuning else store.examples(each.row.key, len(classes))
         if found is not None:
             label_maps, images = found["label_map"], found["image"]
             columns = {"image": images[0]}
@@ -165,12 +165,14 @@ def found_panel(
     store: StudyStore, rows: Mapping[str, RowScores], classes: Sequence[ClassEntry]
 ) -> np.ndarray | None:
     """Real slices, their label maps and the classes found by each segmenter; None if none."""
-    test = store.examples(TEST)
-    kept = {
-        each.row: shown["found"]
-        for each in rows.values()
-        if not each.row.is_fine_tuning and (shown := store.examples(each.row.key)) is not None
-    }
+    test = store.examples(TEST, len(classes))
+    kept = {}
+    for each in rows.values():
+        shown = None if each.row.is_fine_tuning else store.examples(each.row.key, len(classes))
+        # Of other slices, or of none, if the file was replaced.
+        found = None if shown is None else shown.get("found")
+        if found is not None and test is not None and found.shape == test["image"].shape:
+            kept[each.row] = found
     if test is None or not kept:
         return None
     lines = []

@@ -18,10 +18,12 @@ class ClassScore:
         dice: Dice of the volume; NaN if the class is neither in the label map nor found.
         hd95_mm: 95th percentile of the Hausdorff distance in the volume; NaN if the class is not
             found, or not in the label map.
+        not_found: Whether the class is in the label map, and no voxel of it was found.
     """
 
     dice: float
     hd95_mm: float
+    not_found: bool = False
 
 
 # Patient, then class name.
@@ -67,11 +69,7 @@ def score(
         found.setdefault(volume.patient, []).append(values)
     return {
         patient: {
-            name: ClassScore(
-                _mean([values[k].dice for values in parts]),
-                _mean([values[k].hd95_mm for values in parts]),
-            )
-            for k, name in enumerate(class_names[1:])
+            name: _joined([values[k] for values in parts]) for k, name in enumerate(class_names[1:])
         }
         for patient, parts in found.items()
     }
@@ -96,9 +94,17 @@ def score_volume(found: np.ndarray, volume: TestVolume, num_classes: int) -> lis
         ClassScore(
             float(matrix.dice[k]),
             hd95(dense_found == k, dense_label_map == k, volume.spacing_mm),
+            not_found=bool((volume.label_map == k).any() and not (found == k).any()),
         )
         for k in range(1, num_classes)
     ]
+
+
+def _joined(parts: Sequence[ClassScore]) -> ClassScore:
+    """The score of a patient: a class that was found in one of its volumes was found."""
+    hd95_mm = _mean([part.hd95_mm for part in parts])
+    missed = any(part.not_found for part in parts) and bool(np.isnan(hd95_mm))
+    return ClassScore(_mean([part.dice for part in parts]), hd95_mm, missed)
 
 
 def _dense(ids: np.ndarray, places: np.ndarray) -> np.ndarray:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,11 +21,13 @@ from medusis_tf.methods.med_usis.config import require_med_usis
 from medusis_tf.metrics.independent_segmenter import (
     IndependentSegmenter,
     SegmenterRecord,
+    load_weights,
     read_classes,
 )
 from medusis_tf.studies.downstream.rows import REAL, Row, trainings
 from medusis_tf.studies.downstream.scores import TestVolume, score
 from medusis_tf.studies.downstream.store import StudyStore
+from medusis_tf.studies.downstream.stored_result import Scored
 from medusis_tf.studies.downstream.summary import Result
 from medusis_tf.studies.downstream.training_sets import StudyData, TrainingSets
 from medusis_tf.training.segmenter import LEARNING_RATE, Pairs, SegmenterTraining
@@ -104,6 +105,8 @@ class DownstreamStudy:
             held_out="not measured",
             held_out_dice={},
         )
+        tested = tuple(dict.fromkeys(record.patient for record in self.tested))
+        self.scored = Scored(tested, names[1:])
         self._training = SegmenterTraining(self.record, options.batch_size)
 
     @property
@@ -112,7 +115,7 @@ class DownstreamStudy:
         return [
             (row, seed)
             for row, seed in trainings(self.options.rows, self.options.seeds)
-            if self.store.result(row, seed) is None
+            if self._result(row, seed) is None
         ]
 
     @property
@@ -126,7 +129,7 @@ class DownstreamStudy:
     def results(self) -> list[Result]:
         """Finished results, sorted by row and then by seed."""
         found = (
-            self.store.result(row, seed) for row in self.options.rows for seed in self.options.seeds
+            self._result(row, seed) for row in self.options.rows for seed in self.options.seeds
         )
         return [result for result in found if result is not None]
 
@@ -154,7 +157,7 @@ class DownstreamStudy:
         self._training.restart(seed)
         rate = LEARNING_RATE
         if row.start is not None:
-            self._training.network.load_weights(self._start(Row(row.start), seed))
+            self._load_start(Row(row.start), seed)
             rate /= FINE_TUNING_RATE
         self._training.fit(pairs, self.options.steps_of(row), seed, rate)
         network = self._training.network
@@ -179,14 +182,24 @@ class DownstreamStudy:
             return self.sets.pair_patients
         return self.sets.choose_patients(row.patients, seed)
 
-    def _start(self, row: Row, seed: int) -> Path:
+    def _result(self, row: Row, seed: int) -> Result | None:
+        return self.store.result(row, seed, self._patients(row, seed), self.scored)
+
+    def _load_start(self, row: Row, seed: int) -> None:
+        """Continue from the segmenter of another row."""
         path = self.store.weights(row, seed)
-        if not path.is_file():
-            raise UserError(
-                f"{path} is missing, from which a segmenter would be fine-tuned. Restore it, or "
-                f"delete {self.store.result_path(row, seed)} to train it again."
-            )
-        return path
+        problem = "is missing"
+        if path.is_file():
+            try:
+                load_weights(self._training.network, path)
+            except ValueError as error:
+                problem = f"cannot be read ({error})"
+            else:
+                return
+        raise UserError(
+            f"{path} {problem}, from which a segmenter would be fine-tuned. Restore it, or "
+            f"delete {self.store.result_path(row, seed)} to train it again."
+        )
 
     def _save_examples(
         self, row: Row, pairs: Pairs, find: Callable[[np.ndarray], np.ndarray]

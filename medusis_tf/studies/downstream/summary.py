@@ -13,8 +13,11 @@ from scipy import stats
 from medusis_tf.studies.downstream.rows import MIXTURE, REAL, SYNTHETIC, Row
 from medusis_tf.studies.downstream.scores import Scores
 
-# Sign flips are all tried up to this number, 13 patients; above, that many are drawn.
-_RESAMPLES = 9999
+# All sign patterns are tried up to this number of patients; beyond, as many are drawn.
+MOST_EXACT = 16
+_PATTERNS = 2**MOST_EXACT
+# Patterns at once, for memory.
+_BATCH = 2**12
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class RowScores:
         class_names: Classes.
         dice: `[seeds, patients, classes]`; NaN for a class that is in neither label map nor image.
         hd95_mm: Same shape; NaN for a class that was not found, or is not there.
+        missed: Same shape; whether a class that is in the label map was not found at all.
         trained_on: Number of patients in training.
     """
 
@@ -54,6 +58,7 @@ class RowScores:
     class_names: tuple[str, ...]
     dice: np.ndarray
     hd95_mm: np.ndarray
+    missed: np.ndarray
     trained_on: int
 
     @property
@@ -88,8 +93,11 @@ class RowScores:
 
     @property
     def not_found(self) -> int:
-        """Number of classes of patients that were not found at all, over all seeds."""
-        return int((self.dice == 0).sum())
+        """Number of classes of patients that were not found at all, over all seeds.
+
+        A class that was found elsewhere, or found where it is not, does not count.
+        """
+        return int(self.missed.sum())
 
 
 @dataclass(frozen=True)
@@ -99,10 +107,13 @@ class PairedTest:
     Attributes:
         row: Key of the first row.
         against: Key of the second row.
-        difference: Mean Dice of the first minus that of the second, over the patients.
-        p: Two-sided p value; NaN for one patient.
-        attainable: Smallest p value that so many patients can give.
-        patients: Number of patients.
+        difference: Mean Dice of the first minus that of the second, over the compared patients;
+            NaN without any.
+        p: Two-sided p value; NaN for fewer than two patients.
+        attainable: Smallest p value that the test can give: 2 / 2**n for n patients, or, of
+            patterns that are drawn, twice one in their number and one.
+        patients: Number of compared patients: those with a Dice in both rows.
+        is_exact: Whether all sign patterns were tried, and not only a random sample.
     """
 
     row: str
@@ -111,6 +122,7 @@ class PairedTest:
     p: float
     attainable: float
     patients: int
+    is_exact: bool = True
 
 
 def collect(results: Iterable[Result]) -> dict[str, RowScores]:
@@ -122,24 +134,38 @@ def collect(results: Iterable[Result]) -> dict[str, RowScores]:
 
 
 def paired_test(one: RowScores, other: RowScores) -> PairedTest:
-    """Exact permutation test of the mean difference of the patients' Dice.
+    """Permutation test of the mean difference of the patients' Dice.
 
     Under the null hypothesis, the sign of each patient's difference is arbitrary. n patients give
-    2**n sign patterns, so that no p is below 2 / 2**n.
+    2**n sign patterns, so that no p is below 2 / 2**n. Up to `MOST_EXACT` patients, all patterns
+    are tried; beyond, 65,536 are drawn with a fixed seed. A patient without a Dice in either row
+    is left out.
 
     Source: `scipy.stats.permutation_test` with paired samples.
     """
     a, b = one.by_patient, other.by_patient
+    compared = ~np.isnan(a - b)
+    a, b = a[compared], b[compared]
     count = len(a)
-    p, attainable = np.nan, min(1.0, 2.0 / 2**count)
+    p = np.nan
     if count > 1:
         p = stats.permutation_test(
             (a, b), lambda x, y, axis: np.mean(x - y, axis=axis), permutation_type="samples",
-            n_resamples=_RESAMPLES, rng=0, vectorized=True,
+            n_resamples=_PATTERNS, batch=_BATCH, rng=0, vectorized=True,
         ).pvalue  # fmt: skip
-    return PairedTest(
-        one.row.key, other.row.key, float(np.mean(a - b)), float(p), attainable, count
-    )
+    difference = float(mean(a - b, 0))
+    is_exact = count <= MOST_EXACT
+    attainable = attainable_p(count)
+    keys = one.row.key, other.row.key
+    return PairedTest(*keys, difference, float(p), attainable, count, is_exact)
+
+
+def attainable_p(patients: int) -> float:
+    """Smallest p value that `paired_test` can give for a number of patients."""
+    if patients > MOST_EXACT:
+        # SciPy counts the pattern that was observed as one of those drawn.
+        return 2.0 / (_PATTERNS + 1)
+    return min(1.0, 2.0 / 2**patients)
 
 
 def all_tests(rows: Mapping[str, RowScores]) -> list[PairedTest]:
@@ -186,9 +212,8 @@ def _row_scores(results: Sequence[Result]) -> RowScores:
         )
 
     seeds = tuple(each.seed for each in results)
-    return RowScores(
-        first.row, seeds, patients, names, array("dice"), array("hd95_mm"), len(first.patients)
-    )
+    metrics = array("dice"), array("hd95_mm"), array("not_found")
+    return RowScores(first.row, seeds, patients, names, *metrics, len(first.patients))
 
 
 def _row_content(scores: RowScores, bound: RowScores | None) -> dict[str, Any]:

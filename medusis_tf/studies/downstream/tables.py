@@ -11,7 +11,13 @@ import numpy as np
 from medusis_tf.reports.evaluation.tables import MISSING, EvaluationTable
 from medusis_tf.reports.evaluation.verdicts import Verdict
 from medusis_tf.studies.downstream.rows import REAL, SOURCES, STARTS, SYNTHETIC, Row
-from medusis_tf.studies.downstream.summary import PairedTest, Result, RowScores, all_tests
+from medusis_tf.studies.downstream.summary import (
+    PairedTest,
+    Result,
+    RowScores,
+    all_tests,
+    attainable_p,
+)
 
 # Share of the upper bound that counts as a success.
 REACH = 0.9
@@ -39,7 +45,7 @@ def study_verdicts(rows: Mapping[str, RowScores]) -> list[Verdict]:
     """What the study says of synthetic images, and what it cannot say."""
     found = list(_verdicts(rows))
     patients = next(iter(rows.values())).patients
-    attainable = min(1.0, 2 / 2 ** len(patients))
+    attainable = attainable_p(len(patients))
     if attainable > 0.05:
         found.append(
             Verdict(
@@ -96,11 +102,23 @@ def _notes(rows: Mapping[str, RowScores]) -> list[str]:
     return [
         f"mean over {len(first.class_names)} classes, {_patients(len(first.patients))} and seeds "
         f"{', '.join(map(str, seeds))}; Dice and HD95 of volumes",
-        "HD95 leaves out classes that were not found; their Dice is 0. classes not found: number "
-        "over all patients and seeds",
-        "p: exact permutation test over the patients' mean Dice, two-sided, not corrected for the "
-        "number of comparisons",
+        "HD95 leaves out classes that were not found; their Dice is 0. classes not found: classes "
+        "of a label map of which no voxel was found, number over all patients and seeds",
+        _test_note(rows),
     ]
+
+
+def _test_note(rows: Mapping[str, RowScores]) -> str:
+    tests, patients = all_tests(rows), next(iter(rows.values())).patients
+    kind = "exact permutation test"
+    if drawn := [test.attainable for test in tests if not test.is_exact]:
+        kind = f"permutation test with random signs (no p below {max(drawn):.2g})"
+    left_out = max((len(patients) - test.patients for test in tests), default=0)
+    without = f", without {_patients(left_out)} that had no Dice" if left_out else ""
+    return (
+        f"p: {kind} over the patients' mean Dice{without}, two-sided, not corrected for the number "
+        "of comparisons"
+    )
 
 
 def _class_table(

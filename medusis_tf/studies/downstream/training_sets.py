@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medusis_tf.config.data import Split
+from medusis_tf.config.data import DataConfig, Split
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.config.taxonomy import ClassEntry
 from medusis_tf.data.shards.labelled_subjects import LabelledSubjects
 from medusis_tf.data.shards.spread import step_within
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.painters import Painter
+from medusis_tf.evaluation.unseen_patients import described, seen_patients
 from medusis_tf.studies.downstream.scores import TestVolume
 from medusis_tf.training.segmenter import Pairs
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from medusis_tf.data.shards.manifest import SubjectRecord
     from medusis_tf.data.shards.shards import Shards
 
@@ -198,3 +201,23 @@ def check_data(labels: StudyData, pairs: StudyData, split: Split) -> None:
                 f"{', '.join(seen)}: in the {split} split of {pairs.config.name}, but also in the "
                 f"training split of {data.config.name}. Test patients must be unseen."
             )
+
+
+def check_unseen(trained: DataConfig | None, source: Path, pairs: StudyData, split: Split) -> None:
+    """Check that the generator has not seen a test patient.
+
+    Args:
+        trained: Data that the generator was trained on; None if unknown.
+        source: Folder of the generator.
+        pairs: Data with real images and their label maps.
+        split: Split of the test patients, of `pairs`.
+
+    Raises:
+        UserError: A test patient is in its training split, or, of `test`, in its validation split.
+    """
+    tested = {record.patient for record in pairs.shards.pairs(split)}
+    if seen := seen_patients(trained, tested, split):
+        raise UserError(
+            f"the generator {source} has seen patients of the {split} split of "
+            f"{pairs.config.name}: {described(seen)} of its own data. Test patients must be unseen."
+        )

@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from medusis_tf.config.limits import LARGEST_COUNT, LARGEST_STEPS
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.command_options import (
     InceptionOption,
@@ -64,8 +65,12 @@ def reproduce_thesis(
     data: Annotated[
         Path | None, typer.Option(help="Experiment file (YAML), such as those in configs/.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Training steps of every row.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds to train for every row.")] = 1,
+    steps: Annotated[
+        int | None, typer.Option(min=1, max=LARGEST_STEPS, help="Training steps of every row.")
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, max=LARGEST_COUNT, help="Number of seeds to train for every row.")
+    ] = 1,
     out: Annotated[
         Path | None, typer.Option(help="Output folder; default: runs_dir/NAME_thesis_tables.")
     ] = None,

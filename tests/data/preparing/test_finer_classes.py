@@ -69,3 +69,46 @@ def test_what_is_refined_is_said(data):
         f"finer classes: marrow (75% of {COARSE['name']})"
     )
     assert "off" in finer_classes_line(data(CLASSES)[1], [])
+
+
+def volumes(root, ct):
+    write_nifti(root / "ct.nii", ct.astype(np.int16))
+
+
+def square(inside=1000, outside=-1000):
+    """A CT of the square of the label map."""
+    ct = np.full([12, 12, 4], outside, np.float32)
+    ct[2:9, 2:9] = inside
+    return ct
+
+
+@pytest.mark.parametrize(
+    ("ct", "reason"),
+    [
+        (np.full([12, 12, 4], -1000.0), "only 0% of the foreground"),
+        (np.zeros([12, 12, 4]), "is no CT in Hounsfield units"),
+        (np.roll(square(), 5, axis=0), r"only \d+% of the foreground"),
+    ],
+)
+def test_a_ct_that_synthesis_refuses_is_refused(data, tmp_path, ct, reason):
+    subject, config = data(ct="ct.nii")
+    volumes(tmp_path, ct)
+    with pytest.raises(UserError, match=reason):
+        load_label_map(subject, config)
+
+
+def test_what_synthesis_warns_of_is_a_warning_of_the_subject(data, tmp_path):
+    subject, config = data(ct="ct.nii")
+    assert load_label_map(subject, config).warnings == ()
+    volumes(tmp_path, square(1000, 24))
+    [line] = load_label_map(subject, config).warnings
+    assert "has no air: its lowest value is 24" in line
+
+
+def test_a_ct_alone_must_be_in_hounsfield_units(data, tmp_path):
+    entry, config = data(ct="ct.nii")
+    alone = entry.model_copy(update={"label_map": None})
+    config = config.model_copy(update={"subjects": (alone,)})
+    volumes(tmp_path, np.arange(12 * 12 * 4).reshape(12, 12, 4) % 5)
+    with pytest.raises(UserError, match="is no CT in Hounsfield units"):
+        load_label_map(alone, config)

@@ -133,6 +133,25 @@ def test_other_rows_can_be_added_later(finished, run_dir, tmp_path_factory, tmp_
     assert [row["row"] for row in rows] == ["synthetic", "mixture"]
 
 
+def test_a_test_patient_that_the_generator_was_trained_on_is_refused(run_dir, tmp_path):
+    """Patients a and c are training patients of the run, and tested in another configuration."""
+    own = load_config(run_dir / "config.yaml")
+    swapped = {"a": "test", "c": "test", "d": "train"}
+    subjects = [
+        e.model_copy(update={"split": swapped.get(e.subject, e.split)}) for e in own.data.subjects
+    ]
+    data = own.data.model_copy(update={"subjects": tuple(subjects)})
+    save_config(own.model_copy(update={"data": data}), tmp_path / "swapped.yaml")
+    out = tmp_path / "out"
+    message = user_error(
+        downstream_segmentation, "--run", run_dir, "--config", tmp_path / "swapped.yaml",
+        "--out", out, *FEW,
+    )  # fmt: skip
+    assert "has seen patients of the test split" in message
+    assert "in the training split of its own data" in message
+    assert not list((out / "results").iterdir())
+
+
 def test_invalid_arguments_are_reported(run_dir, tmp_path):
     config, out = run_dir / "config.yaml", ["--out", tmp_path / "out"]
 

@@ -45,3 +45,24 @@ def test_volumes_of_a_patient_count_as_their_mean():
     found = score(lambda _: next(answers), volumes, ["background", "fat"])
     assert found["a"]["fat"].dice == pytest.approx((1 + 2 * 2 / 6) / 2)
     assert found["b"]["fat"].dice == 1
+
+
+def test_a_class_is_not_found_only_where_it_is_and_no_voxel_is_found():
+    label_map = np.zeros((1, 4, 4), np.uint8)
+    label_map[0, 0, 0] = 1
+    nothing, elsewhere, false = (np.zeros_like(label_map) for _ in range(3))
+    elsewhere[0, 3, 3] = 1
+    false[0, 3, 3] = 2
+    for found, expected in (
+        (nothing, [True, False]),
+        (elsewhere, [False, False]),
+        (false, [True, False]),
+        (label_map, [False, False]),
+    ):
+        scores = score_volume(found, volume(label_map), 3)
+        assert [each.not_found for each in scores] == expected
+    answers = iter([nothing, elsewhere, nothing, nothing])
+    volumes = [volume(label_map, patient) for patient in "aabb"]
+    found = score(lambda _: next(answers), volumes, ["background", "fat", "bone"])
+    assert [found[patient]["fat"].not_found for patient in "ab"] == [False, True]
+    assert not found["b"]["bone"].not_found

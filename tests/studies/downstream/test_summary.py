@@ -20,7 +20,7 @@ def result(row, seed, *dice):
     """A result with the Dice of (patient, class) and an HD95 of 2 mm where the Dice is not 0."""
     scores = {
         f"p{number}": {
-            f"c{k}": ClassScore(value, nan if not value > 0 else 2.0)
+            f"c{k}": ClassScore(value, nan if not value > 0 else 2.0, value == 0)
             for k, value in enumerate(values)
         }
         for number, values in enumerate(dice)
@@ -76,6 +76,62 @@ def test_p_is_that_of_all_sign_patterns(count):
     assert found.p == pytest.approx(4 / 2**count)
     wilcoxon = stats.wilcoxon(differences, method="exact").pvalue
     assert found.p == pytest.approx(wilcoxon)
+
+
+def compared(differences):
+    """The test of two rows whose patients differ so much; NaN for no class in the first."""
+    return paired_test(
+        *collect(
+            [
+                result(Row("synthetic"), 0, *[(0.5 + d,) for d in differences]),
+                result(Row("mixture"), 0, *[(0.5,)] * len(differences)),
+            ]
+        ).values()
+    )
+
+
+@pytest.mark.parametrize("count", [14, 16])
+def test_p_is_exact_up_to_sixteen_patients(count):
+    differences = 0.01 + 0.001 * np.arange(count)
+    found = compared(differences)
+    assert found.is_exact
+    assert found.p == found.attainable == 2 / 2**count
+
+
+def test_p_of_more_patients_has_the_resolution_of_the_patterns_drawn():
+    found = compared(0.01 + 0.001 * np.arange(30))
+    assert not found.is_exact
+    assert found.p == pytest.approx(found.attainable, rel=1e-6)
+    assert 2 / 2**30 < found.attainable < 1e-4
+
+
+def test_patients_without_a_dice_are_left_out():
+    differences = [0.1, nan, 0.2, 0.3]
+    found = compared(differences)
+    assert (found.p, found.attainable, found.patients) == (0.25, 0.25, 3)
+    assert found.difference == pytest.approx(0.2)
+    alone = compared([nan, 0.1])
+    assert np.isnan(alone.p)
+    nobody = compared([nan, nan])
+    assert np.isnan([nobody.p, nobody.difference]).all()
+
+
+def test_the_tables_say_which_patients_and_patterns_p_is_of():
+    many, few = (
+        study_tables(
+            collect(
+                [
+                    result(Row("synthetic"), 0, *[(0.6,)] * count, (nan,)),
+                    result(Row("mixture"), 0, *[(0.5,)] * count, (nan,)),
+                ]
+            )
+        )[0].notes[-1]
+        for count in (20, 3)
+    )
+    assert "exact" not in many
+    assert "no p below 3.1e-05" in many
+    assert few.startswith("p: exact permutation test")
+    assert "without 1 patient that had no Dice" in few
 
 
 def test_one_patient_gives_no_p():
