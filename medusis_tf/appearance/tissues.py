@@ -185,7 +185,8 @@ def _follow(
     current, note = name, ""
     while True:
         tissue = tissues.get(current, current)
-        given = ties.get(current, ties.get(tissue))
+        # A tissue with the name of a class is no key for the other classes of the tissue.
+        given = ties.get(current, None if tissue in tissues else ties.get(tissue))
         rule = given if given is not None else rules.get(current, rules.get(tissue))
         by = "your tie" if given is not None else "table of tissues"
         if rule == OWN:

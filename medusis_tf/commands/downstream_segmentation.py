@@ -121,7 +121,7 @@ def downstream_segmentation(
         raise UserError(f"nothing can be trained for --rows {rows}. Choose other rows.")
     options = StudyOptions(made, numbers, steps, batch_size, draws, tested)
     study = DownstreamStudy(labels, pairs, painters, options, store)
-    title = None if opened is None else f"{opened.painter.name}, step {opened.step}"
+    title = None if opened is None else opened.painter.name
     store.check_settings(settings(study, title, greys))
     _announce(study)
     study.run()

@@ -158,3 +158,11 @@ def test_the_rim_ends_at_half_of_the_tissue_beneath():
     assert not trimmed[0, 4].any()
     assert trimmed[0, 16, 5:16].all()
     assert trimmed[0, 5:16, 5:16].all()
+
+
+def test_a_tie_of_a_class_is_not_one_of_other_classes_of_a_tissue_of_that_name():
+    names = ["background", "fat", "soft_tissue", "septa", "septa_in_fat"]
+    classes = [ClassEntry(id=i, name=name, colour=(0, 0, 0)) for i, name in enumerate(names)]
+    config = AppearanceConfig(contrast="t1", ties={"septa": "soft_tissue"})
+    groups = group_classes(classes, config)
+    assert {tuple(sorted(each.classes)) for each in groups} == {(1,), (2, 3), (4,)}

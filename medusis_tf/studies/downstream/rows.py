@@ -82,6 +82,17 @@ def make_rows(sources: Sequence[str], patients: Sequence[int]) -> list[Row]:
     return [*rows, *(Row(REAL, count, start) for count in patients for start in starts)]
 
 
+def row_of_key(key: str) -> Row | None:
+    """The row of a name in files; None if it is the name of none."""
+    start, _, own = key.rpartition("_then_")
+    source, _, count = own.rpartition("_")
+    if own in SOURCES and not start:
+        return Row(own)
+    if source == REAL and count.isdecimal() and (start or None) in STARTS:
+        return Row(REAL, int(count), start or None)
+    return None
+
+
 def trainings(rows: Sequence[Row], seeds: Sequence[int]) -> Iterator[tuple[Row, int]]:
     """Rows and seeds in the order of training: all rows of a seed, then the next seed."""
     return ((row, seed) for seed in seeds for row in rows)

@@ -16,7 +16,7 @@ from medusis_tf.errors import UserError
 from medusis_tf.files import replacing
 from medusis_tf.json_files import read_json
 from medusis_tf.reports.formatting import strict_json
-from medusis_tf.studies.downstream.rows import Row
+from medusis_tf.studies.downstream.rows import Row, row_of_key
 from medusis_tf.studies.downstream.stored_result import Scored, read_result, result_content
 from medusis_tf.studies.downstream.summary import Result
 
@@ -123,6 +123,16 @@ class StudyStore:
     def result_path(self, row: Row, seed: int) -> Path:
         """Path of the result of a row and a seed."""
         return self.folder / _result_name(row, seed)
+
+    def finished(self) -> set[tuple[Row, int]]:
+        """Rows and seeds that have a result, whatever it is."""
+        found = set()
+        for path in (self.folder / "results").glob("*_seed_*.json"):
+            key, _, seed = path.stem.rpartition("_seed_")
+            row = row_of_key(key)
+            if row is not None and seed.isdecimal():
+                found.add((row, int(seed)))
+        return found
 
     def weights(self, row: Row, seed: int) -> Path:
         """Path of the weights of a segmenter, for fine-tuning and `medusis evaluate`."""

@@ -24,7 +24,7 @@ from medusis_tf.metrics.independent_segmenter import (
     load_weights,
     read_classes,
 )
-from medusis_tf.studies.downstream.rows import REAL, Row, trainings
+from medusis_tf.studies.downstream.rows import REAL, SOURCES, Row, make_rows, trainings
 from medusis_tf.studies.downstream.scores import TestVolume, score
 from medusis_tf.studies.downstream.store import StudyStore
 from medusis_tf.studies.downstream.stored_result import Scored
@@ -127,9 +127,13 @@ class DownstreamStudy:
         return _SECONDS * slices * self.options.batch_size * height * width * channels
 
     def results(self) -> list[Result]:
-        """Finished results, sorted by row and then by seed."""
+        """All results in the folder, those of earlier commands too, sorted by row and by seed."""
+        finished = self.store.finished()
+        counts = sorted({row.patients for row, _ in finished if row.patients is not None})
         found = (
-            self._result(row, seed) for row in self.options.rows for seed in self.options.seeds
+            self._result(row, seed)
+            for row in make_rows(tuple(SOURCES), counts)
+            for seed in sorted(seed for each, seed in finished if each == row)
         )
         return [result for result in found if result is not None]
 

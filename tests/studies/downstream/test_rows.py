@@ -3,10 +3,12 @@ import pytest
 from medusis_tf.errors import UserError
 from medusis_tf.studies.downstream.rows import (
     CHOICES,
+    SOURCES,
     Row,
     make_rows,
     read_choices,
     read_patients,
+    row_of_key,
     trainings,
 )
 
@@ -53,3 +55,10 @@ def test_options_are_parsed():
     for text in ("0", "1;2", "", "1,-2"):
         with pytest.raises(UserError, match="--fine-tune-patients must be"):
             read_patients(text)
+
+
+def test_a_row_is_found_again_by_its_key():
+    for row in make_rows(tuple(SOURCES), [1, 12]):
+        assert row_of_key(row.key) == row
+    for key in ("", "reel", "real_", "real_x", "mixture_2", "real_then_real_1", "x_then_real_1"):
+        assert row_of_key(key) is None
