@@ -27,6 +27,7 @@ LONG = (
     "test_examples.py",
     "training/test_distribution.py",
     "training/test_loop.py",
+    "methods/diffusion/test_diffusion.py",
     "test_packaging.py",
     "parity/test_generators.py",
     "benchmarks/test_training_step.py",

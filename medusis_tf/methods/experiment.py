@@ -23,12 +23,11 @@ from medusis_tf.methods.med_usis.config import MedUSISConfig
 
 DEFAULT_METHOD = "med_usis"
 # A new method adds its configuration here; other packages add theirs by an entry point.
-_PACKAGED: dict[str, type[ExperimentConfig]] = {
+PACKAGED_METHODS: dict[str, type[ExperimentConfig]] = {
     "med_usis": MedUSISConfig,
     "diffusion": DiffusionConfig,
 }
-PACKAGED_METHODS = tuple(_PACKAGED)
-METHODS = {**_PACKAGED, **registered("medusis_tf.methods")}
+METHODS = {**PACKAGED_METHODS, **registered("medusis_tf.methods")}
 PRESETS = Path(__file__).parents[1] / "config" / "presets"
 
 

@@ -23,8 +23,9 @@ class Method(keras.Model):
     """Networks that learn to synthesize images from label maps, and their training step.
 
     The training loop, checkpoints, panels, validation and export use only this class. A new method
-    is a folder in `methods/` with a subclass and its configuration, and one entry of `METHODS` in
-    `methods/experiment.py`. Create a method in the scope of the distribution strategy.
+    is a folder in `methods/` with a subclass and its configuration, and one entry of
+    `PACKAGED_METHODS` in `methods/experiment.py`. Create a method in the scope of the distribution
+    strategy.
 
     A method is a Keras model that synthesizes with its painter: `method(one_hot, noise)`.
     `method.fit(training_batches(config, shards), steps_per_epoch=100, shuffle=False)` trains on one

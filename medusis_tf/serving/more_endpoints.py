@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from medusis_tf.serving.sampling import MOST_STEPS
+from medusis_tf.methods.diffusion.sections import MOST_STEPS
 from medusis_tf.serving.signatures import (
     SEED,
     TRUNCATION,

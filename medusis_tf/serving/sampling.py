@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import pydantic
+
 from medusis_tf.errors import UserError
+from medusis_tf.methods.diffusion.sections import (
+    MOST_STEPS,
+    ConditionConfig,
+    NoiseLevelsConfig,
+    SamplerConfig,
+)
 
 if TYPE_CHECKING:
     from medusis_tf.serving.metadata import ModelMetadata
 
 _LARGEST_GUIDANCE = 100.0
-MOST_STEPS = 1000
 
 
 @dataclass(frozen=True)
@@ -50,33 +56,34 @@ class SamplingChoice:
         """
         if not self.changes:
             return {}
-        sampler = metadata.config.get("sampler")
-        if not isinstance(sampler, dict):
+        if metadata.config.get("method") != "diffusion":
             raise UserError(
                 f"the model {metadata.title} is none of diffusion: leave out --steps, "
                 "--start-level and --guidance."
             )
-        found = {**{name: sampler[name] for name in asdict(self)}, **self.changes}
-        self._check(found, metadata)
-        return found
-
-    @staticmethod
-    def _check(found: Mapping[str, Any], metadata: ModelMetadata) -> None:
-        highest = metadata.config["noise_levels"]["highest"]
+        try:
+            sampler = SamplerConfig.model_validate(metadata.config.get("sampler"))
+            levels = NoiseLevelsConfig.model_validate(metadata.config.get("noise_levels"))
+            condition = ConditionConfig.model_validate(metadata.config.get("condition"))
+        except pydantic.ValidationError:
+            raise UserError(
+                f"the metadata of the model {metadata.title} are damaged. Export it again."
+            ) from None
+        found = {**{name: getattr(sampler, name) for name in asdict(self)}, **self.changes}
         limits = {
             "steps": (1, MOST_STEPS),
-            "start_level": (metadata.config["noise_levels"]["lowest"], highest),
+            "start_level": (levels.lowest, levels.highest),
             "guidance": (0.0, _LARGEST_GUIDANCE),
         }
         for name, (lowest, largest) in limits.items():
             if not lowest <= found[name] <= largest:
-                option = f"--{name.replace('_', '-')}"
                 raise UserError(
-                    f"{option} must be from {lowest:g} to {largest:g} for the model "
-                    f"{metadata.title}. Received: {found[name]}"
+                    f"--{name.replace('_', '-')} must be from {lowest:g} to {largest:g} for the "
+                    f"model {metadata.title}. Received: {found[name]}"
                 )
-        if found["guidance"] != 1 and metadata.config["condition"]["source"] == "none":
+        if found["guidance"] != 1 and condition.source == "none":
             raise UserError(
                 f"--guidance needs a model that knows labels. {metadata.title} was trained with "
                 "condition.source: none."
             )
+        return found

@@ -28,6 +28,8 @@ from medusis_tf.data.shards.slice_files import map_shared
 # Batches in preparation beyond one per processor. They are delivered in order: while one is late,
 # the others must not wait. On two cores 3% faster than the automatic choice of tf.data.
 _BATCHES_AHEAD = 2
+# Pseudo-label of pixels whose class is hidden or unknown.
+HIDDEN = 255
 
 
 def training_batches(
@@ -164,8 +166,8 @@ def _as_variable(shards: Shards, kind: Kind) -> tf.Variable:
 
 
 def _in_order(shards: Shards, pseudo_labels: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Labels of all images in the order of their file; 255 where there are none."""
-    found = np.full((len(shards.arrays["image"]), *shards.records.image_size), 255, np.uint8)
+    """Labels of all images in the order of their file; hidden where there are none."""
+    found = np.full((len(shards.arrays["image"]), *shards.records.image_size), HIDDEN, np.uint8)
     for record in shards.records.subjects:
         if record.subject in pseudo_labels:
             first = record.first_record["image"]

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from medusis_tf.appearance.painting import known_means
+from medusis_tf.data.batches.dataset import HIDDEN
 from medusis_tf.layers.dtype_policy import dtype_policy
 from medusis_tf.methods.diffusion.config import DiffusionConfig
 from medusis_tf.methods.diffusion.painter import DiffusionPainter, tissue_table
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 # Bands of images without texture must not get a deviation of 0.
 _LEAST_DEVIATION = 0.01
 _SLICES_TO_MEASURE = 256
-# Id of pixels whose label is hidden.
-HIDDEN = 255
 
 
 def build_painter(config: DiffusionConfig) -> DiffusionPainter:

@@ -8,6 +8,9 @@ from medusis_tf.config.optimization import Fraction
 from medusis_tf.config.section import Section
 from medusis_tf.config.training import TrainingConfig
 
+MOST_STEPS = 1000
+"""Largest number of sampling steps."""
+
 
 class NoiseLevelsConfig(Section):
     """Noise levels of the training, standard deviations on the intensity range [-1, 1].
@@ -62,8 +65,8 @@ class SamplerConfig(Section):
     """
     lowest: PositiveFloat = 0.02
     """Noise level before the last step."""
-    steps: Annotated[int, Field(ge=1, le=1000)] = 6
-    """Number of steps. Each takes two passes of the denoiser, the last one.
+    steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] = 6
+    """Number of steps. Each takes two passes of the denoiser, but the last takes one.
 
     1 gives the mean of all images that fit to the start, which is smooth.
     """

@@ -94,7 +94,7 @@ def configuration_page() -> str:
         ]
         parts += ["| setting | default |", "|---|---|"]
         parts += [f"| `{key}` | {show_value(value)} |" for key, value in _flat(read_yaml(path))]
-    for method in PACKAGED_METHODS[1:]:
+    for method in list(PACKAGED_METHODS)[1:]:
         parts += _method_part(method, schema, links)
     return "\n".join(parts) + "\n"
 

@@ -109,7 +109,7 @@ def test_every_kind_of_condition_learns_to_remove_noise(places, source, view):
     assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:5])
     label_map = prepare_shards(config).read("test_0").label_map[:2]
     one_hot = tf.one_hot(label_map, len(CLASSES))
-    image = method.painter(one_hot, tf.random.stateless_normal([2, 8], [0, 0])).numpy()
+    image = method.painter(one_hot, tf.random.stateless_normal([2, 1024], [0, 0])).numpy()
     assert image.shape == (2, 32, 32, 1)
     fat, muscle = (image[..., 0][label_map == number].mean() for number in (1, 2))
     assert fat > muscle + 0.5
@@ -283,7 +283,7 @@ def test_the_endpoint_refuses_what_it_cannot_sample(exported):
     endpoint = tf.saved_model.load(str(exported)).signatures["sample"]
     good = {
         "label_map": tf.zeros([2, 32, 32], tf.int32),
-        "noise": tf.zeros([2, 8]),
+        "noise": tf.zeros([2, 1024]),
         "steps": tf.constant([2, 2]),
         "start_level": tf.constant([0.5, 0.5]),
         "guidance": tf.constant([1.0, 1.0]),

@@ -27,7 +27,7 @@ def one_hot(seed=0, batch=2, size=16):
 
 
 def noise(seed=0, batch=2):
-    return tf.random.stateless_normal([batch, 8], [seed, 1])
+    return tf.random.stateless_normal([batch, 1024], [seed, 1])
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -58,17 +58,26 @@ def test_slices_with_one_noise_have_one_field():
 
 def test_noise_of_zeros_without_means_to_hold_starts_from_painted_means():
     """A new denoiser returns the share `skip` of its input, so one step shows the start."""
-    found = painter(steps=1, hold_means=False)(one_hot(), tf.zeros([2, 8]))
+    found = painter(steps=1, hold_means=False)(one_hot(), tf.zeros([2, 1024]))
     flat = tf.ones([1, 16, 16, 1]) * one_hot(batch=1)[:, :1, :1]
-    one = painter(steps=1, hold_means=False)(flat, tf.zeros([1, 8])).numpy()
+    one = painter(steps=1, hold_means=False)(flat, tf.zeros([1, 1024])).numpy()
     mean = MEANS[np.argmax(flat[0, 0, 0])]
     skip = 1.2**2 / (1.2**2 + 0.4**2)
     np.testing.assert_allclose(one, skip * mean, atol=1e-5)
     assert np.isfinite(found).all()
 
 
+def test_every_seed_starts_with_noise_of_its_level():
+    """Weaker noise would give flat images. A new denoiser shows its share of the start."""
+    paint = painter(start="noise", steps=1, hold_means=False)
+    paint.denoiser.deviations.assign(np.ones(4))
+    images = paint(one_hot(batch=8, size=64), noise(batch=8)).numpy()
+    skip = 1 / (1 + 0.4**2)
+    np.testing.assert_allclose(images.std(axis=(1, 2, 3)), skip * 0.4, rtol=0.08)
+
+
 def test_a_start_from_noise_does_not_know_the_means():
-    found = painter(start="noise", steps=1, hold_means=False)(one_hot(), tf.zeros([2, 8]))
+    found = painter(start="noise", steps=1, hold_means=False)(one_hot(), tf.zeros([2, 1024]))
     np.testing.assert_array_equal(found, np.zeros([2, 16, 16, 1]))
 
 
@@ -118,5 +127,5 @@ def test_classes_of_a_tissue_look_alike_to_the_denoiser():
 
 
 def test_noise_is_asked_for():
-    with pytest.raises(ValueError, match=r"noise of shape \(batch, 8\)"):
+    with pytest.raises(ValueError, match=r"noise of shape \(batch, 1024\)"):
         painter()(one_hot(), None)
