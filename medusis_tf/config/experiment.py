@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,7 @@ from medusis_tf.config.appearance import AppearanceConfig
 from medusis_tf.config.data import DataConfig
 from medusis_tf.config.section import FileName, Section
 from medusis_tf.config.training import TrainingConfig
+from medusis_tf.config.volumes import VolumesConfig
 
 if TYPE_CHECKING:
     import keras
@@ -24,7 +25,12 @@ class ExperimentConfig(Section, ABC):
     """The settings that every method has. Each run saves its configuration as `config.yaml`.
 
     A method adds its own sections in a subclass, with a field `method: Literal["its_name"]`.
+
+    Attributes:
+        paints_volumes: Whether the method knows `volumes`.
     """
+
+    paints_volumes: ClassVar[bool] = False
 
     method: str
     """The learning method."""
@@ -44,6 +50,8 @@ class ExperimentConfig(Section, ABC):
     """Folder that contains the folders of all runs."""
     data: DataConfig
     """Volumes, classes and slices."""
+    volumes: VolumesConfig | None = None
+    """Volumes instead of slices. null synthesizes every slice on its own."""
     appearance: AppearanceConfig = AppearanceConfig()
     """Grey levels of the classes, estimated from unpaired data."""
     training: TrainingConfig = TrainingConfig()
@@ -80,6 +88,12 @@ class ExperimentConfig(Section, ABC):
         image_size = self.data.image_size
         if min(image_size) < 32:
             raise ValueError(f"data.image_size must be at least 32. Received: {list(image_size)}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_method_of_volumes(self) -> ExperimentConfig:
+        if self.volumes is not None and not self.paints_volumes:
+            raise ValueError(f"method: {self.method} paints slices only. Leave out volumes")
         return self
 
     @model_validator(mode="after")

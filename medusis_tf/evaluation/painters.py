@@ -116,8 +116,17 @@ def model_painter(model: SlicePainter, batch_size: int | None = None) -> Painter
     has_noise = model.metadata.has_noise
 
     def paint(subject: LabelledSubject, drawn: np.ndarray) -> np.ndarray:
-        view = subject.field_of_view
-        return model.paint(subject.label_map, drawn, batch_size, field_of_view=view)
+        # Networks of volumes need the neighbours of the slices.
+        whole = subject.whole if model.metadata.volumes else None
+        chosen = whole or subject
+        images = model.paint(
+            chosen.label_map,
+            drawn,
+            batch_size,
+            field_of_view=chosen.field_of_view,
+            slice_indices=chosen.slice_indices,
+        )
+        return images if whole is None else images[subject.places]
 
     return Painter(
         model.metadata.title,

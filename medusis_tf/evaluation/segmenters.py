@@ -15,6 +15,7 @@ import tensorflow as tf
 from medusis_tf.config.data import Split
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.data.batches.inference import INFERENCE_BATCH_SIZE, batches_of
+from medusis_tf.data.batches.tiles import Tiles, without_gaps
 from medusis_tf.data.shards.labelled_subjects import LabelledSubject
 from medusis_tf.data.slicing.slices import OUTSIDE_IMAGE
 from medusis_tf.errors import UserError
@@ -56,7 +57,22 @@ def own_segmenter(
     if found is None:
         return None
     own, segmenter = found
-    return lambda _, images: read_classes(segmenter, images, own.data.image_channels)
+    channels = own.data.image_channels
+    if own.volumes is None:
+        return lambda _, images: read_classes(segmenter, images, channels)
+    if own.volumes.networks == "2.5d":
+        return lambda _, images: read_classes(segmenter.network, images, channels)
+    tiles = Tiles.of(own.volumes, own.segmenter.stride)
+
+    def read_volume(subject: LabelledSubject, images: np.ndarray) -> np.ndarray:
+        def logits(tile: np.ndarray, _: int) -> np.ndarray:
+            volume = np.repeat(tile[np.newaxis, ..., np.newaxis], channels, axis=-1)
+            return segmenter(volume.astype(np.float32), training=False)[0, ..., 1:].numpy()
+
+        volume, places = without_gaps(images, subject.slice_indices)
+        return tiles.apply(logits, volume)[places].argmax(axis=-1).astype(np.uint8)
+
+    return read_volume
 
 
 def open_segmenter(path: Path, config: ExperimentConfig) -> tuple[str, FindClasses]:

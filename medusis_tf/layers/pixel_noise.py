@@ -53,7 +53,11 @@ class PixelNoise(keras.layers.Layer):
         return {**super().get_config(), "index": self.index}
 
 
-def unit_fields(noise, height, width, index):
+# An odd number, so that knots have different seeds; far from the numbers of fields.
+_KNOT_STRIDE = 0x3C6EF35F
+
+
+def unit_fields(noise, height, width, index, knot=None):
     """Draw one field of white noise for each noise vector.
 
     Args:
@@ -61,12 +65,15 @@ def unit_fields(noise, height, width, index):
         height: Rows of the field.
         width: Columns of the field.
         index: Number of the field. Different numbers give independent fields.
+        knot: `[batch]` int32. Different numbers give independent fields too; None for 0.
 
     Returns:
         `[batch, height, width, 1]` float32, standard normal.
     """
     noise = _flat(noise)
     bits = tf.bitcast(tf.reduce_sum(noise, axis=1), tf.int32)
+    if knot is not None:
+        bits += knot * _KNOT_STRIDE
     seeds = tf.stack([bits, tf.bitcast(noise[:, 0], tf.int32) + index], axis=1)
 
     def draw(seed):

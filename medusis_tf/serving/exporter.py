@@ -94,11 +94,16 @@ def export_run(
             f"{', '.join(options.others)} cannot hold the sampler of a diffusion model: export it "
             "as a SavedModel only."
         )
+    if options.others and config.volumes is not None:
+        raise UserError(
+            f"{', '.join(options.others)} are written for slices only: export a model of volumes "
+            "as a SavedModel."
+        )
     segmenter = _segmenter(run_dir, choice, config) if options.segmenter else None
     static = _static_painter(config, painter, options) if options.others else None
     labels = tf.dtypes.as_dtype(options.labels)
     endpoints, metadata = _endpoints(run_dir, config, painter, step, labels)
-    more = _more_endpoints(endpoints, metadata, labels, segmenter)
+    more = _more_endpoints(endpoints, metadata, segmenter)
     if hasattr(painter, "sample"):
         more["sample"] = sample_endpoint(painter, metadata.num_classes, metadata.stride, labels)
     try:
@@ -108,7 +113,7 @@ def export_run(
             write_warmup_requests(
                 folder,
                 metadata.name,
-                metadata.image_size,
+                metadata.sample_size,
                 metadata.noise_shape,
                 options.labels,
                 more,
@@ -154,7 +159,7 @@ def painter_of_network(
         UserError: The manifest of the run cannot be read.
     """
     endpoints, metadata = _endpoints(run_dir, config, network, step)
-    return SlicePainter(vars(endpoints), metadata)
+    return SlicePainter(endpoints.by_name, metadata)
 
 
 def mean_intensity(manifest: Manifest) -> IntensityScale:
@@ -176,17 +181,22 @@ def _endpoints(
 ) -> tuple[Endpoints, ModelMetadata]:
     fold_spectral_norms(painter)
     metadata = _metadata(run_dir, config, painter, step)
-    shape = metadata.noise_shape
-    return Endpoints(painter, metadata.num_classes, shape, metadata.stride, labels), metadata
+    depth_stride = None
+    if metadata.volumes is not None:
+        depth_stride = metadata.stride if metadata.volumes.networks == "3d" else 1
+    endpoints = Endpoints(
+        painter, metadata.num_classes, metadata.noise_shape, metadata.stride, labels, depth_stride
+    )
+    return endpoints, metadata
 
 
 def _more_endpoints(
-    endpoints: Endpoints, metadata: ModelMetadata, labels: tf.DType, segmenter: keras.Model | None
+    endpoints: Endpoints, metadata: ModelMetadata, segmenter: keras.Model | None
 ) -> dict[str, Callable[..., Any]]:
-    found = image_endpoints(endpoints, labels, metadata.has_noise)
+    found = image_endpoints(endpoints, metadata.has_noise)
     if segmenter is None:
         return found
-    segment = segment_endpoint(segmenter, metadata.image_channels)
+    segment = segment_endpoint(segmenter, metadata.image_channels, len(metadata.sample_size))
     return {**found, "segment": segment}
 
 

@@ -18,6 +18,7 @@ from medusis_tf.config.problems import problem_lines
 from medusis_tf.config.reading import ReadingConfig
 from medusis_tf.config.section import FileName, Section
 from medusis_tf.config.taxonomy import ClassEntry, LabelId, Taxonomy
+from medusis_tf.config.volumes import VolumesConfig
 from medusis_tf.data.intensities.intensity import IntensityScale
 from medusis_tf.errors import UserError
 
@@ -116,6 +117,18 @@ class ModelMetadata(Section):
         return self._data.get("centre") == "foreground"
 
     @property
+    def volumes(self) -> VolumesConfig | None:
+        """How the model paints volumes; None if it paints slices."""
+        found = self.config.get("volumes")
+        return None if found is None else VolumesConfig.model_validate(found)
+
+    @property
+    def sample_size(self) -> tuple[int, ...]:
+        """Height and width of the training slices; with volumes depth, height and width."""
+        depth = () if self.volumes is None else (self.volumes.depth,)
+        return (*depth, *self.image_size)
+
+    @property
     def continues_labels(self) -> bool:
         """Whether the training continued the labels beyond the field of view of a volume."""
         training = self.config.get("training", {})
@@ -130,7 +143,7 @@ class ModelMetadata(Section):
     def _check(self) -> "ModelMetadata":
         self._check_numbers()
         # Each of these raises an error of pydantic, a ValueError, for a damaged configuration.
-        for part in ("trained_taxonomy", "reading", "tissue"):
+        for part in ("trained_taxonomy", "reading", "tissue", "volumes"):
             try:
                 getattr(self, part)
             except pydantic.ValidationError as error:

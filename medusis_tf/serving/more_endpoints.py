@@ -24,22 +24,20 @@ MEAN_OF = 8
 _ONE_SEED = 2**31 - MEAN_OF
 
 
-def image_endpoints(
-    endpoints: Endpoints, labels: tf.DType, has_noise: bool
-) -> dict[str, Callable[..., Any]]:
+def image_endpoints(endpoints: Endpoints, has_noise: bool) -> dict[str, Callable[..., Any]]:
     """Endpoints that call those of a painter.
 
     Args:
         endpoints: Endpoints of the painter.
-        labels: Type of the label map.
         has_noise: Whether images depend on noise.
 
     Returns:
         `png`: `label_map`, `seed`, `truncation` to `{"image_bytes": [B]}`, a PNG file of 8 bits for
         each image. With noise also `mean_image`: the same inputs to `{"image": [B, H, W, C]}`, the
-        mean of 8 images of successive seeds, as `synthesize --mean 8`.
+        mean of 8 images of successive seeds, as `synthesize --mean 8`. A painter of volumes has no
+        `png`.
     """
-    inputs = [label_map_spec(labels), SEED, TRUNCATION]
+    inputs = [endpoints.label_spec, SEED, TRUNCATION]
 
     @tf.function(input_signature=inputs)
     def png(label_map, seed, truncation):
@@ -61,17 +59,21 @@ def image_endpoints(
             total += endpoints.serving_default(label_map, next_seed, truncation)["image"]
         return {"image": total / MEAN_OF}
 
-    return {"png": png, **({"mean_image": mean_image} if has_noise else {})}
+    found = {"png": png} if endpoints.label_spec.shape.rank == 3 else {}
+    return {**found, "mean_image": mean_image} if has_noise else found
 
 
-def segment_endpoint(segmenter: keras.Model, image_channels: int) -> Callable[..., Any]:
+def segment_endpoint(
+    segmenter: keras.Model, image_channels: int, axes: int = 2
+) -> Callable[..., Any]:
     """The endpoint `segment`: `image [B, H, W, C]` in [-1, 1] to `{"label_map": [B, H, W]}` int32.
 
     Args:
         segmenter: Segmenter that the run trained; its first logit is no class.
         image_channels: Number of channels of the image.
+        axes: 2 for slices, 3 for volumes, which have a depth before the height.
     """
-    spec = tf.TensorSpec([None, None, None, image_channels], tf.float32, name="image")
+    spec = tf.TensorSpec([None] * (axes + 1) + [image_channels], tf.float32, name="image")
 
     @tf.function(input_signature=[spec])
     def segment(image):
@@ -107,7 +109,7 @@ def sample_endpoint(
 
     @tf.function(input_signature=signature)
     def sample(label_map, noise, steps, start_level, guidance):
-        label_map = check_label_map(label_map, num_classes, stride)
+        label_map = check_label_map(label_map, num_classes, [stride, stride])
         settings = {"steps": steps, "start_level": start_level, "guidance": guidance}
         same_batch(label_map=label_map, noise=noise, **settings)
         checks = [

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from medusis_tf.data.batches.inference import INFERENCE_BATCH_SIZE, batches_of
+from medusis_tf.data.batches.tiles import Tiles, without_gaps
 from medusis_tf.data.intensities.intensity import restore_intensity
 from medusis_tf.data.labels.remapping import remap
 from medusis_tf.data.shards.field_of_view import continue_labels, visible_in
@@ -72,8 +73,9 @@ class SlicePainter:
         progress: Progress | None = None,
         *,
         field_of_view: np.ndarray | None = None,
+        slice_indices: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Synthesize slices.
+        """Synthesize slices, of one volume if the model paints volumes.
 
         Args:
             label_maps: `[slices, height, width]` class ids, with the pixel spacing of the model;
@@ -84,12 +86,16 @@ class SlicePainter:
             progress: Function that is called with the number of finished slices and of all slices.
             field_of_view: `[height, width]` bool, where the slices lie inside their volume; None if
                 that is everywhere. A model that was trained so sees the labels continued beyond it.
+            slice_indices: `[slices]`, ascending indices of the slices in their volume, where a
+                model of volumes finds their neighbours; None if they follow each other.
 
         Returns:
             `[slices, height, width]` float32 in [-1, 1], the mean over the channels.
         """
         if field_of_view is not None and self.metadata.continues_labels:
             label_maps = continue_labels(label_maps, field_of_view)
+        if self.metadata.volumes is not None:
+            return self._paint_volume(label_maps, noise, progress, slice_indices)
         images = np.empty(label_maps.shape, np.float32)
         settings = {
             name: tf.constant([value], tf.int32 if name == "steps" else tf.float32)
@@ -107,6 +113,32 @@ class SlicePainter:
             if progress is not None:
                 progress(part.stop, len(label_maps))
         return images
+
+    def _paint_volume(
+        self,
+        label_maps: np.ndarray,
+        noise: np.ndarray,
+        progress: Progress | None,
+        slice_indices: np.ndarray | None,
+    ) -> np.ndarray:
+        """Images of a volume, in parts along its axis."""
+        if self.metadata.volumes is None:
+            raise ValueError(f"the model {self.metadata.title} paints slices")
+        indices = np.arange(len(label_maps)) if slice_indices is None else slice_indices
+        volume, places = without_gaps(label_maps, indices)
+
+        def paint(tile: np.ndarray, first: int) -> np.ndarray:
+            painted = self._endpoints["from_noise"](
+                label_map=tf.constant(tile[np.newaxis], self._label_type),
+                noise=tf.constant(noise[np.newaxis], tf.float32),
+                first_slice=tf.constant([first], tf.int32),
+            )
+            if progress is not None:
+                progress(min(first + len(tile), len(volume)), len(volume))
+            return painted["image"][0].numpy().mean(axis=-1)
+
+        tiles = Tiles.of(self.metadata.volumes, self.metadata.stride)
+        return tiles.apply(paint, volume)[places]
 
     def synthesize_volume(
         self,
@@ -148,6 +180,7 @@ class SlicePainter:
         shown = np.flatnonzero(label_slices.any(axis=(1, 2)))
         images = self._mean_image(
             label_slices[shown],
+            shown,
             visible_in(grid),
             [self.draw_noise(seed, truncation)] if noises is None else noises,
             batch_size,
@@ -169,6 +202,7 @@ class SlicePainter:
     def _mean_image(
         self,
         label_maps: np.ndarray,
+        slice_indices: np.ndarray,
         field_of_view: np.ndarray,
         noises: Sequence[np.ndarray],
         batch_size: int | None,
@@ -182,7 +216,14 @@ class SlicePainter:
                 if progress is not None:
                     progress(place * total + done, len(noises) * total)
 
-            images = self.paint(label_maps, noise, batch_size, report, field_of_view=field_of_view)
+            images = self.paint(
+                label_maps,
+                noise,
+                batch_size,
+                report,
+                field_of_view=field_of_view,
+                slice_indices=slice_indices,
+            )
             mean = images if place == 0 else mean + (images - mean) / np.float32(place + 1)
         return mean
 

@@ -5,7 +5,7 @@ The graph itself checks all inputs, because a served model runs without Python.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +18,19 @@ SEED = tf.TensorSpec([None, 2], tf.int32, name="seed")
 TRUNCATION = tf.TensorSpec([None], tf.float32, name="truncation")
 
 
-def label_map_spec(labels: tf.DType = tf.int32) -> tf.TensorSpec:
-    """The input `label_map` of an endpoint, of the type `labels`."""
-    return tf.TensorSpec([None, None, None], labels, name="label_map")
+FIRST_SLICE = tf.TensorSpec([None], tf.int32, name="first_slice")
+
+
+def label_map_spec(labels: tf.DType = tf.int32, axes: int = 2) -> tf.TensorSpec:
+    """The input `label_map` of an endpoint, of the type `labels`: slices of 2 axes, volumes of 3."""
+    return tf.TensorSpec([None] * (axes + 1), labels, name="label_map")
 
 
 class Endpoints:
     """The endpoints of a painter. The first axis of every input is the batch.
+
+    A painter of volumes has `label_map [B, D, H, W]` and `image [B, D, H, W, C]`, and `from_noise`
+    also has the input `first_slice [B]`, the number of the first slice in its volume.
 
     Attributes:
         serving_default: `label_map [B, H, W]`, `seed [B, 2]`, `truncation [B]` to
@@ -40,6 +46,7 @@ class Endpoints:
         noise_shape: tuple[int, ...],
         stride: int,
         labels: tf.DType = tf.int32,
+        depth_stride: int | None = None,
     ) -> None:
         """Define the endpoints; they are traced later.
 
@@ -50,18 +57,29 @@ class Endpoints:
             noise_shape: Shape of the noise of one image; `(0,)` for a painter without noise.
             stride: Divisor of H and W.
             labels: Type of the label map, int32 or int64.
+            depth_stride: Divisor of D of a painter of volumes; None for one of slices.
         """
-        label_spec = label_map_spec(labels)
+        axes = 2 if depth_stride is None else 3
+        self.label_spec = label_spec = label_map_spec(labels, axes)
+        strides = [depth_stride or 1] * (axes - 2) + [stride, stride]
         noise = tf.TensorSpec([None, *noise_shape], tf.float32, name="noise")
         has_noise = 0 not in noise_shape
 
-        @tf.function(input_signature=[label_spec, noise])
-        def from_noise(label_map, noise):
-            label_map = check_label_map(label_map, num_classes, stride)
-            same_batch(label_map=label_map, noise=noise)
+        def paint(label_map, noise, **first_slice):
+            label_map = check_label_map(label_map, num_classes, strides)
+            same_batch(label_map=label_map, noise=noise, **first_slice)
             one_hot = tf.one_hot(label_map, num_classes)
-            image = painter(one_hot, noise if has_noise else None, training=False)
+            given = noise if has_noise else None
+            image = painter(one_hot, given, training=False, **first_slice)
             return {"image": tf.cast(image, tf.float32)}
+
+        @tf.function(input_signature=[label_spec, noise])
+        def from_noise_of_slice(label_map, noise):
+            return paint(label_map, noise)
+
+        @tf.function(input_signature=[label_spec, noise, FIRST_SLICE])
+        def from_noise_of_volume(label_map, noise, first_slice):
+            return paint(label_map, noise, first_slice=first_slice)
 
         @tf.function(input_signature=[SEED, TRUNCATION])
         def draw_noise(seed, truncation):
@@ -71,11 +89,20 @@ class Endpoints:
         @tf.function(input_signature=[label_spec, SEED, TRUNCATION])
         def serving_default(label_map, seed, truncation):
             # Call the function instead of tracing the network again: the file is half as large.
-            return from_noise(label_map, draw_noise(seed, truncation)["noise"])
+            noise = draw_noise(seed, truncation)["noise"]
+            if depth_stride is None:
+                return from_noise_of_slice(label_map, noise)
+            return from_noise_of_volume(label_map, noise, tf.zeros([tf.shape(noise)[0]], tf.int32))
 
-        self.from_noise = from_noise
+        self.from_noise = from_noise_of_slice if depth_stride is None else from_noise_of_volume
         self.draw_noise = draw_noise
         self.serving_default = serving_default
+
+    @property
+    def by_name(self) -> dict[str, Callable[..., Any]]:
+        """The endpoints by name."""
+        names = ("from_noise", "draw_noise", "serving_default")
+        return {name: getattr(self, name) for name in names}
 
 
 def write_saved_model(
@@ -101,7 +128,7 @@ def write_saved_model(
     module.weights = [weight.value for network in networks for weight in network.weights]
     signatures = {
         name: endpoint.get_concrete_function()
-        for name, endpoint in {**vars(endpoints), **(more or {})}.items()
+        for name, endpoint in {**endpoints.by_name, **(more or {})}.items()
     }
     tf.saved_model.save(module, str(folder), signatures=signatures)
 
@@ -142,25 +169,27 @@ def truncated_noise(
     return tf.cast(tf.clip_by_value(tf.math.ndtri(probability), -bound, bound), tf.float32)
 
 
-def check_label_map(label_map: tf.Tensor, num_classes: int, stride: int) -> tf.Tensor:
+def check_label_map(label_map: tf.Tensor, num_classes: int, strides: Sequence[int]) -> tf.Tensor:
     """Check a label map inside the graph; unknown ids would silently become zeros.
 
     Args:
-        label_map: `[batch, height, width]` int32.
+        label_map: `[batch, height, width]` or `[batch, depth, height, width]` int32.
         num_classes: Number of classes; ids must be less.
-        stride: Divisor of height and width.
+        strides: Divisors of its sides.
 
     Returns:
         The label map.
     """
     known = f"label_map must contain class ids from 0 to {num_classes - 1} only."
-    divisible = f"the height and width of label_map must be divisible by {stride}."
+    divisible = f"the height and width of label_map must be divisible by {strides[-1]}."
+    if len(strides) == 3:
+        divisible = divisible.replace(".", f", its depth by {strides[0]}.")
     sides = tf.shape(label_map)[1:]
     limit = tf.constant(num_classes, label_map.dtype)
     checks = [
         tf.debugging.assert_non_negative(label_map, known, name="check_ids_from_0"),
         tf.debugging.assert_less(label_map, limit, known, name="check_ids"),
-        tf.debugging.assert_equal(sides % stride, 0, divisible, name="check_size"),
+        tf.debugging.assert_equal(sides % strides, 0, divisible, name="check_size"),
         tf.debugging.assert_positive(sides, "label_map is empty.", name="check_not_empty"),
     ]
     with tf.control_dependencies(checks):

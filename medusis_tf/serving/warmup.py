@@ -24,7 +24,7 @@ _SAMPLING = {
 def write_warmup_requests(
     model_folder: Path,
     model_name: str,
-    image_size: tuple[int, int],
+    image_size: tuple[int, ...],
     noise_shape: tuple[int, ...],
     labels: LabelType = "int32",
     more: Mapping[str, Any] | None = None,
@@ -34,7 +34,7 @@ def write_warmup_requests(
     Args:
         model_folder: Folder of the SavedModel, for `assets.extra/tf_serving_warmup_requests`.
         model_name: Name of the model on the server.
-        image_size: `(height, width)` of the label map in the requests.
+        image_size: Height and width of the label map in the requests; with volumes depth first.
         noise_shape: Shape of the noise of one image.
         labels: Type of the label map.
         more: Functions with input signatures of further endpoints, by name.
@@ -47,6 +47,8 @@ def write_warmup_requests(
         "from_noise": {"label_map": label_map, "noise": noise},
         "draw_noise": {"seed": seed, "truncation": truncation},
     }
+    if len(image_size) == 3:
+        requests["from_noise"]["first_slice"] = np.zeros(1, np.int32)
     values = requests["serving_default"]
     for endpoint, function in (more or {}).items():
         image = np.zeros((1, *image_size, function.input_signature[0].shape[-1] or 1), np.float32)

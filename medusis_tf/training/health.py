@@ -45,14 +45,21 @@ class Health:
     def __init__(self, config: ExperimentConfig, shards: Shards, continues_labels: bool):
         self._config = config
         split = LabelledSubjects(shards, config.data, "validation")
+        depth = 0 if config.volumes is None else config.volumes.depth
         subjects = [
-            split.read(record).at(places) for record, places in spread(split.records, _SLICES)
+            split.read(record).at(_with_neighbours(places, record.num_slices, depth))
+            for record, places in spread(split.records, _SLICES)
         ]
         shown = [s.continued_label_map if continues_labels else s.label_map for s in subjects]
+        sample = [depth] * (depth > 0) + list(config.data.image_size)
         empty = np.zeros([0, *config.data.image_size], np.uint8)
-        self._label_maps = np.concatenate([empty, *shown])
-        self._body = np.concatenate([empty, *(s.label_map for s in subjects)]) != 0
-        self._real = {name: _images(shards, name) for name in ("train", "validation")}
+        self._label_maps = np.concatenate([empty, *shown]).reshape(-1, *sample)
+        body = np.concatenate([empty, *(s.label_map for s in subjects)]) != 0
+        self._body = body.reshape(-1, *sample)
+        self._real = {
+            name: _images(shards, name, depth).reshape(-1, *sample)
+            for name in ("train", "validation")
+        }
         seed = step_seed(config.seed, tf.constant(0), Purpose.VALIDATION_NOISE)
         self._seed = seed + tf.constant([0, 8], tf.int64)  # other noises than those of `Validation`
 
@@ -205,8 +212,22 @@ def sigmas(network: keras.Model) -> list[float]:
     return [float(each.sigma()) for each in layers if isinstance(each, SpectralConv2D)]
 
 
-def _images(shards: Shards, split: str) -> np.ndarray:
-    """Real images of a split, spread over its subjects: `[slices, height, width]`."""
+def _with_neighbours(places: np.ndarray, count: int, depth: int) -> np.ndarray:
+    """Places of slices with their neighbours, `depth` for each; the places themselves for 0.
+
+    At the ends of a volume, the last slice is repeated.
+    """
+    if depth == 0:
+        return places
+    around = np.arange(depth) - depth // 2
+    return (places[:, np.newaxis] + around).clip(0, count - 1).ravel()
+
+
+def _images(shards: Shards, split: str, depth: int) -> np.ndarray:
+    """Real images of a split, spread over its subjects: `[slices, height, width]`.
+
+    With a depth, each slice is followed by its neighbours; see `_with_neighbours`.
+    """
     records = [
         record
         for record in shards.records.subjects
@@ -216,6 +237,10 @@ def _images(shards: Shards, split: str) -> np.ndarray:
         for record in shards.records.subjects
         if record.split == split and "image" in record.kinds
     ]
-    chosen = [shards.read_image(record)[places] for record, places in spread(records, _IMAGES)]
+    count = _IMAGES if depth == 0 else _IMAGES // 4
+    chosen = [
+        shards.read_image(record)[_with_neighbours(places, record.num_slices, depth)]
+        for record, places in spread(records, count)
+    ]
     height, width = shards.records.image_size
     return np.concatenate([np.zeros([0, height, width], np.float32), *chosen])

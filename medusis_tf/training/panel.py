@@ -7,11 +7,10 @@ import tensorflow as tf
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.config.subject import Stream
 from medusis_tf.data.labels.body import AIR
-from medusis_tf.data.shards.field_of_view import visible_pixels
+from medusis_tf.data.shards.field_of_view import continue_labels, visible_pixels
 from medusis_tf.data.shards.shards import Shards
 from medusis_tf.methods.method import Method
 from medusis_tf.methods.random_numbers import Purpose, step_seed
-from medusis_tf.ops.field_of_view import continue_labels
 from medusis_tf.panels import PanelRow, panel
 
 NUM_ROWS = 4
@@ -33,15 +32,21 @@ class TrainingPanel:
 
     def __init__(self, config: ExperimentConfig, shards: Shards, continues_labels: bool = False):
         self._config = config
-        self._label_maps, views = self._choose(shards, "label_map")
+        self._depth = 1 if config.volumes is None else config.volumes.depth
+        self._samples, views = self._choose(shards, "label_map")
         self._views = views if continues_labels else np.ones_like(views)
-        self._images, _ = self._choose(shards, "image")
+        self._images = self._middle(self._choose(shards, "image")[0])
         self._seed = step_seed(config.seed, tf.constant(0), Purpose.PANEL_NOISE)
 
     def draw(self, method: Method) -> np.ndarray:
         """Draw the panel, `[height, width, 3]` uint8."""
-        label_maps = continue_labels(self._label_maps, self._views)
-        one_hot = tf.one_hot(label_maps, self._config.data.num_classes)
+        label_maps = [
+            continue_labels(each, view)
+            for each, view in zip(self._samples, self._views, strict=True)
+        ]
+        one_hot = tf.one_hot(np.stack(label_maps), self._config.data.num_classes)
+        if self._depth == 1:
+            one_hot = one_hot[:, 0]
         columns = {"real (unpaired)": self._images}
         noises = self._noises(method.painter.noise_shape)
         first, *others = method.shown_networks.items()
@@ -51,7 +56,7 @@ class TrainingPanel:
             columns[f"{title}, noise 1"] = self._paint(network, one_hot, noises[0])
         rows = [
             PanelRow(label_map, {name: images[index] for name, images in columns.items()})
-            for index, label_map in enumerate(self._label_maps)
+            for index, label_map in enumerate(self._middle(self._samples))
         ]
         title = f"{self._config.name}, step {int(method.step)}"
         return panel(rows, self._config.data.classes, title)
@@ -68,10 +73,16 @@ class TrainingPanel:
     ) -> np.ndarray:
         noises = None if noise is None else tf.repeat(noise, len(one_hot), axis=0)
         images = network(one_hot, noises, training=False).numpy()
+        if self._depth > 1:
+            images = self._middle(images)
         return np.where(self._views[..., np.newaxis], images, np.float32(AIR))
 
     def _choose(self, shards: Shards, stream: Stream) -> tuple[np.ndarray, np.ndarray]:
-        """Return `NUM_ROWS` slices and their fields of view, from all subjects of a stream."""
+        """Return `NUM_ROWS` samples and their fields of view, from all subjects of a stream.
+
+        A sample is a slice with its neighbours, as many as the networks see:
+        `[depth, height, width]`. The slices at both ends of a volume are repeated.
+        """
         validation = shards.subjects("validation", stream)
         subjects = validation or shards.subjects("train", stream)
         chosen, views = [], []
@@ -80,5 +91,11 @@ class TrainingPanel:
             slices = getattr(shards.read(subject), stream)
             views.append(visible_pixels(subject, self._config.data))
             turn, turns = row // len(subjects), -(-NUM_ROWS // len(subjects))
-            chosen.append(slices[len(slices) * (2 * turn + 1) // (2 * turns)])
+            middle = len(slices) * (2 * turn + 1) // (2 * turns)
+            places = middle - self._depth // 2 + np.arange(self._depth)
+            chosen.append(slices[places.clip(0, len(slices) - 1)])
         return np.stack(chosen), np.stack(views)
+
+    def _middle(self, samples: np.ndarray) -> np.ndarray:
+        """The slices in the middle of samples, which are shown."""
+        return samples[:, self._depth // 2]

@@ -13,10 +13,10 @@ import tensorflow as tf
 
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.config.training import VALIDATION_METRICS, MetricName
-from medusis_tf.data.batches.inference import INFERENCE_BATCH_SIZE, batches_of
 from medusis_tf.data.shards.labelled_subjects import LabelledSubject, LabelledSubjects
 from medusis_tf.data.shards.spread import spread_centres
 from medusis_tf.errors import UserError
+from medusis_tf.methods.painting import paint_slices
 from medusis_tf.methods.random_numbers import Purpose, step_seed
 from medusis_tf.metrics.distribution import FeatureSet, compare
 from medusis_tf.metrics.extractors import RadiomicsExtractor
@@ -50,8 +50,10 @@ def open_validation(
     if settings.interval == 0:
         return None
     split = LabelledSubjects(shards, config.data, "validation")
+    together = config.volumes is not None
     chosen = [
-        split.read(record).at(places) for record, places in spread(split.records, settings.slices)
+        split.read(record).at(places)
+        for record, places in spread(split.records, settings.slices, together)
     ]
     if chosen:
         return Validation(config, shards, chosen, continues_labels)
@@ -146,7 +148,8 @@ class Validation:
         features, patches = FeatureSet(self._extractor.dimension), PyramidPatches()
         for subject, noise in zip(self._subjects, noises, strict=True):
             label_map = subject.continued_label_map if self._continues else subject.label_map
-            images = subject.with_air_outside(self._paint(painter, label_map, noise))
+            found = paint_slices(painter, label_map, noise, self._config, subject.slice_indices)
+            images = subject.with_air_outside(found.mean(axis=-1))
             if not np.isfinite(images).all():
                 return {}
             _add_similarity(values, subject, images)
@@ -168,18 +171,6 @@ class Validation:
             # Undefined if fewer than two images show a body.
             "frechet_radiomics": distances.get("frechet_distance", np.nan),
         }
-
-    def _paint(
-        self, painter: keras.Model, label_map: np.ndarray, noise: tf.Tensor | None
-    ) -> np.ndarray:
-        """Return images `[slices, height, width]`, the mean over the channels."""
-        images = np.empty(label_map.shape, np.float32)
-        batch_size = min(self._config.training.batch_size, INFERENCE_BATCH_SIZE)
-        for batch in batches_of(len(label_map), batch_size):
-            one_hot = tf.one_hot(label_map[batch], self._config.data.num_classes)
-            noises = None if noise is None else tf.repeat(noise[None], len(one_hot), axis=0)
-            images[batch] = painter(one_hot, noises, training=False).numpy().mean(axis=-1)
-        return images
 
     def _draws(self, shape: tuple[int, ...] | None) -> list[list[tf.Tensor | None]]:
         """Draws of one noise for each subject; one draw of None for a painter without noise."""
@@ -211,12 +202,15 @@ class Validation:
         return metric
 
 
-def spread(records: Sequence[SubjectRecord], count: int) -> list[tuple[SubjectRecord, np.ndarray]]:
+def spread(
+    records: Sequence[SubjectRecord], count: int, together: bool = False
+) -> list[tuple[SubjectRecord, np.ndarray]]:
     """Choose slices that are spread evenly over subjects, and over the slices of each subject.
 
     Args:
         records: Subjects.
         count: Number of slices; fewer are chosen if subjects have fewer slices than their share.
+        together: Whether the slices of a subject follow each other, in its middle.
 
     Returns:
         Subjects with at least one chosen slice, and the places of their chosen slices.
@@ -225,7 +219,10 @@ def spread(records: Sequence[SubjectRecord], count: int) -> list[tuple[SubjectRe
     for number, record in enumerate(records):
         share = (number + 1) * count // len(records) - number * count // len(records)
         if (taken := min(share, record.num_slices)) > 0:
-            chosen.append((record, spread_centres(taken, record.num_slices)))
+            places = spread_centres(taken, record.num_slices)
+            if together:
+                places = (record.num_slices - taken) // 2 + np.arange(taken)
+            chosen.append((record, places))
     return chosen
 
 

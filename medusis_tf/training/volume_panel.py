@@ -9,17 +9,16 @@ import tensorflow as tf
 
 from medusis_tf.config.data import Axis
 from medusis_tf.config.experiment import ExperimentConfig
-from medusis_tf.data.batches.inference import batches_of
 from medusis_tf.data.shards.field_of_view import continue_labels, visible_pixels
 from medusis_tf.data.shards.shards import Shards
 from medusis_tf.data.shards.spread import step_within
 from medusis_tf.data.slicing.slices import OUTSIDE_IMAGE
 from medusis_tf.methods.method import Method
+from medusis_tf.methods.painting import paint_slices
 from medusis_tf.methods.random_numbers import Purpose, step_seed
 from medusis_tf.panels import PanelRow, panel
 
 MAX_SLICES = 96
-_BATCH_SIZE = 4
 # Axis of the slices in an LPS volume.
 _ACROSS: dict[Axis, int] = {"axial": 2, "coronal": 1, "sagittal": 0}
 _Plane = Callable[[np.ndarray], np.ndarray]
@@ -30,7 +29,8 @@ class VolumePanel:
 
     The planes cross in the middle of the foreground. All slices share one noise, as in `medusis
     synthesize`. The label map is the first of the validation split, or of the training split if
-    that has none; of more than 96 slices, every second, third, ... is painted.
+    that has none; of more than 96 slices, every second, third, ... is painted, and with
+    `config.volumes` the first 96.
 
     Args:
         config: The experiment.
@@ -51,6 +51,9 @@ class VolumePanel:
             raise ValueError(f"{record.subject} has no label map among the prepared slices")
         places = np.array(record.slice_indices) - record.slice_indices[0]
         step = step_within(MAX_SLICES, int(places[-1]) + 1)
+        if config.volumes is not None:  # which need all neighbours
+            places = places[: np.searchsorted(places, MAX_SLICES)]
+            stored, step = stored[: len(places)], 1
         chosen = places % step == 0
         self._places = places[chosen] // step
         self._label_map = np.zeros((self._places[-1] + 1, *config.data.image_size), np.uint8)
@@ -66,15 +69,12 @@ class VolumePanel:
         title, network = next(iter(method.shown_networks.items()))
         shape, noise = method.painter.noise_shape, None
         if shape is not None:
-            noise = tf.random.stateless_normal([1, *shape], self._seed)
+            noise = tf.random.stateless_normal([1, *shape], self._seed)[0]
         label_map = continue_labels(self._label_map, self._view)
         volume = np.full(label_map.shape, OUTSIDE_IMAGE, np.float32)
-        for part in batches_of(len(self._places), _BATCH_SIZE):
-            places = self._places[part]
-            one_hot = tf.one_hot(label_map[places], self._config.data.num_classes)
-            noises = None if noise is None else tf.repeat(noise, len(places), axis=0)
-            images = network(one_hot, noises, training=False).numpy()[..., 0]
-            volume[places] = np.where(self._view, images, np.float32(OUTSIDE_IMAGE))
+        places = self._places
+        images = paint_slices(network, label_map[places], noise, self._config, places)[..., 0]
+        volume[places] = np.where(self._view, images, np.float32(OUTSIDE_IMAGE))
         planes = self._planes()
         labels = [plane(self._label_map) for plane in planes.values()]
         images = [plane(volume) for plane in planes.values()]

@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.data.batches.augmentation import Rows, augment_image, move_label_map
+from medusis_tf.data.batches.neighbours import Neighbours, sample_numbers
 from medusis_tf.data.batches.record_order import Numbers, Purpose, random_key, record_order
 from medusis_tf.data.preparing.processes import processors
 from medusis_tf.data.shards.field_of_view import views_of_slices
@@ -40,6 +41,7 @@ def training_batches(
     field_of_view: bool = False,
     positions: Sequence[int] | None = None,
     pseudo_labels: Mapping[str, np.ndarray] | None = None,
+    neighbours: Neighbours = Neighbours(),
 ) -> tf.data.Dataset:
     """Endless batches of label maps and images of the training split.
 
@@ -61,6 +63,10 @@ def training_batches(
             Together, machines that share the positions make the same batches as one.
         pseudo_labels: Class ids found in training images, `[slices, height, width]` uint8 by name
             of the subject. Batches then contain those of their images.
+        neighbours: Slices of a sample. With a depth above 1, all tensors but `is_paired` have a
+            second axis, of the neighbouring slices, which are moved and changed alike. With a
+            margin, `"label_context": [batch, depth + 2 * margin, height, width]` uint8 are the
+            label maps with those before and after them.
 
     Returns:
         Dataset of `{"label_map": [batch, height, width] uint8, "image": [batch, height, width,
@@ -72,14 +78,15 @@ def training_batches(
         replicas together, or what `positions` choose of it.
 
     Raises:
-        UserError: No pair has slices, or an earlier version wrote them.
+        UserError: No pair has slices, or an earlier version wrote them; or no subject has enough
+            neighbouring slices.
     """
-    batch = _Batch(config, shards, body_mask, field_of_view, positions, pseudo_labels)
+    batch = _Batch(config, shards, body_mask, field_of_view, positions, pseudo_labels, neighbours)
     options = tf.data.Options()
     options.deterministic = True
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return (
-        record_order(config, shards, start_step)
+        record_order(config, shards, start_step, neighbours.depth)
         .batch(config.training.batch_size, drop_remainder=True)
         .enumerate(start=start_step)
         .map(batch, processors() + _BATCHES_AHEAD)
@@ -99,12 +106,26 @@ class _Batch:
         field_of_view: bool,
         positions: Sequence[int] | None,
         pseudo_labels: Mapping[str, np.ndarray] | None = None,
+        neighbours: Neighbours = Neighbours(),
     ):
         self._config = config
         self._body_mask = body_mask
         size = config.training.batch_size
-        is_whole = positions is None or len(positions) == size
-        self._rows = None if is_whole else Rows(tuple(positions or ()), size)
+        given = tuple(range(size)) if positions is None else tuple(positions)
+        self._rows = None if len(given) == size else Rows(given, size)
+        self._neighbours = neighbours
+        if neighbours.depth > 1:
+            self._samples = {
+                kind: tf.constant(sample_numbers(shards, kind, *margins))
+                for kind, margins in (
+                    ("label_map", neighbours),
+                    ("image", Neighbours(neighbours.depth)),
+                )
+            }
+            # All slices of a sample are changed alike.
+            self._slice_rows = Rows(tuple(np.repeat(given, neighbours.depth)), size)
+            count = neighbours.depth + 2 * neighbours.margin
+            self._context_rows = Rows(tuple(np.repeat(given, count)), size)
         self._views = views_of_slices(shards, config.data) if field_of_view else None
         kinds: tuple[Kind, ...] = ("label_map", "image")
         if body_mask:
@@ -117,37 +138,77 @@ class _Batch:
                 self._pseudo_labels = tf.Variable(tf.constant(in_order), trainable=False)
 
     def __call__(self, step: tf.Tensor, numbers: Numbers) -> dict[str, tf.Tensor]:
-        config, augmentation, rows = self._config, self._config.data.augmentation, self._rows
-        if rows is not None:
-            numbers = {name: tf.gather(each, rows.positions) for name, each in numbers.items()}
-        label_seed = random_key(config, Purpose.LABEL_MAP, step)
-        # Pairs must be moved alike; images of other slices may be.
-        alike = config.data.draws_pairs
-        image_seed = label_seed if alike else random_key(config, Purpose.IMAGE, step)
-        label_map = self._gather("label_map", numbers["label_map"])
-        levels = self._gather("image", numbers["image"])
+        if self._rows is not None:
+            positions = self._rows.positions
+            numbers = {name: tf.gather(each, positions) for name, each in numbers.items()}
+        if self._neighbours.depth == 1:
+            batch = self._make(step, numbers["label_map"], numbers["image"], self._rows)
+        else:
+            batch = self._make_samples(step, numbers["label_map"], numbers["image"])
+        if "is_paired" in numbers:
+            batch["is_paired"] = numbers["is_paired"]
+        return batch
+
+    def _make_samples(
+        self, step: tf.Tensor, first_label_map: tf.Tensor, first_image: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Samples of neighbouring slices, from the numbers of their first slices, `[batch]`."""
+        depth, margin = self._neighbours
+        context = tf.gather(self._samples["label_map"], first_label_map)
+        label_maps = context[:, margin : margin + depth]
+        images = tf.gather(self._samples["image"], first_image)
+        flat = [tf.reshape(each, [-1]) for each in (label_maps, images)]
+        batch = {
+            name: tf.reshape(each, [-1, depth, *each.shape[1:]])
+            for name, each in self._make(step, *flat, self._slice_rows).items()
+        }
+        if margin > 0:
+            seed, augmentation = self._seeds(step)[0], self._config.data.augmentation
+            found = self._gather("label_map", tf.reshape(context, [-1]))
+            moved = move_label_map(found, seed, augmentation, self._context_rows)
+            shape = [-1, depth + 2 * margin, *moved.shape[1:]]
+            batch["label_context"] = tf.reshape(moved, shape)
+        return batch
+
+    def _make(
+        self,
+        step: tf.Tensor,
+        label_map_numbers: tf.Tensor,
+        image_numbers: tf.Tensor,
+        rows: Rows | None,
+    ) -> dict[str, tf.Tensor]:
+        """Slices from their numbers, `[slices]`."""
+        config, augmentation = self._config, self._config.data.augmentation
+        label_seed, image_seed = self._seeds(step)
+        label_map = self._gather("label_map", label_map_numbers)
+        levels = self._gather("image", image_numbers)
         image = augment_image(levels, image_seed, augmentation, rows)
         batch = {
             "label_map": move_label_map(label_map, label_seed, augmentation, rows),
             "image": tf.repeat(image[..., tf.newaxis], config.data.image_channels, axis=-1),
         }
         if self._body_mask:
-            mask = _unpacked(self._gather("body_mask", numbers["label_map"]), label_map.shape)
+            mask = _unpacked(self._gather("body_mask", label_map_numbers), label_map.shape)
             batch["body_mask"] = move_label_map(mask, label_seed, augmentation, rows)
         if self._views is not None:
             masks, mask_of_slice = self._views
-            for name, kind, seed in (
-                ("field_of_view", "label_map", label_seed),
-                ("image_field_of_view", "image", image_seed),
+            for name, kind, numbers, seed in (
+                ("field_of_view", "label_map", label_map_numbers, label_seed),
+                ("image_field_of_view", "image", image_numbers, image_seed),
             ):
-                view = tf.gather(masks, tf.gather(mask_of_slice[kind], numbers[kind]))
+                view = tf.gather(masks, tf.gather(mask_of_slice[kind], numbers))
                 batch[name] = move_label_map(view, seed, augmentation, rows)
         if self._pseudo_labels is not None:
-            found = tf.gather(self._pseudo_labels.read_value(), numbers["image"])
+            found = tf.gather(self._pseudo_labels.read_value(), image_numbers)
             batch["pseudo_labels"] = move_label_map(found, image_seed, augmentation, rows)
-        if "is_paired" in numbers:
-            batch["is_paired"] = numbers["is_paired"]
         return batch
+
+    def _seeds(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Seeds of label maps and of images. Pairs must be moved alike; others may be."""
+        label_seed = random_key(self._config, Purpose.LABEL_MAP, step)
+        if self._config.data.draws_pairs:
+            return label_seed, label_seed
+        return label_seed, random_key(self._config, Purpose.IMAGE, step)
 
     def _gather(self, kind: Kind, numbers: tf.Tensor) -> tf.Tensor:
         """The stored slices, `[batch, ...]`."""

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.config.subject import Stream
+from medusis_tf.data.batches.neighbours import first_places
 from medusis_tf.data.shards.manifest import Kind, SubjectRecord
 from medusis_tf.data.shards.shards import Shards
 from medusis_tf.errors import UserError
@@ -20,6 +21,8 @@ from medusis_tf.errors import UserError
 POSITION_WINDOW = 0.025
 
 Numbers = dict[str, tf.Tensor]
+
+_NAMES: dict[str, str] = {"label_map": "label maps", "image": "images"}
 
 
 class Purpose(IntEnum):
@@ -38,42 +41,46 @@ _ORDER: dict[Stream, Purpose] = {
 }
 
 
-def record_order(config: ExperimentConfig, shards: Shards, start_step: int = 0) -> tf.data.Dataset:
+def record_order(
+    config: ExperimentConfig, shards: Shards, start_step: int = 0, depth: int = 1
+) -> tf.data.Dataset:
     """Numbers of the slices of one sample after the other, endlessly.
 
     Args:
         config: The experiment.
         shards: Its prepared slices.
         start_step: Number of batches already used. Skipping them reads nothing.
+        depth: Slices of a sample. The numbers are those of its first slice.
 
     Returns:
         Dataset of `{"label_map": [] int64, "image": [] int64}`, the positions of slices in the
         file of each kind; with `paired` and `semi_supervised` also `"is_paired": [] bool`.
 
     Raises:
-        UserError: The pairing needs pairs, but none has slices.
+        UserError: The pairing needs pairs, but none has slices; or no subject has `depth`
+            neighbouring slices.
     """
     used = start_step * config.training.batch_size
     pairs = paired_subjects(config, shards)
     pairing = config.data.pairing
     if pairing in ("paired_sampling", "paired"):
-        return _pairs(config, pairs, used)
+        return _pairs(config, pairs, used, depth)
     if pairing == "semi_supervised":
-        return _semi_supervised(config, shards, pairs, used)
+        return _semi_supervised(config, shards, pairs, used, depth)
     if pairing == "nearest_position":
-        return _near_each_other(config, shards, used)
+        return _near_each_other(config, shards, used, depth)
     streams = {
-        "label_map": _shuffled_numbers(config, shards, "label_map", used),
-        "image": _shuffled_numbers(config, shards, "image", used),
+        "label_map": _shuffled_numbers(config, shards, "label_map", used, depth),
+        "image": _shuffled_numbers(config, shards, "image", used, depth),
     }
     return tf.data.Dataset.zip(streams)
 
 
 def _pairs(
-    config: ExperimentConfig, subjects: Sequence[SubjectRecord], used: int
+    config: ExperimentConfig, subjects: Sequence[SubjectRecord], used: int, depth: int
 ) -> tf.data.Dataset:
     """Label map and image of the same slice."""
-    label_maps, images = (tf.constant(_numbers(subjects, k)) for k in ("label_map", "image"))
+    label_maps, images = (tf.constant(_numbers(subjects, k, depth)) for k in ("label_map", "image"))
     order = _shuffled(config, Purpose.LABEL_MAP_ORDER, len(images), used)
 
     def sample(index: tf.Tensor) -> Numbers:
@@ -86,7 +93,11 @@ def _pairs(
 
 
 def _semi_supervised(
-    config: ExperimentConfig, shards: Shards, pairs: Sequence[SubjectRecord], used: int
+    config: ExperimentConfig,
+    shards: Shards,
+    pairs: Sequence[SubjectRecord],
+    used: int,
+    depth: int,
 ) -> tf.data.Dataset:
     """Every label map once per epoch, with its own image or with one drawn from all images.
 
@@ -94,19 +105,21 @@ def _semi_supervised(
     image is skipped.
     """
     entries = shards.subjects("train", "label_map")
-    label_maps = tf.constant(_numbers(entries, "label_map"))
+    label_maps = tf.constant(_numbers(entries, "label_map", depth))
     paired = {entry.subject for entry in pairs}
     # -1 where a label map has no image of its own.
+    first = {e.subject: e.first_record["image"] if e.subject in paired else -1 for e in entries}
     own = tf.constant(
         np.concatenate(
             [
-                _numbers([e], "image") if e.subject in paired else np.full(e.num_slices, -1)
+                first[e.subject] + (places if e.subject in paired else 0 * places)
                 for e in entries
+                for places in [first_places(e, depth)]
             ]
         )
     )
     order = _shuffled(config, Purpose.LABEL_MAP_ORDER, len(label_maps), used)
-    drawn = _shuffled_numbers(config, shards, "image", used)
+    drawn = _shuffled_numbers(config, shards, "image", used, depth)
 
     def sample(index: tf.Tensor, any_image: tf.Tensor) -> Numbers:
         own_image = tf.gather(own, index)
@@ -120,12 +133,14 @@ def _semi_supervised(
     return tf.data.Dataset.zip((order, drawn)).map(sample)
 
 
-def _near_each_other(config: ExperimentConfig, shards: Shards, used: int) -> tf.data.Dataset:
+def _near_each_other(
+    config: ExperimentConfig, shards: Shards, used: int, depth: int
+) -> tf.data.Dataset:
     """Every label map once per epoch, with an image near its position."""
     entries = shards.subjects("train", "label_map")
-    label_maps = tf.constant(_numbers(entries, "label_map"))
-    positions = tf.constant([p for entry in entries for p in entry.positions])
-    near = _near_images(config, shards)
+    label_maps = tf.constant(_numbers(entries, "label_map", depth))
+    positions = tf.constant(_positions(entries, depth))
+    near = _near_images(config, shards, depth)
     order = _shuffled(config, Purpose.LABEL_MAP_ORDER, len(label_maps), used)
     return order.enumerate(used).map(
         lambda sample, index: {
@@ -135,17 +150,34 @@ def _near_each_other(config: ExperimentConfig, shards: Shards, used: int) -> tf.
     )
 
 
-def _numbers(entries: Sequence[SubjectRecord], kind: Kind) -> np.ndarray:
-    """Numbers of the slices of subjects, in the file of one kind."""
-    parts = [e.first_record[kind] + np.arange(e.num_slices, dtype=np.int64) for e in entries]
+def _numbers(entries: Sequence[SubjectRecord], kind: Kind, depth: int) -> np.ndarray:
+    """Numbers of the first slices of all samples of subjects, in the file of one kind.
+
+    Raises:
+        UserError: No subject has `depth` neighbouring slices.
+    """
+    numbers = np.concatenate([e.first_record[kind] + first_places(e, depth) for e in entries])
+    if len(numbers) == 0:
+        most = max(entry.num_slices for entry in entries)
+        raise UserError(
+            f"no training subject has {depth} neighbouring slices of {_NAMES[kind]}: the longest "
+            f"has {most} slices. Lower volumes.depth, or data.minimum_foreground, which leaves out "
+            "slices."
+        )
+    return numbers
+
+
+def _positions(entries: Sequence[SubjectRecord], depth: int) -> np.ndarray:
+    """Positions in the body of the first slices of all samples, `[count]` float32."""
+    parts = [np.array(e.positions, np.float32)[first_places(e, depth)] for e in entries]
     return np.concatenate(parts)
 
 
 def _shuffled_numbers(
-    config: ExperimentConfig, shards: Shards, stream: Stream, used: int
+    config: ExperimentConfig, shards: Shards, stream: Stream, used: int, depth: int
 ) -> tf.data.Dataset:
-    """Numbers of all training slices of a stream, in a new order every epoch."""
-    numbers = tf.constant(_numbers(shards.subjects("train", stream), stream))
+    """Numbers of all training samples of a stream, in a new order every epoch."""
+    numbers = tf.constant(_numbers(shards.subjects("train", stream), stream, depth))
     order = _shuffled(config, _ORDER[stream], len(numbers), used)
     return order.map(lambda index: tf.gather(numbers, index))
 
@@ -164,17 +196,17 @@ def _shuffled(config: ExperimentConfig, purpose: Purpose, count: int, used: int)
 
 
 def _near_images(
-    config: ExperimentConfig, shards: Shards
+    config: ExperimentConfig, shards: Shards, depth: int
 ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """Return a function that draws the number of an image near a position, for a sample number.
 
     Images that are near no label map are never drawn.
     """
     entries = shards.subjects("train", "image")
-    positions = np.concatenate([np.array(entry.positions, np.float32) for entry in entries])
+    positions = _positions(entries, depth)
     by_position = np.argsort(positions, kind="stable")
     sorted_positions = tf.constant(positions[by_position])
-    numbers = tf.constant(_numbers(entries, "image")[by_position])
+    numbers = tf.constant(_numbers(entries, "image", depth)[by_position])
     count = len(positions)
     reach = max(1, round(POSITION_WINDOW * count))
 

@@ -30,6 +30,8 @@ class LabelledSubject:
         slice_indices: `[slices]`, indices of the slices in their volume.
         spacing_mm: Spacing of rows and of columns.
         field_of_view: `[height, width]` bool, inside the volume; None if that is everywhere.
+        whole: The subject with all slices, of which this has some; None if it has all itself.
+        places: `[slices]`, places of the slices among all; None if it has all.
     """
 
     name: str
@@ -39,6 +41,8 @@ class LabelledSubject:
     slice_indices: np.ndarray
     spacing_mm: tuple[float, float]
     field_of_view: np.ndarray | None = None
+    whole: LabelledSubject | None = None
+    places: np.ndarray | None = None
 
     @cached_property
     def body(self) -> np.ndarray:
@@ -71,11 +75,14 @@ class LabelledSubject:
         return self._some(places)
 
     def _some(self, part: slice | np.ndarray) -> LabelledSubject:
+        places = np.arange(len(self.label_map)) if self.places is None else self.places
         return replace(
             self,
             label_map=self.label_map[part],
             image=None if self.image is None else self.image[part],
             slice_indices=self.slice_indices[part],
+            whole=self.whole or self,
+            places=places[part],
         )
 
 

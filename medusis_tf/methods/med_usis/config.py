@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Literal
+import math
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import model_validator
 
@@ -33,6 +34,8 @@ _R1_PER_PIXEL = 0.0002
 
 class MedUSISConfig(ExperimentConfig):
     """The configuration of one Med-USIS experiment. Each run saves its own as `config.yaml`."""
+
+    paints_volumes: ClassVar[bool] = True
 
     method: Literal["med_usis"] = "med_usis"
     """The learning method."""
@@ -68,8 +71,9 @@ class MedUSISConfig(ExperimentConfig):
         quantiles = class_counts = None
         if self.training.class_balance == "data_set":
             height, width = self.data.image_size
+            depth = self.volumes.depth if self.volumes else 1
             shares = num_replicas * self.training.accumulate
-            pixels = self.training.batch_size * height * width // shares
+            pixels = self.training.batch_size * depth * height * width // shares
             class_counts = mean_class_counts(shards, self.data.num_classes, pixels)
         if self.loss_weights.class_quantiles > 0:
             from medusis_tf.appearance.estimation import load_or_estimate
@@ -109,20 +113,41 @@ class MedUSISConfig(ExperimentConfig):
         gamma = self.training.r1.gamma
         if gamma != "auto":
             return gamma
-        height, width = self.data.image_size
-        return _R1_PER_PIXEL * height * width / self.training.batch_size
+        return _R1_PER_PIXEL * math.prod(self.network_size) / self.training.batch_size
+
+    @property
+    def network_size(self) -> tuple[int, ...]:
+        """Height and width of the networks' images; with 3D networks depth, height and width."""
+        if self.volumes is None or self.volumes.networks == "2.5d":
+            return self.data.image_size
+        return (self.volumes.depth, *self.data.image_size)
 
     @model_validator(mode="after")
     def _check_network_sizes(self) -> MedUSISConfig:
-        image_size = self.data.image_size
+        size = self.network_size
+        setting = "data.image_size" if len(size) == 2 else "volumes.depth and data.image_size"
         for network in ("generator", "discriminator", "segmenter"):
             try:
-                getattr(self, network).check_image_size(image_size)
+                getattr(self, network).check_image_size(size)
             except ValueError as error:
                 raise ValueError(
-                    f"the {network} needs a data.image_size with {error}. Received: "
-                    f"{list(image_size)}. Change the size, or the number of blocks or levels"
+                    f"the {network} needs a {setting} with {error}. Received: "
+                    f"{list(size)}. Change the size, or the number of blocks or levels"
                 ) from None
+        return self
+
+    @model_validator(mode="after")
+    def _check_volumes(self) -> MedUSISConfig:
+        volumes, generator = self.volumes, self.generator
+        if volumes is None:
+            return self
+        if generator.spade == "sparse" and (volumes.rank == 3 or volumes.context > 1):
+            raise ValueError(
+                "generator.spade: sparse is for slices that are painted from their own label maps. "
+                "Use auto or dense"
+            )
+        if volumes.noise_length > 0 and not generator.pixel_noise:
+            raise ValueError("volumes.noise_length needs generator.pixel_noise: true")
         return self
 
     @model_validator(mode="after")

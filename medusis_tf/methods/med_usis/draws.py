@@ -23,7 +23,8 @@ def jitter(
     The anatomy stays visible.
 
     Args:
-        images: `[batch, height, width, channels]` in [-1, 1].
+        images: `[batch, height, width, channels]` in [-1, 1], or volumes `[batch, depth, height,
+            width, channels]`, whose slices are changed alike but for their noise.
         seed: `[2]` int64, from `random_numbers.step_seed`.
         position: `[batch]` indices in the global batch, which select the random numbers.
         batch_size: Size of the global batch.
@@ -33,7 +34,8 @@ def jitter(
         Float32 images of the same shape, differentiable. Noise and contrast may exceed [-1, 1].
     """
     images = tf.cast(images, tf.float32)
-    draws = tf.random.stateless_uniform([3, batch_size, 1, 1, 1], seed, -1.0, 1.0)
+    ones = [1] * (images.shape.rank - 1)
+    draws = tf.random.stateless_uniform([3, batch_size, *ones], seed, -1.0, 1.0)
     contrast, exponent, blur = tf.unstack(tf.gather(draws, position, axis=1))
     if config.gamma > 0:
         unit = _DARKEST + (1 - _DARKEST) * (images + 1) / 2
@@ -70,14 +72,21 @@ class Draws:
         return draw_noise(self._seed(purpose), self._position, self._batch_size, shape)
 
     def translate(self, images: tf.Tensor, purpose: Purpose) -> tf.Tensor:
-        """Shift the images for the discriminator at random, an augmentation for small data sets."""
+        """Shift the images for the discriminator at random, an augmentation for small data sets.
+
+        All slices of a volume are shifted alike.
+        """
         fraction = self._config.training.discriminator_translation
         height, width = self._config.data.image_size
         limits = (int(fraction * height), int(fraction * width))
         if not any(limits):
             return images
         offsets = draw_offsets(self._seed(purpose), self._position, self._batch_size, limits)
-        return translate(images, offsets)
+        if images.shape.rank == 4:
+            return translate(images, offsets)
+        batch, depth, *rest = images.shape
+        slices = tf.reshape(images, [batch * depth, *rest])
+        return tf.reshape(translate(slices, tf.repeat(offsets, depth, axis=0)), images.shape)
 
     def jitter(self, images: tf.Tensor, purpose: Purpose) -> tf.Tensor:
         """Jitter the images for the segmenter, so that it relies on clearly visible structures."""

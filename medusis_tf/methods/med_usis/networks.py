@@ -7,20 +7,47 @@ import keras
 from medusis_tf.layers.dtype_policy import dtype_policy
 from medusis_tf.layers.initializers import scale_kernels
 from medusis_tf.methods.med_usis.config import MedUSISConfig
+from medusis_tf.models.generators.context import ContextGenerator
+from medusis_tf.models.slice_wise import AdjacentSlices, SliceWise
 
 
 def build_generator(config: MedUSISConfig, synchronized: bool) -> keras.Model:
     """Build the generator of an experiment, with its weights."""
-    data = config.data
+    data, volumes, section = config.data, config.volumes, config.generator
     with dtype_policy(config.training.precision):
-        return config.generator.build(data.num_classes, data.image_channels, synchronized)
+        if volumes is None:
+            return section.build(data.num_classes, data.image_channels, synchronized)
+        if volumes.networks == "3d":
+            return section.build(data.num_classes, data.image_channels, synchronized, rank=3)
+        if volumes.context > 1:
+            # The label maps of several slices are not one-hot.
+            section = section.model_copy(update={"spade": "dense"})
+        channels = volumes.context * data.num_classes
+        generator = section.build(channels, data.image_channels, synchronized)
+        return ContextGenerator(
+            generator, data.num_classes, volumes.context, volumes.noise_length
+        )
 
 
 def build_segmenter(config: MedUSISConfig) -> keras.Model:
     """Build the segmenter of an experiment, with its weights."""
-    data = config.data
+    data, volumes = config.data, config.volumes
     with dtype_policy(config.training.precision):
-        return config.segmenter.build(data.num_classes, data.image_channels)
+        if volumes is not None and volumes.networks == "3d":
+            return config.segmenter.build(data.num_classes, data.image_channels, rank=3)
+        segmenter = config.segmenter.build(data.num_classes, data.image_channels)
+        return segmenter if volumes is None else SliceWise(segmenter)
+
+
+def build_discriminator(config: MedUSISConfig) -> keras.Model:
+    """Build the discriminator of an experiment, with its weights."""
+    channels, volumes = config.data.image_channels, config.volumes
+    with dtype_policy(config.training.precision):
+        if volumes is None or volumes.networks == "3d":
+            return config.discriminator.build(config.network_size, channels)
+        count = volumes.adjacent
+        discriminator = config.discriminator.build(config.network_size, count * channels)
+        return AdjacentSlices(discriminator, count)
 
 
 def build_networks(config: MedUSISConfig, synchronized: bool) -> dict[str, keras.Model]:
@@ -34,7 +61,7 @@ def build_networks(config: MedUSISConfig, synchronized: bool) -> dict[str, keras
         `generator`, `ema_generator`, `segmenter`, `discriminator`, and `ema_segmenter` if
         its labels of real images are needed.
     """
-    data, gain = config.data, config.training.initial_gain
+    gain = config.training.initial_gain
     networks = {
         "generator": build_generator(config, synchronized),
         "ema_generator": build_generator(config, synchronized),
@@ -42,8 +69,7 @@ def build_networks(config: MedUSISConfig, synchronized: bool) -> dict[str, keras
     }
     if config.learns_consistency or config.uses_pseudo_labels:
         networks["ema_segmenter"] = build_segmenter(config)
-    with dtype_policy(config.training.precision):
-        networks["discriminator"] = config.discriminator.build(data.image_size, data.image_channels)
+    networks["discriminator"] = build_discriminator(config)
     for name in ("generator", "segmenter"):
         scale_kernels(networks[name], gain)
         if (average := networks.get(f"ema_{name}")) is not None:

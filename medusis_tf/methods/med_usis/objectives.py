@@ -84,13 +84,31 @@ class Objectives:
         is_zero = self.config.training.pseudo_labels.noise == "zero"
         if pseudo_labels is not None and noise is not None and is_zero:
             noise = tf.zeros_like(noise)
-        label_map = batch["label_map"] if pseudo_labels is None else pseudo_labels
+        image = self.paint(generator, batch, noise, pseudo_labels)
         if not self.config.training.field_of_view:
-            return generator(self.one_hot(label_map), noise, training=True), noise
+            return image, noise
         view = batch["field_of_view" if pseudo_labels is None else "image_field_of_view"]
-        one_hot = self.one_hot(label_map, view)
-        image = generator(one_hot, noise, training=True)
         return tf.where(view[..., tf.newaxis] > 0, image, AIR), noise
+
+    def paint(
+        self,
+        generator: keras.Model,
+        batch: Batch,
+        noise: tf.Tensor | None,
+        pseudo_labels: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Call a generator in training mode, with the labels as `synthesize` describes."""
+        if pseudo_labels is not None:
+            one_hot = self.one_hot(pseudo_labels, batch.get("image_field_of_view"))
+            return generator(one_hot, noise, training=True)
+        label_map, view = batch["label_map"], batch.get("field_of_view")
+        if "label_context" not in batch:
+            return generator(self.one_hot(label_map, view), noise, training=True)
+        label_map = batch["label_context"]
+        if view is not None:  # the same for all slices of a sample
+            view = tf.repeat(view[:, :1], label_map.shape[1], axis=1)
+        one_hot = self.one_hot(label_map, view)
+        return generator(one_hot, noise, training=True, has_margin=True)
 
     def one_hot(self, label_map: tf.Tensor, field_of_view: tf.Tensor | None = None) -> tf.Tensor:
         """One-hot labels, which continue beyond the field of view, if there is one."""
@@ -248,11 +266,11 @@ class Objectives:
         return self.class_texture(image, self.one_hot(label_map), real, self.one_hot(labels))
 
     def _check_finest_features(self) -> None:
-        data, finest = self.config.data, self.config.training.pseudo_labels.finest_features
-        maps = self.networks["discriminator"].features(
-            tf.zeros([1, *data.image_size, data.image_channels])
-        )
-        coarsest = data.image_size[0] // min(each.shape[1] for each in maps)
+        config, finest = self.config, self.config.training.pseudo_labels.finest_features
+        depth = [] if config.volumes is None else [config.volumes.depth]
+        size = [1, *depth, *config.data.image_size, config.data.image_channels]
+        maps = self.networks["discriminator"].features(tf.zeros(size))
+        coarsest = config.data.image_size[0] // min(each.shape[-3] for each in maps)
         if finest > coarsest:
             raise UserError(
                 f"training.pseudo_labels.finest_features must be at most {coarsest}, the factor by "
@@ -263,9 +281,13 @@ class Objectives:
         self, image: tf.Tensor, true_image: tf.Tensor, sample_weights: tf.Tensor, finest: int = 1
     ) -> tf.Tensor:
         """Compare features; those with more than 1 / `finest` of the rows are left out."""
-        rows = image.shape[1] // finest
+        rows = image.shape[-3] // finest
         synthetic, true = (
-            [each for each in self.networks["discriminator"].features(x) if each.shape[1] <= rows]
+            [each for each in self.networks["discriminator"].features(x) if each.shape[-3] <= rows]
             for x in (image, true_image)
         )
+        # A volume may be seen as several images.
+        times = synthetic[0].shape[0] // image.shape[0]
+        if times > 1:
+            sample_weights = tf.repeat(sample_weights / times, times)
         return feature_matching_loss(synthetic, true, sample_weights)

@@ -207,6 +207,7 @@ def open_row(experiment: ExperimentConfig, truncation: float) -> "EvaluatedModel
             subject.label_map,
             painter.draw_noise(seed, truncation),
             field_of_view=subject.field_of_view,
+            slice_indices=subject.slice_indices,
         ),
         is_random=has_noise,
     )

@@ -1,0 +1,146 @@
+"""The 2.5D generator: paints each slice from the label maps of its neighbours too."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+import tensorflow as tf
+
+from medusis_tf.layers.pixel_noise import unit_fields
+from medusis_tf.models.generators.conditional import ConditionalGenerator
+
+
+class ContextGenerator(keras.Model):
+    """Paints volumes slice by slice with a generator of slices.
+
+    A slice is painted from its own one-hot label map, followed by those of its neighbours as
+    further channels, the nearest first. All slices of a volume share the noise vector; their random
+    fields may change along the axis.
+
+    Args:
+        generator: Generator with `context * num_classes` classes, built.
+        num_classes: Channels of the one-hot label map.
+        context: Number of label maps that a slice is painted from, odd.
+        noise_length: Number of slices along which random fields change; 0 for the same fields in
+            all slices.
+    """
+
+    rank = 2
+
+    def __init__(
+        self,
+        generator: ConditionalGenerator,
+        num_classes: int,
+        context: int,
+        noise_length: float = 0.0,
+        name: str = "generator",
+    ):
+        super().__init__(name=name)
+        self.generator = generator
+        self.num_classes = num_classes
+        self.context = context
+        self.noise_length = noise_length
+        if noise_length > 0:
+            self._fields = DriftingFields()
+            for layer in generator.pixel_noises:
+                layer.draw = self._fields
+        self.built = True
+
+    @property
+    def noise_shape(self) -> tuple[int, ...] | None:
+        """Shape of the noise of one volume."""
+        return self.generator.noise_shape
+
+    @property
+    def stride(self) -> int:
+        """Number by which height and width of a label map must be divisible."""
+        return self.generator.stride
+
+    @property
+    def sparse(self) -> bool:
+        """Whether SPADE computes distinct neighbourhoods only."""
+        return self.generator.sparse
+
+    @property
+    def margin(self) -> int:
+        """Number of neighbours before and after a slice."""
+        return self.context // 2
+
+    def call(
+        self,
+        one_hot: tf.Tensor,
+        noise: tf.Tensor | None = None,
+        training: bool = False,
+        first_slice: tf.Tensor | None = None,
+        has_margin: bool = False,
+    ) -> tf.Tensor:
+        """Synthesize volumes.
+
+        Args:
+            one_hot: `[batch, depth, height, width, num_classes]`.
+            noise: `[batch, *noise_shape]`, standard normal; None without noise.
+            training: Whether to use batch statistics and update the spectral norms.
+            first_slice: `[batch]` int32, number of the first slice in its volume, from which
+                the random fields follow; None for 0. Parts of one volume then fit together.
+            has_margin: Whether the first and last `margin` label maps are neighbours only, which
+                are not painted. Otherwise the label maps at both ends are repeated.
+
+        Returns:
+            `[batch, depth, height, width, image_channels]`, float32 in [-1, 1]; with a margin, the
+            depth is less by twice its size.
+        """
+        margin = self.margin
+        if not has_margin and margin > 0:
+            ends = [tf.repeat(end, margin, axis=1) for end in (one_hot[:, :1], one_hot[:, -1:])]
+            one_hot = tf.concat([ends[0], one_hot, ends[1]], axis=1)
+        batch, static = tf.shape(one_hot)[0], one_hot.shape
+        depth = tf.shape(one_hot)[1] - 2 * margin
+        around = [one_hot[:, margin + o : margin + o + depth] for o in self._offsets]
+        joined = tf.concat(around, axis=-1)
+        flat = tf.reshape(joined, tf.concat([[batch * depth], tf.shape(joined)[2:]], axis=0))
+        known = None if None in static[:2] else static[0] * (static[1] - 2 * margin)
+        flat = tf.ensure_shape(flat, [known, *static[2:4], self.context * self.num_classes])
+        if noise is not None:
+            noise = tf.repeat(noise, depth, axis=0)
+        if self.noise_length > 0:
+            first = tf.zeros([batch], tf.int32) if first_slice is None else first_slice
+            number = first[:, tf.newaxis] + tf.range(depth)
+            self._fields.places = tf.cast(tf.reshape(number, [-1]), tf.float32) / self.noise_length
+        images = self.generator(flat, noise, training=training)
+        shape = tf.concat([[batch, depth], tf.shape(images)[1:]], axis=0)
+        lengths = [None if s is None else s - c for s, c in zip(static[:2], (0, 2 * margin))]
+        return tf.ensure_shape(tf.reshape(images, shape), [*lengths, *images.shape[1:]])
+
+    @property
+    def _offsets(self) -> list[int]:
+        """Offsets of the label maps: 0, -1, 1, -2, 2, ... The own one is first, as for slices."""
+        pairs = [(-n, n) for n in range(1, self.margin + 1)]
+        return [0, *(offset for pair in pairs for offset in pair)]
+
+
+class DriftingFields:
+    """Random fields that change smoothly along the axis of a volume.
+
+    Between the fields of two successive knots, `cos(t) a + sin(t) b` with t from 0 to 90 degrees
+    has the variance of both everywhere. Given as `PixelNoise.draw`.
+
+    Attributes:
+        places: `[batch]` float32, position of each slice, in distances between knots. Set it before
+            each call of the network.
+    """
+
+    places: tf.Tensor
+
+    def __call__(
+        self, noise: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor, index: int
+    ) -> tf.Tensor:
+        """Draw the fields of slices; see `unit_fields`."""
+        knot = tf.floor(self.places)
+        angle = (self.places - knot) * (math.pi / 2)
+        before, after = (
+            unit_fields(noise, height, width, index, tf.cast(each, tf.int32))
+            for each in (knot, knot + 1)
+        )
+        angle = angle[:, tf.newaxis, tf.newaxis, tf.newaxis]
+        return tf.cos(angle) * before + tf.sin(angle) * after
