@@ -14,8 +14,8 @@ MOST_SLICES = 256
 class VolumesConfig(Section):
     """How volumes are synthesized as such, not slice by slice.
 
-    Volumes must have the same distance between slices, in training and afterwards
-    (`data.slice_spacing_mm`).
+    The slices of all training volumes must be equally far apart. `medusis synthesize` resamples
+    other volumes along their axis, and back.
     """
 
     networks: Literal["2.5d", "3d"]

@@ -6,6 +6,7 @@ from dataclasses import replace
 from math import ceil, prod
 
 from medusis_tf.data.preparing.body_fit import is_cropped, label_map_coverage
+from medusis_tf.data.slicing.resampling import AxisSampling
 from medusis_tf.data.slicing.slices import SliceGrid
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
@@ -17,6 +18,8 @@ MAX_PIXELS = 2**29
 _SAME_SPACING = 0.01
 # A model of native pixels was trained on a range of pixel sizes.
 _SIMILAR_SPACING = 0.25
+# Volumes are resampled along their axis only if it matters: each time, images become smoother.
+_SIMILAR_SLICES = 0.1
 
 
 def painting_grid(label_map: Volume, metadata: ModelMetadata) -> SliceGrid:
@@ -61,6 +64,25 @@ def _covering(label_map: Volume, metadata: ModelMetadata) -> SliceGrid:
     return replace(least, size=(height, width)).centred_on(least.upright(label_map.array))
 
 
+def across_slices(
+    grid: SliceGrid, metadata: ModelMetadata
+) -> tuple[AxisSampling | None, AxisSampling | None]:
+    """Sampling of a volume at the slices of the training, and of these at those of the volume.
+
+    None for a model that paints slices, and for slices that are as far apart as in training.
+    """
+    learned = metadata.slice_mm
+    if metadata.volumes is None or learned is None:
+        return None, None
+    if not _differ((grid.slice_mm,), (learned,), _SIMILAR_SLICES):
+        return None, None
+    count = max(1, round(grid.num_slices * grid.slice_mm / learned))
+    return (
+        AxisSampling(count, learned, grid.num_slices, grid.slice_mm),
+        AxisSampling(grid.num_slices, grid.slice_mm, count, learned),
+    )
+
+
 def grid_lines(label_map: Volume, metadata: ModelMetadata) -> tuple[str, ...]:
     """One sentence if a label map is resampled, and one if its body exceeds the training slices.
 
@@ -72,7 +94,20 @@ def grid_lines(label_map: Volume, metadata: ModelMetadata) -> tuple[str, ...]:
     trained = SliceGrid(
         metadata.image_size, spacing, label_map.shape, label_map.spacing_mm, metadata.axis
     )
-    return (*_resampling(label_map, trained, metadata), *_body(label_map, trained, metadata))
+    return (
+        *_resampling(label_map, trained, metadata),
+        *_resampling_across(trained, metadata),
+        *_body(label_map, trained, metadata),
+    )
+
+
+def _resampling_across(trained: SliceGrid, metadata: ModelMetadata) -> tuple[str, ...]:
+    if across_slices(trained, metadata) == (None, None):
+        return ()
+    return (
+        f"its slices, {trained.slice_mm:.4g} mm apart, are resampled to those of the training, "
+        f"{metadata.slice_mm:.4g} mm apart, and back",
+    )
 
 
 def _resampling(label_map: Volume, trained: SliceGrid, metadata: ModelMetadata) -> tuple[str, ...]:
@@ -115,7 +150,7 @@ def _spacing(label_map: Volume, metadata: ModelMetadata) -> tuple[float, float] 
     return learned if _differ(own, learned, _SIMILAR_SPACING) else None
 
 
-def _differ(a: tuple[float, float], b: tuple[float, float], tolerance: float) -> bool:
+def _differ(a: tuple[float, ...], b: tuple[float, ...], tolerance: float) -> bool:
     return any(abs(one / other - 1) > tolerance for one, other in zip(a, b, strict=True))
 
 

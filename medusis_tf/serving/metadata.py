@@ -20,6 +20,7 @@ from medusis_tf.config.section import FileName, Section
 from medusis_tf.config.taxonomy import ClassEntry, LabelId, Taxonomy
 from medusis_tf.config.volumes import VolumesConfig
 from medusis_tf.data.intensities.intensity import IntensityScale
+from medusis_tf.data.slicing.slices import SLICE_AXIS
 from medusis_tf.errors import UserError
 
 METADATA_PATH = Path("assets.extra") / "medusis.json"
@@ -121,6 +122,11 @@ class ModelMetadata(Section):
         """How the model paints volumes; None if it paints slices."""
         found = self.config.get("volumes")
         return None if found is None else VolumesConfig.model_validate(found)
+
+    @property
+    def slice_mm(self) -> float | None:
+        """Median distance between the slices of the training's label maps; None if unknown."""
+        return None if self.voxel_mm is None else self.voxel_mm[SLICE_AXIS[self.axis]]
 
     @property
     def sample_size(self) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from medusis_tf.data.slicing.slices import OUTSIDE_IMAGE
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
 from medusis_tf.files import literal
-from medusis_tf.serving.grids import painting_grid
+from medusis_tf.serving.grids import across_slices, painting_grid
 from medusis_tf.serving.label_maps import check_foreground
 from medusis_tf.serving.metadata import ModelMetadata, find_model, read_metadata
 from medusis_tf.serving.sampling import SamplingChoice
@@ -154,7 +154,8 @@ class SlicePainter:
 
         Slices are resampled to the pixel spacing of the training, synthesized, and resampled back.
         Slices without foreground, which training never contains, get the lowest intensity. So do
-        regions far outside the foreground.
+        regions far outside the foreground. A model of volumes also needs the distance between the
+        slices of the training.
 
         Args:
             label_map: `[x, y, z]` class ids in LPS order.
@@ -177,6 +178,9 @@ class SlicePainter:
         label_map = check_foreground(remap(label_map, None, metadata.taxonomy))
         grid = painting_grid(label_map, metadata)
         label_slices = grid.label_slices(label_map.array)
+        across, back = across_slices(grid, metadata)
+        if across is not None:
+            label_slices = label_slices[across.nearest]
         shown = np.flatnonzero(label_slices.any(axis=(1, 2)))
         images = self._mean_image(
             label_slices[shown],
@@ -188,6 +192,8 @@ class SlicePainter:
         )
         painted = np.full(label_slices.shape, OUTSIDE_IMAGE, np.float32)
         painted[shown] = images
+        if back is not None:
+            painted = back.linear(painted, 0)
         del images, label_slices
         found = grid.from_slices(
             painted, restore=lambda values: restore_intensity(values, metadata.intensity)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from medusis_tf.config.data import Axis
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.data.shards.field_of_view import continue_labels, visible_pixels
 from medusis_tf.data.shards.shards import Shards
@@ -19,8 +18,6 @@ from medusis_tf.methods.random_numbers import Purpose, step_seed
 from medusis_tf.panels import PanelRow, panel
 
 MAX_SLICES = 96
-# Axis of the slices in an LPS volume.
-_ACROSS: dict[Axis, int] = {"axial": 2, "coronal": 1, "sagittal": 0}
 _Plane = Callable[[np.ndarray], np.ndarray]
 
 
@@ -58,7 +55,7 @@ class VolumePanel:
         self._places = places[chosen] // step
         self._label_map = np.zeros((self._places[-1] + 1, *config.data.image_size), np.uint8)
         self._label_map[self._places] = stored[chosen]
-        self._across_mm = step * record.volume_spacing_mm[_ACROSS[config.data.axis]]
+        self._across_mm = step * record.grid(config.data).slice_mm
         self._pixel_mm = record.grid(config.data).pixel_mm
         view = visible_pixels(record, config.data)
         self._view = view if continues_labels else np.ones_like(view)

@@ -9,10 +9,7 @@ import numpy as np
 from medusis_tf.config.data import DataConfig
 from medusis_tf.data.shards.manifest import SubjectRecord
 from medusis_tf.data.shards.shards import Shards
-from medusis_tf.data.slicing.slices import SliceGrid
-
-# Axis of the slices in a volume in LPS order.
-_SLICE_AXIS = {"sagittal": 0, "coronal": 1, "axial": 2}
+from medusis_tf.data.slicing.slices import SLICE_AXIS, SliceGrid
 
 
 def visible_pixels(record: SubjectRecord, data: DataConfig) -> np.ndarray:
@@ -23,7 +20,7 @@ def visible_pixels(record: SubjectRecord, data: DataConfig) -> np.ndarray:
 def visible_in(grid: SliceGrid) -> np.ndarray:
     """Pixels of the slices that lie inside the volume of a grid, `[height, width]` bool."""
     shape = list(grid.volume_shape)
-    shape[_SLICE_AXIS[grid.axis]] = 1
+    shape[SLICE_AXIS[grid.axis]] = 1
     grid = replace(grid, volume_shape=(shape[0], shape[1], shape[2]))
     return grid.label_slices(np.ones(grid.volume_shape, np.uint8))[0].astype(bool)
 

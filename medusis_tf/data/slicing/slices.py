@@ -27,6 +27,8 @@ _VIEWS: dict[Axis, tuple[int, int, int]] = {
     "coronal": (1, 2, 0),
     "sagittal": (0, 2, 1),
 }
+# Axis of the slices in a volume in LPS order.
+SLICE_AXIS: dict[Axis, int] = {axis: view[0] for axis, view in _VIEWS.items()}
 _SLICES_AT_ONCE = 16
 
 Scaling = Callable[[np.ndarray], np.ndarray]
@@ -113,7 +115,12 @@ class SliceGrid:
     @property
     def num_slices(self) -> int:
         """Number of slices of the volume."""
-        return self.volume_shape[_VIEWS[self.axis][0]]
+        return self.volume_shape[SLICE_AXIS[self.axis]]
+
+    @property
+    def slice_mm(self) -> float:
+        """Distance between the slices of the volume."""
+        return self.volume_spacing_mm[SLICE_AXIS[self.axis]]
 
     @property
     def voxel_mm(self) -> tuple[float, float]:

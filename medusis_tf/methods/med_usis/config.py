@@ -56,6 +56,7 @@ class MedUSISConfig(ExperimentConfig):
 
     def build_method(self, shards: Shards, num_replicas: int = 1) -> Method:
         """See `ExperimentConfig`."""
+        from medusis_tf.data.shards.slice_spacing import check_slice_spacing
         from medusis_tf.methods.med_usis.air_threshold import mask_threshold
         from medusis_tf.methods.med_usis.class_counts import mean_class_counts
         from medusis_tf.methods.med_usis.med_usis import MedUSIS
@@ -68,6 +69,8 @@ class MedUSISConfig(ExperimentConfig):
                 start,
                 steps,
             )
+        if self.volumes is not None:
+            check_slice_spacing(shards, self.data)
         quantiles = class_counts = None
         if self.training.class_balance == "data_set":
             height, width = self.data.image_size
