@@ -60,12 +60,15 @@ def export(
     options = ExportOptions(tuple(formats or ()), precision, labels.value, size, segmenter, licence)
     folder = export_run(run, out, version, checkpoint, options)
     metadata = read_metadata(folder)
+    inputs, images = "label_map, noise", "png, mean_image"
+    if metadata.volumes is not None:
+        inputs, images = f"{inputs}, first_slice", "mean_image"
     written = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     logger.info(
         f"{metadata.name}, step {metadata.step}: wrote {folder} ({written / 1e6:.1f} MB)\n"
         "endpoints: serving_default(label_map, seed, truncation) -> image; "
-        "from_noise(label_map, noise) -> image; draw_noise(seed, truncation) -> noise; "
-        f"png, mean_image: inputs of serving_default{'; segment(image)' if segmenter else ''}\n"
+        f"from_noise({inputs}) -> image; draw_noise(seed, truncation) -> noise; "
+        f"{images}: inputs of serving_default{'; segment(image)' if segmenter else ''}\n"
         f"classes, spacing and intensities: {folder / 'assets.extra' / 'medusis.json'}\n"
         f"for people: {folder / 'MODEL_CARD.md'}\n"
         f"next: medusis synthesize --model {folder.parent} "

@@ -22,6 +22,7 @@ from medusis_tf.errors import UserError
 from medusis_tf.evaluation.folder_volumes import FolderVolumes
 from medusis_tf.evaluation.mask_ids import MaskIds
 from medusis_tf.files import literal
+from medusis_tf.methods.med_usis.config import require_med_usis
 from medusis_tf.metrics.independent_segmenter import SUFFIX, IndependentSegmenter, read_classes
 from medusis_tf.metrics.segmentation import CoarseSegmenter, FindClasses
 from medusis_tf.runs.checkpoints import CheckpointChoice
@@ -62,7 +63,7 @@ def own_segmenter(
         return lambda _, images: read_classes(segmenter, images, channels)
     if own.volumes.networks == "2.5d":
         return lambda _, images: read_classes(segmenter.network, images, channels)
-    tiles = Tiles.of(own.volumes, own.segmenter.stride)
+    tiles = Tiles.of(own.volumes, require_med_usis(own).segmenter.stride)
 
     def read_volume(subject: LabelledSubject, images: np.ndarray) -> np.ndarray:
         def logits(tile: np.ndarray, _: int) -> np.ndarray:

@@ -33,7 +33,9 @@ class SliceWise(keras.Model):
         sizes = tf.shape(volumes)
         slices = tf.reshape(volumes, tf.concat([[sizes[0] * sizes[1]], sizes[2:]], axis=0))
         known = None if None in (batch, depth) else batch * depth
-        found = self.network(tf.ensure_shape(slices, [known, *volumes.shape[2:]]), training=training)
+        found = self.network(
+            tf.ensure_shape(slices, [known, *volumes.shape[2:]]), training=training
+        )
         shape = tf.concat([sizes[:2], tf.shape(found)[1:]], axis=0)
         return tf.ensure_shape(tf.reshape(found, shape), [batch, depth, *found.shape[1:]])
 

@@ -27,6 +27,11 @@ from label maps; each file that `medusis synthesize` writes states that it is sy
 
 Not intended: diagnosis, treatment planning, or any decision about a patient.
 """
+_OF_SLICES = """\
+Slices are painted one by one. Between slices, only the label map and the noise are shared."""
+_OF_VOLUMES = """\
+Volumes are painted in overlapping parts along their axis. The slices must be as far apart as in the
+  training: other volumes are resampled, and back."""
 _LIMITS = """\
 ## Limits
 
@@ -34,7 +39,7 @@ _LIMITS = """\
   neither disease nor anatomy that the label map does not contain.
 - Label maps of other anatomy, spacing, orientation or class tables give images that look right
   and are wrong.
-- Slices are painted one by one. Between slices, only the label map and the noise are shared.
+- {between}
 - The training images may be remembered: read the memorisation audit of the evaluation before
   images or this model are shared.
 """
@@ -61,13 +66,14 @@ def write_model_card(
     """
     sections = [
         f"# {metadata.name}",
-        "Paints synthetic MR slices for label maps. Made by medusis_tf "
+        f"Paints synthetic MR {_kind(metadata)} for label maps. "
+        "Made by medusis_tf "
         f"{metadata.exported.get('versions', {}).get('medusis_tf', '')}.",
         _facts(metadata, run_dir, licence),
         _USE,
         _evaluation(run_dir, metadata),
         _files(files),
-        _LIMITS,
+        _LIMITS.format(between=_OF_SLICES if metadata.volumes is None else _OF_VOLUMES),
         _classes(metadata),
     ]
     path = folder / NAME
@@ -85,6 +91,7 @@ def _facts(metadata: ModelMetadata, run_dir: Path, licence: str | None) -> str:
         "method": metadata.config.get("method", "med_usis"),
         "slices": f"{metadata.axis}, {height} x {width} pixels"
         + (f" of {spacing} mm" if spacing else ", pixels as in the volumes"),
+        **({} if metadata.volumes is None else {"volumes": _volumes(metadata)}),
         "noise of an image": " x ".join(map(str, metadata.noise_shape))
         if metadata.has_noise
         else "none",
@@ -95,6 +102,15 @@ def _facts(metadata: ModelMetadata, run_dir: Path, licence: str | None) -> str:
         "exported": metadata.exported.get("created", "not recorded"),
     }
     return _table(("", ""), ((name, str(value)) for name, value in rows.items()))
+
+
+def _kind(metadata: ModelMetadata) -> str:
+    return "slices" if metadata.volumes is None else "volumes"
+
+
+def _volumes(metadata: ModelMetadata) -> str:
+    spacing = "" if metadata.slice_mm is None else f", slices {metadata.slice_mm:.4g} mm apart"
+    return f"{metadata.config['volumes']['networks']} networks{spacing}"
 
 
 def _splits(run_dir: Path) -> str:

@@ -22,7 +22,7 @@ FIRST_SLICE = tf.TensorSpec([None], tf.int32, name="first_slice")
 
 
 def label_map_spec(labels: tf.DType = tf.int32, axes: int = 2) -> tf.TensorSpec:
-    """The input `label_map` of an endpoint, of the type `labels`: slices of 2 axes, volumes of 3."""
+    """The input `label_map` of an endpoint: slices of 2 axes, or volumes of 3."""
     return tf.TensorSpec([None] * (axes + 1), labels, name="label_map")
 
 
@@ -99,7 +99,7 @@ class Endpoints:
         self.serving_default = serving_default
 
     @property
-    def by_name(self) -> dict[str, Callable[..., Any]]:
+    def by_name(self) -> dict[str, Any]:
         """The endpoints by name."""
         names = ("from_noise", "draw_noise", "serving_default")
         return {name: getattr(self, name) for name in names}

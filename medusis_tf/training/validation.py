@@ -148,8 +148,8 @@ class Validation:
         features, patches = FeatureSet(self._extractor.dimension), PyramidPatches()
         for subject, noise in zip(self._subjects, noises, strict=True):
             label_map = subject.continued_label_map if self._continues else subject.label_map
-            found = paint_slices(painter, label_map, noise, self._config, subject.slice_indices)
-            images = subject.with_air_outside(found.mean(axis=-1))
+            painted = paint_slices(painter, label_map, noise, self._config, subject.slice_indices)
+            images = subject.with_air_outside(painted.mean(axis=-1))
             if not np.isfinite(images).all():
                 return {}
             _add_similarity(values, subject, images)

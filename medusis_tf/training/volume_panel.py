@@ -70,8 +70,8 @@ class VolumePanel:
         label_map = continue_labels(self._label_map, self._view)
         volume = np.full(label_map.shape, OUTSIDE_IMAGE, np.float32)
         places = self._places
-        images = paint_slices(network, label_map[places], noise, self._config, places)[..., 0]
-        volume[places] = np.where(self._view, images, np.float32(OUTSIDE_IMAGE))
+        painted = paint_slices(network, label_map[places], noise, self._config, places)[..., 0]
+        volume[places] = np.where(self._view, painted, np.float32(OUTSIDE_IMAGE))
         planes = self._planes()
         labels = [plane(self._label_map) for plane in planes.values()]
         images = [plane(volume) for plane in planes.values()]

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.data.batches.augmentation import Rows, augment_image, move_label_map
-from medusis_tf.data.batches.neighbours import Neighbours, sample_numbers
+from medusis_tf.data.batches.neighbours import ONE_SLICE, Neighbours, sample_numbers
 from medusis_tf.data.batches.record_order import Numbers, Purpose, random_key, record_order
 from medusis_tf.data.preparing.processes import processors
 from medusis_tf.data.shards.field_of_view import views_of_slices
@@ -41,7 +41,7 @@ def training_batches(
     field_of_view: bool = False,
     positions: Sequence[int] | None = None,
     pseudo_labels: Mapping[str, np.ndarray] | None = None,
-    neighbours: Neighbours = Neighbours(),
+    neighbours: Neighbours = ONE_SLICE,
 ) -> tf.data.Dataset:
     """Endless batches of label maps and images of the training split.
 
@@ -106,7 +106,7 @@ class _Batch:
         field_of_view: bool,
         positions: Sequence[int] | None,
         pseudo_labels: Mapping[str, np.ndarray] | None = None,
-        neighbours: Neighbours = Neighbours(),
+        neighbours: Neighbours = ONE_SLICE,
     ):
         self._config = config
         self._body_mask = body_mask
@@ -116,11 +116,8 @@ class _Batch:
         self._neighbours = neighbours
         if neighbours.depth > 1:
             self._samples = {
-                kind: tf.constant(sample_numbers(shards, kind, *margins))
-                for kind, margins in (
-                    ("label_map", neighbours),
-                    ("image", Neighbours(neighbours.depth)),
-                )
+                "label_map": tf.constant(sample_numbers(shards, "label_map", *neighbours)),
+                "image": tf.constant(sample_numbers(shards, "image", neighbours.depth)),
             }
             # All slices of a sample are changed alike.
             self._slice_rows = Rows(tuple(np.repeat(given, neighbours.depth)), size)
@@ -157,10 +154,11 @@ class _Batch:
         context = tf.gather(self._samples["label_map"], first_label_map)
         label_maps = context[:, margin : margin + depth]
         images = tf.gather(self._samples["image"], first_image)
-        flat = [tf.reshape(each, [-1]) for each in (label_maps, images)]
+        slices = self._make(
+            step, tf.reshape(label_maps, [-1]), tf.reshape(images, [-1]), self._slice_rows
+        )
         batch = {
-            name: tf.reshape(each, [-1, depth, *each.shape[1:]])
-            for name, each in self._make(step, *flat, self._slice_rows).items()
+            name: tf.reshape(each, [-1, depth, *each.shape[1:]]) for name, each in slices.items()
         }
         if margin > 0:
             seed, augmentation = self._seeds(step)[0], self._config.data.augmentation

@@ -23,6 +23,9 @@ class Neighbours(NamedTuple):
     margin: int = 0
 
 
+ONE_SLICE = Neighbours()
+
+
 def first_places(record: SubjectRecord, depth: int) -> np.ndarray:
     """Places of the slices of a subject from which `depth` neighbours follow each other.
 

@@ -70,7 +70,9 @@ class Tiles:
             if joined is None:
                 joined = np.zeros((total, *found.shape[1:]), np.float32)
             weights = self._weights(len(tile), first > 0, first != starts[-1])
-            joined[first : first + len(tile)] += weights.reshape(-1, *[1] * (found.ndim - 1)) * found
+            joined[first : first + len(tile)] += (
+                weights.reshape(-1, *[1] * (found.ndim - 1)) * found
+            )
         if joined is None:
             raise ValueError("the volume has no slices")
         return joined[:count]

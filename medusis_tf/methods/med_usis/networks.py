@@ -24,9 +24,7 @@ def build_generator(config: MedUSISConfig, synchronized: bool) -> keras.Model:
             section = section.model_copy(update={"spade": "dense"})
         channels = volumes.context * data.num_classes
         generator = section.build(channels, data.image_channels, synchronized)
-        return ContextGenerator(
-            generator, data.num_classes, volumes.context, volumes.noise_length
-        )
+        return ContextGenerator(generator, data.num_classes, volumes.context, volumes.noise_length)
 
 
 def build_segmenter(config: MedUSISConfig) -> keras.Model:

@@ -109,8 +109,9 @@ class ContextGenerator(keras.Model):
             self._fields.places = tf.cast(tf.reshape(number, [-1]), tf.float32) / self.noise_length
         images = self.generator(flat, noise, training=training)
         shape = tf.concat([[batch, depth], tf.shape(images)[1:]], axis=0)
-        lengths = [None if s is None else s - c for s, c in zip(static[:2], (0, 2 * margin))]
-        return tf.ensure_shape(tf.reshape(images, shape), [*lengths, *images.shape[1:]])
+        known_depth = None if static[1] is None else static[1] - 2 * margin
+        known_shape = [static[0], known_depth, *images.shape[1:]]
+        return tf.ensure_shape(tf.reshape(images, shape), known_shape)
 
     @property
     def _offsets(self) -> list[int]:
