@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from medusis_tf.layers.equalized import EqualizedConv2D
+from medusis_tf.layers.equalized import EqualizedConv
 from medusis_tf.ops.smoothing import blur, blur_down
 
 
@@ -26,8 +26,8 @@ class DiscriminatorBlock(keras.layers.Layer):
         self.filters = filters
 
     def build(self, features_shape):
-        self.conv_1 = EqualizedConv2D(features_shape[-1], name="conv_1", dtype=self.dtype_policy)
-        self.conv_2 = EqualizedConv2D(
+        self.conv_1 = EqualizedConv(features_shape[-1], name="conv_1", dtype=self.dtype_policy)
+        self.conv_2 = EqualizedConv(
             self.filters, strides=2, padding="valid", name="conv_2", dtype=self.dtype_policy
         )
         self.conv_1.build(features_shape)
@@ -59,7 +59,7 @@ class ResidualDiscriminatorBlock(DiscriminatorBlock):
 
     def build(self, features_shape):
         super().build(features_shape)
-        self.conv_skip = EqualizedConv2D(
+        self.conv_skip = EqualizedConv(
             self.filters, 1, activate=False, name="conv_skip", dtype=self.dtype_policy
         )
         self.conv_skip.build(features_shape)

@@ -46,7 +46,7 @@ class _Equalized(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("medusis_tf")
-class EqualizedConv2D(_Equalized):
+class EqualizedConv(_Equalized):
     """Convolution, bias and leaky ReLU (slope 0.2, gain sqrt(2)) with equalised learning rate.
 
     Args:

@@ -4,7 +4,7 @@ import keras
 
 from medusis_tf.layers.label_conv import label_neighbourhoods
 from medusis_tf.layers.spade import SPADE
-from medusis_tf.layers.spectral_conv import SpectralConv2D
+from medusis_tf.layers.spectral_conv import SpectralConv
 from medusis_tf.ops.activations import leaky_relu
 from medusis_tf.ops.haar import haar_analysis, haar_synthesis
 
@@ -67,7 +67,7 @@ class ConditionalBlock(keras.layers.Layer):
         )
 
     def _conv(self, filters, name, **options):
-        return SpectralConv2D(
+        return SpectralConv(
             filters, padding=self.padding, name=name, dtype=self.dtype_policy, **options
         )
 

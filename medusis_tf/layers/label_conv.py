@@ -107,7 +107,7 @@ def _where(chosen, values):
 
 
 @keras.saving.register_keras_serializable("medusis_tf")
-class LabelConv2D(keras.layers.Layer):
+class LabelConv(keras.layers.Layer):
     """3x3 convolution of `[noise | one_hot]` that never repeats the noise.
 
     Each pixel has the noise vector of its image or, with class noise, of its class. Both forms

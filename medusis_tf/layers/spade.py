@@ -5,7 +5,7 @@ import tensorflow as tf
 from keras import ops
 
 from medusis_tf.layers.initializers import xavier_normal
-from medusis_tf.layers.label_conv import LabelConv2D
+from medusis_tf.layers.label_conv import LabelConv
 from medusis_tf.ops.convolution import pad_reflect
 
 
@@ -111,7 +111,7 @@ class SPADE(keras.layers.Layer):
         self.noise_dim = noise_dim
         self.synchronized = synchronized
         self.normalization = BatchStatistics(synchronized, dtype=self.dtype_policy)
-        self.shared = LabelConv2D(hidden_channels, noise_dim, padding, dtype=self.dtype_policy)
+        self.shared = LabelConv(hidden_channels, noise_dim, padding, dtype=self.dtype_policy)
 
     def build(self, features_shape, one_hot_shape, noise_shape=None):
         channels = features_shape[-1]

@@ -57,7 +57,7 @@ _DIRECTIONS: ContextVar[Directions | None] = ContextVar("directions", default=No
 
 
 @keras.saving.register_keras_serializable("medusis_tf")
-class SpectralConv2D(keras.layers.Layer):
+class SpectralConv(keras.layers.Layer):
     """Convolution of the same size with a spectrally normalised kernel.
 
     The kernel `W`, as a matrix from inputs to filters, is divided by `sigma = u' W v`. One power
@@ -194,7 +194,7 @@ class SpectralConv2D(keras.layers.Layer):
         if self.is_folded:
             if training:
                 raise RuntimeError(
-                    "This SpectralConv2D was folded for inference. Received: training=True. "
+                    "This SpectralConv was folded for inference. Received: training=True. "
                     "Train a network that has not been folded."
                 )
             return ops.cast(self.kernel, "float32")
@@ -227,7 +227,7 @@ def fold_spectral_norms(network):
         network: A built Keras model, changed in place.
     """
     for layer in network._flatten_layers(include_self=False):
-        if isinstance(layer, SpectralConv2D):
+        if isinstance(layer, SpectralConv):
             layer.fold()
 
 

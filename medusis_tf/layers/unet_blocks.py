@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from medusis_tf.layers.spectral_conv import SpectralConv2D
+from medusis_tf.layers.spectral_conv import SpectralConv
 from medusis_tf.ops.activations import leaky_relu
 from medusis_tf.ops.upsample import upsample_nearest
 
@@ -35,7 +35,7 @@ class _UNetBlock(keras.layers.Layer):
         return self.conv_shortcut(features, training=training) if self.has_shortcut else features
 
     def _conv(self, name, **options):
-        return SpectralConv2D(self.filters, name=name, dtype=self.dtype_policy, **options)
+        return SpectralConv(self.filters, name=name, dtype=self.dtype_policy, **options)
 
 
 @keras.saving.register_keras_serializable("medusis_tf")

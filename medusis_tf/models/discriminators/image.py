@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from medusis_tf.layers.discriminator_blocks import MinibatchStandardDeviation
-from medusis_tf.layers.equalized import EqualizedConv2D, EqualizedDense
+from medusis_tf.layers.equalized import EqualizedConv, EqualizedDense
 from medusis_tf.models.image_sizes import WHOLE_IMAGE_SIZES, is_whole_image_size
 
 
@@ -142,7 +142,7 @@ class WholeImageDiscriminator(ImageDiscriminator):
     def _make_head(self):
         channels = self.channel_plan[-1]
         self.deviation = MinibatchStandardDeviation(self.group_size, dtype=self.dtype_policy)
-        self.final_conv = EqualizedConv2D(channels, name="final_conv", dtype=self.dtype_policy)
+        self.final_conv = EqualizedConv(channels, name="final_conv", dtype=self.dtype_policy)
         self.hidden = EqualizedDense(channels, name="hidden", dtype=self.dtype_policy)
         # In float32: the losses depend on small differences of logits.
         self.to_logit = EqualizedDense(1, activate=False, name="to_logit", dtype="float32")

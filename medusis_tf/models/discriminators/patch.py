@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from medusis_tf.layers.equalized import EqualizedConv2D
+from medusis_tf.layers.equalized import EqualizedConv
 from medusis_tf.models.discriminators.image import ImageDiscriminator
 from medusis_tf.models.image_sizes import are_divisible, patch_discriminator_stride
 
@@ -51,7 +51,7 @@ class PatchDiscriminator(ImageDiscriminator):
                 "Prepare the slices with such a size, or use fewer strided convolutions."
             )
         self.convs = [
-            EqualizedConv2D(
+            EqualizedConv(
                 channels,
                 4,
                 strides=2 if index < num_strided else 1,
@@ -61,7 +61,7 @@ class PatchDiscriminator(ImageDiscriminator):
             for index, channels in enumerate(self.channel_plan)
         ]
         # In float32: the losses depend on small differences of logits.
-        self.to_logits = EqualizedConv2D(1, 4, activate=False, name="to_logits", dtype="float32")
+        self.to_logits = EqualizedConv(1, 4, activate=False, name="to_logits", dtype="float32")
 
     @property
     def stride(self):

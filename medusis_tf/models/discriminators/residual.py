@@ -3,7 +3,7 @@
 import keras
 
 from medusis_tf.layers.discriminator_blocks import ResidualDiscriminatorBlock
-from medusis_tf.layers.equalized import EqualizedConv2D
+from medusis_tf.layers.equalized import EqualizedConv
 from medusis_tf.models.discriminators.image import WholeImageDiscriminator
 
 
@@ -43,7 +43,7 @@ class ResidualDiscriminator(WholeImageDiscriminator):
             image_size, image_channels, base_channels, max_channels, group_size, **kwargs
         )
         plan = self.channel_plan
-        self.from_image = EqualizedConv2D(plan[0], 1, name="from_image", dtype=self.dtype_policy)
+        self.from_image = EqualizedConv(plan[0], 1, name="from_image", dtype=self.dtype_policy)
         self.blocks = [
             ResidualDiscriminatorBlock(channels, name=f"block_{index}", dtype=self.dtype_policy)
             for index, channels in enumerate(plan[1:])

@@ -3,7 +3,7 @@
 import keras
 
 from medusis_tf.layers.discriminator_blocks import DiscriminatorBlock
-from medusis_tf.layers.equalized import EqualizedConv2D
+from medusis_tf.layers.equalized import EqualizedConv
 from medusis_tf.models.discriminators.image import WholeImageDiscriminator
 from medusis_tf.ops.haar import haar_analysis
 from medusis_tf.ops.smoothing import blur_down
@@ -45,7 +45,7 @@ class WaveletDiscriminator(WholeImageDiscriminator):
         )
         plan = self.channel_plan
         self.from_bands = [
-            EqualizedConv2D(channels, 1, name=f"from_bands_{index}", dtype=self.dtype_policy)
+            EqualizedConv(channels, 1, name=f"from_bands_{index}", dtype=self.dtype_policy)
             for index, channels in enumerate(plan)
         ]
         self.blocks = [

@@ -5,7 +5,7 @@ import tensorflow as tf
 from keras import ops
 
 from medusis_tf.layers.attention import AttentionBlock
-from medusis_tf.layers.label_conv import LabelConv2D
+from medusis_tf.layers.label_conv import LabelConv
 from medusis_tf.layers.pixel_noise import PixelNoise
 from medusis_tf.models.image_sizes import are_divisible, feature_divisors
 
@@ -153,7 +153,7 @@ class ConditionalGenerator(keras.Model):
         }
 
     def _stem(self, filters):
-        return LabelConv2D(
+        return LabelConv(
             filters, self.noise_dim, self.padding, name="stem", dtype=self.dtype_policy
         )
 
