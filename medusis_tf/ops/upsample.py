@@ -1,4 +1,4 @@
-"""Double the resolution of feature maps and of Haar bands."""
+"""Double the resolution of feature maps and of Haar bands, of images and of volumes."""
 
 import tensorflow as tf
 
@@ -6,28 +6,30 @@ from medusis_tf.ops.haar import haar_synthesis
 
 
 def upsample_nearest(features):
-    """Double height and width by repeating each pixel.
+    """Double all sides by repeating each pixel.
 
     Args:
-        features: `[batch, height, width, channels]`.
+        features: `[batch, height, width, channels]` or `[batch, depth, height, width, channels]`.
 
     Returns:
-        `[batch, 2 * height, 2 * width, channels]`.
+        `[batch, 2 * height, 2 * width, channels]`, or with `2 * depth`.
     """
     # The gradient of `tf.image.resize` has no deterministic GPU kernel.
-    return tf.repeat(tf.repeat(features, 2, axis=2), 2, axis=1)
+    for axis in reversed(_spatial_axes(features)):
+        features = tf.repeat(features, 2, axis=axis)
+    return features
 
 
 def upsample_linear(features):
-    """Double height and width by linear interpolation: half-pixel centres, edges repeated.
+    """Double all sides by linear interpolation: half-pixel centres, edges repeated.
 
     Args:
-        features: `[batch, height, width, channels]`.
+        features: `[batch, height, width, channels]` or `[batch, depth, height, width, channels]`.
 
     Returns:
-        `[batch, 2 * height, 2 * width, channels]`.
+        `[batch, 2 * height, 2 * width, channels]`, or with `2 * depth`.
     """
-    for axis in (1, 2):
+    for axis in _spatial_axes(features):
         size = features.shape[axis]
         length = tf.shape(features)[axis] if size is None else size
         places = tf.range(length)
@@ -42,6 +44,10 @@ def upsample_linear(features):
         static[axis] = None if size is None else 2 * size
         features = tf.ensure_shape(tf.reshape(pairs, shape), static)
     return features
+
+
+def _spatial_axes(features):
+    return range(1, len(features.shape) - 1)
 
 
 def upsample_bands(bands):
