@@ -33,3 +33,9 @@ def check_sparse(rank, sparse):
             "Label maps of volumes are convolved at each voxel: sparse neighbourhoods are for "
             "images only. Received: rank=3, sparse=True. Pass sparse=False."
         )
+
+
+def check_attention(rank):
+    """Raise a `ValueError` for attention in volumes."""
+    if rank == 3:
+        raise ValueError("Attention is for images only. Received: rank=3.")
