@@ -7,10 +7,7 @@ TensorFlow, so neither does this module.
 from collections.abc import Iterable
 
 WHOLE_IMAGE_SIZES = (
-    "a short side that is a power of two of at least 8, "
-    "and the others divisible by a quarter of it"
-)
-    "a short side that is a power of two of at least 8 and others divisible by a quarter of it"
+    "a short side that is a power of two of at least 8, and the others divisible by a quarter of it"
 )
 
 
