@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from medusis_tf.layers.spectral_conv import SpectralConv2D
+from medusis_tf.layers.spectral_conv import SpectralConv
 from medusis_tf.ops.windows import merge_windows, split_windows, window_mask
 
 
@@ -95,7 +95,7 @@ class WindowAttention(keras.layers.Layer):
         }
 
     def _projection(self, filters, name, use_bias=True):
-        return SpectralConv2D(
+        return SpectralConv(
             filters, kernel_size=1, use_bias=use_bias, name=name, dtype=self.dtype_policy
         )
 

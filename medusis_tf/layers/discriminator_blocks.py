@@ -6,7 +6,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from medusis_tf.layers.equalized import EqualizedConv2D
+from medusis_tf.layers.equalized import EqualizedConv
+from medusis_tf.layers.rank import check_rank
 from medusis_tf.ops.smoothing import blur, blur_down
 
 
@@ -16,20 +17,20 @@ class DiscriminatorBlock(keras.layers.Layer):
 
     Args:
         filters: Channels of the output. The first convolution keeps the channels of the input.
+        rank: 2 for images, 3 for volumes.
 
     Reference:
         SWAGAN, https://arxiv.org/abs/2102.06108, without its residual branch
     """
 
-    def __init__(self, filters, **kwargs):
+    def __init__(self, filters, rank=2, **kwargs):
         super().__init__(**kwargs)
         self.filters = filters
+        self.rank = check_rank(rank)
 
     def build(self, features_shape):
-        self.conv_1 = EqualizedConv2D(features_shape[-1], name="conv_1", dtype=self.dtype_policy)
-        self.conv_2 = EqualizedConv2D(
-            self.filters, strides=2, padding="valid", name="conv_2", dtype=self.dtype_policy
-        )
+        self.conv_1 = self._conv(features_shape[-1], name="conv_1")
+        self.conv_2 = self._conv(self.filters, strides=2, padding="valid", name="conv_2")
         self.conv_1.build(features_shape)
         self.conv_2.build(features_shape)
 
@@ -37,11 +38,14 @@ class DiscriminatorBlock(keras.layers.Layer):
         return self.conv_2(blur(self.conv_1(features)))
 
     def compute_output_shape(self, features_shape):
-        batch, height, width, _ = features_shape
-        return (batch, height // 2, width // 2, self.filters)
+        batch, *sides, _ = features_shape
+        return (batch, *(side // 2 for side in sides), self.filters)
 
     def get_config(self):
-        return {**super().get_config(), "filters": self.filters}
+        return {**super().get_config(), "filters": self.filters, "rank": self.rank}
+
+    def _conv(self, filters, **options):
+        return EqualizedConv(filters, rank=self.rank, dtype=self.dtype_policy, **options)
 
 
 @keras.saving.register_keras_serializable("medusis_tf")
@@ -52,6 +56,7 @@ class ResidualDiscriminatorBlock(DiscriminatorBlock):
 
     Args:
         filters: Channels of the output. The first convolution keeps the channels of the input.
+        rank: 2 for images, 3 for volumes.
 
     Reference:
         StyleGAN2, https://arxiv.org/abs/1912.04958, figure 7 and appendix B
@@ -59,9 +64,7 @@ class ResidualDiscriminatorBlock(DiscriminatorBlock):
 
     def build(self, features_shape):
         super().build(features_shape)
-        self.conv_skip = EqualizedConv2D(
-            self.filters, 1, activate=False, name="conv_skip", dtype=self.dtype_policy
-        )
+        self.conv_skip = self._conv(self.filters, kernel_size=1, activate=False, name="conv_skip")
         self.conv_skip.build(features_shape)
 
     def call(self, features):
@@ -88,16 +91,17 @@ class MinibatchStandardDeviation(keras.layers.Layer):
         self.group_size = group_size
 
     def call(self, features):
-        batch, height, width, channels = ops.shape(features)
+        batch, *sides, channels = ops.shape(features)
         group = self._group(batch)
         # In float32: squares of bfloat16 features lose the small differences of interest here.
         grouped = tf.reshape(
-            tf.cast(features, "float32"), [group, batch // group, height, width, channels]
+            tf.cast(features, "float32"), [group, batch // group, *sides, channels]
         )
         deviation = tf.sqrt(tf.math.reduce_variance(grouped, axis=0) + 1e-8)
-        mean_deviation = tf.reduce_mean(deviation, axis=[1, 2, 3])
-        feature = tf.tile(mean_deviation, tf.reshape(group, [1]))[:, None, None, None]
-        feature = tf.broadcast_to(feature, [batch, height, width, 1])
+        mean_deviation = tf.reduce_mean(deviation, axis=list(range(1, len(sides) + 2)))
+        feature = tf.tile(mean_deviation, tf.reshape(group, [1]))
+        feature = tf.reshape(feature, [batch, *(1 for _ in sides), 1])
+        feature = tf.broadcast_to(feature, [batch, *sides, 1])
         return tf.concat([features, tf.cast(feature, features.dtype)], axis=-1)
 
     def compute_output_shape(self, features_shape):

@@ -5,6 +5,7 @@ import math
 import keras
 from keras import ops
 
+from medusis_tf.layers.rank import check_rank
 from medusis_tf.ops.activations import leaky_relu
 from medusis_tf.ops.convolution import convolve
 
@@ -46,30 +47,32 @@ class _Equalized(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("medusis_tf")
-class EqualizedConv2D(_Equalized):
+class EqualizedConv(_Equalized):
     """Convolution, bias and leaky ReLU (slope 0.2, gain sqrt(2)) with equalised learning rate.
 
     Args:
         filters: Channels of the output.
-        kernel_size: Height and width of the kernel.
-        strides: Step in both directions.
+        kernel_size: All sides of the kernel.
+        strides: Step in all directions.
         padding: `"same"` (zeros) or `"valid"`.
         activate: Whether leaky ReLU and its gain are applied.
+        rank: 2 for images, 3 for volumes.
 
     Reference:
         Progressive growing of GANs, https://arxiv.org/abs/1710.10196, section 4.1
     """
 
-    def __init__(self, filters, kernel_size=3, strides=1, padding="same", **kwargs):
+    def __init__(self, filters, kernel_size=3, strides=1, padding="same", rank=2, **kwargs):
         super().__init__(**kwargs)
         self.filters = filters
         self.kernel_size = kernel_size
         self.strides = strides
         self.padding = padding
+        self.rank = check_rank(rank)
 
     def build(self, features_shape):
-        size = self.kernel_size
-        self._add_weights((size, size, features_shape[-1], self.filters))
+        sides = (self.kernel_size,) * self.rank
+        self._add_weights((*sides, features_shape[-1], self.filters))
 
     def call(self, features):
         kernel, bias = self._scaled_weights()
@@ -77,8 +80,8 @@ class EqualizedConv2D(_Equalized):
         return self._activated(outputs + bias)
 
     def compute_output_shape(self, features_shape):
-        batch, height, width, _ = features_shape
-        return (batch, self._new_length(height), self._new_length(width), self.filters)
+        batch, *sides, _ = features_shape
+        return (batch, *(self._new_length(side) for side in sides), self.filters)
 
     def get_config(self):
         return {
@@ -87,6 +90,7 @@ class EqualizedConv2D(_Equalized):
             "kernel_size": self.kernel_size,
             "strides": self.strides,
             "padding": self.padding,
+            "rank": self.rank,
         }
 
     def _new_length(self, length):

@@ -2,9 +2,10 @@
 
 import keras
 
-from medusis_tf.layers.label_conv import label_neighbourhoods
+from medusis_tf.layers.label_neighbourhoods import label_neighbourhoods
+from medusis_tf.layers.rank import check_rank, check_sparse
 from medusis_tf.layers.spade import SPADE
-from medusis_tf.layers.spectral_conv import SpectralConv2D
+from medusis_tf.layers.spectral_conv import SpectralConv
 from medusis_tf.ops.activations import leaky_relu
 from medusis_tf.ops.haar import haar_analysis, haar_synthesis
 
@@ -21,6 +22,10 @@ class ConditionalBlock(keras.layers.Layer):
             of each pixel. Equal up to rounding, and faster on a CPU. The number of neighbourhoods
             is known only at run time.
         padding: `"zeros"` or `"reflect"`: the features beyond the border of an image.
+        rank: 2 for images, 3 for volumes.
+
+    Raises:
+        ValueError: Another rank, or sparse label maps of volumes.
     """
 
     def __init__(
@@ -31,6 +36,7 @@ class ConditionalBlock(keras.layers.Layer):
         synchronized=False,
         sparse=True,
         padding="zeros",
+        rank=2,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -40,6 +46,8 @@ class ConditionalBlock(keras.layers.Layer):
         self.synchronized = synchronized
         self.sparse = sparse
         self.padding = padding
+        self.rank = check_rank(rank)
+        check_sparse(rank, sparse)
 
     def get_config(self):
         return {
@@ -50,6 +58,7 @@ class ConditionalBlock(keras.layers.Layer):
             "synchronized": self.synchronized,
             "sparse": self.sparse,
             "padding": self.padding,
+            "rank": self.rank,
         }
 
     def _neighbourhoods(self, one_hot):
@@ -62,13 +71,19 @@ class ConditionalBlock(keras.layers.Layer):
             self.noise_dim,
             self.synchronized,
             self.padding,
+            self.rank,
             name=name,
             dtype=self.dtype_policy,
         )
 
     def _conv(self, filters, name, **options):
-        return SpectralConv2D(
-            filters, padding=self.padding, name=name, dtype=self.dtype_policy, **options
+        return SpectralConv(
+            filters,
+            padding=self.padding,
+            rank=self.rank,
+            name=name,
+            dtype=self.dtype_policy,
+            **options,
         )
 
 
@@ -85,6 +100,7 @@ class SPADEBlock(ConditionalBlock):
         synchronized: Whether batch statistics are computed over all replicas.
         sparse: See `ConditionalBlock`.
         padding: See `ConditionalBlock`.
+        rank: 2 for images, 3 for volumes.
 
     Reference:
         You only need adversarial supervision (OASIS), https://arxiv.org/abs/2012.04781
@@ -116,13 +132,14 @@ class SPADEBlock(ConditionalBlock):
         """Refine the features, conditioned on the labels.
 
         Args:
-            features: `[batch, height, width, channels]`.
-            one_hot: `[batch, height, width, num_classes]`.
+            features: `[batch, height, width, channels]`, or
+                `[batch, depth, height, width, channels]`.
+            one_hot: The same with `num_classes` channels.
             noise: `[batch, noise_dim]`, `[batch, num_classes, noise_dim]`, or None.
             training: Whether to use batch statistics and update the spectral norms.
 
         Returns:
-            `[batch, height, width, filters]`.
+            The same with `filters` channels.
         """
         neighbourhoods = self._neighbourhoods(one_hot)
 
@@ -151,12 +168,13 @@ class WaveletBlock(ConditionalBlock):
     doubles their resolution in different ways before it adds them.
 
     Args:
-        filters: Channels of the output, a multiple of 4.
+        filters: Channels of the output, a multiple of the number of bands: 4, in volumes 8.
         spade_channels: Hidden channels of each SPADE layer.
         noise_dim: Length of the noise vector; 0 for no noise.
         synchronized: Whether batch statistics are computed over all replicas.
         sparse: See `ConditionalBlock`.
         padding: See `ConditionalBlock`.
+        rank: 2 for images, 3 for volumes.
 
     Reference:
         Wavelet-based unsupervised label-to-image translation, https://arxiv.org/abs/2305.09647
@@ -164,10 +182,11 @@ class WaveletBlock(ConditionalBlock):
 
     def build(self, bands_shape, one_hot_shape, noise_shape=None):
         channels = bands_shape[-1]
+        num_bands = 2**self.rank
         middle = min(channels, self.filters)
         middle_shape = (*bands_shape[:-1], middle)
-        image_shape = (*one_hot_shape[:-1], channels // 4)
-        middle_image_shape = (*one_hot_shape[:-1], middle // 4)
+        image_shape = (*one_hot_shape[:-1], channels // num_bands)
+        middle_image_shape = (*one_hot_shape[:-1], middle // num_bands)
 
         self.norm_0, self.norm_1 = self._spade("norm_0"), self._spade("norm_1")
         self.conv_0, self.conv_1 = self._conv(middle, "conv_0"), self._conv(self.filters, "conv_1")
@@ -187,13 +206,14 @@ class WaveletBlock(ConditionalBlock):
         """Refine the bands, conditioned on the labels.
 
         Args:
-            bands: `[batch, height, width, channels]`.
-            one_hot: `[batch, 2 * height, 2 * width, num_classes]`.
+            bands: `[batch, height, width, channels]`, or
+                `[batch, depth, height, width, channels]`.
+            one_hot: Twice their sides, `num_classes` channels.
             noise: `[batch, noise_dim]`, `[batch, num_classes, noise_dim]`, or None.
             training: Whether to use batch statistics and update the spectral norms.
 
         Returns:
-            Skip and residual, both `[batch, height, width, filters]`.
+            Skip and residual, both with the sides of `bands` and `filters` channels.
         """
         neighbourhoods = self._neighbourhoods(one_hot)
 

@@ -1,122 +1,25 @@
 """Convolution of label maps and noise, at each pixel or once per distinct neighbourhood."""
 
-from typing import NamedTuple
-
 import keras
 import tensorflow as tf
 from keras import ops
 
 from medusis_tf.layers.initializers import xavier_normal
-from medusis_tf.ops.convolution import neighbours, pad_reflect
-
-
-class LabelNeighbourhoods(NamedTuple):
-    """The distinct 3x3 and 5x5 neighbourhoods of label maps, as row numbers of two tables.
-
-    Two 3x3 convolutions have a receptive field of 5x5 pixels. Inside an organ, all of these have
-    one class, so the response is the same at each of its pixels. Only neighbourhoods that are
-    mixed, along borders and at the image frame (zero padding), have a response of their own.
-
-    The table of the first convolution has one row of zeros for pixels outside the image, one row
-    for each image and class, and one row for each distinct mixed 3x3 neighbourhood of an image.
-    The table of the second convolution has one row for each image and class, and one row for each
-    pixel with a mixed 5x5 neighbourhood.
-
-    Attributes:
-        classes: `[patterns, 9]` int32, class of each of the nine pixels, `num_classes` outside.
-        images: `[patterns]` int32, index in the batch.
-        taps: `[mixed_5x5, 9]` int32, row of each of the nine pixels in the first table.
-        rows: `[batch, height, width]` int32, row of each pixel in the second table.
-    """
-
-    classes: tf.Tensor
-    images: tf.Tensor
-    taps: tf.Tensor
-    rows: tf.Tensor
-
-
-def label_neighbourhoods(one_hot: tf.Tensor, padding: str = "zeros") -> LabelNeighbourhoods:
-    """Find the distinct neighbourhoods of label maps.
-
-    Args:
-        one_hot: `[batch, height, width, num_classes]` with exactly one 1 at each pixel.
-        padding: `"zeros"`, or `"reflect"` for labels mirrored beyond the frame.
-    """
-    num_classes = one_hot.shape[-1]
-    is_reflected = padding == "reflect"
-    label_map = tf.argmax(one_hot, axis=-1, output_type=tf.int32)
-    batch, height, width = tf.unstack(tf.shape(label_map))
-    around = _nine(label_map, outside=None if is_reflected else num_classes)
-    is_mixed = tf.reduce_any(around != label_map[..., None], axis=-1)
-    # Pixels at the frame are mixed already, so the padding does not matter here.
-    is_border = tf.reduce_any(_nine(is_mixed, outside=None if is_reflected else False), axis=-1)
-
-    image = tf.range(batch)[:, None, None]
-    uniform_row = image * num_classes + label_map
-    uniform_rows = batch * num_classes
-    classes = _where(is_mixed, around)
-    images = _where(is_mixed, tf.broadcast_to(image, [batch, height, width]))
-    pattern, first_of_pattern = _patterns(classes, images, num_classes)
-    # Pixels after the last mixed one have a rank beyond the patterns.
-    pattern = tf.gather(tf.concat([pattern, [0]], axis=0), _rank(is_mixed))
-    first_row = 1 + tf.where(is_mixed, uniform_rows + pattern, uniform_row)
-    return LabelNeighbourhoods(
-        classes=tf.gather(classes, first_of_pattern),
-        images=tf.gather(images, first_of_pattern),
-        taps=_where(is_border, _nine(first_row, outside=None if is_reflected else 0)),
-        rows=tf.where(is_border, uniform_rows + _rank(is_border), uniform_row),
-    )
-
-
-def _nine(values, outside):
-    """Stack the 3x3 neighbourhood of each pixel, row by row: `[batch, height, width, 9]`."""
-    return tf.stack(neighbours(values, outside), axis=-1)
-
-
-def _patterns(classes, images, num_classes):
-    """Number the distinct pairs of `classes` and `images`.
-
-    Returns:
-        The number of each row, and the first row of each number.
-    """
-    # Three pixels at a time, because nine of many classes do not fit into one integer.
-    numbers = [images]
-    for three in tf.split(classes, 3, axis=1):
-        places = tf.constant([(num_classes + 1) ** power for power in range(3)], tf.int64)
-        numbers.append(tf.unique(tf.reduce_sum(tf.cast(three, tf.int64) * places, axis=1)).idx)
-    number = tf.cast(numbers[0], tf.int64)
-    length = tf.cast(tf.shape(classes)[0], tf.int64)
-    for other in numbers[1:]:
-        number = tf.cast(tf.unique(number * length + tf.cast(other, tf.int64)).idx, tf.int64)
-    number = tf.cast(number, tf.int32)
-    count = tf.reduce_max(tf.concat([number, [-1]], axis=0)) + 1
-    return number, tf.math.unsorted_segment_min(tf.range(tf.shape(number)[0]), number, count)
-
-
-def _rank(chosen):
-    """Count the chosen pixels before each pixel."""
-    flat = tf.cast(tf.reshape(chosen, [-1]), tf.int32)
-    return tf.reshape(tf.cumsum(flat, exclusive=True), tf.shape(chosen))
-
-
-def _where(chosen, values):
-    """Select the values of the chosen pixels, in order: `[number, ...]`."""
-    indices = tf.where(tf.reshape(chosen, [-1]))[:, 0]
-    trailing = values.shape[3:]
-    return tf.gather(tf.reshape(values, [-1, *trailing]), indices)
+from medusis_tf.layers.rank import check_rank
+from medusis_tf.ops.convolution import convolve, neighbours, pad_reflect
 
 
 @keras.saving.register_keras_serializable("medusis_tf")
-class LabelConv2D(keras.layers.Layer):
-    """3x3 convolution of `[noise | one_hot]` that never repeats the noise.
+class LabelConv(keras.layers.Layer):
+    """Convolution of `[noise | one_hot]` of size 3 that never repeats the noise.
 
     Each pixel has the noise vector of its image or, with class noise, of its class. Both forms
     are exact:
 
     - Noise that is constant over the image has the same response at each inner pixel. Only the
-      four edges and corners differ, because of the padding. The noise is therefore convolved on a
-      3x3 image and the response is stretched, which saves `noise_dim` of the
-      `noise_dim + num_classes` input channels.
+      edges and corners differ, because of the padding. The noise is therefore convolved on an
+      image of 3x3 pixels, or a volume of 3x3x3, and the response is stretched, which saves
+      `noise_dim` of the `noise_dim + num_classes` input channels.
     - Class noise (`one_hot @ noise` at each pixel) is multiplied into the kernel of the labels,
       image by image. On a CPU, with its gradient, this costs one to two times as much as the
       labels alone; convolving the repeated noise costs two to five times as much.
@@ -125,19 +28,21 @@ class LabelConv2D(keras.layers.Layer):
         filters: Channels of the output.
         noise_dim: Length of the noise vector; 0 for labels without noise.
         padding: `"zeros"`, or `"reflect"` for labels and noise mirrored beyond the border.
+        rank: 2 for images, 3 for volumes.
     """
 
-    def __init__(self, filters, noise_dim=0, padding="zeros", **kwargs):
+    def __init__(self, filters, noise_dim=0, padding="zeros", rank=2, **kwargs):
         super().__init__(**kwargs)
         self.filters = filters
         self.noise_dim = noise_dim
         self.padding = padding
+        self.rank = check_rank(rank)
 
     def build(self, one_hot_shape, noise_shape=None):
         # One kernel for both inputs, noise channels first, as in the published weights.
         self.kernel = self.add_weight(
             name="kernel",
-            shape=(3, 3, self.noise_dim + one_hot_shape[-1], self.filters),
+            shape=(*(3,) * self.rank, self.noise_dim + one_hot_shape[-1], self.filters),
             initializer=xavier_normal(),
         )
         self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
@@ -146,18 +51,18 @@ class LabelConv2D(keras.layers.Layer):
         """Convolve.
 
         Args:
-            one_hot: `[batch, height, width, num_classes]`.
+            one_hot: `[batch, height, width, num_classes]`, or
+                `[batch, depth, height, width, num_classes]`.
             noise: `[batch, noise_dim]`, `[batch, num_classes, noise_dim]`, or None.
 
         Returns:
-            `[batch, height, width, filters]`.
+            The same with `filters` channels.
         """
         kernel = ops.convert_to_tensor(self.kernel)
-        noise_kernel, label_kernel = kernel[:, :, : self.noise_dim], kernel[:, :, self.noise_dim :]
+        noise_kernel = kernel[..., : self.noise_dim, :]
+        label_kernel = kernel[..., self.noise_dim :, :]
         if noise is not None and len(noise.shape) == 3:
-            kernels = label_kernel + tf.einsum("bkz,ijzf->bijkf", noise, noise_kernel)
-            outside = None if self.padding == "reflect" else 0
-            return _convolve_each(one_hot, kernels, outside) + self.bias
+            return self._convolve_class_noise(one_hot, noise, noise_kernel, label_kernel)
         if self.padding == "reflect":
             label_response = ops.conv(pad_reflect(one_hot, 1), label_kernel, padding="valid")
         else:
@@ -166,16 +71,16 @@ class LabelConv2D(keras.layers.Layer):
             return label_response + self.bias
         if self.padding == "reflect":
             # Beyond the border is the same noise, so that the response is the same everywhere.
-            response = tf.matmul(noise, tf.reduce_sum(noise_kernel, axis=(0, 1)))
-            return label_response + (response + self.bias)[:, None, None]
-        height, width = ops.shape(one_hot)[1:3]
-        small_shape = (ops.shape(noise)[0], _at_most_3(height), _at_most_3(width), self.noise_dim)
-        small_noise = tf.broadcast_to(noise[:, None, None, :], small_shape)
+            response = tf.matmul(noise, tf.reduce_sum(noise_kernel, axis=range(self.rank)))
+            return label_response + self._at_each_pixel(response + self.bias)
+        sides = ops.shape(one_hot)[1:-1]
+        small_shape = (ops.shape(noise)[0], *map(_at_most_3, sides), self.noise_dim)
+        small_noise = tf.broadcast_to(self._at_each_pixel(noise), small_shape)
         response = ops.conv(small_noise, noise_kernel, padding="same")
-        return label_response + _stretch(response + self.bias, height, width)
+        return label_response + _stretch(response + self.bias, sides)
 
     def respond(self, neighbourhoods, batch, noise=None):
-        """Convolve each distinct neighbourhood once.
+        """Convolve each distinct neighbourhood of images once.
 
         Args:
             neighbourhoods: `LabelNeighbourhoods` of a batch of label maps.
@@ -216,7 +121,20 @@ class LabelConv2D(keras.layers.Layer):
             "filters": self.filters,
             "noise_dim": self.noise_dim,
             "padding": self.padding,
+            "rank": self.rank,
         }
+
+    def _convolve_class_noise(self, one_hot, noise, noise_kernel, label_kernel):
+        is_reflected = self.padding == "reflect"
+        if self.rank == 2:
+            kernels = label_kernel + tf.einsum("bkz,ijzf->bijkf", noise, noise_kernel)
+            return _convolve_each(one_hot, kernels, None if is_reflected else 0) + self.bias
+        kernels = label_kernel + tf.einsum("bkz,hijzf->bhijkf", noise, noise_kernel)
+        return _convolve_each_volume(one_hot, kernels, is_reflected) + self.bias
+
+    def _at_each_pixel(self, vectors):
+        """Give `[batch, channels]` spatial axes of length 1."""
+        return vectors[(slice(None), *(None,) * self.rank)]
 
 
 def _add_inside(neighbourhoods, response, num_classes):
@@ -253,14 +171,34 @@ def _convolve_each(one_hot, kernels, outside):
     return tf.reshape(responses, [batch, height, width, filters])
 
 
+def _convolve_each_volume(one_hot, kernels, is_reflected):
+    """Convolve each volume with its own kernel of `[batch, 3, 3, 3, K, F]`.
+
+    One volume after the other: 27 label maps of a volume, for one product, need too much memory.
+    """
+
+    def convolve_one(pair):
+        volume, kernel = pair[0][None], pair[1]
+        if is_reflected:
+            return convolve(pad_reflect(volume, 1), kernel, padding="valid")[0]
+        return convolve(volume, kernel)[0]
+
+    signature = tf.TensorSpec([*one_hot.shape[1:-1], kernels.shape[-1]], kernels.dtype)
+    return tf.map_fn(convolve_one, (one_hot, kernels), fn_output_signature=signature)
+
+
 def _at_most_3(length):
     return min(length, 3) if isinstance(length, int) else tf.minimum(length, 3)
 
 
-def _stretch(response, height, width):
-    """Repeat the middle row and column until the response is `height` by `width`."""
-    columns = _repeat_middle(tf.transpose(response, [0, 2, 1, 3]), width)
-    return _repeat_middle(tf.transpose(columns, [0, 2, 1, 3]), height)
+def _stretch(response, sides):
+    """Repeat the middle along each spatial axis until the response has the given sides."""
+    for axis, length in reversed(list(enumerate(sides, start=1))):
+        swapped = list(range(len(response.shape)))
+        swapped[1], swapped[axis] = axis, 1
+        response = _repeat_middle(tf.transpose(response, swapped), length)
+        response = tf.transpose(response, swapped)
+    return response
 
 
 def _repeat_middle(response, length):
@@ -272,5 +210,5 @@ def _repeat_middle(response, length):
     first, middle = response[:, :1], response[:, 1:2]
     last = response[:, tf.maximum(size[1] - 1, 1) :]
     repeats = tf.maximum(length - 2, 0)
-    middle = tf.broadcast_to(middle, [size[0], repeats, size[2], response.shape[3]])
+    middle = tf.broadcast_to(middle, [size[0], repeats, *tf.unstack(size)[2:]])
     return tf.concat([first, middle, last], axis=1)

@@ -36,14 +36,19 @@ class PixelNoise(keras.layers.Layer):
         """Add the field of each image.
 
         Args:
-            features: `[batch, height, width, channels]`.
+            features: `[batch, height, width, channels]`, or
+                `[batch, depth, height, width, channels]`.
             noise: `[batch, ...]` float32.
 
         Returns:
             Features of the same shape.
         """
-        height, width = ops.shape(features)[1:3]
-        fields = self.draw(noise, height, width, self.index) * noise_strength(noise)
+        *depth, height, width = ops.shape(features)[1:-1]
+        strength = noise_strength(noise)
+        if depth:
+            fields = self.draw(noise, height, width, self.index, depth[0]) * strength[..., None]
+        else:
+            fields = self.draw(noise, height, width, self.index) * strength
         return features + self.scale * ops.cast(fields, features.dtype)
 
     def compute_output_shape(self, features_shape, noise_shape=None):
@@ -57,7 +62,7 @@ class PixelNoise(keras.layers.Layer):
 _KNOT_STRIDE = 0x3C6EF35F
 
 
-def unit_fields(noise, height, width, index, knot=None):
+def unit_fields(noise, height, width, index, depth=None, knot=None):
     """Draw one field of white noise for each noise vector.
 
     Args:
@@ -65,11 +70,13 @@ def unit_fields(noise, height, width, index, knot=None):
         height: Rows of the field.
         width: Columns of the field.
         index: Number of the field. Different numbers give independent fields.
+        depth: Slices of the field of a volume; None for an image.
         knot: `[batch]` int32. Different numbers give independent fields too; None for 0.
 
     Returns:
-        `[batch, height, width, 1]` float32, standard normal.
+        `[batch, height, width, 1]` or `[batch, depth, height, width, 1]` float32, standard normal.
     """
+    sides = [height, width] if depth is None else [depth, height, width]
     noise = _flat(noise)
     bits = tf.bitcast(tf.reduce_sum(noise, axis=1), tf.int32)
     if knot is not None:
@@ -78,10 +85,10 @@ def unit_fields(noise, height, width, index, knot=None):
 
     def draw(seed):
         # Philox gives the same numbers on every device.
-        return tf.random.stateless_normal([height, width, 1], seed, alg="philox")
+        return tf.random.stateless_normal([*sides, 1], seed, alg="philox")
 
     fields = tf.map_fn(draw, seeds, fn_output_signature=tf.float32)
-    return tf.ensure_shape(fields, [None, *_static(height, width), 1])
+    return tf.ensure_shape(fields, [None, *_static(*sides), 1])
 
 
 def noise_strength(noise):

@@ -5,7 +5,8 @@ import tensorflow as tf
 from keras import ops
 
 from medusis_tf.layers.initializers import xavier_normal
-from medusis_tf.layers.label_conv import LabelConv2D
+from medusis_tf.layers.label_conv import LabelConv
+from medusis_tf.layers.rank import check_rank, conv_class
 from medusis_tf.ops.convolution import pad_reflect
 
 
@@ -36,7 +37,7 @@ class BatchStatistics(keras.layers.Layer):
         """Compute the statistics, or return the moving ones.
 
         Args:
-            features: `[batch, height, width, channels]`.
+            features: `[batch, ..., channels]`.
             training: Whether to use the statistics of this batch and update the moving ones.
 
         Returns:
@@ -44,7 +45,8 @@ class BatchStatistics(keras.layers.Layer):
         """
         if training:
             features = ops.cast(features, "float32")
-            mean, variance = ops.moments(features, (0, 1, 2), synchronized=self.synchronized)
+            axes = tuple(range(len(features.shape) - 1))
+            mean, variance = ops.moments(features, axes, synchronized=self.synchronized)
             self._update(self.moving_mean, mean)
             self._update(self.moving_variance, variance)
         else:
@@ -96,6 +98,7 @@ class SPADE(keras.layers.Layer):
         noise_dim: Length of the noise vector; 0 for no noise.
         synchronized: Whether the batch statistics are computed over all replicas.
         padding: `"zeros"`, or `"reflect"` for labels mirrored beyond the border.
+        rank: 2 for images, 3 for volumes, which have no `label_neighbourhoods`.
 
     Reference:
         Semantic image synthesis with spatially-adaptive normalization,
@@ -103,15 +106,22 @@ class SPADE(keras.layers.Layer):
     """
 
     def __init__(
-        self, hidden_channels=128, noise_dim=0, synchronized=False, padding="zeros", **kwargs
+        self,
+        hidden_channels=128,
+        noise_dim=0,
+        synchronized=False,
+        padding="zeros",
+        rank=2,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         self.padding = padding
+        self.rank = check_rank(rank)
         self.hidden_channels = hidden_channels
         self.noise_dim = noise_dim
         self.synchronized = synchronized
         self.normalization = BatchStatistics(synchronized, dtype=self.dtype_policy)
-        self.shared = LabelConv2D(hidden_channels, noise_dim, padding, dtype=self.dtype_policy)
+        self.shared = LabelConv(hidden_channels, noise_dim, padding, rank, dtype=self.dtype_policy)
 
     def build(self, features_shape, one_hot_shape, noise_shape=None):
         channels = features_shape[-1]
@@ -127,8 +137,9 @@ class SPADE(keras.layers.Layer):
         """Normalise and modulate.
 
         Args:
-            features: `[batch, height, width, channels]`.
-            one_hot: `[batch, height, width, num_classes]`.
+            features: `[batch, height, width, channels]`, or
+                `[batch, depth, height, width, channels]`.
+            one_hot: The same with `num_classes` channels.
             noise: `[batch, noise_dim]`, `[batch, num_classes, noise_dim]`, or None.
             training: Whether to use the statistics of this batch and update the moving ones.
             neighbourhoods: Result of `label_neighbourhoods` for `one_hot`. None computes gamma
@@ -162,10 +173,11 @@ class SPADE(keras.layers.Layer):
             "noise_dim": self.noise_dim,
             "synchronized": self.synchronized,
             "padding": self.padding,
+            "rank": self.rank,
         }
 
     def _modulate_pixels(self, one_hot, noise):
-        """Compute gamma and beta of each pixel: `[batch, height, width, 2 * channels]`."""
+        """Compute gamma and beta of each pixel: the shape of the features, twice the channels."""
         kernel, bias = self._modulation_weights()
         hidden = ops.relu(self.shared(one_hot, noise))
         if self.padding == "reflect":
@@ -199,7 +211,7 @@ class SPADE(keras.layers.Layer):
         return kernel, bias
 
     def _modulation_conv(self, channels, name):
-        return keras.layers.Conv2D(
+        return conv_class(self.rank)(
             channels,
             3,
             padding="same",

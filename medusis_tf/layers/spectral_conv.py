@@ -1,5 +1,6 @@
 """Convolution with a kernel divided by its largest singular value."""
 
+import math
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -8,6 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 from medusis_tf.layers.initializers import xavier_normal
+from medusis_tf.layers.rank import check_rank
 from medusis_tf.ops.convolution import (
     conv_then_halve,
     convolve,
@@ -57,7 +59,7 @@ _DIRECTIONS: ContextVar[Directions | None] = ContextVar("directions", default=No
 
 
 @keras.saving.register_keras_serializable("medusis_tf")
-class SpectralConv2D(keras.layers.Layer):
+class SpectralConv(keras.layers.Layer):
     """Convolution of the same size with a spectrally normalised kernel.
 
     The kernel `W`, as a matrix from inputs to filters, is divided by `sigma = u' W v`. One power
@@ -69,16 +71,17 @@ class SpectralConv2D(keras.layers.Layer):
 
     Args:
         filters: Channels of the output.
-        kernel_size: Height and width of the kernel.
+        kernel_size: All sides of the kernel.
         use_bias: Whether a bias is added.
         resample: None, `"halve"` (averages 2x2 cells after the convolution) or `"double"` (repeats
-            pixels 2x2 times before it). Both need a 3x3 kernel, which is folded with the
-            resampling into one strided 4x4 convolution.
+            pixels 2x2 times before it), in volumes 2x2x2. Both need a kernel of size 3, which is
+            folded with the resampling into one strided convolution of size 4.
         padding: `"zeros"`, or `"reflect"` for the mirrored features beyond the border.
+        rank: 2 for images, 3 for volumes.
 
     Raises:
-        ValueError: Unsupported `resample` or `padding`, resampling with another kernel size than
-            3, or resampling with reflected features.
+        ValueError: Unsupported `resample`, `padding` or `rank`, resampling with another kernel size
+            than 3, or resampling with reflected features.
 
     Reference:
         Spectral normalization for generative adversarial networks,
@@ -86,7 +89,14 @@ class SpectralConv2D(keras.layers.Layer):
     """
 
     def __init__(
-        self, filters, kernel_size=3, use_bias=True, resample=None, padding="zeros", **kwargs
+        self,
+        filters,
+        kernel_size=3,
+        use_bias=True,
+        resample=None,
+        padding="zeros",
+        rank=2,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         self.filters = filters
@@ -94,6 +104,7 @@ class SpectralConv2D(keras.layers.Layer):
         self.use_bias = use_bias
         self.resample = resample
         self.padding = padding
+        self.rank = check_rank(rank)
         self.is_folded = False
         if resample not in (None, "halve", "double") or (resample and kernel_size != 3):
             raise ValueError(
@@ -107,10 +118,10 @@ class SpectralConv2D(keras.layers.Layer):
             )
 
     def build(self, features_shape):
-        size = self.kernel_size
+        sides = (self.kernel_size,) * self.rank
         self.kernel = self.add_weight(
             name="kernel",
-            shape=(size, size, features_shape[-1], self.filters),
+            shape=(*sides, features_shape[-1], self.filters),
             initializer=xavier_normal(),
             autocast=False,
         )
@@ -121,7 +132,7 @@ class SpectralConv2D(keras.layers.Layer):
         # Computing v from the kernel keeps the scale of an untrained network reasonable. With two
         # independent random directions, sigma would be almost zero.
         self.v = self._add_direction(
-            "v", size * size * features_shape[-1], lambda *_, **__: self._image_of_u()
+            "v", math.prod(sides) * features_shape[-1], lambda *_, **__: self._image_of_u()
         )
 
     def call(self, features, training=False):
@@ -141,12 +152,12 @@ class SpectralConv2D(keras.layers.Layer):
             self.is_folded = True
 
     def compute_output_shape(self, features_shape):
-        batch, height, width, _ = features_shape
+        batch, *sides, _ = features_shape
         if self.resample == "halve":
-            height, width = (length and length // 2 for length in (height, width))
+            sides = [side and side // 2 for side in sides]
         if self.resample == "double":
-            height, width = (length and length * 2 for length in (height, width))
-        return (batch, height, width, self.filters)
+            sides = [side and side * 2 for side in sides]
+        return (batch, *sides, self.filters)
 
     def get_config(self):
         return {
@@ -156,6 +167,7 @@ class SpectralConv2D(keras.layers.Layer):
             "use_bias": self.use_bias,
             "resample": self.resample,
             "padding": self.padding,
+            "rank": self.rank,
         }
 
     def _convolve(self, features, kernel):
@@ -194,7 +206,7 @@ class SpectralConv2D(keras.layers.Layer):
         if self.is_folded:
             if training:
                 raise RuntimeError(
-                    "This SpectralConv2D was folded for inference. Received: training=True. "
+                    "This SpectralConv was folded for inference. Received: training=True. "
                     "Train a network that has not been folded."
                 )
             return ops.cast(self.kernel, "float32")
@@ -227,7 +239,7 @@ def fold_spectral_norms(network):
         network: A built Keras model, changed in place.
     """
     for layer in network._flatten_layers(include_self=False):
-        if isinstance(layer, SpectralConv2D):
+        if isinstance(layer, SpectralConv):
             layer.fold()
 
 

@@ -4,6 +4,7 @@ import keras
 
 from medusis_tf.layers.attention import WindowAttention
 from medusis_tf.layers.generator_blocks import ConditionalBlock
+from medusis_tf.layers.rank import check_attention
 from medusis_tf.ops.activations import leaky_relu
 
 
@@ -22,6 +23,9 @@ class TransformerBlock(ConditionalBlock):
         expansion: Hidden channels of the feed-forward part, as a multiple of `filters`.
         **settings: Other arguments of `ConditionalBlock`.
 
+    Raises:
+        ValueError: A rank of 3, since attention is for images only.
+
     Reference:
         Swin transformer, https://arxiv.org/abs/2103.14030
     """
@@ -32,6 +36,7 @@ class TransformerBlock(ConditionalBlock):
         self.window = window
         self.shift = shift
         self.expansion = expansion
+        check_attention(self.rank)
 
     def build(self, features_shape, one_hot_shape, noise_shape=None):
         conditioning = (one_hot_shape, noise_shape)
@@ -102,6 +107,9 @@ class TransformerStage(ConditionalBlock):
         window: Height and width of a window, in pixels of the features.
         expansion: See `TransformerBlock`.
         **settings: Other arguments of `ConditionalBlock`.
+
+    Raises:
+        ValueError: A rank of 3, since attention is for images only.
     """
 
     def __init__(self, filters, depth=2, num_heads=4, window=8, expansion=2, **settings):
@@ -110,6 +118,7 @@ class TransformerStage(ConditionalBlock):
         self.num_heads = num_heads
         self.window = window
         self.expansion = expansion
+        check_attention(self.rank)
 
     def build(self, features_shape, one_hot_shape, noise_shape=None):
         self.has_projection = features_shape[-1] != self.filters

@@ -37,6 +37,7 @@ class AttentionOptionSection(WindowAttentionSection):
     With `[8, 4]`, features of 16 and of 32 pixels for images of 128 pixels. With `[]`, there is
     none. Block `i` of N, counted from 0, has features of `1/2^(N-1-i)` (`oasis`) or `1/2^(N-i)`
     (`wavelet`) of the image size. A new network with attention gives the images of one without.
+    Volumes have no attention.
     """
 
     @model_validator(mode="after")
@@ -48,6 +49,10 @@ class AttentionOptionSection(WindowAttentionSection):
                 f"num_blocks: {self.num_blocks}. Received: {list(self.attention)}"
             )
         return self
+
+    def images_only(self) -> str | None:
+        """The setting or network that is for images and not for volumes; None if there is none."""
+        return "attention" if self.attention else super().images_only()
 
 
 class TransformerGeneratorConfig(WindowAttentionSection):
@@ -90,8 +95,12 @@ class TransformerGeneratorConfig(WindowAttentionSection):
 
     @property
     def stride(self) -> int:
-        """Number by which height and width of an image must be divisible."""
+        """Number by which all sides of an image must be divisible."""
         return oasis_generator_stride(self.num_blocks)
+
+    def images_only(self) -> str | None:
+        """The setting or network that is for images and not for volumes; None if there is none."""
+        return "the transformer generator"
 
     def network(self) -> type[ConditionalGenerator]:
         """Return the class of the network."""

@@ -39,6 +39,10 @@ class UNetDenoiserConfig(StridedSection):
         """Number by which height and width of an image must be divisible."""
         return denoiser_stride(self.num_levels)
 
+    def images_only(self) -> str | None:
+        """The setting or network that is for images and not for volumes; None if there is none."""
+        return "the denoiser"
+
     def build(self, image_channels: int, condition_channels: int) -> UNetDenoiser:
         """Build the denoiser with its weights.
 

@@ -32,7 +32,7 @@ class DiscriminatorSection(Section, ABC):
     """Upper limit of the channels at any resolution."""
 
     @abstractmethod
-    def check_image_size(self, image_size: tuple[int, int]) -> None:
+    def check_image_size(self, image_size: tuple[int, ...]) -> None:
         """Raise a `ValueError` that names the supported sizes if this one is not supported."""
 
     @abstractmethod
@@ -40,9 +40,9 @@ class DiscriminatorSection(Section, ABC):
         """Return the class of the network."""
 
     def build(
-        self, image_size: tuple[int, int], image_channels: int
+        self, image_size: tuple[int, ...], image_channels: int
     ) -> ImageDiscriminator | EnsembleDiscriminator:
-        """Build the discriminator for images of one size, with its weights."""
+        """Build the discriminator with its weights, for images or volumes of one size."""
         settings = self.model_dump(exclude={"name"})
         discriminator = self.network()(image_size, image_channels, **settings, name="discriminator")
         discriminator.build((None, *image_size, image_channels))
@@ -58,7 +58,7 @@ class WholeImageDiscriminatorSection(DiscriminatorSection):
     It shows the discriminator how much the images of a batch vary. 1 turns it off.
     """
 
-    def check_image_size(self, image_size: tuple[int, int]) -> None:
+    def check_image_size(self, image_size: tuple[int, ...]) -> None:
         """Raise a `ValueError` that names the supported sizes if this one is not supported."""
         if not is_whole_image_size(image_size):
             raise ValueError(WHOLE_IMAGE_SIZES)
@@ -120,7 +120,7 @@ class PatchDiscriminatorConfig(StridedSection, DiscriminatorSection):
 
     @property
     def stride(self) -> int:
-        """Number by which height and width of an image must be divisible."""
+        """Number by which all sides of an image must be divisible."""
         return patch_discriminator_stride(self.num_strided)
 
     def network(self) -> type[ImageDiscriminator]:
@@ -154,13 +154,13 @@ class EnsembleDiscriminatorConfig(Section):
     members: Annotated[tuple[Member, ...], Field(min_length=2)]
     """The discriminators, each a section like `discriminator`."""
 
-    def check_image_size(self, image_size: tuple[int, int]) -> None:
+    def check_image_size(self, image_size: tuple[int, ...]) -> None:
         """Raise a `ValueError` that names the supported sizes if this one is not supported."""
         for member in self.members:
             member.check_image_size(image_size)
 
-    def build(self, image_size: tuple[int, int], image_channels: int) -> EnsembleDiscriminator:
-        """Build the discriminators for images of one size, with their weights."""
+    def build(self, image_size: tuple[int, ...], image_channels: int) -> EnsembleDiscriminator:
+        """Build the discriminators with their weights, for images or volumes of one size."""
         from medusis_tf.models.discriminators.ensemble import EnsembleDiscriminator
 
         members = [member.build(image_size, image_channels) for member in self.members]

@@ -23,12 +23,27 @@ class StridedSection(Section, ABC):
     @property
     @abstractmethod
     def stride(self) -> int:
-        """Number by which height and width of an image must be divisible."""
+        """Number by which all sides of an image must be divisible."""
 
-    def check_image_size(self, image_size: tuple[int, int]) -> None:
-        """Raise a `ValueError` that names the supported sizes if this one is not supported."""
+    def images_only(self) -> str | None:
+        """The setting or network that is for images and not for volumes; None if there is none."""
+        return None
+
+    def check_image_size(self, image_size: tuple[int, ...]) -> None:
+        """Raise a `ValueError` that names the supported sizes if this one is not supported.
+
+        Args:
+            image_size: Height and width, or depth, height and width of volumes.
+        """
+        if len(image_size) == 3 and (setting := self.images_only()):
+            raise ValueError(f"two sides, since {setting} is for images, not for volumes")
         if not are_divisible(image_size, self.stride):
             raise ValueError(f"sides divisible by {self.stride}")
+
+    def check_rank(self, rank: int) -> None:
+        """Raise a `ValueError` if the network does not support volumes (3) and is given them."""
+        if rank == 3 and (setting := self.images_only()):
+            raise ValueError(f"{setting} is for images, not for volumes. Received: rank=3.")
 
 
 class GeneratorSection(StridedSection):
@@ -49,7 +64,7 @@ class GeneratorSection(StridedSection):
     num_blocks: Annotated[int, Field(ge=2, le=8)] = 6
     """Number of residual blocks, each but the last followed by a doubling of the resolution.
 
-    With N blocks, height and width of a slice must be divisible by 2^(N-1) (`oasis`) or 2^N
+    With N blocks, all sides of an image must be divisible by 2^(N-1) (`oasis`) or 2^N
     (`wavelet`).
     """
     spade_channels: Channels = 128
@@ -59,6 +74,7 @@ class GeneratorSection(StridedSection):
 
     `sparse` convolves each distinct neighbourhood once, which is faster on a CPU. `dense` convolves
     at every pixel, which is faster on a GPU. `auto` is `dense` if there is a GPU, else `sparse`.
+    Volumes are always `dense`.
     """
 
     pixel_noise: bool = False
@@ -118,16 +134,38 @@ class GeneratorSection(StridedSection):
     def network(self) -> type[ConditionalGenerator]:
         """Return the class of the network."""
 
-    def build(
-        self, num_classes: int, image_channels: int, synchronized: bool
-    ) -> ConditionalGenerator:
-        """The generator with all its weights, its batch norm over all replicas if synchronized."""
-        from medusis_tf.ops.convolution import has_gpu
+    def images_only(self) -> str | None:
+        """The setting or network that is for images and not for volumes; None if there is none."""
+        return "spade: sparse" if self.spade == "sparse" else None
 
+    def build(
+        self, num_classes: int, image_channels: int, synchronized: bool, rank: int = 2
+    ) -> ConditionalGenerator:
+        """Build the generator with all its weights.
+
+        Args:
+            num_classes: Channels of the one-hot label map.
+            image_channels: Channels of the image.
+            synchronized: Whether its batch statistics are those of all replicas.
+            rank: 2 for images, 3 for volumes.
+
+        Raises:
+            ValueError: A setting that volumes do not have.
+        """
+        self.check_rank(rank)
         settings = self.model_dump(exclude={"name", "spade"})
         settings.update(image_channels=image_channels, synchronized=synchronized)
-        settings["sparse"] = self.spade == "sparse" or (self.spade == "auto" and not has_gpu())
+        settings["sparse"] = self._is_sparse(rank)
+        if rank != 2:  # generators of other packages may not know the rank
+            settings["rank"] = rank
         generator = self.network()(num_classes, **settings, name="generator")
         noise_shape = generator.noise_shape and (None, *generator.noise_shape)
-        generator.build((None, None, None, num_classes), noise_shape)
+        generator.build((None,) * (rank + 1) + (num_classes,), noise_shape)
         return generator
+
+    def _is_sparse(self, rank: int) -> bool:
+        from medusis_tf.ops.convolution import has_gpu
+
+        if self.spade == "auto":
+            return rank == 2 and not has_gpu()
+        return self.spade == "sparse"

@@ -1,4 +1,4 @@
-"""The image sizes that each network supports.
+"""The sizes of images and volumes that each network supports.
 
 Both the networks and their configuration sections use these rules. The sections must not import
 TensorFlow, so neither does this module.
@@ -7,7 +7,7 @@ TensorFlow, so neither does this module.
 from collections.abc import Iterable
 
 WHOLE_IMAGE_SIZES = (
-    "a short side that is a power of two of at least 8 and a long side divisible by a quarter of it"
+    "a short side that is a power of two of at least 8, and the others divisible by a quarter of it"
 )
 
 
@@ -47,9 +47,10 @@ def are_divisible(sides: Iterable[int | None], stride: int) -> bool:
 
 
 def is_whole_image_size(image_size: Iterable[int]) -> bool:
-    """Whether a discriminator can halve an image until its short side is 4 pixels.
+    """Whether a discriminator can halve an image or volume until its short side is 4 pixels.
 
     `WHOLE_IMAGE_SIZES` describes the rule.
     """
-    short, long = sorted(image_size)
-    return short >= 8 and short & (short - 1) == 0 and long % (short // 4) == 0
+    short, *longer = sorted(image_size)
+    is_power = short >= 8 and short & (short - 1) == 0
+    return is_power and all(side % (short // 4) == 0 for side in longer)

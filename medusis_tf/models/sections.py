@@ -49,7 +49,7 @@ class OASISGeneratorConfig(AttentionOptionSection):
 
     @property
     def stride(self) -> int:
-        """Number by which height and width of an image must be divisible."""
+        """Number by which all sides of an image must be divisible."""
         return oasis_generator_stride(self.num_blocks)
 
     def network(self) -> type[ConditionalGenerator]:
@@ -81,7 +81,7 @@ class WaveletGeneratorConfig(AttentionOptionSection):
 
     @property
     def stride(self) -> int:
-        """Number by which height and width of an image must be divisible."""
+        """Number by which all sides of an image must be divisible."""
         return wavelet_generator_stride(self.num_blocks)
 
     def network(self) -> type[ConditionalGenerator]:
@@ -107,16 +107,16 @@ class UNetSegmenterConfig(StridedSection):
     num_levels: Annotated[int, Field(ge=2, le=8)] = 6
     """How often the resolution is halved.
 
-    With N levels, height and width of a slice must be divisible by 2^N.
+    With N levels, all sides of an image must be divisible by 2^N.
     """
 
     @property
     def stride(self) -> int:
-        """Number by which height and width of an image must be divisible."""
+        """Number by which all sides of an image must be divisible."""
         return unet_stride(self.num_levels)
 
-    def build(self, num_classes: int, image_channels: int) -> UNetSegmenter:
-        """Build the segmenter with its weights."""
+    def build(self, num_classes: int, image_channels: int, rank: int = 2) -> UNetSegmenter:
+        """Build the segmenter with its weights, for images (rank 2) or volumes (rank 3)."""
         from medusis_tf.models.segmenters.unet import UNetSegmenter
 
         segmenter = UNetSegmenter(
@@ -124,7 +124,8 @@ class UNetSegmenterConfig(StridedSection):
             image_channels,
             base_channels=self.base_channels,
             num_levels=self.num_levels,
+            rank=rank,
             name="segmenter",
         )
-        segmenter.build((None, None, None, image_channels))
+        segmenter.build((None,) * (rank + 1) + (image_channels,))
         return segmenter

@@ -1,4 +1,4 @@
-"""Double the resolution of feature maps and of Haar bands."""
+"""Double the resolution of feature maps and of Haar bands, of images and of volumes."""
 
 import tensorflow as tf
 
@@ -6,28 +6,30 @@ from medusis_tf.ops.haar import haar_synthesis
 
 
 def upsample_nearest(features):
-    """Double height and width by repeating each pixel.
+    """Double all sides by repeating each pixel.
 
     Args:
-        features: `[batch, height, width, channels]`.
+        features: `[batch, height, width, channels]` or `[batch, depth, height, width, channels]`.
 
     Returns:
-        `[batch, 2 * height, 2 * width, channels]`.
+        `[batch, 2 * height, 2 * width, channels]`, or with `2 * depth`.
     """
     # The gradient of `tf.image.resize` has no deterministic GPU kernel.
-    return tf.repeat(tf.repeat(features, 2, axis=2), 2, axis=1)
+    for axis in reversed(_spatial_axes(features)):
+        features = tf.repeat(features, 2, axis=axis)
+    return features
 
 
 def upsample_linear(features):
-    """Double height and width by linear interpolation: half-pixel centres, edges repeated.
+    """Double all sides by linear interpolation: half-pixel centres, edges repeated.
 
     Args:
-        features: `[batch, height, width, channels]`.
+        features: `[batch, height, width, channels]` or `[batch, depth, height, width, channels]`.
 
     Returns:
-        `[batch, 2 * height, 2 * width, channels]`.
+        `[batch, 2 * height, 2 * width, channels]`, or with `2 * depth`.
     """
-    for axis in (1, 2):
+    for axis in _spatial_axes(features):
         size = features.shape[axis]
         length = tf.shape(features)[axis] if size is None else size
         places = tf.range(length)
@@ -44,25 +46,35 @@ def upsample_linear(features):
     return features
 
 
-def upsample_bands(bands):
-    """Double the resolution of an image given as Haar bands, and return its Haar bands.
+def _spatial_axes(features):
+    return range(1, len(features.shape) - 1)
 
-    Equal to synthesis, bilinear doubling (half-pixel centres, edges repeated) and analysis. The
+
+def upsample_bands(bands):
+    """Double the resolution of an image or volume given as Haar bands, and return its Haar bands.
+
+    Equal to synthesis, linear doubling (half-pixel centres, edges repeated) and analysis. The
     doubled image is never computed: the sums and differences of its pixel pairs are short filters
     on the image itself, `[1, 6, 1] / 4` and `[1, 0, -1] / 4` per axis.
 
     Args:
-        bands: `[batch, height, width, 4 * channels]`, in the order of `haar_analysis`.
+        bands: `[batch, height, width, 4 * channels]` or `[batch, depth, height, width,
+            8 * channels]`, in the order of `haar_analysis`.
 
     Returns:
-        `[batch, 2 * height, 2 * width, 4 * channels]`.
+        Bands whose sides are twice as long.
     """
     image = haar_synthesis(bands)
-    row_sum, row_difference = _pair_sum_and_difference(image, axis=1)
-    approximation, horizontal = _pair_sum_and_difference(row_sum, axis=2)
-    vertical, diagonal = _pair_sum_and_difference(row_difference, axis=2)
-    doubled = tf.concat([approximation, vertical, horizontal, diagonal], axis=-1)
-    return doubled * tf.constant(0.5, doubled.dtype)
+    axes = _spatial_axes(image)
+    parts = [image]
+    for axis in axes:
+        parts = [half for part in parts for half in _pair_sum_and_difference(part, axis)]
+    if len(axes) == 2:
+        # The bands of an image have the vertical detail before the horizontal one.
+        approximation, horizontal, vertical, diagonal = parts
+        parts = [approximation, vertical, horizontal, diagonal]
+    doubled = tf.concat(parts, axis=-1)
+    return doubled * tf.constant(2.0 ** (-len(axes) / 2), doubled.dtype)
 
 
 def _pair_sum_and_difference(image, axis):
@@ -75,10 +87,8 @@ def _pair_sum_and_difference(image, axis):
 
 def _adjacent(image, axis):
     """Return the previous and the next pixel along an axis; edge pixels are repeated."""
-    if axis == 1:
-        before = tf.concat([image[:, :1], image[:, :-1]], axis=1)
-        after = tf.concat([image[:, 1:], image[:, -1:]], axis=1)
-    else:
-        before = tf.concat([image[:, :, :1], image[:, :, :-1]], axis=2)
-        after = tf.concat([image[:, :, 1:], image[:, :, -1:]], axis=2)
+    others = (slice(None),) * axis
+    first, last = image[(*others, slice(1))], image[(*others, slice(-1, None))]
+    before = tf.concat([first, image[(*others, slice(-1))]], axis)
+    after = tf.concat([image[(*others, slice(1, None))], last], axis)
     return before, after

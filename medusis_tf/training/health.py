@@ -13,7 +13,7 @@ from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.data.batches.inference import INFERENCE_BATCH_SIZE, batches_of
 from medusis_tf.data.shards.labelled_subjects import LabelledSubjects
 from medusis_tf.data.shards.shards import Shards
-from medusis_tf.layers.spectral_conv import SpectralConv2D
+from medusis_tf.layers.spectral_conv import SpectralConv
 from medusis_tf.losses.adversarial import share_of_real
 from medusis_tf.methods.method import Method
 from medusis_tf.methods.random_numbers import Purpose, step_seed
@@ -209,7 +209,7 @@ def noise_sensitivity(first: np.ndarray, second: np.ndarray) -> float:
 def sigmas(network: keras.Model) -> list[float]:
     """Largest singular values of the kernels that are spectrally normalised, as estimated."""
     layers = network._flatten_layers(include_self=False)
-    return [float(each.sigma()) for each in layers if isinstance(each, SpectralConv2D)]
+    return [float(each.sigma()) for each in layers if isinstance(each, SpectralConv)]
 
 
 def _with_neighbours(places: np.ndarray, count: int, depth: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medusis_tf.layers.equalized import EqualizedConv2D, EqualizedDense
+from medusis_tf.layers.equalized import EqualizedConv, EqualizedDense
 from tests.layer_checks import check_contract
 
 
@@ -20,7 +20,7 @@ def draw(*shape):
 )
 def test_convolution_contract(settings, output_shape, tmp_path):
     check_contract(
-        lambda **kwargs: EqualizedConv2D(6, **settings, **kwargs),
+        lambda **kwargs: EqualizedConv(6, **settings, **kwargs),
         draw(2, 7, 9, 3),
         output_shape=output_shape,
         tmp_path=tmp_path,
@@ -55,5 +55,5 @@ def test_dense_without_activation_is_linear():
 
 def test_output_preserves_the_variance_of_the_input():
     features = draw(4, 16, 16, 64)
-    outputs = EqualizedConv2D(64, activate=False)(features)
+    outputs = EqualizedConv(64, activate=False)(features)
     assert 0.8 < np.std(outputs[:, 1:-1, 1:-1]) < 1.2

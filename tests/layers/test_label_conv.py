@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from medusis_tf.layers.label_conv import LabelConv2D, label_neighbourhoods
+from medusis_tf.layers.label_conv import LabelConv
+from medusis_tf.layers.label_neighbourhoods import label_neighbourhoods
 from tests.layer_checks import check_contract
 
 SIZES = [(1, 1), (1, 7), (2, 2), (2, 5), (3, 3), (4, 3), (6, 8)]
@@ -39,7 +40,7 @@ def convolve_map(layer, one_hot, noise_map):
 
 def test_contract(tmp_path):
     def make(**kwargs):
-        return LabelConv2D(6, noise_dim=5, **kwargs)
+        return LabelConv(6, noise_dim=5, **kwargs)
 
     check_contract(make, *draw_inputs(4, 6), output_shape=(2, 4, 6, 6), tmp_path=tmp_path)
 
@@ -47,7 +48,7 @@ def test_contract(tmp_path):
 def test_contract_with_class_noise(tmp_path):
     one_hot, _ = draw_inputs(4, 6)
     check_contract(
-        lambda **kwargs: LabelConv2D(6, noise_dim=5, **kwargs),
+        lambda **kwargs: LabelConv(6, noise_dim=5, **kwargs),
         one_hot,
         draw_class_noise(),
         output_shape=(2, 4, 6, 6),
@@ -58,7 +59,7 @@ def test_contract_with_class_noise(tmp_path):
 def test_contract_without_noise(tmp_path):
     one_hot, _ = draw_inputs(4, 6)
     check_contract(
-        lambda **kwargs: LabelConv2D(6, **kwargs),
+        lambda **kwargs: LabelConv(6, **kwargs),
         one_hot,
         output_shape=(2, 4, 6, 6),
         tmp_path=tmp_path,
@@ -68,7 +69,7 @@ def test_contract_without_noise(tmp_path):
 @pytest.mark.parametrize("size", SIZES)
 def test_equals_the_convolution_of_repeated_noise(size):
     one_hot, noise = draw_inputs(*size)
-    layer = LabelConv2D(6, noise_dim=5)
+    layer = LabelConv(6, noise_dim=5)
     outputs = layer(one_hot, noise)
     layer.bias.assign(np.arange(6))
     outputs = layer(one_hot, noise)
@@ -78,7 +79,7 @@ def test_equals_the_convolution_of_repeated_noise(size):
 @pytest.mark.parametrize("size", SIZES)
 def test_unknown_batch_and_size(size):
     one_hot, noise = draw_inputs(*size)
-    layer = LabelConv2D(6, noise_dim=5)
+    layer = LabelConv(6, noise_dim=5)
     expected = layer(one_hot, noise)
     signature = [tf.TensorSpec([None, None, None, 4]), tf.TensorSpec([None, 5])]
     traced = tf.function(lambda labels, noise: layer(labels, noise), signature)
@@ -88,7 +89,7 @@ def test_unknown_batch_and_size(size):
 def test_gradients_equal_those_of_the_plain_convolution():
     one_hot, noise = draw_inputs(5, 6)
     noise = tf.constant(noise)
-    layer = LabelConv2D(6, noise_dim=5)
+    layer = LabelConv(6, noise_dim=5)
     layer(one_hot, noise)
     with tf.GradientTape(persistent=True) as tape:
         ours = tf.reduce_sum(layer(one_hot, noise) ** 3)
@@ -103,7 +104,7 @@ def test_gradients_equal_those_of_the_plain_convolution():
 @pytest.mark.parametrize("size", SIZES)
 def test_class_noise_equals_the_convolution_of_the_noise_of_each_pixel(size):
     one_hot, _ = draw_inputs(*size)
-    layer = LabelConv2D(6, noise_dim=5)
+    layer = LabelConv(6, noise_dim=5)
     layer(one_hot, draw_class_noise())
     layer.bias.assign(np.arange(6))
     outputs = layer(one_hot, draw_class_noise())
@@ -114,7 +115,7 @@ def test_class_noise_equals_the_convolution_of_the_noise_of_each_pixel(size):
 @pytest.mark.parametrize("size", SIZES)
 def test_class_noise_with_equal_rows_equals_image_noise(size):
     one_hot, noise = draw_inputs(*size)
-    layer = LabelConv2D(6, noise_dim=5)
+    layer = LabelConv(6, noise_dim=5)
     expected = layer(one_hot, noise)
     outputs = layer(one_hot, np.repeat(noise[:, None], 4, axis=1))
     np.testing.assert_allclose(outputs, expected, atol=1e-6)
@@ -124,7 +125,7 @@ def test_the_noise_of_a_class_affects_only_its_pixels_and_their_neighbours():
     label_map = np.zeros((2, 8, 9), int)
     label_map[0, 2, 3] = label_map[0, 7, 8] = 3
     one_hot = np.eye(4, dtype="float32")[label_map]
-    layer = LabelConv2D(6, noise_dim=5)
+    layer = LabelConv(6, noise_dim=5)
     noise = draw_class_noise()
     before = layer(one_hot, noise)
     noise[:, 3] += 1
@@ -137,7 +138,7 @@ def test_the_noise_of_a_class_affects_only_its_pixels_and_their_neighbours():
 @pytest.mark.parametrize("size", [(1, 1), (2, 5), (6, 8)])
 def test_class_noise_with_unknown_batch_and_size(size):
     one_hot, _ = draw_inputs(*size)
-    layer = LabelConv2D(6, noise_dim=5)
+    layer = LabelConv(6, noise_dim=5)
     expected = layer(one_hot, draw_class_noise())
     signature = [tf.TensorSpec([None, None, None, 4]), tf.TensorSpec([None, 4, 5])]
     traced = tf.function(lambda labels, noise: layer(labels, noise), signature)
@@ -147,7 +148,7 @@ def test_class_noise_with_unknown_batch_and_size(size):
 
 def test_gradients_with_class_noise_equal_those_of_the_plain_convolution():
     one_hot, _ = draw_inputs(5, 6)
-    layer = LabelConv2D(6, noise_dim=5)
+    layer = LabelConv(6, noise_dim=5)
     noise = tf.constant(draw_class_noise())
     layer(one_hot, noise)
     with tf.GradientTape(persistent=True) as tape:

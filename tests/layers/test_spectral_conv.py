@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from medusis_tf.layers.spectral_conv import Directions, SpectralConv2D, fold_spectral_norms
+from medusis_tf.layers.spectral_conv import Directions, SpectralConv, fold_spectral_norms
 from medusis_tf.methods.distribution import mirrored
 from tests.layer_checks import check_contract
 
@@ -15,7 +15,7 @@ def features():
 
 def pointwise(matrix):
     """A built 1x1 convolution with the given kernel matrix `[inputs, filters]`."""
-    layer = SpectralConv2D(matrix.shape[1], kernel_size=1)
+    layer = SpectralConv(matrix.shape[1], kernel_size=1)
     layer.build((None, None, None, matrix.shape[0]))
     layer.kernel.assign(matrix[None, None])
     return layer
@@ -25,7 +25,7 @@ def pointwise(matrix):
 @pytest.mark.parametrize("use_bias", [True, False])
 def test_contract(kernel_size, use_bias, features, tmp_path):
     def make(**kwargs):
-        return SpectralConv2D(6, kernel_size, use_bias, **kwargs)
+        return SpectralConv(6, kernel_size, use_bias, **kwargs)
 
     check_contract(make, features, output_shape=(2, 4, 5, 6), tmp_path=tmp_path)
 
@@ -35,7 +35,7 @@ def test_contract_with_resampling(resample, size, tmp_path):
     features = np.random.default_rng(0).standard_normal((2, 4, 6, 3)).astype("float32")
 
     def make(**kwargs):
-        return SpectralConv2D(6, resample=resample, **kwargs)
+        return SpectralConv(6, resample=resample, **kwargs)
 
     check_contract(make, features, output_shape=(2, *size, 6), tmp_path=tmp_path)
 
@@ -45,7 +45,7 @@ def test_contract_with_resampling(resample, size, tmp_path):
 )
 def test_invalid_resampling_is_rejected(arguments):
     with pytest.raises(ValueError, match="resample must be"):
-        SpectralConv2D(6, **arguments)
+        SpectralConv(6, **arguments)
 
 
 def test_training_calls_normalise_the_largest_singular_value_to_one():
@@ -69,7 +69,7 @@ def test_a_training_call_is_one_power_iteration():
 
 
 def test_training_does_not_change_the_kernel(features):
-    layer = SpectralConv2D(6)
+    layer = SpectralConv(6)
     layer(features)
     before = layer.kernel.numpy()
     layer(features, training=True)
@@ -77,7 +77,7 @@ def test_training_does_not_change_the_kernel(features):
 
 
 def test_inference_does_not_change_the_directions(features):
-    layer = SpectralConv2D(6)
+    layer = SpectralConv(6)
     layer(features)
     before = layer.u.numpy(), layer.v.numpy()
     layer(features)
@@ -86,7 +86,7 @@ def test_inference_does_not_change_the_directions(features):
 
 
 def test_untrained_inference_divides_by_the_norm_of_the_kernel_times_u(features):
-    layer = SpectralConv2D(64, use_bias=False)
+    layer = SpectralConv(64, use_bias=False)
     outputs = layer(features)
     matrix = layer.kernel.value.numpy().reshape(-1, 64)
     sigma = np.linalg.norm(matrix @ layer.u.value.numpy())
@@ -109,18 +109,18 @@ def test_gradient_flows_through_sigma():
 
 
 def test_the_first_call_may_be_traced(features):
-    layer = SpectralConv2D(6)
+    layer = SpectralConv(6)
     traced = tf.function(lambda x: layer(x, training=True))
     assert np.isfinite(traced(features)).all()
     np.testing.assert_allclose(np.linalg.norm(layer.v), 1, atol=1e-5)
 
 
 def test_two_replicas_compute_the_same_directions_as_one(features):
-    alone = SpectralConv2D(6)
+    alone = SpectralConv(6)
     alone(features)
     strategy = mirrored(["CPU:0", "CPU:1"], on_gpu=False)
     with strategy.scope():
-        replicated = SpectralConv2D(6)
+        replicated = SpectralConv(6)
         replicated(features)
     replicated.set_weights(alone.get_weights())
 
@@ -138,7 +138,7 @@ def test_two_replicas_compute_the_same_directions_as_one(features):
 
 
 def test_a_folded_network_infers_equally_and_rejects_training(features):
-    network = keras.Sequential([SpectralConv2D(6), SpectralConv2D(2, kernel_size=1)])
+    network = keras.Sequential([SpectralConv(6), SpectralConv(2, kernel_size=1)])
     network(features, training=True)
     expected = network(features)
     for _ in range(2):
@@ -149,7 +149,7 @@ def test_a_folded_network_infers_equally_and_rejects_training(features):
 
 
 def test_later_passes_divide_by_the_sigmas_of_the_first():
-    layer, directions = SpectralConv2D(4), Directions()
+    layer, directions = SpectralConv(4), Directions()
     images = tf.random.stateless_normal([1, 5, 5, 3], [1, 2])
     layer(images)
     with directions.shared():

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from medusis_tf.data.preparing.preparation import prepare_shards
-from medusis_tf.layers.spectral_conv import SpectralConv2D
+from medusis_tf.layers.spectral_conv import SpectralConv
 from medusis_tf.losses.adversarial import share_of_real
 from medusis_tf.training.health import Health, HealthWarnings, noise_sensitivity, sigmas
 from tests.training.phantom_data import phantom_data
@@ -77,7 +77,7 @@ def test_the_noise_sensitivity_of_independent_pixels_is_the_root_of_two():
 
 
 def test_sigma_is_the_largest_singular_value():
-    layer = SpectralConv2D(5)
+    layer = SpectralConv(5)
     layer.build((None, 8, 8, 3))
     for _ in range(30):
         layer(tf.zeros([1, 8, 8, 3]), training=True)

@@ -29,7 +29,7 @@ class EnsembleDiscriminator(keras.Model):
         """Compute the feature maps of all members, those of the first member first.
 
         Args:
-            images: `[batch, height, width, image_channels]` in [-1, 1].
+            images: `[batch, *image_size, image_channels]` in [-1, 1].
 
         Returns:
             List of feature maps; see `ImageDiscriminator.features`.
@@ -40,7 +40,7 @@ class EnsembleDiscriminator(keras.Model):
         """Classify images as real or synthetic.
 
         Args:
-            images: `[batch, height, width, image_channels]` in [-1, 1].
+            images: `[batch, *image_size, image_channels]` in [-1, 1].
             training: Ignored, since the networks have no state.
 
         Returns:

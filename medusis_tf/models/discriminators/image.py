@@ -6,17 +6,18 @@ import keras
 import tensorflow as tf
 
 from medusis_tf.layers.discriminator_blocks import MinibatchStandardDeviation
-from medusis_tf.layers.equalized import EqualizedConv2D, EqualizedDense
+from medusis_tf.layers.equalized import EqualizedConv, EqualizedDense
+from medusis_tf.layers.rank import check_rank, unknown_sides
 from medusis_tf.models.image_sizes import WHOLE_IMAGE_SIZES, is_whole_image_size
 
 
 class ImageDiscriminator(keras.Model):
-    """A stateless discriminator for images of one size.
+    """A stateless discriminator for images, or volumes, of one size.
 
     Subclasses implement `build`, `_feature_maps` and `classify`.
 
     Args:
-        image_size: `(height, width)`.
+        image_size: `(height, width)`, or `(depth, height, width)` of volumes.
         image_channels: Channels of the image.
         base_channels: Channels at the first scale.
         max_channels: Upper limit of the channels at any scale.
@@ -25,6 +26,7 @@ class ImageDiscriminator(keras.Model):
     def __init__(self, image_size, image_channels, base_channels, max_channels, **kwargs):
         super().__init__(**kwargs)
         self.image_size = tuple(image_size)
+        self.rank = check_rank(len(self.image_size))
         self.image_channels = image_channels
         self.base_channels = base_channels
         self.max_channels = max_channels
@@ -33,11 +35,11 @@ class ImageDiscriminator(keras.Model):
         """Compute the feature maps of images, for example for feature matching.
 
         Args:
-            images: `[batch, height, width, image_channels]` in [-1, 1].
+            images: `[batch, *image_size, image_channels]` in [-1, 1].
 
         Returns:
-            List of the feature maps `[batch, rows, columns, channels]` of all scales, the finest
-            first, in the compute dtype of the network. `classify` computes logits from them.
+            List of the feature maps `[batch, ..., channels]` of all scales, the finest first, in
+            the compute dtype of the network. `classify` computes logits from them.
 
         Raises:
             ValueError: The size or the channels of the images do not fit the discriminator.
@@ -55,7 +57,7 @@ class ImageDiscriminator(keras.Model):
         """Classify images as real or synthetic.
 
         Args:
-            images: `[batch, height, width, image_channels]` in [-1, 1].
+            images: `[batch, *image_size, image_channels]` in [-1, 1].
             training: Ignored, since the network has no state.
 
         Returns:
@@ -82,7 +84,7 @@ class ImageDiscriminator(keras.Model):
         expected = (*self.image_size, self.image_channels)
         if not images.shape[1:].is_compatible_with(expected):
             raise ValueError(
-                f"The discriminator expects images of height, width and channels {expected}. "
+                f"The discriminator expects images of sides and channels {expected}. "
                 f"Received: images with shape {tuple(images.shape)}. "
                 "Create the discriminator with the image_size and image_channels of the data."
             )
@@ -95,8 +97,8 @@ class WholeImageDiscriminator(ImageDiscriminator):
     Subclasses implement `channel_plan`, create their own layers and call `_make_head` last.
 
     Args:
-        image_size: `(height, width)`. The short side is a power of two of at least 8; the long
-            side is divisible by a quarter of it.
+        image_size: `(height, width)` or `(depth, height, width)`. The short side is a power of two
+            of at least 8; the others are divisible by a quarter of it.
         image_channels: Channels of the image.
         base_channels: Channels at the first scale.
         max_channels: Upper limit of the channels at any scale.
@@ -142,7 +144,9 @@ class WholeImageDiscriminator(ImageDiscriminator):
     def _make_head(self):
         channels = self.channel_plan[-1]
         self.deviation = MinibatchStandardDeviation(self.group_size, dtype=self.dtype_policy)
-        self.final_conv = EqualizedConv2D(channels, name="final_conv", dtype=self.dtype_policy)
+        self.final_conv = EqualizedConv(
+            channels, rank=self.rank, name="final_conv", dtype=self.dtype_policy
+        )
         self.hidden = EqualizedDense(channels, name="hidden", dtype=self.dtype_policy)
         # In float32: the losses depend on small differences of logits.
         self.to_logit = EqualizedDense(1, activate=False, name="to_logit", dtype="float32")
@@ -150,6 +154,6 @@ class WholeImageDiscriminator(ImageDiscriminator):
     def _build_head(self):
         channels = self.channel_plan[-1]
         final_pixels = math.prod(length // 2**self.num_halvings for length in self.image_size)
-        self.final_conv.build((None, None, None, channels + 1))
+        self.final_conv.build(unknown_sides(self.rank, channels + 1))
         self.hidden.build((None, final_pixels * channels))
         self.to_logit.build((None, channels))

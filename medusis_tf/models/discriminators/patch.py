@@ -3,7 +3,8 @@
 import keras
 import tensorflow as tf
 
-from medusis_tf.layers.equalized import EqualizedConv2D
+from medusis_tf.layers.equalized import EqualizedConv
+from medusis_tf.layers.rank import unknown_sides
 from medusis_tf.models.discriminators.image import ImageDiscriminator
 from medusis_tf.models.image_sizes import are_divisible, patch_discriminator_stride
 
@@ -12,14 +13,14 @@ from medusis_tf.models.image_sizes import are_divisible, patch_discriminator_str
 class PatchDiscriminator(ImageDiscriminator):
     """Classifies patches as real or synthetic, with one logit per patch.
 
-    The network has 4x4 convolutions: `num_strided` that halve the resolution, one with stride 1
-    and one for the logits. With the published three strided convolutions, each logit has a
+    The network has convolutions of size 4: `num_strided` that halve the resolution, one with
+    stride 1 and one for the logits. With the published three strided convolutions, each logit has a
     receptive field of 70 pixels and patches are 8 pixels apart; two give 34 and 4, four give 142
     and 16. There is no batch normalisation: equalised weights preserve the scale, and a logit
     depends only on its own patch.
 
     Args:
-        image_size: `(height, width)`, both divisible by `stride`.
+        image_size: `(height, width)` or `(depth, height, width)`, all divisible by `stride`.
         image_channels: Channels of the image.
         base_channels: Channels of the first convolution, doubled at each further one.
         max_channels: Upper limit of the channels of any convolution.
@@ -46,26 +47,29 @@ class PatchDiscriminator(ImageDiscriminator):
         self.num_strided = num_strided
         if not are_divisible(self.image_size, self.stride):
             raise ValueError(
-                f"Height and width of an image must be divisible by {self.stride}. "
+                f"All sides of an image must be divisible by {self.stride}. "
                 f"Received: image_size={self.image_size}. "
                 "Prepare the slices with such a size, or use fewer strided convolutions."
             )
         self.convs = [
-            EqualizedConv2D(
+            EqualizedConv(
                 channels,
                 4,
                 strides=2 if index < num_strided else 1,
+                rank=self.rank,
                 name=f"conv_{index}",
                 dtype=self.dtype_policy,
             )
             for index, channels in enumerate(self.channel_plan)
         ]
         # In float32: the losses depend on small differences of logits.
-        self.to_logits = EqualizedConv2D(1, 4, activate=False, name="to_logits", dtype="float32")
+        self.to_logits = EqualizedConv(
+            1, 4, activate=False, rank=self.rank, name="to_logits", dtype="float32"
+        )
 
     @property
     def stride(self):
-        """Distance of adjacent patches in pixels. It must divide height and width."""
+        """Distance of adjacent patches in pixels. It must divide all sides."""
         return patch_discriminator_stride(self.num_strided)
 
     @property
@@ -78,8 +82,8 @@ class PatchDiscriminator(ImageDiscriminator):
     def build(self, images_shape):
         plan = self.channel_plan
         for conv, channels in zip(self.convs, [self.image_channels, *plan[:-1]], strict=True):
-            conv.build((None, None, None, channels))
-        self.to_logits.build((None, None, None, plan[-1]))
+            conv.build(unknown_sides(self.rank, channels))
+        self.to_logits.build(unknown_sides(self.rank, plan[-1]))
 
     def classify(self, features):
         """Compute one logit per patch.
@@ -88,7 +92,8 @@ class PatchDiscriminator(ImageDiscriminator):
             features: Result of `features`. Only the last map is used.
 
         Returns:
-            Logits `[batch, height / stride, width / stride]`, float32. High values mean real.
+            Logits `[batch, *(side / stride for side in image_size)]`, float32. High values mean
+            real.
         """
         return tf.squeeze(self.to_logits(features[-1]), axis=-1)
 

@@ -3,7 +3,8 @@
 import keras
 
 from medusis_tf.layers.discriminator_blocks import ResidualDiscriminatorBlock
-from medusis_tf.layers.equalized import EqualizedConv2D
+from medusis_tf.layers.equalized import EqualizedConv
+from medusis_tf.layers.rank import unknown_sides
 from medusis_tf.models.discriminators.image import WholeImageDiscriminator
 
 
@@ -16,8 +17,8 @@ class ResidualDiscriminator(WholeImageDiscriminator):
     discriminator at half. It needs more memory with the same number of channels.
 
     Args:
-        image_size: `(height, width)`. The short side is a power of two of at least 8; the long
-            side is divisible by a quarter of it.
+        image_size: `(height, width)` or `(depth, height, width)`. The short side is a power of two
+            of at least 8; the others are divisible by a quarter of it.
         image_channels: Channels of the image.
         base_channels: Channels at full resolution, doubled at each halving.
         max_channels: Upper limit of the channels at any scale.
@@ -43,9 +44,10 @@ class ResidualDiscriminator(WholeImageDiscriminator):
             image_size, image_channels, base_channels, max_channels, group_size, **kwargs
         )
         plan = self.channel_plan
-        self.from_image = EqualizedConv2D(plan[0], 1, name="from_image", dtype=self.dtype_policy)
+        options = {"rank": self.rank, "dtype": self.dtype_policy}
+        self.from_image = EqualizedConv(plan[0], 1, name="from_image", **options)
         self.blocks = [
-            ResidualDiscriminatorBlock(channels, name=f"block_{index}", dtype=self.dtype_policy)
+            ResidualDiscriminatorBlock(channels, name=f"block_{index}", **options)
             for index, channels in enumerate(plan[1:])
         ]
         self._make_head()
@@ -57,9 +59,9 @@ class ResidualDiscriminator(WholeImageDiscriminator):
         return [min(self.max_channels, self.base_channels * 2**k) for k in scales]
 
     def build(self, images_shape):
-        self.from_image.build((None, None, None, self.image_channels))
+        self.from_image.build(unknown_sides(self.rank, self.image_channels))
         for block, channels in zip(self.blocks, self.channel_plan[:-1], strict=True):
-            block.build((None, None, None, channels))
+            block.build(unknown_sides(self.rank, channels))
         self._build_head()
 
     def _feature_maps(self, image):

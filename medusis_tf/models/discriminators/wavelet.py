@@ -3,7 +3,8 @@
 import keras
 
 from medusis_tf.layers.discriminator_blocks import DiscriminatorBlock
-from medusis_tf.layers.equalized import EqualizedConv2D
+from medusis_tf.layers.equalized import EqualizedConv
+from medusis_tf.layers.rank import unknown_sides
 from medusis_tf.models.discriminators.image import WholeImageDiscriminator
 from medusis_tf.ops.haar import haar_analysis
 from medusis_tf.ops.smoothing import blur_down
@@ -17,8 +18,8 @@ class WaveletDiscriminator(WholeImageDiscriminator):
     short side of the last features is 4 pixels.
 
     Args:
-        image_size: `(height, width)`. The short side is a power of two of at least 8; the long
-            side is divisible by a quarter of it.
+        image_size: `(height, width)` or `(depth, height, width)`. The short side is a power of two
+            of at least 8; the others are divisible by a quarter of it.
         image_channels: Channels of the image.
         base_channels: Channels at the first scale, times 4 at each further scale.
         max_channels: Upper limit of the channels at any scale.
@@ -44,12 +45,13 @@ class WaveletDiscriminator(WholeImageDiscriminator):
             image_size, image_channels, base_channels, max_channels, group_size, **kwargs
         )
         plan = self.channel_plan
+        options = {"rank": self.rank, "dtype": self.dtype_policy}
         self.from_bands = [
-            EqualizedConv2D(channels, 1, name=f"from_bands_{index}", dtype=self.dtype_policy)
+            EqualizedConv(channels, 1, name=f"from_bands_{index}", **options)
             for index, channels in enumerate(plan)
         ]
         self.blocks = [
-            DiscriminatorBlock(channels, name=f"block_{index}", dtype=self.dtype_policy)
+            DiscriminatorBlock(channels, name=f"block_{index}", **options)
             for index, channels in enumerate(plan[1:])
         ]
         self._make_head()
@@ -61,9 +63,9 @@ class WaveletDiscriminator(WholeImageDiscriminator):
 
     def build(self, images_shape):
         for layer in self.from_bands:
-            layer.build((None, None, None, 4 * self.image_channels))
+            layer.build(unknown_sides(self.rank, 2**self.rank * self.image_channels))
         for block, channels in zip(self.blocks, self.channel_plan[:-1], strict=True):
-            block.build((None, None, None, channels))
+            block.build(unknown_sides(self.rank, channels))
         self._build_head()
 
     def _feature_maps(self, image):

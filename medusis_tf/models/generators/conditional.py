@@ -5,9 +5,11 @@ import tensorflow as tf
 from keras import ops
 
 from medusis_tf.layers.attention import AttentionBlock
-from medusis_tf.layers.label_conv import LabelConv2D
+from medusis_tf.layers.label_conv import LabelConv
 from medusis_tf.layers.pixel_noise import PixelNoise
+from medusis_tf.layers.rank import check_attention, check_rank, check_sparse, unknown_sides
 from medusis_tf.models.image_sizes import are_divisible, feature_divisors
+from medusis_tf.ops.convolution import spatial_rank
 
 
 class ConditionalGenerator(keras.Model):
@@ -42,10 +44,11 @@ class ConditionalGenerator(keras.Model):
             the image size; see `AttentionBlock`.
         attention_heads: Heads of each attention.
         attention_window: Height and width of the windows of attention, in pixels of the features.
+        rank: 2 for images, 3 for volumes, which need `sparse=False` and have no attention.
 
     Raises:
-        ValueError: Class noise or pixel noise with a `noise_dim` of 0, or attention at a size that
-            no block has.
+        ValueError: Class noise or pixel noise with a `noise_dim` of 0, attention at a size that
+            no block has, another rank, or a setting that volumes do not have.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class ConditionalGenerator(keras.Model):
         attention=(),
         attention_heads=4,
         attention_window=8,
+        rank=2,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -89,6 +93,8 @@ class ConditionalGenerator(keras.Model):
         self.attention = tuple(attention)
         self.attention_heads = attention_heads
         self.attention_window = attention_window
+        self.rank = check_rank(rank)
+        check_sparse(rank, sparse)
         if (class_noise or pixel_noise) and noise_dim == 0:
             wanted = "class_noise" if class_noise else "pixel_noise"
             raise ValueError(
@@ -97,7 +103,7 @@ class ConditionalGenerator(keras.Model):
 
     @property
     def stride(self):
-        """Number by which height and width of a label map must be divisible."""
+        """Number by which all sides of a label map must be divisible."""
         raise NotImplementedError
 
     @property
@@ -117,12 +123,13 @@ class ConditionalGenerator(keras.Model):
         """Synthesize images.
 
         Args:
-            one_hot: `[batch, height, width, num_classes]`.
+            one_hot: `[batch, height, width, num_classes]`, or
+                `[batch, depth, height, width, num_classes]` if the rank is 3.
             noise: `[batch, *noise_shape]`, standard normal; None if `noise_dim` is 0.
             training: Whether to use batch statistics and update the spectral norms.
 
         Returns:
-            `[batch, height, width, image_channels]`, float32 in [-1, 1].
+            The same with `image_channels` channels, float32 in [-1, 1].
 
         Raises:
             ValueError: The size, the number of classes or the noise does not fit the generator.
@@ -150,11 +157,12 @@ class ConditionalGenerator(keras.Model):
             "attention": list(self.attention),
             "attention_heads": self.attention_heads,
             "attention_window": self.attention_window,
+            "rank": self.rank,
         }
 
     def _stem(self, filters):
-        return LabelConv2D(
-            filters, self.noise_dim, self.padding, name="stem", dtype=self.dtype_policy
+        return LabelConv(
+            filters, self.noise_dim, self.padding, self.rank, name="stem", dtype=self.dtype_policy
         )
 
     def _blocks(self, block_class, filters, first=0, **options):
@@ -166,6 +174,7 @@ class ConditionalGenerator(keras.Model):
                 synchronized=self.synchronized,
                 sparse=self.sparse,
                 padding=self.padding,
+                rank=self.rank,
                 name=f"block_{index}",
                 dtype=self.dtype_policy,
                 **options,
@@ -200,6 +209,8 @@ class ConditionalGenerator(keras.Model):
 
     def _attention_blocks(self):
         """The attention before the blocks of `_attended`."""
+        if self.attention:
+            check_attention(self.rank)
         possible = feature_divisors(self.stride, self.num_blocks)
         if not set(self.attention) <= set(possible):
             raise ValueError(
@@ -223,14 +234,14 @@ class ConditionalGenerator(keras.Model):
 
     def _build_blocks(self, one_hot_shape, noise_shape, filters):
         """Create the variables of the stem and the blocks. Only the channels matter."""
-        one_hot_shape = (None, None, None, one_hot_shape[-1])
+        one_hot_shape = unknown_sides(self.rank, one_hot_shape[-1])
         self.stem.build(one_hot_shape, noise_shape)
         for block, channels in zip(self.blocks, filters, strict=True):
-            block.build((None, None, None, channels), one_hot_shape, noise_shape)
+            block.build(unknown_sides(self.rank, channels), one_hot_shape, noise_shape)
         for field, channels in zip(self.pixel_noises, filters[1:], strict=False):
-            field.build((None, None, None, channels), noise_shape)
+            field.build(unknown_sides(self.rank, channels), noise_shape)
         for index, attention in zip(self._attended, self.attentions, strict=True):
-            attention.build((None, None, None, filters[index]))
+            attention.build(unknown_sides(self.rank, filters[index]))
 
     def _image(self, values, one_hot):
         """The image of the last layer's output, with air in the background if it is set so."""
@@ -246,9 +257,14 @@ class ConditionalGenerator(keras.Model):
                 f"Received: one_hot with shape {tuple(one_hot.shape)}. "
                 "Encode the label map with the number of classes of the generator."
             )
-        if not are_divisible(one_hot.shape[1:3], self.stride):
+        if len(one_hot.shape) != self.rank + 2:
             raise ValueError(
-                f"Height and width of the label map must be divisible by {self.stride}. "
+                f"The generator has rank={self.rank}: one_hot needs {self.rank + 2} axes. "
+                f"Received: one_hot with shape {tuple(one_hot.shape)}."
+            )
+        if not are_divisible(one_hot.shape[1:-1], self.stride):
+            raise ValueError(
+                f"All sides of the label map must be divisible by {self.stride}. "
                 f"Received: one_hot with shape {tuple(one_hot.shape)}. "
                 "Crop or pad the label map, or use fewer blocks."
             )
@@ -270,8 +286,9 @@ class ConditionalGenerator(keras.Model):
 
 
 def stride_labels(one_hot, stride):
-    """Reduce a one-hot label map to the top-left pixel of each `stride` by `stride` cell.
+    """Reduce a one-hot label map to the first pixel of each cell with sides of `stride`.
 
     Nearest-neighbour resizing takes the centre pixel and would not match the published weights.
     """
-    return one_hot[:, ::stride, ::stride]
+    steps = (slice(None, None, stride),) * spatial_rank(one_hot)
+    return one_hot[(slice(None), *steps)]

@@ -140,7 +140,7 @@ class DriftingFields:
         knot = tf.floor(self.places)
         angle = (self.places - knot) * (math.pi / 2)
         before, after = (
-            unit_fields(noise, height, width, index, tf.cast(each, tf.int32))
+            unit_fields(noise, height, width, index, knot=tf.cast(each, tf.int32))
             for each in (knot, knot + 1)
         )
         angle = angle[:, tf.newaxis, tf.newaxis, tf.newaxis]

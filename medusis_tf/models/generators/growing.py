@@ -1,8 +1,7 @@
 """Base class of the generators that grow an image by doubling features between blocks."""
 
-import keras
-
 from medusis_tf.layers.initializers import xavier_normal
+from medusis_tf.layers.rank import conv_class, unknown_sides
 from medusis_tf.models.generators.conditional import ConditionalGenerator, stride_labels
 from medusis_tf.models.image_sizes import oasis_generator_stride
 from medusis_tf.ops.activations import leaky_relu
@@ -30,7 +29,7 @@ class GrowingGenerator(ConditionalGenerator):
     def build(self, one_hot_shape, noise_shape=None):
         plan = self.channel_plan
         self._build_blocks(one_hot_shape, noise_shape, plan[:-1])
-        self.to_image.build((None, None, None, plan[-1]))
+        self.to_image.build(unknown_sides(self.rank, plan[-1]))
 
     def call(self, one_hot, noise=None, training=False):
         self._check_inputs(one_hot, noise)
@@ -54,7 +53,7 @@ class GrowingGenerator(ConditionalGenerator):
         self.blocks = blocks
         self.pixel_noises = self._pixel_noises()
         # In float32: bfloat16 would quantise images in [-1, 1] to steps of up to 1/256.
-        self.to_image = keras.layers.Conv2D(
+        self.to_image = conv_class(self.rank)(
             self.image_channels,
             3,
             padding="valid" if self.padding == "reflect" else "same",

@@ -10,7 +10,7 @@ from medusis_tf.models.generators.growing import GrowingGenerator
 class OASISGenerator(GrowingGenerator):
     """Synthesizes an image from a label map with SPADE residual blocks.
 
-    Height and width of the label map must be divisible by `stride`.
+    All sides of the label map must be divisible by `stride`.
 
     Args:
         num_classes: Channels of the one-hot label map.

@@ -3,6 +3,7 @@
 import keras
 
 from medusis_tf.layers.generator_blocks import SPADEBlock
+from medusis_tf.layers.rank import check_attention
 from medusis_tf.layers.transformer_blocks import TransformerStage
 from medusis_tf.models.generators.growing import GrowingGenerator
 from medusis_tf.models.image_sizes import feature_divisors
@@ -25,6 +26,10 @@ class TransformerGenerator(GrowingGenerator):
         transformer_depth: Transformer blocks at each resolution.
         transformer_expansion: Hidden channels of a feed-forward part, as a multiple of its inputs.
         **settings: Other arguments of `ConditionalGenerator` and of a Keras model.
+
+    Raises:
+        ValueError: A rank of 3, since attention is for images only, or an unsupported setting of
+            `ConditionalGenerator`.
 
     Example:
         >>> import tensorflow as tf
@@ -53,6 +58,7 @@ class TransformerGenerator(GrowingGenerator):
         **settings,
     ):
         super().__init__(num_classes, image_channels, base_channels, **settings)
+        check_attention(self.rank)
         self.transformer_finest = transformer_finest
         self.transformer_depth = transformer_depth
         self.transformer_expansion = transformer_expansion

@@ -4,6 +4,7 @@ import keras
 
 from medusis_tf.layers.generator_blocks import WaveletBlock
 from medusis_tf.layers.initializers import xavier_normal
+from medusis_tf.layers.rank import conv_class, unknown_sides
 from medusis_tf.models.generators.conditional import ConditionalGenerator, stride_labels
 from medusis_tf.models.image_sizes import wavelet_generator_stride
 from medusis_tf.ops.haar import haar_synthesis
@@ -15,13 +16,13 @@ class WaveletGenerator(ConditionalGenerator):
     """Synthesizes an image from a label map with SPADE residual blocks on Haar bands.
 
     Between blocks, the skip path doubles the image that its bands represent; the residual path
-    repeats the bands. Height and width of the label map must be divisible by `stride`.
+    repeats the bands. All sides of the label map must be divisible by `stride`.
 
     Args:
         num_classes: Channels of the one-hot label map.
         image_channels: Channels of the image.
-        base_channels: Feature maps of the last block, with four bands each. Earlier blocks have up
-            to 16 times as many.
+        base_channels: Feature maps of the last block, with four bands each, in volumes eight.
+            Earlier blocks have up to 16 times as many.
         **settings: Other arguments of `ConditionalGenerator` and of a Keras model.
 
     Example:
@@ -43,8 +44,8 @@ class WaveletGenerator(ConditionalGenerator):
         self.blocks = self._blocks(WaveletBlock, self.band_plan[1:])
         self.pixel_noises = self._pixel_noises()
         # In float32: bfloat16 would quantise images in [-1, 1] to steps of up to 1/256.
-        self.to_bands = keras.layers.Conv2D(
-            4 * image_channels,
+        self.to_bands = conv_class(self.rank)(
+            self.num_bands * image_channels,
             1,
             kernel_initializer=xavier_normal(),
             name="to_bands",
@@ -53,9 +54,14 @@ class WaveletGenerator(ConditionalGenerator):
         self.attentions = self._attention_blocks()
 
     @property
+    def num_bands(self):
+        """Haar bands of a feature map: 4 of an image, 8 of a volume."""
+        return 2**self.rank
+
+    @property
     def band_plan(self):
-        """Channels before the first block and after each block: four bands per feature map."""
-        return [4 * channels for channels in self.channel_plan]
+        """Channels before the first block and after each block: all bands of the feature maps."""
+        return [self.num_bands * channels for channels in self.channel_plan]
 
     @property
     def stride(self):
@@ -64,7 +70,7 @@ class WaveletGenerator(ConditionalGenerator):
     def build(self, one_hot_shape, noise_shape=None):
         plan = self.band_plan
         self._build_blocks(one_hot_shape, noise_shape, plan[:-1])
-        self.to_bands.build((None, None, None, plan[-1]))
+        self.to_bands.build(unknown_sides(self.rank, plan[-1]))
 
     def call(self, one_hot, noise=None, training=False):
         self._check_inputs(one_hot, noise)

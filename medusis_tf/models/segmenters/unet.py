@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from medusis_tf.layers.initializers import xavier_normal
+from medusis_tf.layers.rank import check_rank, conv_class, unknown_sides
 from medusis_tf.layers.unet_blocks import DecoderBlock, EncoderBlock
 from medusis_tf.models.image_sizes import are_divisible, unet_stride
 
@@ -22,6 +23,10 @@ class UNetSegmenter(keras.Model):
         image_channels: Channels of the image.
         base_channels: Channels before the logits. Inner blocks have up to 8 times as many.
         num_levels: Number of halvings of the resolution.
+        rank: 2 for images, 3 for volumes.
+
+    Raises:
+        ValueError: Another rank.
 
     Example:
         >>> import tensorflow as tf
@@ -36,28 +41,32 @@ class UNetSegmenter(keras.Model):
         You only need adversarial supervision (OASIS), https://arxiv.org/abs/2012.04781
     """
 
-    def __init__(self, num_classes, image_channels=1, base_channels=64, num_levels=6, **kwargs):
+    def __init__(
+        self, num_classes, image_channels=1, base_channels=64, num_levels=6, rank=2, **kwargs
+    ):
         super().__init__(**kwargs)
         self.num_classes = num_classes
         self.image_channels = image_channels
         self.base_channels = base_channels
         self.num_levels = num_levels
+        self.rank = check_rank(rank)
 
         self.encoder = [
             EncoderBlock(
                 channels,
                 activate_first=index > 0,
+                rank=rank,
                 name=f"encoder_{index}",
                 dtype=self.dtype_policy,
             )
             for index, channels in enumerate(self.encoder_plan)
         ]
         self.decoder = [
-            DecoderBlock(channels, name=f"decoder_{index}", dtype=self.dtype_policy)
+            DecoderBlock(channels, rank, name=f"decoder_{index}", dtype=self.dtype_policy)
             for index, channels in enumerate(self.decoder_plan)
         ]
         # In float32: the losses depend on small differences of logits.
-        self.to_logits = keras.layers.Conv2D(
+        self.to_logits = conv_class(rank)(
             num_classes + 1,
             1,
             kernel_initializer=xavier_normal(),
@@ -78,7 +87,7 @@ class UNetSegmenter(keras.Model):
 
     @property
     def stride(self):
-        """Number by which height and width of an image must be divisible."""
+        """Number by which all sides of an image must be divisible."""
         return unet_stride(self.num_levels)
 
     def build(self, images_shape):
@@ -88,18 +97,19 @@ class UNetSegmenter(keras.Model):
         decoder_inputs = [encoder[-1], *(a + b for a, b in zip(skips, decoder, strict=False))]
         blocks = [*self.encoder, *self.decoder]
         for block, channels in zip(blocks, encoder_inputs + decoder_inputs, strict=True):
-            block.build((None, None, None, channels))
-        self.to_logits.build((None, None, None, decoder[-1]))
+            block.build(unknown_sides(self.rank, channels))
+        self.to_logits.build(unknown_sides(self.rank, decoder[-1]))
 
     def call(self, images, training=False):
         """Segment images.
 
         Args:
-            images: `[batch, height, width, image_channels]` in [-1, 1].
+            images: `[batch, height, width, image_channels]` in [-1, 1], or
+                `[batch, depth, height, width, image_channels]` if the rank is 3.
             training: Whether to update the spectral norms.
 
         Returns:
-            Class logits `[batch, height, width, num_classes + 1]`, float32.
+            Class logits, the same with `num_classes + 1` channels, float32.
 
         Raises:
             ValueError: The size or the channels of the images do not fit the segmenter.
@@ -124,14 +134,16 @@ class UNetSegmenter(keras.Model):
             "image_channels": self.image_channels,
             "base_channels": self.base_channels,
             "num_levels": self.num_levels,
+            "rank": self.rank,
         }
 
     def _check_images(self, images):
-        has_channels = images.shape[-1] == self.image_channels
-        if not has_channels or not are_divisible(images.shape[1:3], self.stride):
+        shape = images.shape
+        fits = len(shape) == self.rank + 2 and shape[-1] == self.image_channels
+        if not fits or not are_divisible(shape[1:-1], self.stride):
             raise ValueError(
-                f"The segmenter expects image_channels={self.image_channels} and a height and "
-                f"width divisible by {self.stride}. "
+                f"The segmenter expects image_channels={self.image_channels} and {self.rank} sides "
+                f"divisible by {self.stride}. "
                 f"Received: images with shape {tuple(images.shape)}. "
                 "Crop or pad the images, or use fewer levels."
             )
