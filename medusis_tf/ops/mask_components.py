@@ -6,17 +6,23 @@ iterations is small for every shape. No operation here has a gradient.
 
 import tensorflow as tf
 
+# Number of connected neighbours by the rank of a batch of masks: those that share an edge (in a
+# volume a face), and those that share at least a corner.
+_CONNECTIVITIES = {3: (4, 8), 4: (6, 26)}
 
-def connected_components(mask, connectivity: int = 4):
+
+def connected_components(mask, connectivity: int | None = None):
     """Label the connected components of each mask.
 
     Args:
-        mask: `[batch, height, width]` bool.
-        connectivity: 4 connects pixels that share an edge, 8 also those that share a corner.
+        mask: `[batch, height, width]`, or volumes `[batch, depth, height, width]`, bool.
+        connectivity: 4 connects pixels that share an edge, 8 also those that share a corner. In a
+            volume, 6 connects voxels that share a face, 26 also those that share an edge or a
+            corner. None is 4 or 6.
 
     Returns:
-        `[batch, height, width]` int32: 0 outside the mask, then 1, 2, ... in the order in which a
-        row-by-row scan of the image meets the components.
+        Same shape, int32: 0 outside the mask, then 1, 2, ... in the order in which a row-by-row
+        scan of the image or volume meets the components.
 
     Raises:
         ValueError: Unsupported rank, dtype or connectivity.
@@ -36,12 +42,11 @@ def connected_components(mask, connectivity: int = 4):
     Reference:
         FastSV (Zhang, Azad and Hu 2020), https://arxiv.org/abs/1910.05971
     """
-    _check(mask, connectivity)
-    return _label(mask, connectivity)
+    return _label(mask, _checked(mask, connectivity) == _CONNECTIVITIES[mask.shape.rank][1])
 
 
 @tf.function(jit_compile=True, autograph=False)
-def _label(mask, connectivity):
+def _label(mask, corners):
     """Label components, compiled by XLA.
 
     Compilation halves the CPU time and makes it almost independent of the shape. Minimum CPU
@@ -50,49 +55,50 @@ def _label(mask, connectivity):
     compilation; 19 ms (42, 63) without compilation on lists that hold only the existing runs, a
     form that XLA compiles to wrong results.
     """
+    axes = list(range(1, mask.shape.rank))
     # One background column and row separate what is adjacent in memory but not in the image.
-    padded = tf.pad(mask, [[0, 0], [0, 1], [0, 1]])
-    starts = padded & ~tf.roll(padded, 1, axis=2)
+    padded = tf.pad(mask, [[0, 0], *([0, 1] for _ in axes)])
+    starts = padded & ~tf.roll(padded, 1, axis=axes[-1])
     runs = _running_count(starts) - 1
     # XLA needs an upper bound on the number of runs. No two starts are adjacent.
     capacity = (tf.size(padded) + 1) // 2
-    upper, lower = _touching_runs(padded, runs, connectivity, capacity)
+    upper, lower = _touching_runs(padded, runs, corners, capacity)
     first_runs = _first_of_component(tf.range(capacity), upper, lower)
     number = tf.cumsum(tf.cast(first_runs == tf.range(capacity), tf.int32))
-    runs = tf.maximum(runs[:, :-1, :-1], 0)
+    runs = tf.maximum(runs[(slice(None), *(slice(-1) for _ in axes))], 0)
     number = tf.gather(tf.gather(number, first_runs), runs)
-    before = tf.reduce_min(tf.where(mask, number, number.dtype.max), axis=[1, 2], keepdims=True)
+    before = tf.reduce_min(tf.where(mask, number, number.dtype.max), axes, keepdims=True)
     return tf.where(mask, number - before + 1, 0)
 
 
-def largest_component(mask, connectivity: int = 4):
+def largest_component(mask, connectivity: int | None = None):
     """Keep the component with the most pixels; of equally large ones, the first.
 
     Args:
-        mask: `[batch, height, width]` bool.
-        connectivity: 4 or 8, as in `connected_components`.
+        mask: `[batch, height, width]` or `[batch, depth, height, width]` bool.
+        connectivity: As in `connected_components`.
 
     Returns:
-        `[batch, height, width]` bool.
+        Mask of the same shape, bool.
 
     Raises:
         ValueError: Unsupported rank, dtype or connectivity.
     """
     labels = connected_components(mask, connectivity)
     largest = tf.argmax(_areas(labels)[:, 1:], axis=1, output_type=tf.int32) + 1
-    return labels == largest[:, tf.newaxis, tf.newaxis]
+    return labels == tf.reshape(largest, [-1] + [1] * (labels.shape.rank - 1))
 
 
-def keep_large_components(mask, least: float = 0.1, connectivity: int = 4):
+def keep_large_components(mask, least: float = 0.1, connectivity: int | None = None):
     """Keep the largest component and all of similar size, for example both legs.
 
     Args:
-        mask: `[batch, height, width]` bool.
+        mask: `[batch, height, width]` or `[batch, depth, height, width]` bool.
         least: Minimum size of a component, as a fraction (0 to 1) of the largest one.
-        connectivity: 4 or 8, as in `connected_components`.
+        connectivity: As in `connected_components`.
 
     Returns:
-        `[batch, height, width]` bool.
+        Mask of the same shape, bool.
 
     Raises:
         ValueError: Unsupported rank, dtype, connectivity or fraction.
@@ -106,47 +112,64 @@ def keep_large_components(mask, least: float = 0.1, connectivity: int = 4):
 
 
 def fill_holes(mask, largest: float | None = None):
-    """Fill the holes of each mask: background with no 4-connected path to the image border.
+    """Fill the holes of each mask: background with no path to the border of the image or volume.
+
+    A path connects pixels that share an edge, voxels that share a face.
 
     Args:
-        mask: `[batch, height, width]` bool.
+        mask: `[batch, height, width]` or `[batch, depth, height, width]` bool.
         largest: Size of the largest hole to fill, as a fraction of the mask. None fills all holes.
 
     Returns:
-        `[batch, height, width]` bool. Without `largest`, equal to
+        Mask of the same shape, bool. Without `largest`, equal to
         `scipy.ndimage.binary_fill_holes` of each mask.
 
     Raises:
         ValueError: Unsupported rank or dtype.
     """
-    _check(mask, 4)
-    background = tf.pad(~mask, [[0, 0], [1, 1], [1, 1]], constant_values=True)
+    _checked(mask)
+    axes = list(range(1, mask.shape.rank))
+    background = tf.pad(~mask, [[0, 0], *([1, 1] for _ in axes)], constant_values=True)
     # The scan meets the frame first, so the background connected to it is component 1.
     labels = connected_components(background)
     stays_open = labels == 1
     if largest is not None:
-        pixels = tf.reduce_sum(tf.cast(mask, tf.float32), axis=[1, 2])
+        pixels = tf.reduce_sum(tf.cast(mask, tf.float32), axes)
         is_large = tf.cast(_areas(labels), tf.float32) > largest * pixels[:, tf.newaxis]
         is_large &= tf.range(tf.shape(is_large)[1]) > 0  # label 0 is the mask itself
         stays_open |= tf.gather(is_large, labels, batch_dims=1)
-    return ~stays_open[:, 1:-1, 1:-1]
+    return ~stays_open[(slice(None), *(slice(1, -1) for _ in axes))]
 
 
-def _touching_runs(mask, runs, connectivity, capacity):
-    """List the pairs of runs in adjacent rows that touch, padded with `(0, 0)`."""
-    upper, lower = mask[:, :-1], mask[:, 1:]
-    both = upper & lower
-    starts = both & ~tf.roll(both, 1, axis=2)
-    pairs = [_pack(starts, runs[:, :-1], runs[:, 1:], capacity)]
-    if connectivity == 8:
-        left, right = slice(None, -1), slice(1, None)
-        for one, other in ((left, right), (right, left)):
+def _touching_runs(mask, runs, corners, capacity):
+    """List the pairs of runs in neighbouring rows that touch, padded with `(0, 0)`."""
+    pairs = []
+    for offset in _next_rows(mask.shape.rank, corners):
+        (upper, lower), (upper_runs, lower_runs) = _overlaps(mask, offset), _overlaps(runs, offset)
+        both = upper & lower
+        starts = both & ~tf.roll(both, 1, axis=both.shape.rank - 1)
+        pairs.append(_pack(starts, upper_runs, lower_runs, capacity))
+        left, right = (..., slice(None, -1)), (..., slice(1, None))
+        for one, other in ((left, right), (right, left)) if corners else ():
             # Corner contact only. If one of the other two pixels is set, the runs touch anyway.
-            corner = upper[:, :, one] & lower[:, :, other] & ~upper[:, :, other]
-            corner &= ~lower[:, :, one]
-            pairs.append(_pack(corner, runs[:, :-1, one], runs[:, 1:, other], capacity))
-    upper_runs, lower_runs = zip(*pairs, strict=True)
-    return tf.concat(upper_runs, 0), tf.concat(lower_runs, 0)
+            corner = upper[one] & lower[other] & ~upper[other] & ~lower[one]
+            pairs.append(_pack(corner, upper_runs[one], lower_runs[other], capacity))
+    uppers, lowers = zip(*pairs, strict=True)
+    return tf.concat(uppers, 0), tf.concat(lowers, 0)
+
+
+def _next_rows(rank, corners):
+    """Offsets (rows, or slices and rows) from a row to its neighbours that a scan meets later."""
+    if rank == 3:
+        return [(1,)]
+    return [(0, 1), (1, 0), (1, -1), (1, 1)] if corners else [(0, 1), (1, 0)]
+
+
+def _overlaps(values, offset):
+    """Return the values that have another one at an offset, and those other ones."""
+    own = [slice(max(-step, 0), -step if step > 0 else None) for step in offset]
+    other = [slice(max(step, 0), step if step < 0 else None) for step in offset]
+    return values[(slice(None), *own)], values[(slice(None), *other)]
 
 
 def _pack(chosen, upper, lower, capacity):
@@ -163,7 +186,7 @@ def _pack(chosen, upper, lower, capacity):
 
 
 def _running_count(mask):
-    """Count the True pixels of the batch up to each pixel: `[batch, height, width]` int32."""
+    """Count the True pixels of the batch up to each pixel, int32 of the same shape."""
     return tf.reshape(tf.cumsum(tf.cast(tf.reshape(mask, [-1]), tf.int32)), tf.shape(mask))
 
 
@@ -195,17 +218,25 @@ def _first_of_component(order, upper, lower):
 def _areas(labels):
     """Count the pixels of each label: `[batch, maximum number of labels + 1]`."""
     shape = tf.shape(labels)
-    count = (shape[1] * shape[2] + 1) // 2 + 1
-    ids = labels + (tf.range(shape[0]) * count)[:, tf.newaxis, tf.newaxis]
+    count = (tf.reduce_prod(shape[1:]) + 1) // 2 + 1
+    ids = labels + tf.reshape(tf.range(shape[0]) * count, [-1] + [1] * (labels.shape.rank - 1))
     areas = tf.math.unsorted_segment_sum(tf.ones_like(labels), ids, num_segments=shape[0] * count)
     return tf.reshape(areas, [shape[0], count])
 
 
-def _check(mask, connectivity):
-    if mask.shape.rank != 3 or mask.dtype != tf.bool:
+def _checked(mask, connectivity=None):
+    """Return the connectivity, by default the smaller one, of a valid batch of masks."""
+    if mask.shape.rank not in _CONNECTIVITIES or mask.dtype != tf.bool:
         raise ValueError(
-            "A mask must be [batch, height, width] bool. "
+            "A mask must be [batch, height, width] bool, or [batch, depth, height, width]. "
             f"Received: shape={mask.shape}, dtype={mask.dtype}."
         )
-    if connectivity not in (4, 8):
-        raise ValueError(f"The connectivity is 4 or 8. Received: connectivity={connectivity}.")
+    allowed = _CONNECTIVITIES[mask.shape.rank]
+    if connectivity is None:
+        return allowed[0]
+    if connectivity not in allowed:
+        raise ValueError(
+            f"The connectivity is {allowed[0]} or {allowed[1]}. "
+            f"Received: connectivity={connectivity}."
+        )
+    return connectivity

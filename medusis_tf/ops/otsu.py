@@ -1,4 +1,4 @@
-"""Otsu's threshold of each image of a batch."""
+"""Otsu's threshold of each image or volume of a batch."""
 
 import tensorflow as tf
 
@@ -14,7 +14,7 @@ def otsu_threshold(images):
     of a constant image is its value.
 
     Args:
-        images: `[batch, height, width]` floats.
+        images: `[batch, height, width]` or `[batch, depth, height, width]` floats.
 
     Returns:
         `[batch]` float32, without a gradient.

@@ -1,6 +1,7 @@
 """Labels beyond the field of view, against NumPy's edge padding."""
 
 import numpy as np
+import tensorflow as tf
 
 from medusis_tf.data.shards import field_of_view as numpy_version
 from medusis_tf.ops.field_of_view import continue_labels
@@ -21,6 +22,19 @@ def test_labels_continue_as_with_edge_padding():
     for number in range(2):
         found = numpy_version.continue_labels(label_map[number], view[number].astype(bool))
         np.testing.assert_array_equal(found, expected[number])
+
+
+def test_each_slice_of_a_volume_is_continued():
+    draw = np.random.default_rng(0)
+    volumes = tf.constant(draw.integers(0, 5, (2, 3, 9, 12)))
+    views = np.zeros(volumes.shape, np.uint8)
+    for view in views.reshape(-1, 9, 12):
+        view[draw.integers(0, 4) : draw.integers(5, 9), draw.integers(0, 4) : 9] = 1
+    slices = continue_labels(tf.reshape(volumes, [6, 9, 12]), views.reshape(-1, 9, 12))
+    found = continue_labels(volumes, views)
+    np.testing.assert_array_equal(found, tf.reshape(slices, volumes.shape))
+    channels = continue_labels(volumes[..., tf.newaxis], views)
+    np.testing.assert_array_equal(channels[..., 0], found)
 
 
 def test_labels_stay_where_everything_is_or_nothing_is_seen():

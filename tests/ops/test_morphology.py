@@ -18,17 +18,19 @@ radii = st.sampled_from(RADII)
 grey_masks = arrays(np.float32, (2, 9, 12), elements=st.sampled_from([0, 0.25, 0.5, 0.75, 1]))
 
 
-def footprint(element, radius):
+def footprint(element, radius, axes=2):
     """The element by its definition: offsets from the centre."""
-    row, column = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    offsets = np.mgrid[axes * (slice(-radius, radius + 1),)]
     if element == "square":
-        return np.ones_like(row, bool)
-    return row * column == 0 if element == "cross" else row**2 + column**2 <= radius**2
+        return np.ones(offsets.shape[1:], bool)
+    if element == "cross":
+        return np.count_nonzero(offsets, axis=0) <= 1
+    return np.square(offsets).sum(axis=0) <= radius**2
 
 
 def expected(operation, mask, element, radius):
     """The same operation on one mask in SciPy, with 1 outside for erosion and 0 for dilation."""
-    shape = footprint(element, radius)
+    shape = footprint(element, radius, mask.ndim)
     if operation is erode:
         return ndimage.grey_erosion(mask, footprint=shape, mode="constant", cval=1)
     if operation is dilate:
@@ -52,6 +54,26 @@ def test_equals_scipy_including_the_border(operation, element, radius):
     for masks in (small, real_masks()):
         target = np.stack([expected(operation, mask, element, radius) for mask in masks])
         np.testing.assert_array_equal(operation(masks, element, radius), target)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("element", ELEMENTS)
+@pytest.mark.parametrize("radius", RADII)
+def test_a_volume_equals_scipy_including_the_border(operation, element, radius):
+    random = np.random.default_rng(radius)
+    volumes = np.stack([random.random((7, 12, 9)), random.random((7, 12, 9)) < 0.7])
+    volumes = volumes.astype(np.float32)
+    target = np.stack([expected(operation, volume, element, radius) for volume in volumes])
+    np.testing.assert_array_equal(operation(volumes, element, radius), target)
+
+
+@pytest.mark.parametrize("radius", [*RADII, 8])
+def test_ball_equals_that_of_scikit_image(radius):
+    size = 2 * radius + 3
+    point = np.zeros((1, size, size, size), np.float32)
+    point[0, radius + 1, radius + 1, radius + 1] = 1
+    ball = np.pad(morphology.ball(radius), 1)
+    np.testing.assert_array_equal(dilate(point, "disk", radius)[0], ball)
 
 
 @pytest.mark.parametrize("radius", RADII)
@@ -96,8 +118,9 @@ def test_empty_and_full_masks_are_unchanged(operation, value):
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("element", ELEMENTS)
-def test_gradient_of_each_pixel_goes_to_one_pixel_of_the_same_value(operation, element):
-    mask = tf.random.stateless_uniform([2, 16, 12], [0, 0])
+@pytest.mark.parametrize("shape", [(2, 16, 12), (1, 6, 8, 7)])
+def test_gradient_of_each_pixel_goes_to_one_pixel_of_the_same_value(operation, element, shape):
+    mask = tf.random.stateless_uniform(shape, [0, 0])
     with tf.GradientTape() as tape:
         tape.watch(mask)
         result = operation(mask, element, 2)
@@ -119,22 +142,24 @@ def test_gradient_of_a_constant_mask_is_finite_and_complete(value):
     assert tf.reduce_sum(gradient) == 64
 
 
-def test_compiled_equals_eager():
+@pytest.mark.parametrize("shape", [(2, 16, 12), (1, 6, 8, 7)])
+def test_compiled_equals_eager(shape):
     def values(mask):
         with tf.GradientTape() as tape:
             tape.watch(mask)
             opened = open_mask(mask, "disk", 2)
         return opened, tape.gradient(opened, mask)
 
-    mask = tf.random.stateless_uniform([2, 16, 12], [0, 0])
+    mask = tf.random.stateless_uniform(shape, [0, 0])
     compiled = tf.function(values, jit_compile=True)(mask)
     for one, other in zip(compiled, values(mask), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def test_unknown_batch_and_size():
-    traced = tf.function(open_mask, [tf.TensorSpec([None, None, None])])
-    mask = tf.random.stateless_uniform([2, 16, 12], [0, 0])
+@pytest.mark.parametrize("shape", [(2, 16, 12), (1, 6, 8, 7)])
+def test_unknown_batch_and_size(shape):
+    traced = tf.function(open_mask, [tf.TensorSpec([None] * len(shape))])
+    mask = tf.random.stateless_uniform(shape, [0, 0])
     np.testing.assert_array_equal(traced(mask), open_mask(mask))
 
 
@@ -149,8 +174,8 @@ def test_any_dtype_is_computed_in_float32(dtype):
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_invalid_arguments_are_rejected(operation):
     mask = tf.zeros([1, 4, 4])
-    with pytest.raises(ValueError, match=r"\[batch, height, width\].*\(1, 4, 4, 1\)"):
-        operation(mask[..., None])
+    with pytest.raises(ValueError, match=r"\[batch, depth, height, width\].*\(1, 4, 4, 1, 1\)"):
+        operation(mask[..., None, None])
     with pytest.raises(ValueError, match="radius=0"):
         operation(mask, radius=0)
     with pytest.raises(ValueError, match=r"radius=1\.5"):

@@ -23,6 +23,13 @@ def test_otsu_separates_pixels_like_scikit_image(jit_compile):
         assert np.mean((image > level) != (image > expected)) < 0.01
 
 
+def test_a_volume_has_the_threshold_of_all_its_voxels():
+    batch = tf.constant(images())
+    np.testing.assert_array_equal(
+        otsu_threshold(tf.reshape(batch, [3, 4, 4, 24])), otsu_threshold(batch)
+    )
+
+
 def test_the_threshold_of_two_levels_is_their_midpoint():
     two = np.where(np.arange(64).reshape(1, 8, 8) < 20, -1.0, 0.5)
     assert float(otsu_threshold(tf.constant(two, tf.float32))[0]) == pytest.approx(-0.25, abs=0.01)

@@ -21,6 +21,19 @@ def test_blur_down_halves_a_rectangular_image():
     assert blur_down(ones(8, 12)).shape == (1, 4, 6, 1)
 
 
+@pytest.mark.parametrize(("filter_image", "padding", "step"), [(blur, 2, 1), (blur_down, 1, 2)])
+def test_a_volume_is_filtered_along_each_axis(filter_image, padding, step):
+    volume = np.random.default_rng(0).standard_normal((2, 4, 6, 8, 3)).astype("float32")
+    expected = volume
+    for axis in (1, 2, 3):
+        taps = np.array([1, 3, 3, 1]) / 8
+        margins = [(padding * (axis == each),) * 2 for each in range(5)]
+        expected = np.apply_along_axis(
+            np.convolve, axis, np.pad(expected, margins), taps, mode="valid"
+        )
+    np.testing.assert_allclose(filter_image(volume), expected[:, ::step, ::step, ::step], atol=1e-6)
+
+
 def test_blur_spreads_one_pixel_over_four():
     pixel = np.zeros((1, 5, 5, 1), dtype="float32")
     pixel[0, 2, 2, 0] = 64
@@ -38,8 +51,9 @@ def test_blur_equals_depthwise_convolution():
 
 
 @pytest.mark.parametrize("filter_image", [blur, blur_down])
-def test_second_order_gradient(filter_image):
-    image = tf.random.stateless_normal([2, 8, 8, 3], seed=[0, 0])
+@pytest.mark.parametrize("shape", [(2, 8, 8, 3), (2, 4, 8, 8, 3)])
+def test_second_order_gradient(filter_image, shape):
+    image = tf.random.stateless_normal(shape, seed=[0, 0])
     with tf.GradientTape() as outer:
         outer.watch(image)
         with tf.GradientTape() as inner:
@@ -65,6 +79,14 @@ def test_smooth_equals_scipy_with_repeated_borders():
     expected = ndimage.correlate1d(images, taps, axis=1, mode="nearest")
     expected = ndimage.correlate1d(expected, taps, axis=2, mode="nearest")
     np.testing.assert_allclose(smooth(tf.constant(images)), expected, atol=1e-6)
+
+
+def test_smooth_filters_volumes_along_each_axis():
+    volumes = np.random.default_rng(0).normal(size=(3, 4, 7, 5, 2)).astype("float32")
+    expected = volumes
+    for axis in (1, 2, 3):
+        expected = ndimage.correlate1d(expected, np.array([1, 2, 1]) / 4, axis, mode="nearest")
+    np.testing.assert_allclose(smooth(tf.constant(volumes)), expected, atol=1e-6)
 
 
 def test_smooth_leaves_a_constant_image_unchanged():

@@ -43,7 +43,10 @@ def jitter(
     if config.contrast > 0:
         images *= 1 + config.contrast * contrast
     if config.blur > 0:
-        images = tf.where((blur + 1) / 2 < config.blur, smooth(images), images)
+        # Of volumes, each slice.
+        slices = tf.reshape(images, [-1, *images.shape[-3:]])
+        smoothed = tf.reshape(smooth(slices), tf.shape(images))
+        images = tf.where((blur + 1) / 2 < config.blur, smoothed, images)
     if config.noise > 0:
         shape = [batch_size, *images.shape[1:]]
         noise = tf.random.stateless_normal(shape, seed + 1, alg="philox")

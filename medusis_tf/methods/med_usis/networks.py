@@ -8,6 +8,7 @@ from medusis_tf.layers.dtype_policy import dtype_policy
 from medusis_tf.layers.initializers import scale_kernels
 from medusis_tf.methods.med_usis.config import MedUSISConfig
 from medusis_tf.models.generators.context import ContextGenerator
+from medusis_tf.models.generators.volume import VolumeGenerator
 from medusis_tf.models.slice_wise import AdjacentSlices, SliceWise
 
 
@@ -18,7 +19,8 @@ def build_generator(config: MedUSISConfig, synchronized: bool) -> keras.Model:
         if volumes is None:
             return section.build(data.num_classes, data.image_channels, synchronized)
         if volumes.networks == "3d":
-            return section.build(data.num_classes, data.image_channels, synchronized, rank=3)
+            generator = section.build(data.num_classes, data.image_channels, synchronized, rank=3)
+            return VolumeGenerator(generator)
         if volumes.context > 1:
             # The label maps of several slices are not one-hot.
             section = section.model_copy(update={"spade": "dense"})
