@@ -94,7 +94,8 @@ def _groups(label_map, num_classes, visible):
     Each class of each image is a group of its own.
     """
     batch = label_map.shape[0]
-    groups = tf.cast(label_map, tf.int32) + num_classes * tf.range(batch)[:, None, None]
+    first = tf.reshape(num_classes * tf.range(batch), [-1] + [1] * (label_map.shape.rank - 1))
+    groups = tf.cast(label_map, tf.int32) + first
     if visible is not None:
         # The last group, which sorting puts behind all others, is left out.
         groups = tf.where(tf.cast(visible, tf.bool), groups, batch * num_classes)
@@ -160,6 +161,10 @@ class ClassTextureLoss:
             Scalar float32 of at least 0, differentiable with respect to `image`.
         """
         image, real_image = (_grey(x) for x in (image, tf.stop_gradient(real_image)))
+        # Of volumes, the texture of each slice.
+        image, real_image, one_hot, real_one_hot = (
+            tf.reshape(x, [-1, *x.shape[-3:]]) for x in (image, real_image, one_hot, real_one_hot)
+        )
         losses = []
         for scale in range(_NUM_SCALES):
             if scale > 0:

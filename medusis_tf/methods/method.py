@@ -11,7 +11,6 @@ import numpy as np
 import tensorflow as tf
 
 from medusis_tf.config.experiment import ExperimentConfig
-from medusis_tf.data.batches.neighbours import Neighbours
 from medusis_tf.errors import UserError
 from medusis_tf.methods.distribution import distribute, share_batch
 from medusis_tf.methods.nonfinite import SKIPPED, LossScale, Snapshot
@@ -43,14 +42,12 @@ class Method(keras.Model):
             `image_field_of_view`.
         pseudo_labels: Class ids of the training images, `[slices, height, width]` uint8 by name of
             the subject, which batches must contain; None if they need not.
-        neighbours: Slices of the samples of a batch.
         divergence_advice: What a user can change if a loss is no longer finite.
     """
 
     needs_body_mask = False
     needs_field_of_view = False
     pseudo_labels: Mapping[str, np.ndarray] | None = None
-    neighbours = Neighbours()
     divergence_advice = "lower the learning rates, or use training.precision=float32"
 
     def __init__(self, config: ExperimentConfig, num_replicas: int = 1):
@@ -131,7 +128,7 @@ class Method(keras.Model):
                 and 1; with `needs_field_of_view` also `field_of_view` and `image_field_of_view`
                 `[batch, height, width]` of 0 and 1; if there are some also `pseudo_labels`
                 `[batch, height, width]` uint8, 255 where hidden; with pairs also `is_paired`
-                `[batch]`, whether the image belongs to the label map. With several `neighbours`,
+                `[batch]`, whether the image belongs to the label map. With `config.volumes`,
                 all but the last have a second axis, of the slices.
             kind: Kind of the step, from `step_kind`.
 

@@ -233,7 +233,6 @@ class TrainingLoop:
             field_of_view=self.method.needs_field_of_view,
             positions=own_positions(self.strategy, self.config.training.batch_size),
             pseudo_labels=self.method.pseudo_labels,
-            neighbours=self.method.neighbours,
         )
 
     def refresh_painter(self, step: int) -> None:

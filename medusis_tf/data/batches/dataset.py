@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.data.batches.augmentation import Rows, augment_image, move_label_map
-from medusis_tf.data.batches.neighbours import ONE_SLICE, Neighbours, sample_numbers
+from medusis_tf.data.batches.neighbours import neighbours_of, sample_numbers
 from medusis_tf.data.batches.record_order import Numbers, Purpose, random_key, record_order
 from medusis_tf.data.preparing.processes import processors
 from medusis_tf.data.shards.field_of_view import views_of_slices
@@ -41,7 +41,6 @@ def training_batches(
     field_of_view: bool = False,
     positions: Sequence[int] | None = None,
     pseudo_labels: Mapping[str, np.ndarray] | None = None,
-    neighbours: Neighbours = ONE_SLICE,
 ) -> tf.data.Dataset:
     """Endless batches of label maps and images of the training split.
 
@@ -63,10 +62,6 @@ def training_batches(
             Together, machines that share the positions make the same batches as one.
         pseudo_labels: Class ids found in training images, `[slices, height, width]` uint8 by name
             of the subject. Batches then contain those of their images.
-        neighbours: Slices of a sample. With a depth above 1, all tensors but `is_paired` have a
-            second axis, of the neighbouring slices, which are moved and changed alike. With a
-            margin, `"label_context": [batch, depth + 2 * margin, height, width]` uint8 are the
-            label maps with those before and after them.
 
     Returns:
         Dataset of `{"label_map": [batch, height, width] uint8, "image": [batch, height, width,
@@ -77,16 +72,21 @@ def training_batches(
         `"pseudo_labels": [batch, height, width] uint8` if there are some. The batch is that of all
         replicas together, or what `positions` choose of it.
 
+        With `config.volumes`, all tensors but `is_paired` have a second axis, of neighbouring
+        slices, which are moved and changed alike. If the generator sees neighbours,
+        `"label_context": [batch, depth + 2 * margin, height, width]` uint8 are the label maps with
+        those before and after them.
+
     Raises:
         UserError: No pair has slices, or an earlier version wrote them; or no subject has enough
             neighbouring slices.
     """
-    batch = _Batch(config, shards, body_mask, field_of_view, positions, pseudo_labels, neighbours)
+    batch = _Batch(config, shards, body_mask, field_of_view, positions, pseudo_labels)
     options = tf.data.Options()
     options.deterministic = True
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return (
-        record_order(config, shards, start_step, neighbours.depth)
+        record_order(config, shards, start_step, neighbours_of(config).depth)
         .batch(config.training.batch_size, drop_remainder=True)
         .enumerate(start=start_step)
         .map(batch, processors() + _BATCHES_AHEAD)
@@ -106,14 +106,13 @@ class _Batch:
         field_of_view: bool,
         positions: Sequence[int] | None,
         pseudo_labels: Mapping[str, np.ndarray] | None = None,
-        neighbours: Neighbours = ONE_SLICE,
     ):
         self._config = config
         self._body_mask = body_mask
         size = config.training.batch_size
         given = tuple(range(size)) if positions is None else tuple(positions)
         self._rows = None if len(given) == size else Rows(given, size)
-        self._neighbours = neighbours
+        self._neighbours = neighbours = neighbours_of(config)
         if neighbours.depth > 1:
             self._samples = {
                 "label_map": tf.constant(sample_numbers(shards, "label_map", *neighbours)),

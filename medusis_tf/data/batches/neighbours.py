@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.data.shards.manifest import Kind, SubjectRecord
 from medusis_tf.data.shards.shards import Shards
 
@@ -23,7 +24,11 @@ class Neighbours(NamedTuple):
     margin: int = 0
 
 
-ONE_SLICE = Neighbours()
+def neighbours_of(config: ExperimentConfig) -> Neighbours:
+    """The slices of a training sample of an experiment."""
+    if config.volumes is None:
+        return Neighbours()
+    return Neighbours(config.volumes.depth, config.volumes.margin)
 
 
 def first_places(record: SubjectRecord, depth: int) -> np.ndarray:

@@ -8,7 +8,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from medusis_tf.data.batches.neighbours import Neighbours
 from medusis_tf.errors import UserError
 from medusis_tf.losses.mask import MaskLoss
 from medusis_tf.methods.med_usis.config import MedUSISConfig
@@ -75,8 +74,6 @@ class MedUSIS(Method):
             self.mask_loss = MaskLoss(config.mask_loss, class_names, air_threshold)
             self.needs_body_mask = True
         self.needs_field_of_view = config.training.field_of_view
-        if config.volumes is not None:
-            self.neighbours = Neighbours(config.volumes.depth, config.volumes.margin)
         self._networks = build_networks(config, synchronized=num_replicas > 1)
         self._optimizers = build_optimizers(config, self._networks)
         self.generator = self._networks["generator"]

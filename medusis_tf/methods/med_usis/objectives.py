@@ -111,7 +111,7 @@ class Objectives:
         return generator(one_hot, noise, training=True, has_margin=True)
 
     def one_hot(self, label_map: tf.Tensor, field_of_view: tf.Tensor | None = None) -> tf.Tensor:
-        """One-hot labels, which continue beyond the field of view, if there is one."""
+        """One-hot labels, which continue beyond the field of view."""
         if field_of_view is not None:
             label_map = continue_labels(label_map, field_of_view)
         return tf.one_hot(tf.cast(label_map, tf.int32), self.config.data.num_classes)
@@ -144,7 +144,7 @@ class Objectives:
             "segmentation": self.segmentation(batch, image),
         }
         if self.mask_loss is not None:
-            losses["mask"] = self.mask_loss(image, batch["body_mask"], batch["label_map"])
+            losses["mask"] = self._mask(image, batch["body_mask"], batch["label_map"])
         if weights.class_quantiles > 0:
             losses["class_quantiles"] = class_quantile_loss(
                 image,
@@ -160,6 +160,15 @@ class Objectives:
         if uses_pseudo_labels:
             losses |= self._pseudo_label_losses(batch, image)
         return losses | self._supervised_losses(batch, image)
+
+    def _mask(self, image: tf.Tensor, body_mask: tf.Tensor, label_map: tf.Tensor) -> tf.Tensor:
+        """Compare outlines: those of slices, or with 3D networks of volumes."""
+        if self.mask_loss is None:
+            raise ValueError("the mask loss has no weight")
+        given = (image, body_mask, label_map)
+        if self.config.volumes is not None and self.config.volumes.networks == "2.5d":
+            given = tuple(tf.reshape(each, [-1, *each.shape[2:]]) for each in given)
+        return self.mask_loss(*given)
 
     def segmentation(self, batch: Batch, synthetic_image: tf.Tensor) -> tf.Tensor:
         """Compute the loss of finding the label map again in jittered synthetic images."""

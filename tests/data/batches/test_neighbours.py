@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from medusis_tf.config.augmentation import AugmentationConfig
+from medusis_tf.config.volumes import VolumesConfig
 from medusis_tf.data.batches.dataset import training_batches
-from medusis_tf.data.batches.neighbours import Neighbours, _places, first_places
+from medusis_tf.data.batches.neighbours import Neighbours, _places, first_places, neighbours_of
 from medusis_tf.errors import UserError
 from tests.data.made_shards import (
     changed,
@@ -55,7 +56,7 @@ def test_places_agree_with_a_search_slice_by_slice(margin):
 
 
 def test_a_sample_is_one_slice_by_default():
-    assert Neighbours() == (1, 0)
+    assert neighbours_of(tiny_experiment()) == Neighbours(1, 0)
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +66,13 @@ def shards():
 
 def _sampled(shards, depth, margin=0, count=6, pairing="unpaired", **options):
     data = {"augmentation": AugmentationConfig(flip=False)} | options
-    config = changed(tiny_experiment(), pairing=pairing, **data)
-    return config, taken(
-        training_batches(config, shards, neighbours=Neighbours(depth, margin), body_mask=True),
-        count,
-    )
+    config = _with(changed(tiny_experiment(), pairing=pairing, **data), depth, margin)
+    return config, taken(training_batches(config, shards, body_mask=True), count)
+
+
+def _with(config, depth, margin=0):
+    volumes = VolumesConfig(networks="2.5d", depth=depth, context=2 * margin + 1, adjacent=1)
+    return config.model_copy(update={"volumes": volumes})
 
 
 @pytest.mark.parametrize("pairing", ["unpaired", "nearest_position", "paired"])
@@ -115,13 +118,10 @@ def test_all_slices_of_a_sample_are_moved_alike():
 
 
 def test_workers_make_the_samples_of_one_machine(shards):
-    config = changed(tiny_experiment(), augmentation=MOVING)
-    neighbours = Neighbours(2, 1)
-    whole = taken(training_batches(config, shards, neighbours=neighbours), 2)
+    config = _with(changed(tiny_experiment(), augmentation=MOVING), depth=2, margin=1)
+    whole = taken(training_batches(config, shards), 2)
     for positions in ([0, 2], [1, 3]):
-        parts = taken(
-            training_batches(config, shards, neighbours=neighbours, positions=positions), 2
-        )
+        parts = taken(training_batches(config, shards, positions=positions), 2)
         for part, batch in zip(parts, whole, strict=True):
             for name, value in part.items():
                 np.testing.assert_array_equal(value, batch[name][positions])
