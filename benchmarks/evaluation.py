@@ -158,6 +158,7 @@ def _measures(clock: Clock, maps: Any, num_classes: int, volumes: int) -> Any:
         has_pairs=True,
         has_images=True,
         real_images=real_images,
+        slice_spacing_mm={f"subject {number}": 3.0 for number in range(volumes)},
         instruments=Instruments(
             segmenters={"shifted": lambda subject, _: np.roll(subject.label_map, 2, axis=2)},
             extractors=[RadiomicsExtractor()],

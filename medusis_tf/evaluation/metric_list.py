@@ -12,11 +12,13 @@ from medusis_tf.metrics.outline import OutlineMetric
 from medusis_tf.metrics.segmentation import SegmentationMetric
 from medusis_tf.metrics.similarity import SimilarityMetric
 from medusis_tf.metrics.thesis_protocol import ThesisProtocolMetric
+from medusis_tf.metrics.volume_similarity import VolumeSimilarityMetric
 from medusis_tf.metrics.wasserstein import SlicedWassersteinMetric
 
 # A new metric is a file in medusis_tf/metrics and a line here.
 METRICS: tuple[type[Metric], ...] = (
     SimilarityMetric,
+    VolumeSimilarityMetric,
     PerceptualMetric,
     OutlineMetric,
     SegmentationMetric,

@@ -10,8 +10,9 @@ def generator_adversarial_loss(synthetic_logits):
     `mean(softplus(-D(G)))`.
 
     Args:
-        synthetic_logits: `[batch]` or `[batch, rows, columns]`, logits of synthetic images; or a
-            tuple of them, one for each member of an ensemble, whose losses are averaged.
+        synthetic_logits: Logits of synthetic images or volumes: `[batch]`, or maps of any rank,
+            such as `[batch, rows, columns]` and `[batch, slices, rows, columns]`; or a tuple of
+            them, one for each member of an ensemble, whose losses are averaged.
 
     Returns:
         Scalar of at least 0.
@@ -42,8 +43,7 @@ def discriminator_synthetic_loss(synthetic_logits):
     `mean(softplus(D(G)))`.
 
     Args:
-        synthetic_logits: `[batch]` or `[batch, rows, columns]`, logits of synthetic images; or a
-            tuple of them, one for each member of an ensemble, whose losses are averaged.
+        synthetic_logits: As for `generator_adversarial_loss`.
 
     Returns:
         Scalar of at least 0.
@@ -58,8 +58,9 @@ def r1_penalty(discriminator, real_images):
     the mean logit of its patches. The penalties of the members of an ensemble are averaged.
 
     Args:
-        discriminator: Function from images to logits `[batch]` or `[batch, rows, columns]`.
-        real_images: `[batch, height, width, channels]` in [-1, 1].
+        discriminator: Function from images to logits `[batch]` or `[batch, ...]`.
+        real_images: `[batch, height, width, channels]` in [-1, 1], or volumes `[batch, depth,
+            height, width, channels]`.
 
     Returns:
         Scalar float32 of at least 0, differentiable with respect to the discriminator.
@@ -75,7 +76,7 @@ def logits_and_r1_penalty(discriminator, real_images):
 
     Args:
         discriminator: Function as for `r1_penalty`.
-        real_images: `[batch, height, width, channels]` in [-1, 1].
+        real_images: As for `r1_penalty`.
 
     Returns:
         The logits and the penalty.
@@ -108,7 +109,8 @@ def share_of_real(logits):
 
 
 def _squared_norm(gradients):
-    return tf.reduce_mean(tf.reduce_sum(tf.square(gradients), axis=[1, 2, 3]))
+    axes = list(range(1, gradients.shape.rank))
+    return tf.reduce_mean(tf.reduce_sum(tf.square(gradients), axis=axes))
 
 
 def _mean_softplus(logits, sign):

@@ -31,13 +31,14 @@ def class_quantile_loss(
     where in the class each grey level lies.
 
     Args:
-        image: `[batch, height, width, channels]` in [-1, 1]. The channels are averaged.
-        label_map: `[batch, height, width]` int32 class ids.
+        image: `[batch, height, width, channels]` in [-1, 1], or volumes `[batch, depth, height,
+            width, channels]`. The channels are averaged.
+        label_map: Class ids, int32, of the same shape without channels.
         quantiles: `[num_classes, num_quantiles]` array, increasing; NaN for a class without.
-        visible: `[batch, height, width]` of 0 and 1; pixels with 0 are left out. None for all.
+        visible: 0 and 1, in the shape of `label_map`; pixels with 0 are left out. None for all.
         spread: Whether each quantile is compared. If not, the means of those between the quartiles
             are: the loss holds the grey level of a class and leaves its spread open.
-        least_pixels: Smallest number of pixels of a class in an image.
+        least_pixels: Smallest number of pixels of a class in an image or volume.
         total: Number of classes of images that the mean is over, from `count_compared`; None
             counts those of this batch. With several replicas, pass the mean of their counts.
 
@@ -94,7 +95,7 @@ def _groups(label_map, num_classes, visible):
     Each class of each image is a group of its own.
     """
     batch = label_map.shape[0]
-    first = tf.reshape(num_classes * tf.range(batch), [-1] + [1] * (label_map.shape.rank - 1))
+    first = tf.reshape(num_classes * tf.range(batch), [batch] + [1] * (len(label_map.shape) - 1))
     groups = tf.cast(label_map, tf.int32) + first
     if visible is not None:
         # The last group, which sorting puts behind all others, is left out.
@@ -106,11 +107,11 @@ def sort_by_group(values, groups):
     """Sort pixels by group, and within a group by value.
 
     Args:
-        values: `[batch, height, width]` float32 in [-1, 1].
+        values: Float32 in [-1, 1], of any shape.
         groups: Number of the group of each pixel, int32 of the same shape.
 
     Returns:
-        `[batch * height * width]` values, differentiable with respect to `values`.
+        All values in one row, differentiable with respect to `values`.
     """
     values = tf.reshape(values, [-1])
     # In integers: a float32 key of many groups would round the values.
@@ -128,6 +129,7 @@ class ClassTextureLoss:
     responses each, divided by the root mean square of the real ones. Strong sparse responses
     (septa, vessels) and weak dense ones (grain) are thus told apart, and each band counts alike.
     Only pixels whose 7x7 neighbourhood belongs to the class are sampled, at equal distances.
+    The slices of volumes are compared like the images of a batch.
 
     Args:
         num_classes: Number of classes, background included.
@@ -152,19 +154,19 @@ class ClassTextureLoss:
         """Compute the loss of a batch.
 
         Args:
-            image: `[batch, height, width, channels]`, synthetic, in [-1, 1].
-            one_hot: `[batch, height, width, num_classes]`, classes of `image`.
+            image: `[batch, height, width, channels]`, synthetic, in [-1, 1]; or volumes `[batch,
+                depth, height, width, channels]`.
+            one_hot: Classes of `image`: the same shape with `num_classes` instead of the channels.
             real_image: Real images of the same shape.
             real_one_hot: Classes of the real images, for example found by a segmenter.
 
         Returns:
             Scalar float32 of at least 0, differentiable with respect to `image`.
         """
-        image, real_image = (_grey(x) for x in (image, tf.stop_gradient(real_image)))
-        # Of volumes, the texture of each slice.
-        image, real_image, one_hot, real_one_hot = (
-            tf.reshape(x, [-1, *x.shape[-3:]]) for x in (image, real_image, one_hot, real_one_hot)
+        image, one_hot, real_image, real_one_hot = (
+            _slices(x) for x in (image, one_hot, real_image, real_one_hot)
         )
+        image, real_image = (_grey(x) for x in (image, tf.stop_gradient(real_image)))
         losses = []
         for scale in range(_NUM_SCALES):
             if scale > 0:
@@ -193,6 +195,13 @@ class ClassTextureLoss:
         place = tf.minimum(place, tf.shape(responses)[0] - 1)
         sampled = tf.transpose(tf.gather(responses, place), [0, 2, 1])
         return tf.sort(sampled, axis=2), counts
+
+
+def _slices(volumes):
+    """Make the slices of volumes the images of a batch; images stay as they are."""
+    if len(volumes.shape) == 4:
+        return volumes
+    return tf.reshape(volumes, [-1, *volumes.shape[2:]])
 
 
 def _grey(image):

@@ -13,7 +13,8 @@ def diversity_loss(image, other_image, noise, other_noise):
     with which the loss begins at 100,000.
 
     Args:
-        image: `[batch, height, width, channels]`, synthesized with `noise`.
+        image: `[batch, height, width, channels]`, or volumes `[batch, depth, height, width,
+            channels]`, synthesized with `noise`.
         other_image: Images of the same label maps, synthesized with `other_noise`.
         noise: `[batch, ...]`.
         other_noise: Noise of the same shape.

@@ -1,5 +1,7 @@
 """The mask loss: a synthetic body must have the outline of the body in the label map."""
 
+import math
+
 import tensorflow as tf
 
 from medusis_tf.losses.sections import (
@@ -25,6 +27,10 @@ class MaskLoss:
     Binarization is a steep sigmoid, and the opening takes minima and maxima of neighbours, so the
     loss has a gradient. The components are found in the binary mask and select where the soft mask
     counts.
+
+    In a volume, the elements of the morphology are cubes, crosses and balls, and components and
+    holes are those of the volume: a structure that is a hole in each slice, but open at the first
+    or last one, is none.
 
     Args:
         config: Settings of the masks.
@@ -59,10 +65,11 @@ class MaskLoss:
         """Compute the loss of a batch.
 
         Args:
-            image: `[batch, height, width, channels]` in [-1, 1].
-            body_mask: `[batch, height, width]` of 0 and 1, the body in the label map with its
-                holes filled.
-            label_map: `[batch, height, width]` class ids, to find the classes left out.
+            image: `[batch, height, width, channels]` in [-1, 1], or volumes `[batch, depth,
+                height, width, channels]`. The axis of the channels may be missing.
+            body_mask: `[batch, height, width]` or `[batch, depth, height, width]` of 0 and 1, the
+                body in the label map with its holes filled.
+            label_map: Class ids of the same shape, to find the classes left out.
 
         Returns:
             Scalar float32 from 0 to 1, the mean over all pixels. Differentiable with respect to
@@ -78,15 +85,18 @@ class MaskLoss:
         """Compute the soft mask of the body in an image.
 
         Args:
-            image: `[batch, height, width, channels]` in [-1, 1].
-            body: `[batch, height, width]` float32, the body in the label map. Holes are filled
-                only inside it.
+            image: As for `__call__`.
+            body: `[batch, height, width]` or `[batch, depth, height, width]` float32, the body in
+                the label map. Holes are filled only inside it.
 
         Returns:
-            `[batch, height, width]`, float32 from 0 to 1.
+            Same shape as `body`, float32 from 0 to 1.
         """
         config = self.config
-        soft = self._binarize(image)
+        grey = tf.cast(image, tf.float32)
+        if grey.shape.rank > body.shape.rank:
+            grey = tf.reduce_mean(grey, axis=-1)
+        soft = self._binarize(grey)
         opened = open_mask(soft, config.opening.element, config.opening.radius)
         bright = opened > 0.5
         kept = keep_large_components(bright, config.least_component)
@@ -99,10 +109,9 @@ class MaskLoss:
         filled = fill_holes(kept, config.largest_hole)
         return tf.where(filled & ~kept & deep, 1.0, mask)
 
-    def _binarize(self, image: tf.Tensor) -> tf.Tensor:
+    def _binarize(self, grey: tf.Tensor) -> tf.Tensor:
         # Without smoothing: it would widen a bright rim by a pixel and allow a smaller body.
-        grey = tf.reduce_mean(tf.cast(image, tf.float32), axis=-1)
-        threshold = self._threshold(grey)[:, tf.newaxis, tf.newaxis]
+        threshold = tf.reshape(self._threshold(grey), [-1] + [1] * (grey.shape.rank - 1))
         # In a black image the threshold equals air. The sigmoid still needs a finite slope.
         scale = tf.maximum(self.config.temperature * (threshold - AIR), 1e-2)
         return tf.sigmoid((grey - threshold) / scale)
@@ -121,6 +130,6 @@ class MaskLoss:
 
 def _percentile(images: tf.Tensor, percentile: float) -> tf.Tensor:
     """Find the smallest pixel value that at least `percentile` per cent do not exceed."""
-    pixels = tf.reshape(images, [tf.shape(images)[0], images.shape[1] * images.shape[2]])
+    pixels = tf.reshape(images, [tf.shape(images)[0], math.prod(images.shape[1:])])
     above = int(pixels.shape[1] * (1 - percentile / 100))
     return tf.math.top_k(pixels, above + 1).values[:, -1]

@@ -7,7 +7,8 @@ def reconstruction_loss(synthetic_image, true_image, sample_weights):
     """Compute the mean absolute difference to the true image.
 
     Args:
-        synthetic_image: `[batch, height, width, channels]`.
+        synthetic_image: `[batch, height, width, channels]`, or volumes `[batch, depth, height,
+            width, channels]`.
         true_image: Images of the same shape.
         sample_weights: `[batch]`, the weight of each sample; 0 for one without a true image.
 

@@ -13,8 +13,9 @@ def segmentation_loss(class_logits, label_map, background_weight=0.0, class_coun
     if no class with a positive weight is present.
 
     Args:
-        class_logits: `[batch, height, width, num_classes + 1]`. Class c has logit c + 1.
-        label_map: `[batch, height, width]`, integers from 0 to num_classes - 1.
+        class_logits: `[batch, height, width, num_classes + 1]`, or of volumes `[batch, depth,
+            height, width, num_classes + 1]`. Class c has logit c + 1.
+        label_map: Integers from 0 to num_classes - 1, in the same shape without the last axis.
         background_weight: Weight of class 0. 0 ignores the background, as published.
         class_counts: `[num_classes]`, pixels per class; None counts them in `label_map`. With
             several replicas, pass the mean of their counts. The mean of their losses is then the
@@ -75,7 +76,8 @@ def entropy_loss(class_logits):
     """Compute the mean entropy of the predicted classes, a measure of uncertainty.
 
     Args:
-        class_logits: `[batch, height, width, num_classes + 1]`. Logit 0 belongs to no class.
+        class_logits: `[batch, height, width, num_classes + 1]`, or of volumes `[batch, depth,
+            height, width, num_classes + 1]`. Logit 0 belongs to no class.
 
     Returns:
         Scalar float32 from 0 to 1. 1 means equal probabilities of all classes.
@@ -93,7 +95,7 @@ def consistency_loss(class_logits, teacher_logits):
     """Compute the squared difference to the class probabilities of a teacher.
 
     Args:
-        class_logits: `[batch, height, width, num_classes + 1]`. Logit 0 belongs to no class.
+        class_logits: As for `entropy_loss`.
         teacher_logits: Logits of the same shape, which receive no gradient.
 
     Returns:

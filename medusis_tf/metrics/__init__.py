@@ -21,6 +21,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "similarity": ["mae", "psnr", "rmse", "ssim", "to_unit_range"],
         "structural_similarity": ["ms_ssim"],
         "tables": ["Column", "MetricTable", "summary_table"],
+        "volume_similarity": ["volume_ssim"],
         "wasserstein": ["sliced_wasserstein"],
     },
 )

@@ -11,7 +11,7 @@ import numpy as np
 from medusis_tf.metrics.measure import PatientValues
 from medusis_tf.metrics.metric import Measure, Metric
 from medusis_tf.metrics.similarity import to_unit_range
-from medusis_tf.metrics.tables import Column, Content, MetricTable, summary_table
+from medusis_tf.metrics.tables import Column, Content, MetricTable, results_of, summary_table
 
 if TYPE_CHECKING:
     from medusis_tf.data.shards.labelled_subjects import LabelledSubject
@@ -60,16 +60,29 @@ def volume_consistency(
 
 
 class VolumeConsistencyMeasure:
-    """Jumps of the brightness and of the pixels between neighbouring slices."""
+    """Jumps of the brightness and of the pixels between neighbouring slices.
+
+    With the real image of a subject, also the *flicker*: the ratio of the jump of the pixels to
+    that of the true volume. Anatomy changes from slice to slice, too: a volume without flicker has
+    a ratio of 1, a volume that is too smooth a smaller one.
+    """
 
     def __init__(self) -> None:
         self._values = PatientValues()
 
     def update(self, subject: LabelledSubject, images: np.ndarray, seed: int = 0) -> None:
         """Add a volume."""
-        found = volume_consistency(to_unit_range(images), subject.body, subject.slice_indices)
+        found = self._measured(images, subject)
         self._values.add(subject.patient, "brightness_jump", [found.brightness_jump], seed)
         self._values.add(subject.patient, "pixel_jump", [found.pixel_jump], seed)
+        if subject.image is not None:
+            true_jump = self._measured(subject.image, subject).pixel_jump
+            ratio = found.pixel_jump / true_jump if true_jump else np.nan
+            self._values.add(subject.patient, "flicker", [ratio], seed)
+
+    @staticmethod
+    def _measured(images: np.ndarray, subject: LabelledSubject) -> VolumeConsistency:
+        return volume_consistency(to_unit_range(images), subject.body, subject.slice_indices)
 
     def results(self) -> Mapping[str, Any]:
         """Metric to summary, over volumes instead of slices."""
@@ -88,5 +101,12 @@ class VolumeConsistencyMetric(Metric):
         """One table."""
         columns = {"brightness_jump": Column("brightness", 4), "pixel_jump": Column("pixels", 4)}
         notes = ["between neighbouring slices, inside the body, intensities in [0, 1]"]
+        found = results_of(content, "volume_consistency")
+        if any(results.get("flicker", {}).get("patients") for _, results in found):
+            columns["flicker"] = Column("flicker")
+            notes.append(
+                "flicker: jump of the pixels, divided by that of the true volume of the same "
+                "patient; above 1, slices jump more than the anatomy; below 1, they are too alike"
+            )
         title = "Jumps from slice to slice"
         yield summary_table(content, "volume_consistency", title, columns, notes)

@@ -76,6 +76,7 @@ class MetricContext:
         instruments: Networks and files to measure with.
         coarse_ids: Id of the coarse class of each class; empty if no class is finer.
         coarse_names: Names of the coarse classes by id.
+        slice_spacing_mm: Distance between neighbouring slices, by subject.
     """
 
     class_names: Sequence[str]
@@ -86,6 +87,7 @@ class MetricContext:
     instruments: Instruments = Instruments()
     coarse_ids: Sequence[int] = ()
     coarse_names: Mapping[int, str] = field(default_factory=dict)
+    slice_spacing_mm: Mapping[str, float] = field(default_factory=dict)
 
 
 class Metric:

@@ -10,7 +10,7 @@ import numpy as np
 
 from medusis_tf.metrics.measure import PatientValues
 from medusis_tf.metrics.metric import Measure, Metric
-from medusis_tf.metrics.overlap import ConfusionMatrix, hd95
+from medusis_tf.metrics.overlap import ConfusionMatrix, hd95, on_all_slices
 from medusis_tf.metrics.tables import Column, Content, MetricTable, results_of
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class CoarseSegmenter:
 
 
 class SegmentationMeasure:
-    """Dice, IoU and confusion of all pixels, Dice of volumes, HD95 of slices in mm.
+    """Dice, IoU and confusion of all pixels, Dice of volumes, HD95 of slices and volumes in mm.
 
     Only the confusion matrix counts background. A class that occurs neither in the label maps nor
     in the images is left out. A class that occurs in one of the two has Dice 0 and no HD95.
@@ -49,6 +49,8 @@ class SegmentationMeasure:
         find_classes: Segmenter.
         coarse_ids: Id of the coarse class of each class; empty if no class is finer.
         coarse_names: Names of the coarse classes by id.
+        slice_spacing_mm: Distance between neighbouring slices, by subject; without one, a subject
+            has no HD95 of its volume.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class SegmentationMeasure:
         find_classes: FindClasses,
         coarse_ids: Sequence[int] = (),
         coarse_names: Mapping[int, str] | None = None,
+        slice_spacing_mm: Mapping[str, float] | None = None,
     ):
         self._names, self._find = list(class_names), find_classes
         self._coarse_ids, self._coarse_names = coarse_ids, coarse_names or {}
@@ -65,6 +68,8 @@ class SegmentationMeasure:
             self._names = [self._coarse_names.get(k, name) for k, name in enumerate(class_names)]
         self._matrix = ConfusionMatrix(len(class_names))
         self._dice, self._distances = PatientValues(), PatientValues()
+        self._slice_spacing_mm = slice_spacing_mm or {}
+        self._volume_distances = PatientValues()
 
     def update(self, subject: LabelledSubject, images: np.ndarray, seed: int = 0) -> None:
         """Add a volume."""
@@ -83,6 +88,18 @@ class SegmentationMeasure:
                 if k:
                     distance = hd95(wanted == k, read == k, subject.spacing_mm)
                     self._distances.add(subject.patient, self._names[k], [distance], seed)
+        if subject.name in self._slice_spacing_mm:
+            self._add_volume_distances(subject, label_map, found, seed)
+
+    def _add_volume_distances(
+        self, subject: LabelledSubject, label_map: np.ndarray, found: np.ndarray, seed: int
+    ) -> None:
+        spacing_mm = (self._slice_spacing_mm[subject.name], *subject.spacing_mm)
+        wanted, read = (on_all_slices(ids, subject.slice_indices) for ids in (label_map, found))
+        for k in np.intersect1d(wanted, read).tolist():
+            if k:
+                distance = hd95(wanted == k, read == k, spacing_mm)
+                self._volume_distances.add(subject.patient, self._names[k], [distance], seed)
 
     def results(self) -> Mapping[str, Any]:
         """`mean_dice`, `mean_iou`, `classes`, and `confusion` (rows: label map).
@@ -92,11 +109,13 @@ class SegmentationMeasure:
         """
         pooled = {"dice": self._matrix.dice, "iou": self._matrix.iou}
         volumes, distances = self._dice.summaries(), self._distances.summaries()
+        volume_distances = self._volume_distances.summaries()
         classes = {
             name: {
                 **{metric: float(values[k]) for metric, values in pooled.items()},
                 "volume_dice": volumes.get(name),
                 "hd95_mm": distances.get(name),
+                "volume_hd95_mm": volume_distances.get(name),
             }
             for k, name in enumerate(self._names)
             if k and not np.isnan(pooled["dice"][k])
@@ -136,7 +155,11 @@ class SegmentationMetric(Metric):
         segmenters = {**given.segmenters, **(given.masks if is_model else {})}
         return {
             f"segmentation/{name}": SegmentationMeasure(
-                self.context.class_names, find, self.context.coarse_ids, self.context.coarse_names
+                self.context.class_names,
+                find,
+                self.context.coarse_ids,
+                self.context.coarse_names,
+                self.context.slice_spacing_mm,
             )
             for name, find in segmenters.items()
         }
@@ -145,8 +168,18 @@ class SegmentationMetric(Metric):
     def tables(content: Content) -> Iterable[MetricTable]:
         """One table for each segmenter of the model, and one of the coarse classes."""
         found = results_of(content, "segmentation")
-        columns = [Column("mean Dice"), Column("mean IoU"), Column("mean HD95 mm", 1)]
-        notes = ["of all pixels of the data set, mean over the classes that occur; HD95 of slices"]
+        columns = [
+            Column("mean Dice"),
+            Column("mean IoU"),
+            Column("mean HD95 mm", 1),
+            Column("volume Dice"),
+            Column("volume HD95 mm", 1),
+        ]
+        notes = [
+            "of all pixels of the data set, mean over the classes that occur; HD95 of slices",
+            "volume: of each volume, HD95 in three dimensions; mean over patients, then over the "
+            "classes",
+        ]
         for segmenter in found[0][1] if found else ():
             rows = [(name, _cells(each[segmenter])) for name, each in found if segmenter in each]
             yield MetricTable(f"Classes found by: {segmenter}", columns, rows, notes)
@@ -175,6 +208,12 @@ def _coarse_table(found: Sequence[tuple[str, Any]], segmenter: str) -> MetricTab
 
 
 def _cells(found: Mapping[str, Any]) -> list[float | None]:
-    distances = [row["hd95_mm"]["mean"] for row in found["classes"].values() if row["hd95_mm"]]
-    mean = sum(distances) / len(distances) if distances else None
-    return [found["mean_dice"], found["mean_iou"], mean]
+    means = [_mean_over_classes(found, key) for key in ("hd95_mm", "volume_dice", "volume_hd95_mm")]
+    return [found["mean_dice"], found["mean_iou"], *means]
+
+
+def _mean_over_classes(found: Mapping[str, Any], key: str) -> float | None:
+    """Mean of the summaries of the classes; evaluations of earlier versions lack some."""
+    summaries = [row.get(key) for row in found["classes"].values()]
+    means = [each["mean"] for each in summaries if each]
+    return sum(means) / len(means) if means else None

@@ -46,16 +46,16 @@ def ms_ssim(image: np.ndarray, true_image: np.ndarray) -> float:
 def ssim_windows(
     image: np.ndarray, true_image: np.ndarray, c1: float = _C1, c2: float = _C2
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Luminance, and contrast times structure, of every window inside the slice.
+    """Luminance, and contrast times structure, of every window inside the slice or volume.
 
     Args:
-        image: `[height, width]`, sides of at least 11.
+        image: `[height, width]` or `[slices, height, width]`, sides of at least 11.
         true_image: Same shape.
         c1: Constant of the luminance, (0.01 data range)^2.
         c2: Constant of contrast and structure, (0.03 data range)^2.
 
     Returns:
-        Two arrays `[height - 10, width - 10]`.
+        Two arrays, with sides shorter by 10.
     """
     image, true_image = image.astype(np.float64), true_image.astype(np.float64)
     mean, true_mean = smooth(image), smooth(true_image)
@@ -66,13 +66,13 @@ def ssim_windows(
 
 
 def smooth(image: np.ndarray) -> np.ndarray:
-    """Gaussian means of the 11x11 windows inside the slice, sigma 1.5."""
+    """Gaussian means of the windows inside the slice or volume: 11 along each axis, sigma 1.5."""
     taps = np.exp(-0.5 * (np.arange(WINDOW) - WINDOW // 2) ** 2 / SIGMA**2)
     taps /= taps.sum()
-    for axis in (0, 1):
+    for axis in range(image.ndim):
         image = ndimage.correlate1d(image, taps, axis=axis, mode="constant")
     edge = WINDOW // 2
-    return image[edge:-edge, edge:-edge]
+    return image[image.ndim * (slice(edge, -edge),)]
 
 
 def halve(image: np.ndarray) -> np.ndarray:

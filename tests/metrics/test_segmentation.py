@@ -1,9 +1,16 @@
+import dataclasses
+
 import numpy as np
 import pytest
+from scipy import ndimage
 from scipy.spatial.distance import cdist
 
-from medusis_tf.metrics.overlap import ConfusionMatrix, dice, hd95, iou
-from medusis_tf.metrics.segmentation import CoarseSegmenter, SegmentationMeasure
+from medusis_tf.metrics.overlap import ConfusionMatrix, dice, hd95, iou, on_all_slices
+from medusis_tf.metrics.segmentation import (
+    CoarseSegmenter,
+    SegmentationMeasure,
+    SegmentationMetric,
+)
 from tests.evaluation.made_subjects import made_subject
 from tests.reference.reference_arrays import cases, reference_arrays
 
@@ -244,3 +251,65 @@ def test_a_coarse_segmenter_is_measured_by_coarse_classes():
 
 def test_without_finer_classes_nothing_is_coarse():
     assert "dice_coarse" not in SegmentationMeasure(NAMES, lambda _, images: images).results()
+
+
+def medpy_hd95(mask, true_mask, spacing):
+    """HD95 of volumes as MedPy computes it, by distance transforms."""
+
+    def border(volume):
+        return volume ^ ndimage.binary_erosion(volume, ndimage.generate_binary_structure(3, 1))
+
+    def one_way(source, target):
+        return ndimage.distance_transform_edt(~border(target), spacing)[border(source)]
+
+    pooled = np.hstack([one_way(mask, true_mask), one_way(true_mask, mask)])
+    return np.percentile(pooled, 95)
+
+
+def blobs(seed):
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(9, 20, 24)), 2)
+    return np.digitize(noise, [-0.02, 0.05]).astype(np.uint8)
+
+
+def test_hd95_of_volumes_is_in_mm_of_slices_rows_and_columns():
+    label_map, found = blobs(0), blobs(1)
+    measure = SegmentationMeasure(
+        NAMES, lambda _, images: images, slice_spacing_mm={"one": 7.0, "two": 1.5}
+    )
+    for name in ("one", "two", "without spacing"):
+        measure.update(made_subject(label_map, name), found)
+    results = measure.results()["classes"]
+    for k, name in ((1, "fat"), (2, "muscle")):
+        expected = [
+            medpy_hd95(found == k, label_map == k, (slice_mm, 2.5, 2.5)) for slice_mm in (7, 1.5)
+        ]
+        summary = results[name]["volume_hd95_mm"]
+        assert summary["mean"] == pytest.approx(np.mean(expected), rel=1e-12)
+        assert (summary["patients"], summary["slices"]) == (2, 2)
+        expected = dice(found == k, label_map == k)
+        assert results[name]["volume_dice"]["mean"] == pytest.approx(expected)
+
+
+def test_missing_slices_are_empty_in_a_volume():
+    ids = np.arange(1, 4)[:, None, None]
+    assert on_all_slices(ids, np.array([4, 5, 8])).ravel().tolist() == [1, 2, 0, 0, 3]
+    subject = made_subject(np.ones((2, 3, 3)))
+    subject = dataclasses.replace(subject, slice_indices=np.array([2, 12]))
+    found = np.ones((2, 3, 3), np.uint8)
+    found[1] = 0
+    measure = SegmentationMeasure(NAMES, lambda _, images: images, slice_spacing_mm={"d": 3.0})
+    measure.update(subject, found)
+    # The second slice is 30 mm away from the first one.
+    assert measure.results()["classes"]["fat"]["volume_hd95_mm"]["mean"] == pytest.approx(30)
+
+
+def test_the_table_has_volumes_and_evaluations_of_earlier_versions_do_not():
+    found = results((made_subject(LABELS), FOUND))
+    content = {"methods": [{"name": "model", "segmentation": {"net": found}}]}
+    [table, _] = SegmentationMetric.tables(content)
+    cells = dict(zip([column.title for column in table.columns], table.rows[0][1], strict=True))
+    assert cells["volume Dice"] == pytest.approx((2 / 3 + 6 / 8) / 3)
+    assert cells["volume HD95 mm"] is None
+    for row in found["classes"].values():
+        del row["volume_hd95_mm"]
+    assert next(iter(SegmentationMetric.tables(content))).rows == table.rows

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medusis_tf.metrics.overlap import ConfusionMatrix, hd95
+from medusis_tf.metrics.overlap import ConfusionMatrix, hd95, on_all_slices
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def score_volume(found: np.ndarray, volume: TestVolume, num_classes: int) -> lis
     matrix = ConfusionMatrix(num_classes)
     matrix.update(volume.label_map, found)
     dense_found, dense_label_map = (
-        _dense(ids, volume.slice_indices) for ids in (found, volume.label_map)
+        on_all_slices(ids, volume.slice_indices) for ids in (found, volume.label_map)
     )
     return [
         ClassScore(
@@ -105,13 +105,6 @@ def _joined(parts: Sequence[ClassScore]) -> ClassScore:
     hd95_mm = _mean([part.hd95_mm for part in parts])
     missed = any(part.not_found for part in parts) and bool(np.isnan(hd95_mm))
     return ClassScore(_mean([part.dice for part in parts]), hd95_mm, missed)
-
-
-def _dense(ids: np.ndarray, places: np.ndarray) -> np.ndarray:
-    first, last = places.min(), places.max()
-    dense = np.zeros((last - first + 1, *ids.shape[1:]), ids.dtype)
-    dense[places - first] = ids
-    return dense
 
 
 def _mean(values: Sequence[float]) -> float:

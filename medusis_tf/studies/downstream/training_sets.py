@@ -16,6 +16,7 @@ from medusis_tf.data.shards.labelled_subjects import LabelledSubjects
 from medusis_tf.data.shards.spread import step_within
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.painters import Painter
+from medusis_tf.evaluation.slice_spacing import slice_spacing_mm
 from medusis_tf.evaluation.unseen_patients import described, seen_patients
 from medusis_tf.studies.downstream.scores import TestVolume
 from medusis_tf.training.segmenter import Pairs
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 # Slices in memory: one gigabyte at 256x256.
 MAX_SLICES = 4000
-_SLICE_AXIS = {"axial": 2, "coronal": 1, "sagittal": 0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ class StudyData:
     def volumes(self, split: Split) -> Iterator[TestVolume]:
         """Volumes of a split with label map and image; their label maps have the coarse classes."""
         subjects = LabelledSubjects(self.shards, self.config.data, split)
-        axis = _SLICE_AXIS[self.config.data.axis]
+        axis = self.config.data.axis
         for record in self.shards.pairs(split):
             subject = subjects.read(record)
             if subject.image is not None:
@@ -87,7 +87,7 @@ class StudyData:
                     self.coarse_ids[subject.label_map],
                     subject.image,
                     subject.slice_indices,
-                    (record.volume_spacing_mm[axis], *subject.spacing_mm),
+                    (slice_spacing_mm(record, axis), *subject.spacing_mm),
                 )
 
 
