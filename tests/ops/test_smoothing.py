@@ -50,10 +50,21 @@ def test_blur_equals_depthwise_convolution():
     np.testing.assert_allclose(blur(image), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("function, padding, stride", [(blur, 2, 1), (blur_down, 1, 2)])
+def test_blur_of_volumes_equals_a_convolution(function, padding, stride):
+    volumes = np.random.default_rng(0).standard_normal((2, 4, 6, 8, 1)).astype("float32")
+    taps = np.array([1, 3, 3, 1], dtype="float32") / 8
+    kernel = np.einsum("i,j,k->ijk", taps, taps, taps)[..., None, None]
+    padded = np.pad(volumes, [(0, 0), *[(padding, padding)] * 3, (0, 0)])
+    expected = tf.nn.conv3d(padded, kernel, [1, stride, stride, stride, 1], "VALID")
+    repeated = function(np.repeat(volumes, 3, axis=-1))
+    np.testing.assert_allclose(repeated, np.repeat(expected, 3, axis=-1), atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (4, 8, 6)])
 @pytest.mark.parametrize("filter_image", [blur, blur_down])
-@pytest.mark.parametrize("shape", [(2, 8, 8, 3), (2, 4, 8, 8, 3)])
-def test_second_order_gradient(filter_image, shape):
-    image = tf.random.stateless_normal(shape, seed=[0, 0])
+def test_second_order_gradient(filter_image, size):
+    image = tf.random.stateless_normal([2, *size, 3], seed=[0, 0])
     with tf.GradientTape() as outer:
         outer.watch(image)
         with tf.GradientTape() as inner:
@@ -67,8 +78,9 @@ def test_bfloat16_stays_bfloat16():
     assert blur(ones(4, 4, "bfloat16")).dtype == tf.bfloat16
 
 
-def test_unknown_size_is_rejected():
-    traced = tf.function(blur, [tf.TensorSpec([None, None, None, 1])])
+@pytest.mark.parametrize("shape", [[None, None, None, 1], [None, None, 8, 8, 1]])
+def test_unknown_size_is_rejected(shape):
+    traced = tf.function(blur, [tf.TensorSpec(shape)])
     with pytest.raises(ValueError, match="height and width"):
         traced.get_concrete_function()
 

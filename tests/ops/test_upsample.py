@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import ndimage
 
 from medusis_tf.ops.haar import haar_analysis, haar_synthesis
 from medusis_tf.ops.upsample import upsample_bands, upsample_linear, upsample_nearest
@@ -45,3 +46,32 @@ def test_linear_doubling_equals_that_of_tensorflow(size):
     features = np.random.default_rng(0).standard_normal((2, *size, 3)).astype("float32")
     expected = tf.image.resize(features, [2 * size[0], 2 * size[1]], method="bilinear")
     np.testing.assert_allclose(upsample_linear(features), expected, atol=1e-6)
+
+
+def linear_zoom(volumes):
+    """Linear doubling by SciPy: half-pixel centres, edges repeated."""
+    factors = (1, 2, 2, 2, 1)
+    return ndimage.zoom(volumes, factors, order=1, mode="nearest", grid_mode=True)
+
+
+@pytest.fixture
+def volume_bands():
+    return np.random.default_rng(0).standard_normal((2, 2, 3, 4, 16)).astype("float32")
+
+
+def test_volumes_are_doubled_along_all_axes(volume_bands):
+    expected = volume_bands.repeat(2, 1).repeat(2, 2).repeat(2, 3)
+    np.testing.assert_array_equal(upsample_nearest(volume_bands), expected)
+    linear = upsample_linear(volume_bands)
+    np.testing.assert_allclose(linear, linear_zoom(volume_bands), atol=1e-6)
+
+
+def test_bands_of_volumes_equal_synthesis_linear_doubling_and_analysis(volume_bands):
+    doubled = linear_zoom(haar_synthesis(volume_bands).numpy())
+    np.testing.assert_allclose(upsample_bands(volume_bands), haar_analysis(doubled), atol=1e-5)
+
+
+@pytest.mark.parametrize("upsample", [upsample_nearest, upsample_linear, upsample_bands])
+def test_unknown_batch_and_size_of_volumes(upsample, volume_bands):
+    traced = tf.function(upsample, [tf.TensorSpec([None, None, None, None, 16])])
+    np.testing.assert_allclose(traced(volume_bands), upsample(volume_bands), atol=1e-6)

@@ -230,9 +230,9 @@ class Objectives:
 
     def _supervised_losses(self, batch: Batch, image: tf.Tensor) -> Losses:
         """Compare with the true image, for the samples that have one."""
-        losses: Losses = {}
         if "pair_weights" not in batch:
-            return losses
+            return {}
+        losses: Losses = {}
         weights, pair_weights = self.config.loss_weights, batch["pair_weights"]
         if weights.reconstruction > 0:
             losses["reconstruction"] = reconstruction_loss(image, batch["image"], pair_weights)
