@@ -9,3 +9,5 @@ LARGEST_SEED = 2**31 - 1
 LARGEST_WEIGHT = 10**6
 # Of images, noises, volumes and processes that an option asks for.
 LARGEST_COUNT = 10_000
+# Learning rate of Adam, whose steps are as large as the rate.
+LARGEST_RATE = 10.0

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, NonNegativeInt, PositiveFloat
 
+from medusis_tf.config.limits import LARGEST_RATE
 from medusis_tf.config.section import Section
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 class AdamConfig(Section):
     """The Adam optimizer."""
 
-    learning_rate: PositiveFloat
+    learning_rate: Annotated[float, Field(gt=0, le=LARGEST_RATE)]
     """Learning rate, at the first step if `training.learning_rate_decay` is set."""
     beta_1: Fraction = 0.0
     """Decay of the moving average of the gradient. 0 is usual for GANs, 0.5 for paired training."""

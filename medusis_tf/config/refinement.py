@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt, model_validator
+from pydantic import BeforeValidator, Field, NonNegativeFloat, model_validator
 
 from medusis_tf.config.problems import problem_lines
 from medusis_tf.config.section import Channel, Name, Section
@@ -34,7 +34,7 @@ class RefinementRule(Section):
     """Upper limit in Hounsfield units, not included."""
     measured_on: Literal["median", "ct"] = "median"
     """Values that are compared: the 3x3x3 median of the CT, or the CT itself."""
-    erode_pixels: NonNegativeInt = 0
+    erode_pixels: Annotated[int, Field(ge=0, le=1000)] = 0
     """Pixels between the voxel and the border of the coarse classes, in its axial slice.
 
     The class is eroded so many times by a cross of 3x3 pixels.

@@ -11,6 +11,7 @@ import numpy as np
 from medusis_tf.config.data import ClassEntry
 from medusis_tf.data.shards.labelled_subjects import LabelledSubjects
 from medusis_tf.data.shards.spread import step_within
+from medusis_tf.errors import UserError
 from medusis_tf.evaluation.audit import ModelAudit, audit_model, describe_audit
 from medusis_tf.evaluation.evaluated_model import EvaluatedModel
 from medusis_tf.evaluation.options import EvaluationOptions
@@ -104,6 +105,9 @@ def evaluate_painter(
 
     Returns:
         An entry of `methods` in `metrics.json`.
+
+    Raises:
+        UserError: An image is not finite.
     """
     measures = setup.measures(is_model=painter.kind == "model")
     if painter.only:
@@ -113,6 +117,11 @@ def evaluate_painter(
         if subject.image is not None or not painter.needs_image:
             for seed in seeds:
                 images = painter.paint(subject, seed)
+                if not np.isfinite(images).all():
+                    raise UserError(
+                        f"the images of {painter.name} for {subject.name} are not finite. If its "
+                        "weights are sound, its settings of synthesis are not: see config.yaml."
+                    )
                 for measure in measures.values():
                     measure.update(subject, images, seed)
         if progress is not None:

@@ -53,6 +53,11 @@ def _check_sources(folder: Path, data: DataConfig) -> None:
     targets = {(folder / subject.subject).resolve() for subject in data.subjects}
     for subject in data.subjects:
         for configured, path in source_files(subject, data).values():
+            if path.resolve().parent == folder.resolve():
+                raise UserError(
+                    f"--out {folder} contains {configured} of subject {subject.subject}, which is "
+                    "read. Choose another folder with --out."
+                )
             if found := targets.intersection((path.resolve(), *path.resolve().parents)):
                 raise UserError(
                     f"--out {folder}: the folder {found.pop()} would be replaced, but {configured} "

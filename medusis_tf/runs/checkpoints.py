@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 FOLDER = "checkpoints"
 BEST = "best"
 # An optimizer's first variable counts its steps.
+# Characters of a message of TensorFlow that are shown.
+_LONGEST_REASON = 300
 _STEP_COUNTER = re.compile(r".+_optimizer/variables/0/\.ATTRIBUTES/VARIABLE_VALUE")
 
 
@@ -100,7 +102,7 @@ class Checkpoints:
                 status = self._checkpoint.restore(str(folder / path.name))
             status.assert_consumed()
         except (AssertionError, ValueError, tf.errors.OpError) as error:
-            raise UserError(f"{path} does not fit the configuration: {error}") from None
+            raise UserError(f"{path} does not fit the configuration: {_short(error)}") from None
         step = int(self._method.step)
         return None if path.name == f"step-{step}" else f"it is the checkpoint of step {step}"
 
@@ -254,10 +256,16 @@ def _restore(run_dir: Path, choice: CheckpointChoice, networks: Mapping[str, ker
         status.assert_existing_objects_matched().expect_partial()
         _check_step(path)
     except (AssertionError, ValueError, tf.errors.OpError, DecodeError) as error:
-        raise UserError(f"{path} does not fit {run_dir / 'config.yaml'}: {error}") from None
+        raise UserError(f"{path} does not fit {run_dir / 'config.yaml'}: {_short(error)}") from None
     for name, network in networks.items():
         check_finite(network, f"the {name} of {path}")
     return path
+
+
+def _short(error: Exception) -> str:
+    """The beginning of a message of TensorFlow, which may list all variables, in one line."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]} ..."
 
 
 def _check_step(path: Path) -> None:

@@ -8,7 +8,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from medusis_tf.methods.diffusion.sections import MOST_STEPS
+from medusis_tf.methods.diffusion.sections import (
+    LARGEST_GUIDANCE,
+    LARGEST_LEVEL,
+    MOST_STEPS,
+)
 from medusis_tf.serving.signatures import (
     SEED,
     TRUNCATION,
@@ -123,11 +127,13 @@ def sample_endpoint(
             for name, each in settings.items()
             if name != "guidance"
         ]
-        checks.append(
+        most = {"steps": MOST_STEPS, "start_level": LARGEST_LEVEL, "guidance": LARGEST_GUIDANCE}
+        checks += [
             tf.debugging.assert_less_equal(
-                steps, MOST_STEPS, f"steps must be at most {MOST_STEPS}.", name="check_most"
+                settings[name], limit, f"{name} must be at most {limit:g}.", name=f"most_{name}"
             )
-        )
+            for name, limit in most.items()
+        ]
         with tf.control_dependencies(checks):
             one_hot = tf.one_hot(label_map, num_classes)
         image = painter.sample(one_hot, noise, start_level[0], steps[0], guidance[0])

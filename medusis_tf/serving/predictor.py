@@ -58,7 +58,16 @@ class SlicePainter:
 
         Returns:
             `metadata.noise_shape` float32.
+
+        Raises:
+            UserError: The model is one of diffusion, and the noise truncated: its strength must be
+                that of the noise level of the start.
         """
+        if math.isfinite(truncation) and self.metadata.config.get("method") == "diffusion":
+            raise UserError(
+                f"--truncation is for generators. {self.metadata.title} is a diffusion model: "
+                "leave it out; --start-level makes its images more or less alike."
+            )
         words = [seed % _SEED_LIMIT, seed // _SEED_LIMIT]
         drawn = self._endpoints["draw_noise"](
             seed=tf.constant([words], tf.int32), truncation=tf.constant([truncation], tf.float32)
@@ -200,8 +209,9 @@ class SlicePainter:
         )
         if not np.isfinite(found).all():
             raise UserError(
-                f"the synthetic image for {label_map.path} is not finite: the weights or the "
-                f"intensity scale of the model {metadata.title} are damaged. Export it again."
+                f"the synthetic image for {label_map.path} is not finite: the weights, the "
+                f"intensity scale or the sampler of the model {metadata.title} are damaged or "
+                "unsuitable. Export it again, or train it with other settings."
             )
         return found
 

@@ -9,6 +9,7 @@ import pydantic
 
 from medusis_tf.errors import UserError
 from medusis_tf.methods.diffusion.sections import (
+    LARGEST_GUIDANCE,
     MOST_STEPS,
     ConditionConfig,
     NoiseLevelsConfig,
@@ -17,8 +18,6 @@ from medusis_tf.methods.diffusion.sections import (
 
 if TYPE_CHECKING:
     from medusis_tf.serving.metadata import ModelMetadata
-
-_LARGEST_GUIDANCE = 100.0
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class SamplingChoice:
         limits = {
             "steps": (1, MOST_STEPS),
             "start_level": (levels.lowest, levels.highest),
-            "guidance": (0.0, _LARGEST_GUIDANCE),
+            "guidance": (0.0, LARGEST_GUIDANCE),
         }
         for name, (lowest, largest) in limits.items():
             if not lowest <= found[name] <= largest:

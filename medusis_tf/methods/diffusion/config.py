@@ -84,6 +84,12 @@ class DiffusionConfig(ExperimentConfig):
                 "condition.source: labels needs data.pairing: paired. Received: "
                 f"{self.data.pairing}. Without pairs, use pseudo_labels"
             )
+        is_blind = self.sampler.start == "noise" and not self.sampler.hold_means
+        if self.condition.source == "none" and is_blind:
+            raise ValueError(
+                "with condition.source: none, sampler.start: noise and sampler.hold_means: false, "
+                "images would not depend on the label map. Change one of them"
+            )
         if self.condition.source == "none" and self.sampler.guidance != 1:
             raise ValueError("sampler.guidance needs a condition.source other than none")
         return self

@@ -1,8 +1,9 @@
 """Sections of the diffusion configuration: noise levels, condition, sampler and training."""
 
+import math
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
+from pydantic import Field, NonNegativeFloat, model_validator
 
 from medusis_tf.config.optimization import Fraction
 from medusis_tf.config.section import Section
@@ -10,6 +11,13 @@ from medusis_tf.config.training import TrainingConfig
 
 MOST_STEPS = 1000
 """Largest number of sampling steps."""
+LARGEST_GUIDANCE = 100.0
+"""Largest weight of the labels."""
+LARGEST_LEVEL = 1000.0
+"""Largest noise level. Images reach from -1 to 1."""
+
+# Beyond these, levels and their steps are lost in rounding.
+Level = Annotated[float, Field(ge=1e-4, le=LARGEST_LEVEL)]
 
 
 class NoiseLevelsConfig(Section):
@@ -19,13 +27,16 @@ class NoiseLevelsConfig(Section):
     class means needs only low levels, and little time to learn them.
     """
 
-    lowest: PositiveFloat = 0.02
+    lowest: Level = 0.02
     """Lowest level."""
-    highest: PositiveFloat = 0.8
+    highest: Level = 0.8
     """Highest level. Use 80 to start from noise alone."""
     mean: float = -1.6
-    """Mean of the logarithm before it is limited. The paper has -1.2 for levels up to 80."""
-    deviation: PositiveFloat = 1.2
+    """Mean of the logarithm before it is limited, between those of the lowest and highest level.
+
+    The paper has -1.2 for levels up to 80.
+    """
+    deviation: Annotated[float, Field(ge=0.01, le=100)] = 1.2
     """Standard deviation of the logarithm."""
 
     @model_validator(mode="after")
@@ -33,6 +44,12 @@ class NoiseLevelsConfig(Section):
         if self.lowest >= self.highest:
             raise ValueError(
                 f"lowest must be below highest. Received: {self.lowest} and {self.highest}"
+            )
+        ends = math.log(self.lowest), math.log(self.highest)
+        if not ends[0] <= self.mean <= ends[1]:
+            raise ValueError(
+                "mean must be between the logarithms of lowest and highest, "
+                f"{ends[0]:.3g} and {ends[1]:.3g}. Received: {self.mean}"
             )
         return self
 
@@ -58,23 +75,23 @@ class SamplerConfig(Section):
 
     start: Literal["painted_means", "noise"] = "painted_means"
     """What noise of the first level is added to: the painted mean of each class, or nothing."""
-    start_level: PositiveFloat = 0.5
+    start_level: Level = 0.5
     """Noise level of the start, at most `noise_levels.highest`.
 
     The higher, the freer the texture, and the less is kept of the painted means.
     """
-    lowest: PositiveFloat = 0.02
+    lowest: Level = 0.02
     """Noise level before the last step."""
     steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] = 6
     """Number of steps. Each takes two passes of the denoiser, but the last takes one.
 
     1 gives the mean of all images that fit to the start, which is smooth.
     """
-    rho: PositiveFloat = 7.0
+    rho: Annotated[float, Field(ge=1, le=100)] = 7.0
     """The larger, the shorter the steps at low levels."""
     churn: NonNegativeFloat = 0.0
     """Noise that each step adds and removes again (`S_churn` of the paper). 0 for none."""
-    guidance: NonNegativeFloat = 1.0
+    guidance: Annotated[float, Field(ge=0, le=LARGEST_GUIDANCE)] = 1.0
     """Weight of the labels (classifier-free guidance). 1 uses them as learned; others double the
     time.
     """

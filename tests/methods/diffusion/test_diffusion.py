@@ -263,6 +263,11 @@ def test_a_volume_records_its_sampling(run, exported, tmp_path):
     assert records[1]["sampling"] == {"steps": 1}
 
 
+def test_truncated_noise_is_refused(exported):
+    with pytest.raises(UserError, match="--truncation is for generators"):
+        Predictor(exported).draw_noise(0, truncation=1.0)
+
+
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
@@ -306,6 +311,19 @@ def test_the_endpoint_refuses_what_it_cannot_sample(exported):
         ({"sampler": {"start_level": 2}}, "start_level must be at most noise_levels.highest"),
         ({"sampler": {"lowest": 0.6}}, "lowest must be below start_level"),
         ({"noise_levels": {"lowest": 0.9}}, "lowest must be below highest"),
+        ({"noise_levels": {"mean": 8}}, "mean must be between the logarithms"),
+        ({"noise_levels": {"mean": -14}}, "mean must be between the logarithms"),
+        ({"sampler": {"rho": 0.01}}, "sampler.rho"),
+        ({"sampler": {"lowest": 1e-300}}, "sampler.lowest"),
+        ({"sampler": {"guidance": 1e300}}, "sampler.guidance"),
+        ({"optimizer": {"learning_rate": 1e5}}, "optimizer.learning_rate"),
+        (
+            {
+                "condition": {"source": "none"},
+                "sampler": {"start": "noise", "hold_means": False},
+            },
+            "would not depend on the label map",
+        ),
         (
             {"condition": {"source": "none"}, "sampler": {"guidance": 2}},
             "guidance needs a condition",
