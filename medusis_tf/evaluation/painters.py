@@ -35,7 +35,7 @@ NEAREST_SLICE = "nearest real slice (by outline)"
 
 Paint = Callable[[LabelledSubject, int], np.ndarray]
 
-_SIMILARITY = frozenset({"similarity", "volume_similarity"})
+_SIMILARITY = frozenset({"similarity", "similarity/volume"})
 
 
 @dataclass(frozen=True)

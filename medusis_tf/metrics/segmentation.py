@@ -168,20 +168,21 @@ class SegmentationMetric(Metric):
     def tables(content: Content) -> Iterable[MetricTable]:
         """One table for each segmenter of the model, and one of the coarse classes."""
         found = results_of(content, "segmentation")
-        columns = [
-            Column("mean Dice"),
-            Column("mean IoU"),
-            Column("mean HD95 mm", 1),
-            Column("volume Dice"),
-            Column("volume HD95 mm", 1),
-        ]
-        notes = [
-            "of all pixels of the data set, mean over the classes that occur; HD95 of slices",
-            "volume: of each volume, HD95 in three dimensions; mean over patients, then over the "
-            "classes",
-        ]
+        columns = [Column("mean Dice"), Column("mean IoU"), Column("mean HD95 mm", 1)]
+        notes = ["of all pixels of the data set, mean over the classes that occur; HD95 of slices"]
+        # Evaluations of earlier versions have no distances of volumes.
+        if has_volumes := any(_has_volumes(part) for _, each in found for part in each.values()):
+            columns += [Column("volume Dice"), Column("volume HD95 mm", 1)]
+            notes.append(
+                "volume: of each volume, HD95 in three dimensions; mean over patients, then over "
+                "the classes"
+            )
         for segmenter in found[0][1] if found else ():
-            rows = [(name, _cells(each[segmenter])) for name, each in found if segmenter in each]
+            rows = [
+                (name, _cells(each[segmenter], has_volumes))
+                for name, each in found
+                if segmenter in each
+            ]
             yield MetricTable(f"Classes found by: {segmenter}", columns, rows, notes)
             yield _coarse_table(found, segmenter)
 
@@ -207,13 +208,17 @@ def _coarse_table(found: Sequence[tuple[str, Any]], segmenter: str) -> MetricTab
     return MetricTable(f"Coarse classes found by: {segmenter}", columns, rows, notes)
 
 
-def _cells(found: Mapping[str, Any]) -> list[float | None]:
-    means = [_mean_over_classes(found, key) for key in ("hd95_mm", "volume_dice", "volume_hd95_mm")]
+def _has_volumes(found: Mapping[str, Any]) -> bool:
+    return any(row.get("volume_hd95_mm") for row in found["classes"].values())
+
+
+def _cells(found: Mapping[str, Any], has_volumes: bool) -> list[float | None]:
+    keys = ["hd95_mm", *(["volume_dice", "volume_hd95_mm"] if has_volumes else [])]
+    means = [_mean_over_classes(found, key) for key in keys]
     return [found["mean_dice"], found["mean_iou"], *means]
 
 
 def _mean_over_classes(found: Mapping[str, Any], key: str) -> float | None:
-    """Mean of the summaries of the classes; evaluations of earlier versions lack some."""
     summaries = [row.get(key) for row in found["classes"].values()]
     means = [each["mean"] for each in summaries if each]
     return sum(means) / len(means) if means else None

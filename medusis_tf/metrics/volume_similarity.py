@@ -12,7 +12,7 @@ from medusis_tf.metrics.measure import PatientValues
 from medusis_tf.metrics.metric import Measure, Metric
 from medusis_tf.metrics.similarity import to_unit_range
 from medusis_tf.metrics.structural_similarity import WINDOW, ssim_windows
-from medusis_tf.metrics.tables import Column, Content, MetricTable, results_of, summary_table
+from medusis_tf.metrics.tables import Column, Content, MetricTable, results_of
 
 if TYPE_CHECKING:
     from medusis_tf.data.shards.labelled_subjects import LabelledSubject
@@ -125,13 +125,13 @@ class VolumeSimilarityMeasure:
 
 
 class VolumeSimilarityMetric(Metric):
-    """SSIM of volumes, in `volume_similarity`; needs real images of the subjects."""
+    """SSIM of volumes, in `similarity/volume`; needs real images of the subjects."""
 
     def measures(self, is_model: bool = True) -> Mapping[str, Measure]:
         """See `Metric.measures`."""
         if not self.context.has_pairs:
             return {}
-        return {"volume_similarity": VolumeSimilarityMeasure()}
+        return {"similarity/volume": VolumeSimilarityMeasure()}
 
     @staticmethod
     def tables(content: Content) -> Iterable[MetricTable]:
@@ -142,6 +142,12 @@ class VolumeSimilarityMetric(Metric):
             "along each axis, whatever the spacing; in runs of at least 11 neighbouring slices"
         ]
         title = "Similarity to the true volume"
-        found = results_of(content, "volume_similarity")
-        if any(results.get("ssim", {}).get("patients") for _, results in found):
-            yield summary_table(content, "volume_similarity", title, columns, notes)
+        # Evaluations of earlier versions have no volumes.
+        found = [
+            (name, results["volume"])
+            for name, results in results_of(content, "similarity")
+            if "volume" in results
+        ]
+        if any(volumes.get("ssim", {}).get("patients") for _, volumes in found):
+            rows = [(name, [volumes.get(key) for key in columns]) for name, volumes in found]
+            yield MetricTable(title, list(columns.values()), rows, notes)

@@ -10,7 +10,7 @@ from benchmarks.label_maps import made_label_maps
 def test_every_part_is_timed():
     found = measure(pairs=8, size=64, num_classes=5)
     parts = {
-        "real_images", "similarity", "volume_similarity", "thesis_protocol", "outline",
+        "real_images", "similarity", "similarity/volume", "thesis_protocol", "outline",
         "segmentation/shifted", "distribution/radiomics", "distribution/sliced_wasserstein",
         "volume_consistency", "audit",
     }  # fmt: skip

@@ -303,13 +303,15 @@ def test_missing_slices_are_empty_in_a_volume():
     assert measure.results()["classes"]["fat"]["volume_hd95_mm"]["mean"] == pytest.approx(30)
 
 
-def test_the_table_has_volumes_and_evaluations_of_earlier_versions_do_not():
-    found = results((made_subject(LABELS), FOUND))
-    content = {"methods": [{"name": "model", "segmentation": {"net": found}}]}
-    [table, _] = SegmentationMetric.tables(content)
-    cells = dict(zip([column.title for column in table.columns], table.rows[0][1], strict=True))
-    assert cells["volume Dice"] == pytest.approx((2 / 3 + 6 / 8) / 3)
-    assert cells["volume HD95 mm"] is None
-    for row in found["classes"].values():
-        del row["volume_hd95_mm"]
-    assert next(iter(SegmentationMetric.tables(content))).rows == table.rows
+def test_the_table_has_volumes_if_there_are_distances_of_volumes():
+    def cells(spacing):
+        measure = SegmentationMeasure(NAMES, lambda _, images: images, slice_spacing_mm=spacing)
+        measure.update(made_subject(LABELS), FOUND)
+        content = {"methods": [{"name": "m", "segmentation": {"net": measure.results()}}]}
+        [table, _] = SegmentationMetric.tables(content)
+        return dict(zip([each.title for each in table.columns], table.rows[0][1], strict=True))
+
+    with_volumes, without = cells({"d": 3.0}), cells({})
+    assert with_volumes["volume Dice"] == pytest.approx((2 / 3 + 6 / 8) / 3)
+    assert with_volumes["volume HD95 mm"] > 0
+    assert list(without) == ["mean Dice", "mean IoU", "mean HD95 mm"]

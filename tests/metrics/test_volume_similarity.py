@@ -117,9 +117,11 @@ def test_patients_are_averaged_and_volumes_without_a_value_do_not_count():
 
 def test_there_is_a_table_only_if_a_volume_has_a_value():
     def tables(*pairs):
-        content = {"methods": [{"name": "model", "volume_similarity": results(*pairs)}]}
+        content = {"methods": [{"name": "model", "similarity": {"volume": results(*pairs)}}]}
         return list(VolumeSimilarityMetric.tables(content))
 
     assert not tables(painted(10))
+    earlier = {"methods": [{"name": "model", "similarity": {"slice": {}}}]}
+    assert not list(VolumeSimilarityMetric.tables(earlier))
     [table] = tables(painted(10), painted(20, name="two"))
     assert [name for name, _ in table.rows] == ["model"]
