@@ -50,8 +50,11 @@ class VolumesConfig(Section):
         if self.context % 2 == 0:
             raise ValueError(f"context must be an odd number. Received: {self.context}")
         if self.networks == "3d":
-            if given := sorted({"context", "adjacent", "noise_length"} & self.model_fields_set):
-                raise ValueError(f"{', '.join(given)} have a meaning with networks: 2.5d only")
+            fields = type(self).model_fields
+            names = ("context", "adjacent", "noise_length")
+            # A saved configuration states the defaults.
+            if given := [n for n in names if getattr(self, n) != fields[n].default]:
+                raise ValueError(f"{', '.join(given)}: of networks: 2.5d only")
         elif self.adjacent > self.depth:
             raise ValueError(
                 f"adjacent must be at most depth. Received: {self.adjacent} and {self.depth}"

@@ -68,6 +68,25 @@ def test_the_legs_experiments_differ_in_their_generator_only():
     assert generators[1] == {**generators[0], **changed}
 
 
+@pytest.mark.parametrize(
+    ("name", "sections"),
+    [
+        ("legs_25d", {"volumes", "training"}),
+        ("legs_3d", {"volumes", "data", "generator", "discriminator", "segmenter", "training"}),
+    ],
+)
+def test_the_experiments_of_volumes_differ_from_slices_in_sections(name, sections):
+    slices, volumes = (
+        yaml.safe_load((CONFIGS / f"{each}.yaml").read_text()) for each in ("legs_ct_to_mr", name)
+    )
+    changed = {key for key in volumes if slices.get(key) != volumes[key]}
+    assert changed == sections | {"name"}
+    different = {
+        key for key in volumes["training"] if volumes["training"][key] != slices["training"][key]
+    }
+    assert different == {"batch_size"}
+
+
 @pytest.mark.parametrize("name", ["legs_diffusion", "legs_thesis"])
 def test_all_experiments_on_the_legs_have_the_same_patients_and_classes(name):
     legs, other = (

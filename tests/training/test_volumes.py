@@ -210,7 +210,10 @@ def test_volumes_with_different_slice_spacings_are_one_message(places):
     [
         ({"volumes": {"networks": "2.5d", "context": 2}}, "odd number"),
         ({"volumes": {"networks": "2.5d", "depth": 2, "adjacent": 3}}, "at most depth"),
-        ({"volumes": {"networks": "3d", "depth": 8, "context": 3}}, "2.5d only"),
+        (
+            {"volumes": {"networks": "3d", "depth": 8, "context": 5}},
+            "context: of networks: 2.5d only",
+        ),
         ({"volumes": {"networks": "3d", "depth": 6}}, "volumes.depth and data.image_size"),
         ({"volumes": {"networks": "2.5d", "noise_length": 3}}, "pixel_noise"),
         ({"volumes": {"networks": "2.5d"}, "generator": {"spade": "sparse"}}, "sparse"),
