@@ -123,13 +123,15 @@ def otsu_level(counts: np.ndarray) -> int:
     return int(threshold_otsu(hist=(counts, np.arange(len(counts)))))
 
 
-def fill_holes(mask: np.ndarray) -> np.ndarray:
+def fill_holes(mask: np.ndarray, opening: int = 0) -> np.ndarray:
     """Fill the background of each slice that is not connected to the border.
 
     Labelling is ten times as fast as `scipy.ndimage.binary_fill_holes`, which uses flood filling.
 
     Args:
         mask: `[slices, rows, columns]` bool.
+        opening: Number of pixels of the border that a hole may touch, for objects that the border
+            cuts. It is limited to a quarter of the border.
 
     Returns:
         Same shape, bool.
@@ -137,9 +139,9 @@ def fill_holes(mask: np.ndarray) -> np.ndarray:
     filled = np.empty(mask.shape, bool)
     for index, plane in enumerate(mask):
         labels, count = ndimage.label(~plane)
-        inside = np.ones(count + 1, bool)
-        for border in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
-            inside[border] = False
+        border = np.concatenate([labels[0], labels[-1], labels[1:-1, 0], labels[1:-1, -1]])
+        touching = np.bincount(border, minlength=count + 1)
+        inside = touching <= min(opening, len(border) // 4)
         inside[0] = True  # the mask itself
         filled[index] = inside[labels]
     return filled

@@ -15,7 +15,11 @@ from medusis_tf.errors import UserError
 _BRIDGE_VOXELS = 2
 # Smaller hard components are calcifications or noise.
 _SMALLEST_BONE_VOXELS = 30
+# The frame of a CT that is cropped through a bone opens it by at most its width.
+_WIDEST_CUT_VOXELS = 64
 _SLICES_AT_ONCE = 16
+# Of the rules below. Label maps of another version are made again.
+TISSUE_VERSION = 2
 
 
 def tissue_label_map(
@@ -29,7 +33,8 @@ def tissue_label_map(
     The CT is smoothed by a 3x3x3 median. The body is the largest connected component above
     `body_hu`, which excludes table and blankets, with holes filled slice by slice. In the body,
     voxels below `fat_hu` are fat, voxels above `bone_hu` are bone together with the marrow that
-    they enclose in an axial slice, and all others are soft tissue.
+    they enclose in an axial slice, also where the frame of the CT cuts a bone, and all others are
+    soft tissue.
 
     Args:
         ct_array: `[x, y, z]` Hounsfield units, or values that increase with them; axial slices
@@ -113,7 +118,8 @@ def _bone(hard: np.ndarray) -> np.ndarray:
     del labels
     margin = _BRIDGE_VOXELS
     padded = np.pad(bone, [(0, 0), (margin, margin), (margin, margin)])
-    return fill_holes(close_gaps(padded, 2 * margin + 1)[:, margin:-margin, margin:-margin])
+    closed = close_gaps(padded, 2 * margin + 1)[:, margin:-margin, margin:-margin]
+    return fill_holes(closed, _WIDEST_CUT_VOXELS)
 
 
 def _component_sizes(labels: np.ndarray, count: int) -> np.ndarray:

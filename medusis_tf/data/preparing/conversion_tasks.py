@@ -10,6 +10,7 @@ from pathlib import Path
 
 from medusis_tf.config.data import DataConfig, Subject
 from medusis_tf.config.intensity import NyulIntensity
+from medusis_tf.data.labels.tissue import TISSUE_VERSION
 from medusis_tf.data.preparing.conversion import (
     ConvertedSubject,
     Standard,
@@ -86,6 +87,7 @@ def conversion_tasks(
             {role: file.sha256 for role, file in files.items()},
             *([_STORED_ORDER] if data.pair_by == "voxel" else []),
             *([{"centre": data.centre}] if data.centre != "volume" else []),
+            *([{"tissue_label_map": TISSUE_VERSION}] if subject.ct is not None else []),
         ]
         alone = data.model_copy(update={"subjects": (subject,)})
         tasks.append(ConversionTask(subject, alone, files, _hash(content), standard, folder))

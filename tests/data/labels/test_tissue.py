@@ -85,3 +85,19 @@ def test_the_median_accepts_any_strides():
     array = RNG.normal(size=(12, 13, 14)).astype(np.float32)[::-1].transpose(1, 0, 2)
     expected = ndimage.median_filter(array, size=3, mode="nearest")
     np.testing.assert_array_equal(median_3x3x3(array), expected)
+
+
+@pytest.mark.parametrize("cut", [(slice(30, None), slice(None)), (slice(30, None), slice(30, 56))])
+def test_marrow_is_filled_where_the_frame_cuts_the_bone(cut):
+    """Cut through the middle by one side of the frame, and by a corner of it."""
+    whole = tissue_label_map(limb(), TissueConfig(), CLASSES)
+    cropped = tissue_label_map(limb()[cut], TissueConfig(), CLASSES)
+    np.testing.assert_array_equal(cropped == BONE, whole[cut] == BONE)
+
+
+def test_what_the_frame_cuts_off_is_not_bone():
+    """Soft tissue between two bones that the same side of the frame cuts stays soft tissue."""
+    ct = np.full((120, 60, 6), 50.0, np.float32)
+    ct[20:30, :20] = ct[90:100, :20] = 800
+    label_map = tissue_label_map(ct, TissueConfig(), CLASSES)
+    assert (label_map[40:80] == SOFT).all()
