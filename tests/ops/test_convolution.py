@@ -99,12 +99,13 @@ def test_reflected_margins_equal_those_of_numpy(shape):
 
 
 def plain(features, kernel):
-    layout = "NHWC" if len(features.shape) == 4 else "NDHWC"
-    return tf.nn.convolution(features, kernel, padding="SAME", data_format=layout)
+    convolve_plainly = tf.nn.conv2d if len(features.shape) == 4 else tf.nn.conv3d
+    return convolve_plainly(features, kernel, [1] * len(features.shape), "SAME")
 
 
 def plain_halve(features, kernel):
-    return tf.nn.avg_pool(plain(features, kernel), 2, 2, "VALID")
+    average = tf.nn.avg_pool2d if len(features.shape) == 4 else tf.nn.avg_pool3d
+    return average(plain(features, kernel), 2, 2, "VALID")
 
 
 def plain_double(features, kernel):
