@@ -228,7 +228,8 @@ def _supervised(
     """The configuration of a paired training on pairs, with the other splits unchanged.
 
     The networks and the classes are the same, but the generator has no noise. Loss weights and the
-    generator's optimizer are those of `configs/brain_t1_paired.yaml`.
+    generator's optimizer are those of `configs/brain_t1_paired.yaml`. The best checkpoint is that of
+    the highest similarity, if a validation subject is a pair.
     """
     training = [entry.model_copy(update={"streams": None}) for entry in pairs]
     others = [entry for entry in entries if entry.split != "train"]
@@ -249,6 +250,11 @@ def _supervised(
         changed["generator"] = {**generator, **noise}
         optimizer = {**optimizers["generator"], **_SUPERVISED_OPTIMIZER}
         changed["optimizers"] = {**optimizers, "generator": optimizer}
+    paired = [e for e in others if e.split == "validation" and e.has_label_map and e.image]
+    if paired:
+        # The ceiling of similarity: it falls while the images become sharper.
+        validation = {**values["training"]["validation"], "best_metric": "ssim_body"}
+        changed["training"] = {**values["training"], "validation": validation}
     return {**changed, "data": data}
 
 

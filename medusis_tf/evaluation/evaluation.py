@@ -205,7 +205,7 @@ def _description(setup: EvaluationSetup) -> dict[str, Any]:
         "data": {
             "configuration": config.name,
             "split": options.split,
-            "pairing": config.data.pairing,
+            "pairing": None if model.trained is None else model.trained.pairing,
             **describe_subjects(setup.subjects),
             **seen,
         },

@@ -18,7 +18,6 @@ from medusis_tf.evaluation.metric_list import all_metrics
 from medusis_tf.evaluation.options import EvaluationOptions
 from medusis_tf.evaluation.painters import Painter, mean_painters, other_painters
 from medusis_tf.evaluation.segmenters import FOLDER, OWN, masks_of_folder, open_segmenter
-from medusis_tf.evaluation.slice_spacing import slice_spacing_mm
 from medusis_tf.evaluation.unseen_patients import described, seen_patients
 from medusis_tf.metrics.distribution import FeatureExtractor
 from medusis_tf.metrics.extractors import InceptionExtractor, RadiomicsExtractor
@@ -116,8 +115,7 @@ def open_setup(model: EvaluatedModel, options: EvaluationOptions) -> EvaluationS
         real_images=lambda: real_images(shards, options.split),
         instruments=instruments,
         slice_spacing_mm={
-            record.subject: slice_spacing_mm(record, config.data.axis)
-            for record in subjects.records
+            record.subject: record.grid(config.data).slice_mm for record in subjects.records
         },
         **_coarse_classes(config),
     )

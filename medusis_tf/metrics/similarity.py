@@ -269,7 +269,7 @@ def _notes(content: Content) -> list[str]:
         *about,
         f"{counted(data['paired_slices'], 'slice')} of "
         f"{counted(data['paired_patients'], 'patient')} with a true image; pairing in training: "
-        f"{data['pairing']}; noise seeds {', '.join(map(str, content['seeds']))}",
+        f"{data['pairing'] or 'unknown'}; noise seeds {', '.join(map(str, content['seeds']))}",
         f"mean {protocol['mean']}; ± standard deviation over patients, or over slices if there is "
         f"one patient; [{protocol['interval']}]",
         f"data range {protocol['data_range']:g}: intensities {protocol['intensities']}",

@@ -18,7 +18,7 @@ NUM_NOISES = 3
 
 
 class TrainingPanel:
-    """Label maps, unpaired real images, and synthetic images of `Method.shown_networks`.
+    """Label maps, real images, and synthetic images of `Method.shown_networks`.
 
     Label maps and real images come from the validation split if it has any, else from the training
     split. Test subjects are never shown.
@@ -47,7 +47,7 @@ class TrainingPanel:
         one_hot = tf.one_hot(np.stack(label_maps), self._config.data.num_classes)
         if self._depth == 1:
             one_hot = one_hot[:, 0]
-        columns = {"real (unpaired)": self._images}
+        columns = {"real": self._images}
         noises = self._noises(method.painter.noise_shape)
         first, *others = method.shown_networks.items()
         for number, noise in enumerate(noises, start=1):
