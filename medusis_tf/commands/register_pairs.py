@@ -228,8 +228,8 @@ def _supervised(
     """The configuration of a paired training on pairs, with the other splits unchanged.
 
     The networks and the classes are the same, but the generator has no noise. Loss weights and the
-    generator's optimizer are those of `configs/brain_t1_paired.yaml`. The best checkpoint is that of
-    the highest similarity, if a validation subject is a pair.
+    generator's optimizer are those of `configs/brain_t1_paired.yaml`. If a validation subject is a
+    pair, the best checkpoint is that of the highest similarity.
     """
     training = [entry.model_copy(update={"streams": None}) for entry in pairs]
     others = [entry for entry in entries if entry.split != "train"]

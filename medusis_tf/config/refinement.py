@@ -53,7 +53,11 @@ class RefinementRule(Section):
     A Gaussian mixture, for a class that nobody wrote a rule for.
     """
     cluster: Annotated[int, Field(ge=1, le=8)] | None = None
-    """Cluster that becomes this class, counted from the lowest value. Required with `clusters`."""
+    """Cluster that becomes this class, counted from the lowest value.
+
+    Required with `clusters`, except in a file of rules: there, `clusters` alone makes a class of
+    each cluster, named after the class and the number of the cluster.
+    """
 
     @model_validator(mode="after")
     def _check(self) -> RefinementRule:

@@ -24,6 +24,7 @@ class FinerClass:
         rule: The rule in words.
         share: Fraction of the pixels of the coarse classes that it took; None without pixels.
         colour: Its colour as CSS.
+        span: Smallest and largest such fraction of a subject; None without pixels.
     """
 
     name: str
@@ -32,15 +33,14 @@ class FinerClass:
     rule: str
     share: float | None
     colour: str
+    span: tuple[float, float] | None = None
 
 
 def finer_classes(data: DataConfig, subjects: Sequence[SubjectRecord]) -> list[FinerClass]:
     """List the classes with rules, and the share of pixels in the kept slices that each took."""
     taxonomy = data.taxonomy
-    pixels = np.zeros(data.num_classes, np.int64)
-    for subject in subjects:
-        if subject.class_pixels is not None:
-            pixels += np.array(subject.class_pixels, np.int64)
+    counted = [each.class_pixels for each in subjects if each.class_pixels is not None]
+    pixels = np.array(counted, np.int64).reshape(-1, data.num_classes)
     found = []
     for entry in taxonomy.refined:
         if entry.where is None:
@@ -48,15 +48,17 @@ def finer_classes(data: DataConfig, subjects: Sequence[SubjectRecord]) -> list[F
         sources = set(entry.cut_from)
         others = [each.id for each in taxonomy.refined if sources & set(each.cut_from)]
         own = [each.id for each in taxonomy.classes if each.name in sources]
-        total = int(pixels[[*own, *others]].sum())
+        totals = pixels[:, [*own, *others]].sum(axis=1)
+        taken = pixels[totals > 0, entry.id] / totals[totals > 0]
         found.append(
             FinerClass(
                 entry.name,
                 _listed(entry.cut_from),
                 taxonomy.coarse_names[taxonomy.coarse_ids[entry.id]],
                 entry.where.in_words(),
-                pixels[entry.id] / total if total else None,
+                pixels[:, entry.id].sum() / totals.sum() if len(taken) else None,
                 "#{:02x}{:02x}{:02x}".format(*entry.colour),
+                (taken.min(), taken.max()) if len(taken) else None,
             )
         )
     return found
@@ -68,7 +70,7 @@ def finer_classes_line(data: DataConfig, subjects: Sequence[SubjectRecord]) -> s
     if not found:
         return "finer classes: off (data.refine is not set)"
     texts = [
-        f"{each.name} ({each.share:.0%} of {each.cut_from})"
+        f"{each.name} ({each.share:.0%} of {each.cut_from}{_between(each.span)})"
         for each in found
         if each.share is not None
     ]
@@ -76,6 +78,12 @@ def finer_classes_line(data: DataConfig, subjects: Sequence[SubjectRecord]) -> s
     return f"finer classes: {', '.join(texts) or 'none found'}" + (
         f"; {absent} more without pixels" if absent else ""
     )
+
+
+def _between(span: tuple[float, float] | None) -> str:
+    if span is None or f"{span[0]:.0%}" == f"{span[1]:.0%}":
+        return ""
+    return f", {span[0]:.0%} to {span[1]:.0%} of each subject's"
 
 
 def _listed(names: Sequence[str]) -> str:
