@@ -217,7 +217,7 @@ def test_volumes_with_different_slice_spacings_are_one_message(places):
         ({"volumes": {"networks": "3d", "depth": 6}}, "volumes.depth and data.image_size"),
         ({"volumes": {"networks": "2.5d", "noise_length": 3}}, "pixel_noise"),
         ({"volumes": {"networks": "2.5d"}, "generator": {"spade": "sparse"}}, "sparse"),
-        ({"volumes": {"networks": "3d", "depth": 8}, "generator": {"name": "transformer"}}, "3d"),
+        ({"volumes": {"networks": "3d", "depth": 8}, "generator": {"attention": [2]}}, "attention"),
     ],
 )
 def test_unsuitable_settings_are_one_message(changes, message):
