@@ -149,9 +149,6 @@ class MedUSISConfig(ExperimentConfig):
                 "generator.spade: sparse is for slices that are painted from their own label maps. "
                 "Use auto or dense"
             )
-        has_attention = generator.name == "transformer" or getattr(generator, "attention", ())
-        if volumes.rank == 3 and has_attention:
-            raise ValueError("3D generators have no attention. Use volumes.networks: 2.5d")
         if volumes.noise_length > 0 and not generator.pixel_noise:
             raise ValueError("volumes.noise_length needs generator.pixel_noise: true")
         return self
