@@ -15,7 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "generator_blocks": ["SPADEBlock", "WaveletBlock"],
         "initializers": ["scale_kernels", "xavier_normal"],
         "label_conv": ["LabelConv"],
-        "label_neighbourhoods": ["LabelNeighbourhoods", "label_neighbourhoods"],
+        "neighbourhoods": ["LabelNeighbourhoods", "label_neighbourhoods"],
         "pixel_noise": ["PixelNoise", "unit_fields"],
         "spade": ["SPADE", "BatchStatistics"],
         "spectral_conv": ["SpectralConv", "fold_spectral_norms"],

@@ -2,7 +2,7 @@
 
 import keras
 
-from medusis_tf.layers.label_neighbourhoods import label_neighbourhoods
+from medusis_tf.layers.neighbourhoods import label_neighbourhoods
 from medusis_tf.layers.rank import check_rank, check_sparse
 from medusis_tf.layers.spade import SPADE
 from medusis_tf.layers.spectral_conv import SpectralConv

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from medusis_tf.layers.label_conv import LabelConv
-from medusis_tf.layers.label_neighbourhoods import label_neighbourhoods
+from medusis_tf.layers.neighbourhoods import label_neighbourhoods
 from tests.layer_checks import check_contract
 
 SIZES = [(1, 1), (1, 7), (2, 2), (2, 5), (3, 3), (4, 3), (6, 8)]

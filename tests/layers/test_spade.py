@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from medusis_tf.layers.label_neighbourhoods import label_neighbourhoods
+from medusis_tf.layers.neighbourhoods import label_neighbourhoods
 from medusis_tf.layers.spade import SPADE, BatchStatistics
 from medusis_tf.methods.distribution import mirrored
 from tests.layer_checks import check_contract
