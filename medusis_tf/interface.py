@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from medusis_tf.serving.label_maps import LabelMapOptions
     from medusis_tf.serving.metadata import ModelMetadata
     from medusis_tf.serving.predictor import Predictor, SlicePainter
+    from medusis_tf.serving.sampling import SamplingChoice
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +107,7 @@ def synthesize(
     unlisted: str | None = None,
     assume_axes: str | None = None,
     ct: None = None,
+    sampling: SamplingChoice | None = None,
 ) -> np.ndarray: ...
 
 
@@ -120,6 +122,7 @@ def synthesize(
     unlisted: str | None = None,
     assume_axes: str | None = None,
     ct: PathLike | None = None,
+    sampling: SamplingChoice | None = None,
 ) -> nibabel.Nifti1Image: ...
 
 
@@ -133,6 +136,7 @@ def synthesize(
     unlisted: str | None = None,
     assume_axes: str | None = None,
     ct: PathLike | None = None,
+    sampling: SamplingChoice | None = None,
 ) -> np.ndarray | nibabel.Nifti1Image:
     """Synthesize an image for a label map, with the noise of one seed.
 
@@ -153,6 +157,8 @@ def synthesize(
         assume_axes: Axes of a file or image whose header has no orientation, such as `RAS`.
         ct: CT that cuts the finer classes of the model from a coarse label map, a volume of any
             format.
+        sampling: Steps, start level and guidance of a diffusion model, from
+            `medusis_tf.serving.sampling`; None for those of the model.
 
     Returns:
         For a file, image or CT, an image on the same grid, in the mean units of the training
@@ -164,6 +170,7 @@ def synthesize(
             may be one slice, is only a warning); or the CT cannot be used.
     """
     _check_noise(seed, truncation)
+    model = model.with_sampling(sampling)
     if isinstance(label_map, np.ndarray):
         if ct is not None:
             raise UserError("ct belongs to a file or image, not to an array of slices.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -48,6 +49,19 @@ class SlicePainter:
         # Only the endpoints of a SavedModel state it, and may have labels of 64 bits.
         signature = getattr(endpoints.get("from_noise"), "structured_input_signature", None)
         self._label_type = signature[1]["label_map"].dtype if signature else tf.int32
+
+    def with_sampling(self, sampling: SamplingChoice | None) -> SlicePainter:
+        """The same model with other settings of its sampler; itself for None.
+
+        Raises:
+            UserError: The model is none of diffusion, or was not trained for these settings.
+        """
+        if sampling is None:
+            return self
+        sampling.settings(self.metadata)
+        other = copy.copy(self)
+        other.sampling = sampling
+        return other
 
     def draw_noise(self, seed: int, truncation: float = math.inf) -> np.ndarray:
         """Draw the noise of a seed.

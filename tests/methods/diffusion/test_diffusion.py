@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import medusis_tf as mt
 from medusis_tf.config.yaml_files import merge
 from medusis_tf.data.batches.dataset import training_batches
 from medusis_tf.data.preparing.preparation import prepare_shards
@@ -261,6 +262,17 @@ def test_a_volume_records_its_sampling(run, exported, tmp_path):
         records.append(json.loads((tmp_path / f"{name}.json").read_text()))
     assert "sampling" not in records[0]
     assert records[1]["sampling"] == {"steps": 1}
+
+
+def test_python_takes_settings_of_the_sampler(exported):
+    model = Predictor(exported)
+    label_map = np.ones([2, *model.metadata.image_size], np.uint8)
+    own = mt.synthesize(model, label_map)
+    other = mt.synthesize(model, label_map, sampling=SamplingChoice(steps=1))
+    assert np.abs(own - other).max() > 1e-3
+    np.testing.assert_array_equal(mt.synthesize(model, label_map), own)
+    with pytest.raises(UserError, match="must be from 1 to 1000"):
+        mt.synthesize(model, label_map, sampling=SamplingChoice(steps=0))
 
 
 def test_truncated_noise_is_refused(exported):
