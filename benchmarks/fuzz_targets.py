@@ -192,7 +192,8 @@ def metadata_values() -> dict[str, Any]:
 
 
 def _saved_models(_: Path) -> Callable[[Path, random.Random], None]:
-    from medusis_tf.serving.metadata import METADATA_PATH, find_model, read_metadata
+    from medusis_tf.serving.metadata import METADATA_PATH, read_metadata
+    from medusis_tf.serving.model_folders import find_model
 
     values = metadata_values()
     text = json.dumps(values)

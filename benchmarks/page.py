@@ -75,7 +75,8 @@ def command_seconds(model: Path, content: bytes) -> float:
 
 def measure(browser: Any, address: str, arguments: argparse.Namespace) -> None:
     """Print all times."""
-    from medusis_tf.serving.metadata import find_model, read_metadata
+    from medusis_tf.serving.metadata import read_metadata
+    from medusis_tf.serving.model_folders import find_model
 
     times = [opened(browser, address)[1] for _ in range(NUM_OPENED)]
     print(f"interactive after {statistics.median(times):.2f} s (median of {NUM_OPENED}), ", end="")

@@ -42,7 +42,8 @@ def export(folder: Path, settings: dict[str, Any], pixel_mm: float) -> dict[str,
     from medusis_tf.data.intensities.intensity import IntensityScale
     from medusis_tf.layers.spectral_conv import fold_spectral_norms
     from medusis_tf.methods.med_usis.networks import build_generator
-    from medusis_tf.serving.metadata import ModelMetadata, new_version, write_metadata
+    from medusis_tf.serving.metadata import ModelMetadata, write_metadata
+    from medusis_tf.serving.model_folders import new_version
     from medusis_tf.serving.signatures import Endpoints, write_saved_model
 
     config = experiment(**settings)

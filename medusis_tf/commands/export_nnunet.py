@@ -169,7 +169,8 @@ def _write_cases(
 def _images_of_model(
     folder: Path, config: ExperimentConfig, seeds: tuple[int, ...], batch_size: int | None
 ) -> ImageSource:
-    from medusis_tf.serving.metadata import find_model, read_metadata
+    from medusis_tf.serving.metadata import read_metadata
+    from medusis_tf.serving.model_folders import find_model
 
     folder = find_model(folder)
     metadata = read_metadata(folder)

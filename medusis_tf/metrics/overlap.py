@@ -68,23 +68,6 @@ def hd95(mask: np.ndarray, true_mask: np.ndarray, spacing_mm: Sequence[float]) -
     return float(np.percentile(np.concatenate(distances), 95))
 
 
-def on_all_slices(ids: np.ndarray, slice_indices: np.ndarray) -> np.ndarray:
-    """Put class ids at the places of their slices in the volume, for distances between slices.
-
-    Args:
-        ids: `[slices, height, width]` class ids, at least one slice.
-        slice_indices: `[slices]`, indices of the slices in the volume.
-
-    Returns:
-        `[last - first + 1, height, width]`; slices that are missing, because they show too little,
-        are background.
-    """
-    first, last = slice_indices.min(), slice_indices.max()
-    volume = np.zeros((last - first + 1, *ids.shape[1:]), ids.dtype)
-    volume[slice_indices - first] = ids
-    return volume
-
-
 class ConfusionMatrix:
     """Pixel counts by class in the label map (rows) and by class found (columns).
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from medusis_tf.data.batches.tiles import without_gaps
 from medusis_tf.metrics.measure import PatientValues
 from medusis_tf.metrics.metric import Measure, Metric
-from medusis_tf.metrics.overlap import ConfusionMatrix, hd95, on_all_slices
+from medusis_tf.metrics.overlap import ConfusionMatrix, hd95
 from medusis_tf.metrics.tables import Column, Content, MetricTable, results_of
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class SegmentationMeasure:
         self, subject: LabelledSubject, label_map: np.ndarray, found: np.ndarray, seed: int
     ) -> None:
         spacing_mm = (self._slice_spacing_mm[subject.name], *subject.spacing_mm)
-        wanted, read = (on_all_slices(ids, subject.slice_indices) for ids in (label_map, found))
+        wanted, read = (without_gaps(ids, subject.slice_indices)[0] for ids in (label_map, found))
         for k in np.intersect1d(wanted, read).tolist():
             if k:
                 distance = hd95(wanted == k, read == k, spacing_mm)

@@ -16,7 +16,8 @@ from medusis_tf.data.volumes.dicom_files import is_dicom
 from medusis_tf.data.volumes.suffixes import has_volume_name, split_volume_name
 from medusis_tf.data.volumes.writing import Format
 from medusis_tf.errors import UserError
-from medusis_tf.serving.metadata import ModelMetadata, find_model, read_metadata
+from medusis_tf.serving.metadata import ModelMetadata, read_metadata
+from medusis_tf.serving.model_folders import find_model
 from medusis_tf.serving.outputs import listed
 from medusis_tf.serving.synthesis import SynthesisRequest, synthesize_files
 

@@ -25,8 +25,9 @@ from medusis_tf.layers.spectral_conv import fold_spectral_norms
 from medusis_tf.runs.checkpoints import CheckpointChoice, load_painter, load_segmenter
 from medusis_tf.runs.run_dir import provenance
 from medusis_tf.serving.formats import Format, Precision, check_format, write_format
-from medusis_tf.serving.metadata import ModelMetadata, new_version, write_metadata
+from medusis_tf.serving.metadata import ModelMetadata, write_metadata
 from medusis_tf.serving.model_card import write_model_card
+from medusis_tf.serving.model_folders import new_version
 from medusis_tf.serving.more_endpoints import image_endpoints, sample_endpoint, segment_endpoint
 from medusis_tf.serving.predictor import SlicePainter
 from medusis_tf.serving.signatures import Endpoints, write_saved_model

@@ -22,7 +22,8 @@ from medusis_tf.errors import UserError
 from medusis_tf.files import literal
 from medusis_tf.serving.grids import across_slices, painting_grid
 from medusis_tf.serving.label_maps import check_foreground
-from medusis_tf.serving.metadata import ModelMetadata, find_model, read_metadata
+from medusis_tf.serving.metadata import ModelMetadata, read_metadata
+from medusis_tf.serving.model_folders import find_model
 from medusis_tf.serving.sampling import SamplingChoice
 
 Progress = Callable[[int, int], None]

@@ -29,7 +29,8 @@ from medusis_tf.serving.finer_label_map import fine_label_map, holds_finer
 from medusis_tf.serving.grids import grid_lines
 from medusis_tf.serving.label_maps import LabelMapOptions, read_for_model
 from medusis_tf.serving.label_names import stated_names
-from medusis_tf.serving.metadata import ModelMetadata, find_model, read_metadata
+from medusis_tf.serving.metadata import ModelMetadata, read_metadata
+from medusis_tf.serving.model_folders import find_model
 from medusis_tf.serving.noises import NoiseChoice
 from medusis_tf.serving.outputs import (
     check_name,

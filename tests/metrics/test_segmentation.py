@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
-from medusis_tf.metrics.overlap import ConfusionMatrix, dice, hd95, iou, on_all_slices
+from medusis_tf.metrics.overlap import ConfusionMatrix, dice, hd95, iou
 from medusis_tf.metrics.segmentation import (
     CoarseSegmenter,
     SegmentationMeasure,
@@ -291,8 +291,6 @@ def test_hd95_of_volumes_is_in_mm_of_slices_rows_and_columns():
 
 
 def test_missing_slices_are_empty_in_a_volume():
-    ids = np.arange(1, 4)[:, None, None]
-    assert on_all_slices(ids, np.array([4, 5, 8])).ravel().tolist() == [1, 2, 0, 0, 3]
     subject = made_subject(np.ones((2, 3, 3)))
     subject = dataclasses.replace(subject, slice_indices=np.array([2, 12]))
     found = np.ones((2, 3, 3), np.uint8)

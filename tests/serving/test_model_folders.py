@@ -1,7 +1,7 @@
 import pytest
 
 from medusis_tf.errors import UserError
-from medusis_tf.serving.metadata import find_model, new_version
+from medusis_tf.serving.model_folders import find_model, new_version
 
 
 def version(folder, name):

@@ -9,7 +9,7 @@ import pytest
 from medusis_tf.data.volumes.nifti import read_label_map
 from medusis_tf.errors import UserError
 from medusis_tf.serving.exporter import painter_of_run
-from medusis_tf.serving.metadata import find_model
+from medusis_tf.serving.model_folders import find_model
 from medusis_tf.serving.predictor import Predictor, SlicePainter
 from tests.serving.small_run import SHAPE, make_model, make_predictor, make_run, write_nifti
 

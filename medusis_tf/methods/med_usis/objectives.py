@@ -98,11 +98,10 @@ class Objectives:
         pseudo_labels: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Call a generator in training mode, with the labels as `synthesize` describes."""
-        if pseudo_labels is not None:
-            one_hot = self.one_hot(pseudo_labels, batch.get("image_field_of_view"))
-            return generator(one_hot, noise, training=True)
         label_map, view = batch["label_map"], batch.get("field_of_view")
-        if "label_context" not in batch:
+        if pseudo_labels is not None:
+            label_map, view = pseudo_labels, batch.get("image_field_of_view")
+        if pseudo_labels is not None or "label_context" not in batch:
             return generator(self.one_hot(label_map, view), noise, training=True)
         label_map = batch["label_context"]
         if view is not None:  # the same for all slices of a sample

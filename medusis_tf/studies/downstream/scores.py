@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medusis_tf.metrics.overlap import ConfusionMatrix, hd95, on_all_slices
+from medusis_tf.data.batches.tiles import without_gaps
+from medusis_tf.metrics.overlap import ConfusionMatrix, hd95
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def score_volume(found: np.ndarray, volume: TestVolume, num_classes: int) -> lis
     matrix = ConfusionMatrix(num_classes)
     matrix.update(volume.label_map, found)
     dense_found, dense_label_map = (
-        on_all_slices(ids, volume.slice_indices) for ids in (found, volume.label_map)
+        without_gaps(ids, volume.slice_indices)[0] for ids in (found, volume.label_map)
     )
     return [
         ClassScore(

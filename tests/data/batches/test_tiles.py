@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medusis_tf.config.volumes import VolumesConfig
-from medusis_tf.data.batches.tiles import Tiles
+from medusis_tf.data.batches.tiles import Tiles, without_gaps
 
 PLANS = [
     Tiles(4),
@@ -50,3 +50,11 @@ def test_tiles_of_networks():
     assert Tiles.of(context, stride=16) == Tiles(8, 4, 2)
     assert Tiles.of(VolumesConfig(networks="3d", depth=32), 16) == Tiles(32, 16, multiple=16)
     assert Tiles.of(VolumesConfig(networks="3d", depth=16), 16) == Tiles(16, 0, multiple=16)
+
+
+def test_missing_slices_are_background():
+    ids = np.arange(1, 4)[:, None, None]
+    volume, places = without_gaps(ids, np.array([4, 5, 8]))
+    assert volume.ravel().tolist() == [1, 2, 0, 0, 3]
+    assert places.tolist() == [0, 1, 4]
+    assert without_gaps(ids, np.array([4, 5, 6]))[0] is ids
