@@ -106,8 +106,7 @@ class Objectives:
         label_map = batch["label_context"]
         if view is not None:  # the same for all slices of a sample
             view = tf.repeat(view[:, :1], label_map.shape[1], axis=1)
-        one_hot = self.one_hot(label_map, view)
-        return generator(one_hot, noise, training=True, has_margin=True)
+        return generator(self.one_hot(label_map, view), noise, training=True, has_margin=True)
 
     def one_hot(self, label_map: tf.Tensor, field_of_view: tf.Tensor | None = None) -> tf.Tensor:
         """One-hot labels, which continue beyond the field of view."""
