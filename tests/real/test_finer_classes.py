@@ -36,3 +36,16 @@ def test_marrow_is_inside_cortex_and_less_dense(patient):
     assert np.median(ct[marrow]) < 300 < 600 < np.median(ct[bone])
     skin = refined == ids["skin"]
     assert 0.02 < skin.sum() / (label_map > 0).sum() < 0.15
+
+
+@pytest.mark.parametrize("patient", ["STS_043", "STS_006"])
+def test_bone_is_the_same_where_the_frame_cuts_it(patient):
+    """Registered pairs lie on the smaller grid of the MR, whose frame cuts bones."""
+    ct = np.asarray(nib.load(FOLDER / patient / "CT_image.nii.gz").dataobj, np.float32)
+    coarse = load_taxonomy(find_table("tissue5"))
+    bone = next(entry.id for entry in coarse.classes if entry.name == "bone")
+    whole = tissue_label_map(ct, TissueConfig(), coarse.classes) == bone
+    cut = int(whole.sum(axis=(0, 2)).argmax())  # through most bone
+    cropped = tissue_label_map(ct[:, :cut].copy(), TissueConfig(), coarse.classes) == bone
+    common = (cropped & whole[:, :cut]).sum()
+    assert 2 * common / (cropped.sum() + whole[:, :cut].sum()) > 0.99

@@ -40,7 +40,7 @@ def experiment(networks, places, name=None, **changes):
         "steps": STEPS,
         "batch_size": 2,
         "field_of_view": True,
-        "pseudo_labels": {"start": 1, "ramp": 1, "interval": 1},
+        "pseudo_labels": {"start": 0, "ramp": 1, "interval": 1},
         "checkpoint_interval": 1,
         "panel_interval": STEPS,
         "validation": {"interval": STEPS, "slices": 6},
