@@ -58,6 +58,11 @@ class ExperimentConfig(Section, ABC):
     """Settings of the training loop."""
 
     @property
+    def sample_slices(self) -> tuple[int, int]:
+        """Neighbouring slices of a training sample, and label maps before and after them."""
+        return (1, 0) if self.volumes is None else (self.volumes.depth, self.volumes.margin)
+
+    @property
     def run_dir(self) -> Path:
         """Folder of the run."""
         return self.runs_dir / self.name

@@ -1,5 +1,7 @@
 """Random fields that give regions of one class a texture."""
 
+import math
+
 import keras
 import tensorflow as tf
 from keras import ops
@@ -89,6 +91,31 @@ def unit_fields(noise, height, width, index, depth=None, knot=None):
 
     fields = tf.map_fn(draw, seeds, fn_output_signature=tf.float32)
     return tf.ensure_shape(fields, [None, *_static(*sides), 1])
+
+
+def drifting_fields(noise, height, width, index, places):
+    """Draw fields that change smoothly along the axis of a volume.
+
+    Between the fields of two successive knots, `cos(t) a + sin(t) b` with t from 0 to 90 degrees
+    has the variance of both everywhere.
+
+    Args:
+        noise: `[batch, ...]`, as for `unit_fields`.
+        height: Rows of the field.
+        width: Columns of the field.
+        index: Number of the field.
+        places: `[batch]` float32, place of each slice, in distances between knots.
+
+    Returns:
+        `[batch, height, width, 1]` float32, standard normal. At place 0, as `unit_fields`.
+    """
+    knot = tf.floor(places)
+    angle = ((places - knot) * (math.pi / 2))[:, None, None, None]
+    before, after = (
+        unit_fields(noise, height, width, index, knot=tf.cast(each, tf.int32))
+        for each in (knot, knot + 1)
+    )
+    return tf.cos(angle) * before + tf.sin(angle) * after
 
 
 def noise_strength(noise):

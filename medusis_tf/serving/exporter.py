@@ -90,15 +90,10 @@ def export_run(
     for wanted in options.others:
         check_format(wanted, options.precision)
     config, painter, step = load_painter(run_dir, choice)
-    if options.others and hasattr(painter, "sample"):
+    if options.others and (hasattr(painter, "sample") or config.volumes is not None):
+        what = "the sampler of a diffusion model" if hasattr(painter, "sample") else "volumes"
         raise UserError(
-            f"{', '.join(options.others)} cannot hold the sampler of a diffusion model: export it "
-            "as a SavedModel only."
-        )
-    if options.others and config.volumes is not None:
-        raise UserError(
-            f"{', '.join(options.others)} are written for slices only: export a model of volumes "
-            "as a SavedModel."
+            f"{', '.join(options.others)} cannot hold {what}: export it as a SavedModel only."
         )
     segmenter = _segmenter(run_dir, choice, config) if options.segmenter else None
     static = _static_painter(config, painter, options) if options.others else None
@@ -106,7 +101,7 @@ def export_run(
     endpoints, metadata = _endpoints(run_dir, config, painter, step, labels)
     more = _more_endpoints(endpoints, metadata, segmenter)
     if hasattr(painter, "sample"):
-        more["sample"] = sample_endpoint(painter, metadata.num_classes, metadata.stride, labels)
+        more["sample"] = sample_endpoint(painter, metadata.num_classes, metadata.stride, endpoints)
     try:
         with new_version(out / metadata.name, version) as (folder, target):
             write_saved_model(endpoints, painter, folder, more, segmenter)
@@ -182,9 +177,9 @@ def _endpoints(
 ) -> tuple[Endpoints, ModelMetadata]:
     fold_spectral_norms(painter)
     metadata = _metadata(run_dir, config, painter, step)
-    depth_stride = None
-    if metadata.volumes is not None:
-        depth_stride = metadata.stride if metadata.volumes.networks == "3d" else 1
+    volumes, depth_stride = metadata.volumes, None
+    if volumes is not None:
+        depth_stride = metadata.stride if volumes.networks == "3d" else 1
     endpoints = Endpoints(
         painter, metadata.num_classes, metadata.noise_shape, metadata.stride, labels, depth_stride
     )

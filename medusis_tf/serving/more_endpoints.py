@@ -14,11 +14,11 @@ from medusis_tf.methods.diffusion.sections import (
     MOST_STEPS,
 )
 from medusis_tf.serving.signatures import (
+    FIRST_SLICE,
     SEED,
     TRUNCATION,
     Endpoints,
     check_label_map,
-    label_map_spec,
     same_batch,
 )
 
@@ -88,7 +88,7 @@ def segment_endpoint(
 
 
 def sample_endpoint(
-    painter: Any, num_classes: int, stride: int, labels: tf.DType
+    painter: Any, num_classes: int, stride: int, endpoints: Endpoints
 ) -> Callable[..., Any]:
     """The endpoint `sample` of a diffusion model.
 
@@ -96,24 +96,28 @@ def sample_endpoint(
         painter: Painter with a function `sample`.
         num_classes: Number of classes.
         stride: Divisor of height and width.
-        labels: Type of the label map.
+        endpoints: Endpoints of the painter.
 
     Returns:
         Function of `label_map [B, H, W]`, `noise [B, *noise_shape]`, `steps [B]` int32,
         `start_level [B]` and `guidance [B]` float32, each equal for the whole batch, to
-        `{"image": [B, H, W, C]}`.
+        `{"image": [B, H, W, C]}`. A painter of volumes has `label_map [B, D, H, W]`, and a last
+        input `first_slice [B]` int32.
     """
+    axes = endpoints.label_spec.shape.rank - 1
     signature = [
-        label_map_spec(labels),
+        endpoints.label_spec,
         tf.TensorSpec([None, *painter.noise_shape], tf.float32, name="noise"),
         tf.TensorSpec([None], tf.int32, name="steps"),
         tf.TensorSpec([None], tf.float32, name="start_level"),
         tf.TensorSpec([None], tf.float32, name="guidance"),
+        *([FIRST_SLICE] if axes == 3 else []),
     ]
 
     @tf.function(input_signature=signature)
-    def sample(label_map, noise, steps, start_level, guidance):
-        label_map = check_label_map(label_map, num_classes, [stride, stride])
+    def sample(label_map, noise, steps, start_level, guidance, first_slice=None):
+        strides = [1] * (axes - 2) + [stride, stride]
+        label_map = check_label_map(label_map, num_classes, strides)
         settings = {"steps": steps, "start_level": start_level, "guidance": guidance}
         same_batch(label_map=label_map, noise=noise, **settings)
         checks = [
@@ -136,7 +140,8 @@ def sample_endpoint(
         ]
         with tf.control_dependencies(checks):
             one_hot = tf.one_hot(label_map, num_classes)
-        image = painter.sample(one_hot, noise, start_level[0], steps[0], guidance[0])
+        numbers = (start_level[0], steps[0], guidance[0])
+        image = painter.sample(one_hot, noise, *numbers, first_slice)
         return {"image": tf.cast(image, tf.float32)}
 
     return sample

@@ -119,12 +119,10 @@ class SlicePainter:
         if field_of_view is not None and self.metadata.continues_labels:
             label_maps = continue_labels(label_maps, field_of_view)
         if self.metadata.volumes is not None:
-            return self._paint_volume(label_maps, noise, progress, slice_indices)
+            tiles = Tiles.of(self.metadata.volumes, self.metadata.stride)
+            return self._paint_volume(tiles, label_maps, noise, progress, slice_indices)
         images = np.empty(label_maps.shape, np.float32)
-        settings = {
-            name: tf.constant([value], tf.int32 if name == "steps" else tf.float32)
-            for name, value in self.sampling.settings(self.metadata).items()
-        }
+        settings = self._settings()
         for part in batches_of(len(label_maps), batch_size or default_batch_size()):
             batch = label_maps[part]
             size = len(batch)
@@ -138,30 +136,38 @@ class SlicePainter:
                 progress(part.stop, len(label_maps))
         return images
 
+    def _settings(self) -> dict[str, tf.Tensor]:
+        """Settings of the sampler, `[1]` each; empty for those of the model."""
+        return {
+            name: tf.constant([value], tf.int32 if name == "steps" else tf.float32)
+            for name, value in self.sampling.settings(self.metadata).items()
+        }
+
     def _paint_volume(
         self,
+        tiles: Tiles,
         label_maps: np.ndarray,
         noise: np.ndarray,
         progress: Progress | None,
         slice_indices: np.ndarray | None,
     ) -> np.ndarray:
         """Images of a volume, in parts along its axis."""
-        if self.metadata.volumes is None:
-            raise ValueError(f"the model {self.metadata.title} paints slices")
         indices = np.arange(len(label_maps)) if slice_indices is None else slice_indices
         volume, places = without_gaps(label_maps, indices)
 
+        settings = self._settings()
+
         def paint(tile: np.ndarray, first: int) -> np.ndarray:
-            painted = self._endpoints["from_noise"](
+            painted = self._endpoints["sample" if settings else "from_noise"](
                 label_map=tf.constant(tile[np.newaxis], self._label_type),
                 noise=tf.constant(noise[np.newaxis], tf.float32),
                 first_slice=tf.constant([first], tf.int32),
+                **settings,
             )
             if progress is not None:
                 progress(min(first + len(tile), len(volume)), len(volume))
             return painted["image"][0].numpy().mean(axis=-1)
 
-        tiles = Tiles.of(self.metadata.volumes, self.metadata.stride)
         return tiles.apply(paint, volume)[places]
 
     def synthesize_volume(

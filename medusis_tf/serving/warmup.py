@@ -52,7 +52,14 @@ def write_warmup_requests(
     values = requests["serving_default"]
     for endpoint, function in (more or {}).items():
         image = np.zeros((1, *image_size, function.input_signature[0].shape[-1] or 1), np.float32)
-        known = {**values, **_SAMPLING, "noise": noise, "image": image}
+        first_slice = np.zeros(1, np.int32)
+        known = {
+            **values,
+            **_SAMPLING,
+            "noise": noise,
+            "image": image,
+            "first_slice": first_slice,
+        }
         requests[endpoint] = {each.name: known[each.name] for each in function.input_signature}
     path = model_folder / WARMUP_PATH
     path.parent.mkdir(exist_ok=True)

@@ -26,9 +26,7 @@ class Neighbours(NamedTuple):
 
 def neighbours_of(config: ExperimentConfig) -> Neighbours:
     """The slices of a training sample of an experiment."""
-    if config.volumes is None:
-        return Neighbours()
-    return Neighbours(config.volumes.depth, config.volumes.margin)
+    return Neighbours(*config.sample_slices)
 
 
 def first_places(record: SubjectRecord, depth: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import model_validator
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 class DiffusionConfig(ExperimentConfig):
     """The configuration of one diffusion experiment. Each run saves its own as `config.yaml`."""
+
+    paints_volumes: ClassVar[bool] = True
 
     method: Literal["diffusion"]
     """Selects diffusion."""
@@ -54,6 +56,24 @@ class DiffusionConfig(ExperimentConfig):
         from medusis_tf.methods.diffusion.diffusion import build_painter
 
         return "painter", build_painter(self)
+
+    @property
+    def sample_slices(self) -> tuple[int, int]:
+        """See `ExperimentConfig`. The denoiser learns single slices."""
+        return 1, 0
+
+    @model_validator(mode="after")
+    def _check_volumes(self) -> DiffusionConfig:
+        if self.volumes is not None and (self.volumes.networks, self.volumes.context) != (
+            "2.5d",
+            1,
+        ):
+            raise ValueError(
+                "method: diffusion paints each slice from its own label map, with fields of noise "
+                "that change along the axis. Use volumes: {networks: 2.5d, context: 1, "
+                "noise_length: ...}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_image_size_of_denoiser(self) -> DiffusionConfig:

@@ -35,7 +35,8 @@ def build_painter(config: DiffusionConfig) -> DiffusionPainter:
     channels = 0 if config.condition.source == "none" else 4 * data.num_classes
     with dtype_policy(config.training.precision):
         denoiser = config.denoiser.build(data.image_channels, channels)
-    return DiffusionPainter(denoiser, data.num_classes, config.sampler)
+    noise_length = 0.0 if config.volumes is None else config.volumes.noise_length
+    return DiffusionPainter(denoiser, data.num_classes, config.sampler, noise_length)
 
 
 class Diffusion(Method):

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from medusis_tf.layers.pixel_noise import noise_strength, unit_fields
+from medusis_tf.layers.pixel_noise import drifting_fields, noise_strength, unit_fields
 from medusis_tf.methods.diffusion.sampling import Denoise, sample
 from medusis_tf.methods.diffusion.sections import SamplerConfig
 from medusis_tf.models.denoisers.unet import UNetDenoiser
@@ -25,12 +25,14 @@ class DiffusionPainter(keras.Model):
     """Synthesizes images with a denoiser.
 
     Called as every painter (`Method.painter`). The random fields are functions of the noise vector,
-    so a label map and a noise vector have one image. All slices of a volume have the same fields.
+    so a label map and a noise vector have one image. All slices of a volume have the same fields,
+    or fields that change along its axis.
 
     Args:
         denoiser: Denoiser of Haar bands, built.
         num_classes: Channels of the one-hot label map.
         sampler: Steps and start.
+        noise_length: Number of slices of a volume along which fields change; 0 for the same ones.
 
     Attributes:
         class_means: `[num_classes]`, grey level of each class in [-1, 1]; not trained.
@@ -38,11 +40,18 @@ class DiffusionPainter(keras.Model):
             to the denoiser as; not trained.
     """
 
-    def __init__(self, denoiser: UNetDenoiser, num_classes: int, sampler: SamplerConfig):
+    def __init__(
+        self,
+        denoiser: UNetDenoiser,
+        num_classes: int,
+        sampler: SamplerConfig,
+        noise_length: float = 0.0,
+    ):
         super().__init__(name="painter")
         self.denoiser = denoiser
         self.num_classes = num_classes
         self.sampler = sampler
+        self.noise_length = noise_length
         square = (num_classes, num_classes)
         options = {"trainable": False, "dtype": "float32"}
         self.class_means = self.add_weight(
@@ -64,17 +73,24 @@ class DiffusionPainter(keras.Model):
         return self.denoiser.stride
 
     def call(
-        self, one_hot: tf.Tensor, noise: tf.Tensor | None = None, training: bool = False
+        self,
+        one_hot: tf.Tensor,
+        noise: tf.Tensor | None = None,
+        training: bool = False,
+        first_slice: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Synthesize images.
+        """Synthesize images, or volumes slice by slice.
 
         Args:
-            one_hot: `[batch, height, width, num_classes]`.
+            one_hot: `[batch, height, width, num_classes]`, or volumes `[batch, depth, height,
+                width, num_classes]`.
             noise: `[batch, 1024]`, standard normal. Zeros give the image without noise.
             training: Has no effect.
+            first_slice: `[batch]` int32, number of the first slice in its volume, from which fields
+                change; None for 0.
 
         Returns:
-            `[batch, height, width, channels]` float32 in [-1, 1].
+            `[batch, height, width, channels]` float32 in [-1, 1], or volumes.
 
         Raises:
             ValueError: There is no noise.
@@ -83,10 +99,9 @@ class DiffusionPainter(keras.Model):
             raise ValueError(f"The painter needs noise of shape (batch, {_NOISE_DIM}).")
         sampler = self.sampler
         settings = (sampler.start_level, sampler.steps, sampler.guidance)
-        return self.sample(one_hot, noise, *(tf.constant(value) for value in settings))
+        start_level, steps, guidance = (tf.constant(value) for value in settings)
+        return self.sample(one_hot, noise, start_level, steps, guidance, first_slice)
 
-    # Op by op, the many passes take six times as long.
-    @tf.function(autograph=False, reduce_retracing=True)
     def sample(
         self,
         one_hot: tf.Tensor,
@@ -94,26 +109,53 @@ class DiffusionPainter(keras.Model):
         start_level: tf.Tensor,
         steps: tf.Tensor,
         guidance: tf.Tensor,
+        first_slice: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Synthesize images with other settings than those of the configuration.
 
         Args:
-            one_hot: `[batch, height, width, num_classes]`.
+            one_hot: As for `call`.
             noise: `[batch, 1024]`, standard normal.
             start_level: Noise level of the start, scalar float32; see `SamplerConfig`.
             steps: Number of steps, scalar int32.
             guidance: Weight of the labels, scalar float32. Without effect on a denoiser without
                 condition.
+            first_slice: As for `call`.
 
         Returns:
             As `call`.
         """
+        settings = (start_level, steps, guidance)
+        if one_hot.shape.rank == 4:
+            places = tf.zeros([tf.shape(one_hot)[0]])
+            return self._sample(one_hot, noise, places, *settings)
+        shape = tf.shape(one_hot)
+        first = tf.zeros(shape[:1], tf.int32) if first_slice is None else first_slice
+        numbers = tf.reshape(first[:, tf.newaxis] + tf.range(shape[1]), [-1])
+        places = tf.cast(numbers, tf.float32) / max(self.noise_length, 1e-6)
+        slices = tf.reshape(one_hot, tf.concat([[-1], shape[2:]], axis=0))
+        slices = tf.ensure_shape(slices, [None, *one_hot.shape[2:]])
+        images = self._sample(slices, tf.repeat(noise, shape[1], axis=0), places, *settings)
+        return tf.reshape(images, tf.concat([shape[:2], tf.shape(images)[1:]], axis=0))
+
+    # Op by op, the many passes take six times as long.
+    @tf.function(autograph=False, reduce_retracing=True)
+    def _sample(
+        self,
+        one_hot: tf.Tensor,
+        noise: tf.Tensor,
+        places: tf.Tensor,
+        start_level: tf.Tensor,
+        steps: tf.Tensor,
+        guidance: tf.Tensor,
+    ) -> tf.Tensor:
+        """Images of slices, whose fields are those of their places."""
         one_hot = tf.cast(one_hot, tf.float32)
         sampler = self.sampler
         strength = noise_strength(noise)
 
         def draw(step: int | tf.Tensor) -> tf.Tensor:
-            return haar_analysis(strength * self._fields(noise, one_hot, step))
+            return haar_analysis(strength * self._fields(noise, one_hot, places, step))
 
         # One step needs no level before the last one.
         lowest = tf.minimum(sampler.lowest, start_level)
@@ -171,16 +213,19 @@ class DiffusionPainter(keras.Model):
         painted = tf.tensordot(one_hot, tf.convert_to_tensor(self.class_means), 1)
         return tf.repeat(painted[..., tf.newaxis], self.denoiser.image_channels, axis=-1)
 
-    def _fields(self, noise: tf.Tensor, one_hot: tf.Tensor, step: int | tf.Tensor) -> tf.Tensor:
+    def _fields(
+        self, noise: tf.Tensor, one_hot: tf.Tensor, places: tf.Tensor, step: int | tf.Tensor
+    ) -> tf.Tensor:
         """White noise `[batch, height, width, channels]` of a step."""
         height, width = one_hot.shape[1:3]
         if height is None or width is None:
             height, width = tf.unstack(tf.shape(one_hot)[1:3])
         channels = self.denoiser.image_channels
-        fields = [
-            unit_fields(noise, height, width, step * channels + number)
-            for number in range(channels)
-        ]
+        numbers = [step * channels + number for number in range(channels)]
+        if self.noise_length > 0:
+            fields = [drifting_fields(noise, height, width, n, places) for n in numbers]
+        else:
+            fields = [unit_fields(noise, height, width, n) for n in numbers]
         return tf.concat(fields, axis=-1)
 
 

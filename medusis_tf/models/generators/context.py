@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import keras
 import tensorflow as tf
 
-from medusis_tf.layers.pixel_noise import unit_fields
+from medusis_tf.layers.pixel_noise import drifting_fields
 from medusis_tf.models.generators.conditional import ConditionalGenerator
 
 
@@ -121,14 +119,11 @@ class ContextGenerator(keras.Model):
 
 
 class DriftingFields:
-    """Random fields that change smoothly along the axis of a volume.
-
-    Between the fields of two successive knots, `cos(t) a + sin(t) b` with t from 0 to 90 degrees
-    has the variance of both everywhere. Given as `PixelNoise.draw`.
+    """Random fields that change smoothly along the axis of a volume, given as `PixelNoise.draw`.
 
     Attributes:
-        places: `[batch]` float32, position of each slice, in distances between knots. Set it before
-            each call of the network.
+        places: `[batch]` float32, place of each slice; see `drifting_fields`. Set it before each
+            call of the network.
     """
 
     places: tf.Tensor
@@ -137,11 +132,4 @@ class DriftingFields:
         self, noise: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor, index: int
     ) -> tf.Tensor:
         """Draw the fields of slices; see `unit_fields`."""
-        knot = tf.floor(self.places)
-        angle = (self.places - knot) * (math.pi / 2)
-        before, after = (
-            unit_fields(noise, height, width, index, knot=tf.cast(each, tf.int32))
-            for each in (knot, knot + 1)
-        )
-        angle = angle[:, tf.newaxis, tf.newaxis, tf.newaxis]
-        return tf.cos(angle) * before + tf.sin(angle) * after
+        return drifting_fields(noise, height, width, index, self.places)

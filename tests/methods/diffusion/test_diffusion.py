@@ -1,12 +1,14 @@
 """Diffusion on phantoms: the step, what it learns, runs that are resumed, replicas, exports."""
 
 import json
+import shutil
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import yaml
 
 import medusis_tf as mt
 from medusis_tf.config.yaml_files import merge
@@ -18,7 +20,7 @@ from medusis_tf.methods.distribution import distribute, mirrored, share_batch
 from medusis_tf.methods.experiment import validate
 from medusis_tf.ops.haar import haar_analysis
 from medusis_tf.runs.checkpoints import load_painter
-from medusis_tf.serving.exporter import ExportOptions, export_run
+from medusis_tf.serving.exporter import ExportOptions, export_run, painter_of_run
 from medusis_tf.serving.formats import Format
 from medusis_tf.serving.predictor import Predictor
 from medusis_tf.serving.sampling import SamplingChoice
@@ -245,6 +247,23 @@ def test_an_exported_model_samples_with_other_settings(run, exported):
     np.testing.assert_allclose(model.paint(label_map, noise), before, atol=1e-5)
 
 
+def test_a_model_of_volumes_samples_too(run, tmp_path):
+    """The weights are those of slices: `volumes` changes the synthesis alone."""
+    folder = tmp_path / "run"
+    shutil.copytree(run.config.run_dir, folder)
+    values = yaml.safe_load((folder / "config.yaml").read_text())
+    values["volumes"] = {"networks": "2.5d", "context": 1, "noise_length": 3.0}
+    (folder / "config.yaml").write_text(yaml.safe_dump(values))
+    model = Predictor(export_run(folder, tmp_path / "models"))
+    label_map = prepare_shards(run.config).read("test_0").label_map
+    noise = model.draw_noise(3)
+    images = model.paint(label_map, noise)
+    expected = painter_of_run(folder).paint(label_map, noise)
+    np.testing.assert_allclose(images, expected, atol=1e-4)
+    model.sampling = SamplingChoice(steps=1)
+    assert np.abs(model.paint(label_map, noise) - images).max() > 1e-3
+
+
 def test_other_formats_are_refused(run, tmp_path):
     options = ExportOptions(formats=(Format.ONNX,))
     with pytest.raises(UserError, match="onnx cannot hold the sampler"):
@@ -323,6 +342,7 @@ def test_the_endpoint_refuses_what_it_cannot_sample(exported):
         ({"sampler": {"start_level": 2}}, "start_level must be at most noise_levels.highest"),
         ({"sampler": {"lowest": 0.6}}, "lowest must be below start_level"),
         ({"noise_levels": {"lowest": 0.9}}, "lowest must be below highest"),
+        ({"volumes": {"networks": "3d"}}, "paints each slice from its own label map"),
         ({"noise_levels": {"mean": 8}}, "mean must be between the logarithms"),
         ({"noise_levels": {"mean": -14}}, "mean must be between the logarithms"),
         ({"sampler": {"rho": 0.01}}, "sampler.rho"),

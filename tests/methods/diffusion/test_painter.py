@@ -11,12 +11,12 @@ from medusis_tf.models.denoisers import UNetDenoiser
 MEANS = np.array([-1, 0.6, -0.4], np.float32)
 
 
-def painter(condition=True, channels=1, **sampler):
+def painter(condition=True, channels=1, noise_length=0.0, **sampler):
     settings = {"start_level": 0.4, "steps": 3, **sampler}
     denoiser = UNetDenoiser(channels, 12 if condition else 0, 8, 2, 1)
     denoiser.build((None, None, None, 4 * channels))
     denoiser.deviations.assign(np.array([1.2, 0.2, 0.2, 0.1], np.float32).repeat(channels))
-    found = DiffusionPainter(denoiser, 3, SamplerConfig(**settings))
+    found = DiffusionPainter(denoiser, 3, SamplerConfig(**settings), noise_length)
     found.class_means.assign(MEANS)
     return found
 
@@ -28,6 +28,24 @@ def one_hot(seed=0, batch=2, size=16):
 
 def noise(seed=0, batch=2):
     return tf.random.stateless_normal([batch, 1024], [seed, 1])
+
+
+def test_the_fields_of_a_volume_change_along_its_axis():
+    """Parts of a volume fit together, its first slice is that without a length."""
+    labels = tf.repeat(one_hot()[:, tf.newaxis], 6, axis=1)
+    paint = painter(noise_length=2.0)
+    volume = paint(labels, noise()).numpy()
+    assert volume.shape == (2, 6, 16, 16, 1)
+    parts = [
+        paint(labels[:, first : first + 3], noise(), first_slice=tf.fill([2], first))
+        for first in (0, 3)
+    ]
+    np.testing.assert_allclose(np.concatenate(parts, axis=1), volume, atol=1e-5)
+    np.testing.assert_allclose(volume[:, 0], painter()(one_hot(), noise()), atol=1e-5)
+    near, far = (np.abs(volume[:, n] - volume[:, 0]).mean() for n in (1, 4))
+    assert 0.01 < near < far
+    same = painter()(labels, noise()).numpy()
+    np.testing.assert_allclose(same, np.repeat(same[:, :1], 6, axis=1), atol=1e-5)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
