@@ -39,10 +39,9 @@ class VolumesConfig(Section):
     adjacent: Annotated[int, Field(ge=1, le=MOST_SLICES)] = 3
     """Number of adjacent slices that the discriminator of `2.5d` sees together, at most `depth`."""
     noise_length: NonNegativeFloat = 0.0
-    """Number of slices along which random fields change in `2.5d`: those of `generator.pixel_noise`,
-    or the noise of a diffusion model.
+    """Number of slices along which random fields change in `2.5d`.
 
-    Fields of slices that far apart are independent, and change smoothly between. With 0, all slices
+    They are those of `generator.pixel_noise`, or the noise of a diffusion model. Fields of slices that far apart are independent, and change smoothly between. With 0, all slices
     of a volume have the same fields, and texture runs straight along the axis.
     """
 
