@@ -41,8 +41,9 @@ class VolumesConfig(Section):
     noise_length: NonNegativeFloat = 0.0
     """Number of slices along which random fields change in `2.5d`.
 
-    They are those of `generator.pixel_noise`, or the noise of a diffusion model. Fields of slices that far apart are independent, and change smoothly between. With 0, all slices
-    of a volume have the same fields, and texture runs straight along the axis.
+    They are those of `generator.pixel_noise`, or the noise of a diffusion model. Fields of slices
+    that far apart are independent, and change smoothly between. With 0, all slices of a volume have
+    the same fields, and texture runs straight along the axis.
     """
 
     @model_validator(mode="after")
