@@ -35,6 +35,7 @@ class EvaluatedModel:
             grid of the volumes and back, which makes them smoother and more similar.
         trained: Data that the model was trained on; None if unknown, as for exported models and
             images.
+        slice_mm: Distance between the slices that a model of volumes needs; None for any.
     """
 
     painter: Painter
@@ -45,6 +46,7 @@ class EvaluatedModel:
     segmenter: FindClasses | None = None
     path: Literal["network", "volumes"] = "network"
     trained: DataConfig | None = None
+    slice_mm: float | None = None
 
 
 def open_run(
@@ -77,7 +79,10 @@ def open_run(
     config = located(config, run_dir, overrides) if data is None else load_config(data, overrides)
     if data is not None or overrides:
         _check_fit(model.metadata, config, data or run_dir / "config.yaml")
-    return EvaluatedModel(painter, config, run_dir, step, run_dir, segmenter, trained=trained)
+    slice_mm = model.metadata.slice_mm if model.metadata.volumes else None
+    return EvaluatedModel(
+        painter, config, run_dir, step, run_dir, segmenter, trained=trained, slice_mm=slice_mm
+    )
 
 
 def open_exported(
@@ -104,7 +109,8 @@ def open_exported(
     model = Predictor(model_dir)
     _check_fit(model.metadata, config, data)
     painter = model_painter(model, batch_size)
-    return EvaluatedModel(painter, config, model.folder, model.metadata.step)
+    slice_mm = model.metadata.slice_mm if model.metadata.volumes else None
+    return EvaluatedModel(painter, config, model.folder, model.metadata.step, slice_mm=slice_mm)
 
 
 def open_images(

@@ -10,6 +10,7 @@ import numpy as np
 
 from medusis_tf.config.data import ClassEntry
 from medusis_tf.data.shards.labelled_subjects import LabelledSubjects
+from medusis_tf.data.shards.slice_spacing import check_slices_fit
 from medusis_tf.data.shards.spread import step_within
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.audit import ModelAudit, audit_model, describe_audit
@@ -71,6 +72,7 @@ def evaluate_model(
             cannot be used.
     """
     setup = open_setup(model, options)
+    check_slices_fit(setup.subjects.records, model.config.data, model.slice_mm)
     painters = setup.painters()
     content = _description(setup)
     content["methods"] = [

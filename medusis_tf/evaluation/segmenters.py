@@ -70,7 +70,7 @@ def own_segmenter(
             volume = np.repeat(tile[np.newaxis, ..., np.newaxis], channels, axis=-1)
             return segmenter(volume.astype(np.float32), training=False)[0, ..., 1:].numpy()
 
-        volume, places = without_gaps(images, subject.slice_indices)
+        volume, places = without_gaps(images, subject.slice_indices, OUTSIDE_IMAGE)
         return tiles.apply(logits, volume)[places].argmax(axis=-1).astype(np.uint8)
 
     return read_volume

@@ -28,7 +28,7 @@ from medusis_tf.server.served_models import ServedModel
 from medusis_tf.server.settings import Refusal, ServerLimits
 from medusis_tf.server.uploads import Upload, store
 from medusis_tf.serving.finer_label_map import fine_label_map
-from medusis_tf.serving.grids import grid_lines, painting_grid
+from medusis_tf.serving.grids import grid_lines, painted_slices, painting_grid
 from medusis_tf.serving.label_maps import (
     MODEL_IDS,
     LabelMapOptions,
@@ -248,7 +248,8 @@ class Painting:
     def _check_painted(self, volume: Volume, limits: ServerLimits) -> None:
         """Check the voxels to paint: large voxels become many."""
         grid = painting_grid(volume, self.model.metadata)
-        if (painted := prod(grid.size) * grid.num_slices) > limits.voxels:
+        count = painted_slices(grid, self.model.metadata)
+        if (painted := prod(grid.size) * count) > limits.voxels:
             raise Refusal(
                 413,
                 f"the label map becomes {painted} voxels with the pixels of the model; "

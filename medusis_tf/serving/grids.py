@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from math import ceil, prod
 
+import numpy as np
+
 from medusis_tf.data.preparing.body_fit import is_cropped, label_map_coverage
 from medusis_tf.data.slicing.resampling import AxisSampling
 from medusis_tf.data.slicing.slices import SliceGrid
@@ -36,9 +38,10 @@ def painting_grid(label_map: Volume, metadata: ModelMetadata) -> SliceGrid:
         UserError: The slices would be too large.
     """
     grid = _covering(label_map, metadata)
-    if prod(grid.size) > MAX_SLICE_PIXELS or prod(grid.size) * grid.num_slices > MAX_PIXELS:
+    count = painted_slices(grid, metadata)
+    if prod(grid.size) > MAX_SLICE_PIXELS or prod(grid.size) * count > MAX_PIXELS:
         raise UserError(
-            f"{label_map.path} is too large to paint: {grid.num_slices} slices of "
+            f"{label_map.path} is too large to paint: {count} slices of "
             f"{_size(grid.size)} pixels of {_size(grid.pixel_mm)} mm; the limits are "
             f"{MAX_SLICE_PIXELS} pixels in a slice and {MAX_PIXELS} in all. Its voxels are "
             f"{_size(label_map.spacing_mm)} mm: if that is wrong, correct the voxel size or the "
@@ -64,23 +67,64 @@ def _covering(label_map: Volume, metadata: ModelMetadata) -> SliceGrid:
     return replace(least, size=(height, width)).centred_on(least.upright(label_map.array))
 
 
-def across_slices(
-    grid: SliceGrid, metadata: ModelMetadata
-) -> tuple[AxisSampling | None, AxisSampling | None]:
-    """Sampling of a volume at the slices of the training, and of these at those of the volume.
+def painted_slices(grid: SliceGrid, metadata: ModelMetadata) -> int:
+    """Number of slices that a model paints for a grid, resampled along the axis if it must be."""
+    if metadata.slice_mm is None or not _is_resampled(grid, metadata):
+        return grid.num_slices
+    return max(1, round(grid.num_slices * grid.slice_mm / metadata.slice_mm))
 
-    None for a model that paints slices, and for slices that are as far apart as in training.
-    """
+
+def _is_resampled(grid: SliceGrid, metadata: ModelMetadata) -> bool:
     learned = metadata.slice_mm
     if metadata.volumes is None or learned is None:
-        return None, None
-    if not _differ((grid.slice_mm,), (learned,), _SIMILAR_SLICES):
-        return None, None
-    count = max(1, round(grid.num_slices * grid.slice_mm / learned))
-    return (
-        AxisSampling(count, learned, grid.num_slices, grid.slice_mm),
-        AxisSampling(grid.num_slices, grid.slice_mm, count, learned),
-    )
+        return False
+    return _differ((grid.slice_mm,), (learned,), _SIMILAR_SLICES)
+
+
+def sampled_across(
+    label_slices: np.ndarray, grid: SliceGrid, metadata: ModelMetadata
+) -> tuple[np.ndarray, AxisSampling | None]:
+    """The slices that a model of volumes paints: as far apart as those of its training.
+
+    Args:
+        label_slices: `[slices, height, width]`, on a grid.
+        grid: The grid.
+        metadata: Metadata of the model.
+
+    Returns:
+        Class ids of the slices to paint, and the sampling of these at the slices of the grid, for
+        `sampled_back`; the same slices and None if they fit, or if the model paints slices.
+
+    Raises:
+        UserError: All foreground lies between the slices to paint.
+    """
+    learned = metadata.slice_mm
+    if learned is None or not _is_resampled(grid, metadata):
+        return label_slices, None
+    count = painted_slices(grid, metadata)
+    across = AxisSampling(count, learned, grid.num_slices, grid.slice_mm)
+    found = label_slices[across.nearest]
+    if not found.any():
+        raise UserError(
+            f"the foreground of the label map is too thin for {metadata.title}, which paints "
+            f"slices that are {learned:.4g} mm apart."
+        )
+    return found, AxisSampling(grid.num_slices, grid.slice_mm, count, learned)
+
+
+def sampled_back(painted: np.ndarray, shown: np.ndarray, back: AxisSampling) -> np.ndarray:
+    """Sample painted slices at the slices of the volume.
+
+    The ends of the body must not fade to air: beyond them, the nearest painted slice goes on.
+
+    Args:
+        painted: `[slices, height, width]`.
+        shown: `[count]`, ascending places of the slices that were painted.
+        back: From `sampled_across`.
+    """
+    middle = (shown[1:] + shown[:-1] + 1) // 2
+    nearest = shown[np.searchsorted(middle, np.arange(len(painted)), "right")]
+    return back.linear(painted[nearest], 0)
 
 
 def grid_lines(label_map: Volume, metadata: ModelMetadata) -> tuple[str, ...]:
@@ -102,7 +146,7 @@ def grid_lines(label_map: Volume, metadata: ModelMetadata) -> tuple[str, ...]:
 
 
 def _resampling_across(trained: SliceGrid, metadata: ModelMetadata) -> tuple[str, ...]:
-    if across_slices(trained, metadata) == (None, None):
+    if not _is_resampled(trained, metadata):
         return ()
     return (
         f"its slices, {trained.slice_mm:.4g} mm apart, are resampled to those of the training, "

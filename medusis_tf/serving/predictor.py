@@ -20,7 +20,7 @@ from medusis_tf.data.slicing.slices import OUTSIDE_IMAGE
 from medusis_tf.data.volumes.volume import Volume
 from medusis_tf.errors import UserError
 from medusis_tf.files import literal
-from medusis_tf.serving.grids import across_slices, painting_grid
+from medusis_tf.serving.grids import painting_grid, sampled_across, sampled_back
 from medusis_tf.serving.label_maps import check_foreground
 from medusis_tf.serving.metadata import ModelMetadata, read_metadata
 from medusis_tf.serving.model_folders import find_model
@@ -208,9 +208,8 @@ class SlicePainter:
         label_map = check_foreground(remap(label_map, None, metadata.taxonomy))
         grid = painting_grid(label_map, metadata)
         label_slices = grid.label_slices(label_map.array)
-        across, back = across_slices(grid, metadata)
-        if across is not None:
-            label_slices = label_slices[across.nearest]
+        own = label_slices.any(axis=(1, 2))
+        label_slices, back = sampled_across(label_slices, grid, metadata)
         shown = np.flatnonzero(label_slices.any(axis=(1, 2)))
         images = self._mean_image(
             label_slices[shown],
@@ -223,7 +222,8 @@ class SlicePainter:
         painted = np.full(label_slices.shape, OUTSIDE_IMAGE, np.float32)
         painted[shown] = images
         if back is not None:
-            painted = back.linear(painted, 0)
+            painted = sampled_back(painted, shown, back)
+            painted[~own] = OUTSIDE_IMAGE
         del images, label_slices
         found = grid.from_slices(
             painted, restore=lambda values: restore_intensity(values, metadata.intensity)

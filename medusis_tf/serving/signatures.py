@@ -68,6 +68,9 @@ class Endpoints:
         def paint(label_map, noise, **first_slice):
             label_map = check_label_map(label_map, num_classes, strides)
             same_batch(label_map=label_map, noise=noise, **first_slice)
+            checks = [check_first_slice(each, strides[0]) for each in first_slice.values()]
+            with tf.control_dependencies(checks):
+                label_map = tf.identity(label_map)
             one_hot = tf.one_hot(label_map, num_classes)
             given = noise if has_noise else None
             image = painter(one_hot, given, training=False, **first_slice)
@@ -194,6 +197,13 @@ def check_label_map(label_map: tf.Tensor, num_classes: int, strides: Sequence[in
     ]
     with tf.control_dependencies(checks):
         return tf.identity(label_map)
+
+
+def check_first_slice(first_slice: tf.Tensor, stride: int) -> tf.Operation:
+    """Check inside the graph that parts of a volume begin at multiples of a stride from 0 on."""
+    message = f"first_slice must be 0 or more, and divisible by {stride}."
+    wrong = tf.where(first_slice < 0, 1, first_slice % stride)
+    return tf.debugging.assert_equal(wrong, 0, message, name="check_first_slice")
 
 
 def same_batch(**inputs: tf.Tensor) -> None:

@@ -105,6 +105,8 @@ def table(rows: Mapping[str, NoiseRow]) -> str:
 
 
 def _check_noise(painter: "SlicePainter", run: Path, has_noise: bool) -> None:
+    if painter.metadata.volumes is not None:
+        raise UserError(f"{run} paints volumes, and this study is of slices. Give another run.")
     if painter.metadata.has_noise != has_noise:
         found, wanted = ("without", "with") if has_noise else ("with", "without")
         raise UserError(f"{run} was trained {found} noise. Give a run {wanted} noise.")

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from medusis_tf.data.preparing.preparation import prepare_shards
 from medusis_tf.data.shards.labelled_subjects import LabelledSubjects
+from medusis_tf.data.shards.slice_spacing import check_slices_fit
 from medusis_tf.data.volumes.nifti import read_label_map
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.painters import model_painter
@@ -15,6 +16,7 @@ from medusis_tf.evaluation.segmenters import own_segmenter
 from medusis_tf.methods.distribution import distribute, mirrored, share_batch
 from medusis_tf.methods.med_usis.med_usis import MedUSIS
 from medusis_tf.serving.exporter import ExportOptions, export_run, painter_of_run
+from medusis_tf.serving.grids import painted_slices, painting_grid
 from medusis_tf.serving.predictor import Predictor
 from medusis_tf.training.loop import TrainingLoop
 from tests.training.tiny_experiment import tiny_batch, tiny_experiment
@@ -141,6 +143,75 @@ def test_other_slice_spacings_are_resampled(trained, places):
     assert np.isfinite(other).all() and np.abs(same - other).max() > 0
 
 
+def test_resampled_slices_are_air_where_there_is_no_foreground(trained, places):
+    """And the ends of the body do not fade to it."""
+    config, _ = trained
+    painter = painter_of_run(config.run_dir)
+    label_map = read_label_map(_label_map_file(config, places))
+    array = np.ones((*label_map.shape[:2], 30), np.uint8)
+    array[:, :, :7] = array[:, :, 22:] = 0
+    thin = dataclasses.replace(
+        label_map, array=array, affine=label_map.affine @ np.diag([1, 1, 0.25, 1])
+    )
+    image = painter.synthesize_volume(thin, seed=1)
+    brightness = image.mean(axis=(0, 1))
+    lowest = painter.metadata.intensity.source[0]
+    np.testing.assert_allclose(brightness[:7], lowest, rtol=1e-3)
+    np.testing.assert_allclose(brightness[22:], lowest, rtol=1e-3)
+    inside = brightness[7:22]
+    assert inside.std() < 0.1 * abs(inside.mean() - lowest)
+
+
+def test_a_foreground_between_the_slices_is_one_message(trained, places):
+    config, _ = trained
+    painter = painter_of_run(config.run_dir)
+    label_map = read_label_map(_label_map_file(config, places))
+    array = np.zeros((*label_map.shape[:2], 80), np.uint8)
+    array[:, :, 3] = 1
+    thin = dataclasses.replace(
+        label_map, array=array, affine=label_map.affine @ np.diag([1, 1, 0.1, 1])
+    )
+    with pytest.raises(UserError, match="too thin"):
+        painter.synthesize_volume(thin)
+    grid = painting_grid(thin, painter.metadata)
+    assert painted_slices(grid, painter.metadata) == 8
+
+
+def test_first_slice_must_be_divisible(trained):
+    config, _ = trained
+    painter = painter_of_run(config.run_dir)
+    inputs = {
+        "label_map": tf.zeros([1, 4, 32, 32], tf.int32),
+        "noise": tf.zeros([1, *painter.metadata.noise_shape]),
+    }
+    wrong = [-2] if config.volumes.networks == "2.5d" else [-2, 1]
+    for number in wrong:
+        with pytest.raises(tf.errors.InvalidArgumentError, match="first_slice must be"):
+            painter._endpoints["from_noise"](**inputs, first_slice=tf.constant([number]))
+
+
+def test_gaps_of_images_are_air_for_the_own_segmenter(trained):
+    """The slices beside a gap are read as beside air, as they are in a volume that ends there."""
+    config, _ = trained
+    subject = next(iter(LabelledSubjects(prepare_shards(config), config.data, "test")))
+    part = subject.at(np.array([0, 1, 6, 7]))
+    read = own_segmenter(config.run_dir, config=config)
+    images = subject.image.copy()
+    images[2:6] = -1
+    whole = read(subject, images)
+    np.testing.assert_array_equal(read(part, images[[0, 1, 6, 7]]), whole[[0, 1, 6, 7]])
+
+
+def test_an_evaluation_needs_the_slice_spacing_of_the_training(trained):
+    config, _ = trained
+    shards = prepare_shards(config)
+    spacing = painter_of_run(config.run_dir).metadata.slice_mm
+    check_slices_fit(shards.records.subjects, config.data, spacing)
+    check_slices_fit(shards.records.subjects, config.data, None)
+    with pytest.raises(UserError, match="mm apart"):
+        check_slices_fit(shards.records.subjects, config.data, 2 * spacing)
+
+
 def _label_map_file(config, places):
     import nibabel
 
@@ -213,6 +284,13 @@ def test_volumes_with_different_slice_spacings_are_one_message(places):
         (
             {"volumes": {"networks": "3d", "depth": 8, "context": 5}},
             "context: of networks: 2.5d only",
+        ),
+        (
+            {
+                "volumes": {"networks": "3d", "depth": 8},
+                "training": {"precision": "mixed_bfloat16"},
+            },
+            "training.precision: float32",
         ),
         ({"volumes": {"networks": "3d", "depth": 6}}, "volumes.depth and data.image_size"),
         ({"volumes": {"networks": "2.5d", "noise_length": 3}}, "pixel_noise"),

@@ -42,6 +42,12 @@ def first_places(record: SubjectRecord, depth: int) -> np.ndarray:
     return places[indices[places + depth - 1] - indices[places] == depth - 1]
 
 
+def longest_sequence(record: SubjectRecord) -> int:
+    """Number of slices of a subject that follow each other without a gap, at most."""
+    gaps = np.flatnonzero(np.diff(np.array(record.slice_indices, np.int64)) > 1)
+    return int(np.diff([-1, *gaps, record.num_slices - 1]).max(initial=0))
+
+
 def sample_numbers(shards: Shards, kind: Kind, depth: int, margin: int = 0) -> np.ndarray:
     """Numbers of the slices of every sample, in the file of a kind.
 

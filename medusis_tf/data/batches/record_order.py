@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.config.subject import Stream
-from medusis_tf.data.batches.neighbours import first_places
+from medusis_tf.data.batches.neighbours import first_places, longest_sequence
 from medusis_tf.data.shards.manifest import Kind, SubjectRecord
 from medusis_tf.data.shards.shards import Shards
 from medusis_tf.errors import UserError
@@ -158,10 +158,10 @@ def _numbers(entries: Sequence[SubjectRecord], kind: Kind, depth: int) -> np.nda
     """
     numbers = np.concatenate([e.first_record[kind] + first_places(e, depth) for e in entries])
     if len(numbers) == 0:
-        most = max(entry.num_slices for entry in entries)
+        most = max(longest_sequence(entry) for entry in entries)
         raise UserError(
-            f"no training subject has {depth} neighbouring slices of {_NAMES[kind]}: the longest "
-            f"has {most} slices. Lower volumes.depth, or data.minimum_foreground, which leaves out "
+            f"no training subject has {depth} neighbouring slices of {_NAMES[kind]}: the most are "
+            f"{most}. Lower volumes.depth, or data.minimum_foreground, which leaves out "
             "slices."
         )
     return numbers

@@ -108,12 +108,15 @@ class Tiles:
         return weights
 
 
-def without_gaps(slices: np.ndarray, slice_indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Fill the places of slices that were left out of a volume with zeros, the background.
+def without_gaps(
+    slices: np.ndarray, slice_indices: np.ndarray, fill: float = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fill the places of slices that were left out of a volume.
 
     Args:
         slices: `[slices, ...]`.
         slice_indices: `[slices]`, ascending indices in the volume.
+        fill: What missing slices consist of: 0, the background of label maps, or air for images.
 
     Returns:
         `[last - first + 1, ...]`, and the places of the given slices in it.
@@ -121,6 +124,6 @@ def without_gaps(slices: np.ndarray, slice_indices: np.ndarray) -> tuple[np.ndar
     places = slice_indices - slice_indices[0]
     if places[-1] == len(places) - 1:
         return slices, places
-    volume = np.zeros((places[-1] + 1, *slices.shape[1:]), slices.dtype)
+    volume = np.full((places[-1] + 1, *slices.shape[1:]), fill, slices.dtype)
     volume[places] = slices
     return volume, places

@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from medusis_tf.config.data import DataConfig
+from medusis_tf.data.shards.manifest import SubjectRecord
 from medusis_tf.data.shards.shards import Shards
 from medusis_tf.errors import UserError
 
 # Slices of 3 and 3.3 mm look alike along the axis, those of 3 and 4 mm do not.
 _LARGEST_RATIO = 1.25
+
+
+def check_slices_fit(
+    records: Sequence[SubjectRecord], data: DataConfig, slice_mm: float | None
+) -> None:
+    """Check that slices are as far apart as those that a model was trained on.
+
+    Args:
+        records: Subjects.
+        data: Configuration of their slices.
+        slice_mm: Distance that the model needs; None for any.
+
+    Raises:
+        UserError: They are not, within a quarter.
+    """
+    if slice_mm is None:
+        return
+    for record in records:
+        found = record.grid(data).slice_mm
+        if max(found / slice_mm, slice_mm / found) > _LARGEST_RATIO:
+            raise UserError(
+                f"the model paints volumes with slices {slice_mm:.4g} mm apart, and those of "
+                f"{record.subject} are {found:.4g} mm apart. Resample the volume to that distance."
+            )
 
 
 def check_slice_spacing(shards: Shards, data: DataConfig) -> None:

@@ -56,6 +56,7 @@ class MedUSISConfig(ExperimentConfig):
 
     def build_method(self, shards: Shards, num_replicas: int = 1) -> Method:
         """See `ExperimentConfig`."""
+        from medusis_tf.data.batches.record_order import record_order
         from medusis_tf.data.shards.slice_spacing import check_slice_spacing
         from medusis_tf.methods.med_usis.air_threshold import mask_threshold
         from medusis_tf.methods.med_usis.class_counts import mean_class_counts
@@ -71,6 +72,7 @@ class MedUSISConfig(ExperimentConfig):
             )
         if self.volumes is not None:
             check_slice_spacing(shards, self.data)
+            record_order(self, shards, depth=self.volumes.depth)  # refuses too few neighbours
         quantiles = class_counts = None
         if self.training.class_balance == "data_set":
             height, width = self.data.image_size
@@ -148,6 +150,13 @@ class MedUSISConfig(ExperimentConfig):
             raise ValueError(
                 "generator.spade: sparse is for slices that are painted from their own label maps. "
                 "Use auto or dense"
+            )
+        if volumes.rank == 3 and self.training.precision != "float32":
+            # TensorFlow 2.21 on a CPU: gradients of the kernels of Conv3D are wrong in bfloat16
+            # where the depth is 2, and float16 has no pooling of volumes.
+            raise ValueError(
+                "volumes.networks: 3d needs training.precision: float32. Received: "
+                f"{self.training.precision}"
             )
         if volumes.noise_length > 0 and not generator.pixel_noise:
             raise ValueError("volumes.noise_length needs generator.pixel_noise: true")

@@ -16,7 +16,6 @@ from medusis_tf.data.shards.labelled_subjects import LabelledSubjects
 from medusis_tf.data.shards.spread import step_within
 from medusis_tf.errors import UserError
 from medusis_tf.evaluation.painters import Painter
-from medusis_tf.evaluation.slice_spacing import slice_spacing_mm
 from medusis_tf.evaluation.unseen_patients import described, seen_patients
 from medusis_tf.studies.downstream.scores import TestVolume
 from medusis_tf.training.segmenter import Pairs
@@ -78,7 +77,6 @@ class StudyData:
     def volumes(self, split: Split) -> Iterator[TestVolume]:
         """Volumes of a split with label map and image; their label maps have the coarse classes."""
         subjects = LabelledSubjects(self.shards, self.config.data, split)
-        axis = self.config.data.axis
         for record in self.shards.pairs(split):
             subject = subjects.read(record)
             if subject.image is not None:
@@ -87,7 +85,7 @@ class StudyData:
                     self.coarse_ids[subject.label_map],
                     subject.image,
                     subject.slice_indices,
-                    (slice_spacing_mm(record, axis), *subject.spacing_mm),
+                    (record.grid(self.config.data).slice_mm, *subject.spacing_mm),
                 )
 
 

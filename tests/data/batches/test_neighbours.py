@@ -6,7 +6,13 @@ import pytest
 from medusis_tf.config.augmentation import AugmentationConfig
 from medusis_tf.config.volumes import VolumesConfig
 from medusis_tf.data.batches.dataset import training_batches
-from medusis_tf.data.batches.neighbours import Neighbours, _places, first_places, neighbours_of
+from medusis_tf.data.batches.neighbours import (
+    Neighbours,
+    _places,
+    first_places,
+    longest_sequence,
+    neighbours_of,
+)
 from medusis_tf.errors import UserError
 from tests.data.made_shards import (
     changed,
@@ -34,6 +40,15 @@ def test_first_places_leave_out_gaps_and_ends():
     assert _first([3, 4, 6, 8], 2) == [0]
     assert _first([3, 4], 3) == []
     assert _first([9], 1) == [0]
+
+
+def test_the_longest_sequence_ends_at_gaps():
+    record = _Record([0, 1, 2, 5, 6, 7, 8])
+    record.num_slices = 7
+    assert longest_sequence(record) == 4
+    record = _Record([3])
+    record.num_slices = 1
+    assert longest_sequence(record) == 1
 
 
 @pytest.mark.parametrize("margin", [0, 1, 3])
