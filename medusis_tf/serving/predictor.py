@@ -75,13 +75,13 @@ class SlicePainter:
             `metadata.noise_shape` float32.
 
         Raises:
-            UserError: The model is one of diffusion, and the noise truncated: its strength must be
-                that of the noise level of the start.
+            UserError: Truncated noise, other than 0, is weaker than a diffusion model expects.
         """
-        if math.isfinite(truncation) and self.metadata.config.get("method") == "diffusion":
+        is_weaker = math.isfinite(truncation) and truncation != 0
+        if is_weaker and self.metadata.config.get("method") == "diffusion":
             raise UserError(
-                f"--truncation is for generators. {self.metadata.title} is a diffusion model: "
-                "leave it out; --start-level makes its images more or less alike."
+                f"--truncation of a diffusion model, such as {self.metadata.title}, may only be 0, "
+                "the image without noise. --start-level makes images more or less alike."
             )
         words = [seed % _SEED_LIMIT, seed // _SEED_LIMIT]
         drawn = self._endpoints["draw_noise"](
