@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 # TensorFlow keeps the memory of every graph: one run of all tests ends with 12 GB in each process.
-# So these folders have processes of their own, and everything else follows in new ones.
-FIRST_TESTS := $(wildcard tests/[a-m]*/)
+# So each of these groups of folders has processes of its own, and all else follows in new ones.
+COMMAND_TESTS := $(wildcard tests/[a-k]*/)
+NETWORK_TESTS := $(wildcard tests/[l-m]*/)
 # The packages of `make reference` need TensorFlow 2.15, and that Python 3.11 or older.
 REFERENCE_PYTHON ?= python3.11
 REFERENCE_VENV ?= .venv-reference
@@ -19,8 +20,9 @@ demo: $(VENV)/.installed ## Train on phantom volumes, evaluate, export and synth
 
 test: lint docs ## Run all checks and tests
 	status=0; \
-	$(PYTEST) $(FIRST_TESTS) || status=1; \
-	$(PYTEST) tests $(FIRST_TESTS:%=--ignore=%) || status=1; \
+	$(PYTEST) $(COMMAND_TESTS) || status=1; \
+	$(PYTEST) $(NETWORK_TESTS) || status=1; \
+	$(PYTEST) tests $(COMMAND_TESTS:%=--ignore=%) $(NETWORK_TESTS:%=--ignore=%) || status=1; \
 	exit $$status
 
 lint: $(VENV)/.installed-dev
