@@ -170,7 +170,8 @@ def synthesize(
             may be one slice, is only a warning); or the CT cannot be used.
     """
     _check_noise(seed, truncation)
-    model = model.with_sampling(sampling)
+    if sampling is not None:
+        model = model.with_sampling(sampling)
     if isinstance(label_map, np.ndarray):
         if ct is not None:
             raise UserError("ct belongs to a file or image, not to an array of slices.")

@@ -51,14 +51,12 @@ class SlicePainter:
         signature = getattr(endpoints.get("from_noise"), "structured_input_signature", None)
         self._label_type = signature[1]["label_map"].dtype if signature else tf.int32
 
-    def with_sampling(self, sampling: SamplingChoice | None) -> SlicePainter:
-        """The same model with other settings of its sampler; itself for None.
+    def with_sampling(self, sampling: SamplingChoice) -> SlicePainter:
+        """The same model with other settings of its sampler.
 
         Raises:
             UserError: The model is none of diffusion, or was not trained for these settings.
         """
-        if sampling is None:
-            return self
         sampling.settings(self.metadata)
         other = copy.copy(self)
         other.sampling = sampling
