@@ -124,7 +124,9 @@ def test_the_axis_order_of_the_file_does_not_change_the_volume(
 
 
 def test_an_image_that_is_not_finite_is_no_volume(predictor, label_map):
-    with pytest.raises(UserError, match="is not finite: the weights, the intensity scale or the sampler"):
+    with pytest.raises(
+        UserError, match="is not finite: the weights, the intensity scale or the sampler"
+    ):
         predictor.synthesize_volume(label_map, noises=[np.full(4, np.nan, np.float32)])
 
 
