@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import keras
 import tensorflow as tf
 
 from medusis_tf.layers.pixel_noise import drifting_fields
 from medusis_tf.models.generators.conditional import ConditionalGenerator
+from medusis_tf.models.generators.volume import WrappedGenerator
 
 
-class ContextGenerator(keras.Model):
+class ContextGenerator(WrappedGenerator):
     """Paints volumes slice by slice with a generator of slices.
 
     A slice is painted from its own one-hot label map, followed by those of its neighbours as
@@ -24,8 +24,6 @@ class ContextGenerator(keras.Model):
             all slices.
     """
 
-    rank = 2
-
     def __init__(
         self,
         generator: ConditionalGenerator,
@@ -34,8 +32,7 @@ class ContextGenerator(keras.Model):
         noise_length: float = 0.0,
         name: str = "generator",
     ):
-        super().__init__(name=name)
-        self.generator = generator
+        super().__init__(generator, name)
         self.num_classes = num_classes
         self.context = context
         self.noise_length = noise_length
@@ -43,22 +40,6 @@ class ContextGenerator(keras.Model):
             self._fields = DriftingFields()
             for layer in generator.pixel_noises:
                 layer.draw = self._fields
-        self.built = True
-
-    @property
-    def noise_shape(self) -> tuple[int, ...] | None:
-        """Shape of the noise of one volume."""
-        return self.generator.noise_shape
-
-    @property
-    def stride(self) -> int:
-        """Number by which height and width of a label map must be divisible."""
-        return self.generator.stride
-
-    @property
-    def sparse(self) -> bool:
-        """Whether SPADE computes distinct neighbourhoods only."""
-        return self.generator.sparse
 
     @property
     def margin(self) -> int:

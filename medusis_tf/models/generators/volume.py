@@ -9,19 +9,17 @@ from medusis_tf.layers.pixel_noise import unit_fields
 from medusis_tf.models.generators.conditional import ConditionalGenerator
 
 
-class VolumeGenerator(keras.Model):
-    """Paints parts of volumes with a 3D generator.
+class WrappedGenerator(keras.Model):
+    """A painter of volumes, made of a generator.
 
     Args:
-        generator: Generator of rank 3, built.
+        generator: The generator, built.
+        name: Name of the network.
     """
 
-    def __init__(self, generator: ConditionalGenerator, name: str = "generator"):
+    def __init__(self, generator: ConditionalGenerator, name: str):
         super().__init__(name=name)
         self.generator = generator
-        self._fields = PlacedFields()
-        for layer in generator.pixel_noises:
-            layer.draw = self._fields
         self.built = True
 
     @property
@@ -31,13 +29,27 @@ class VolumeGenerator(keras.Model):
 
     @property
     def stride(self) -> int:
-        """Number by which depth, height and width of a label map must be divisible."""
+        """Number by which height and width, and in 3D the depth, must be divisible."""
         return self.generator.stride
 
     @property
     def sparse(self) -> bool:
-        """Whether SPADE computes distinct neighbourhoods only: never in 3D."""
+        """Whether SPADE computes distinct neighbourhoods only."""
         return self.generator.sparse
+
+
+class VolumeGenerator(WrappedGenerator):
+    """Paints parts of volumes with a 3D generator.
+
+    Args:
+        generator: Generator of rank 3, built.
+    """
+
+    def __init__(self, generator: ConditionalGenerator, name: str = "generator"):
+        super().__init__(generator, name)
+        self._fields = PlacedFields()
+        for layer in generator.pixel_noises:
+            layer.draw = self._fields
 
     def call(
         self,
