@@ -1,7 +1,6 @@
 """The mask loss: a synthetic body must have the outline of the body in the label map."""
 
-import math
-
+import keras
 import tensorflow as tf
 
 from medusis_tf.losses.sections import (
@@ -36,7 +35,7 @@ class MaskLoss:
         config: Settings of the masks.
         class_names: Names of the classes, in the order of their ids.
         air_threshold: Threshold in [-1, 1] for the setting `real_images`, from
-            `methods.med_usis.air_threshold`.
+            `methods.air_threshold`: a number, or a variable that gets it later.
 
     Raises:
         ValueError: `config.threshold` is `real_images` and `air_threshold` is None.
@@ -50,7 +49,7 @@ class MaskLoss:
         self,
         config: MaskLossConfig,
         class_names: tuple[str, ...],
-        air_threshold: float | None = None,
+        air_threshold: float | keras.Variable | None = None,
     ):
         if config.threshold.name == "real_images" and air_threshold is None:
             raise ValueError(
@@ -125,11 +124,12 @@ class MaskLoss:
             maximum = _percentile(tf.stop_gradient(grey), threshold.percentile)
             return AIR + threshold.fraction * (maximum - AIR)
         fixed = threshold.value if isinstance(threshold, FixedThreshold) else self.air_threshold
-        return tf.repeat(tf.constant(fixed, tf.float32), tf.shape(grey)[0])
+        return tf.repeat(tf.convert_to_tensor(fixed, tf.float32), tf.shape(grey)[0])
 
 
 def _percentile(images: tf.Tensor, percentile: float) -> tf.Tensor:
     """Find the smallest pixel value that at least `percentile` per cent do not exceed."""
-    pixels = tf.reshape(images, [tf.shape(images)[0], math.prod(images.shape[1:])])
-    above = int(pixels.shape[1] * (1 - percentile / 100))
+    pixels = tf.reshape(images, [tf.shape(images)[0], -1])
+    count = tf.cast(tf.shape(pixels)[1], tf.float64)
+    above = tf.cast(count * (1 - percentile / 100), tf.int32)
     return tf.math.top_k(pixels, above + 1).values[:, -1]

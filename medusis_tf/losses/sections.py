@@ -73,7 +73,7 @@ class OpeningConfig(Section):
 class MaskLossConfig(Section):
     """The mask loss: the body in a synthetic image must have the outline of the label map.
 
-    Its weight is `loss_weights.mask`. See docs/mask_loss.md.
+    Its weight is `loss_weights.mask`, or `guides.mask` of diffusion. See docs/mask_loss.md.
     """
 
     threshold: ThresholdConfig = RealImagesThreshold()
@@ -107,3 +107,10 @@ class MaskLossConfig(Section):
     Name classes that are as dark as air and too large or too close to the outline to be filled,
     such as the lungs or the skull.
     """
+
+    def check_left_out(self, class_names: list[str]) -> None:
+        """Raise ValueError if a class that is left out does not exist."""
+        if unknown := sorted(set(self.left_out) - set(class_names)):
+            raise ValueError(
+                f"mask_loss.left_out names unknown classes {unknown}. Known: {class_names}"
+            )

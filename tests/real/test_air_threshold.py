@@ -5,8 +5,8 @@ import pytest
 
 from medusis_tf.config.data import Subject
 from medusis_tf.data.preparing.preparation import prepare_shards
+from medusis_tf.methods.air_threshold import air_and_tissue, air_threshold
 from medusis_tf.methods.experiment import load_config
-from medusis_tf.methods.med_usis.air_threshold import air_and_tissue, air_threshold
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from scipy import ndimage
 from medusis_tf.data.labels.body import label_body_mask
 from medusis_tf.data.preparing.preparation import prepare_shards
 from medusis_tf.losses.mask import MaskLoss
+from medusis_tf.methods.air_threshold import air_threshold
 from medusis_tf.methods.experiment import load_config
-from medusis_tf.methods.med_usis.air_threshold import air_threshold
 from medusis_tf.ops.mask_components import fill_holes, keep_large_components
 from medusis_tf.ops.morphology import open_mask
 

@@ -11,10 +11,12 @@ from medusis_tf.config.optimization import AdamConfig
 from medusis_tf.methods.diffusion.sections import (
     ConditionConfig,
     DiffusionTrainingConfig,
+    GuidesConfig,
     NoiseLevelsConfig,
     SamplerConfig,
 )
 from medusis_tf.models.denoiser_sections import UNetDenoiserConfig
+from medusis_tf.models.sections import StridedSection
 
 if TYPE_CHECKING:
     import keras
@@ -40,6 +42,8 @@ class DiffusionConfig(ExperimentConfig):
     """Labels that the denoiser sees beside the noisy image."""
     sampler: SamplerConfig = SamplerConfig()
     """Start and steps of the synthesis."""
+    guides: GuidesConfig | None = None
+    """Losses that guide the synthesis; none if the section is absent."""
     optimizer: AdamConfig = AdamConfig(learning_rate=1e-3, beta_1=0.9)
     """Optimizer of the denoiser."""
     training: DiffusionTrainingConfig = DiffusionTrainingConfig()
@@ -78,13 +82,24 @@ class DiffusionConfig(ExperimentConfig):
     @model_validator(mode="after")
     def _check_image_size_of_denoiser(self) -> DiffusionConfig:
         image_size = self.data.image_size
-        try:
-            self.denoiser.check_image_size(image_size)
-        except ValueError as error:
-            raise ValueError(
-                f"the denoiser needs a data.image_size with {error}. Received: {list(image_size)}. "
-                "Change the size, or denoiser.num_levels"
-            ) from None
+        networks: dict[str, StridedSection] = {"denoiser": self.denoiser}
+        if self.guides is not None and self.guides.segmenter is not None:
+            networks["guides.segmenter"] = self.guides.segmenter
+        for name, network in networks.items():
+            try:
+                network.check_image_size(image_size)
+            except ValueError as error:
+                raise ValueError(
+                    f"the {name} needs a data.image_size with {error}. Received: "
+                    f"{list(image_size)}. Change the size, or {name}.num_levels"
+                ) from None
+        return self
+
+    @model_validator(mode="after")
+    def _check_left_out(self) -> DiffusionConfig:
+        if self.guides is not None:
+            names = [entry.name for entry in self.data.classes]
+            self.guides.mask_loss.check_left_out(names)
         return self
 
     @model_validator(mode="after")

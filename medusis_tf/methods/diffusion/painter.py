@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from medusis_tf.layers.pixel_noise import drifting_fields, noise_strength, unit_fields
+from medusis_tf.methods.diffusion.guides import Guides
 from medusis_tf.methods.diffusion.sampling import Denoise, sample
 from medusis_tf.methods.diffusion.sections import SamplerConfig
 from medusis_tf.models.denoisers.unet import UNetDenoiser
@@ -33,6 +34,7 @@ class DiffusionPainter(keras.Model):
         num_classes: Channels of the one-hot label map.
         sampler: Steps and start.
         noise_length: Number of slices of a volume along which fields change; 0 for the same ones.
+        guides: Losses that pull the estimates of the denoiser; None for none.
 
     Attributes:
         class_means: `[num_classes]`, grey level of each class in [-1, 1]; not trained.
@@ -46,12 +48,14 @@ class DiffusionPainter(keras.Model):
         num_classes: int,
         sampler: SamplerConfig,
         noise_length: float = 0.0,
+        guides: Guides | None = None,
     ):
         super().__init__(name="painter")
         self.denoiser = denoiser
         self.num_classes = num_classes
         self.sampler = sampler
         self.noise_length = noise_length
+        self.guides = guides
         square = (num_classes, num_classes)
         options = {"trainable": False, "dtype": "float32"}
         self.class_means = self.add_weight(
@@ -70,7 +74,8 @@ class DiffusionPainter(keras.Model):
     @property
     def stride(self) -> int:
         """Number by which height and width of a label map must be divisible."""
-        return self.denoiser.stride
+        # Powers of two.
+        return max(self.denoiser.stride, 1 if self.guides is None else self.guides.stride)
 
     def call(
         self,
@@ -172,22 +177,26 @@ class DiffusionPainter(keras.Model):
         )
         return tf.clip_by_value(haar_synthesis(bands), -1.0, 1.0)
 
-    def condition(self, one_hot: tf.Tensor) -> tf.Tensor:
-        """What the denoiser sees of a label map.
+    def shown(self, one_hot: tf.Tensor) -> tf.Tensor:
+        """Labels as denoiser and segmenter know them: tied classes are one.
 
         Args:
             one_hot: `[batch, height, width, num_classes]`.
 
         Returns:
-            `[batch, height / 2, width / 2, 4 * num_classes]`: the four pixels of each cell.
+            One-hot labels of the same shape.
         """
-        shown = tf.tensordot(one_hot, tf.convert_to_tensor(self.tissue_of_class), 1)
-        return tf.nn.space_to_depth(shown, 2)
+        return tf.tensordot(one_hot, tf.convert_to_tensor(self.tissue_of_class), 1)
 
     def _estimate(self, one_hot: tf.Tensor, guidance: tf.Tensor) -> Denoise:
         """The function that removes noise from bands, given their level."""
-        condition = self.condition(one_hot) if self.denoiser.condition_channels else None
+        shown, condition = self.shown(one_hot), None
+        if self.denoiser.condition_channels:
+            condition = condition_of(shown)
         means = self._painted_means(one_hot)
+        guides = self.guides
+        if guides is not None:
+            targets = guides.targets(one_hot, shown)
 
         def guided(bands: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
             found = self.denoiser(bands, sigma, condition)
@@ -202,10 +211,14 @@ class DiffusionPainter(keras.Model):
 
         def denoise(bands: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
             found = guided(bands, tf.fill(tf.shape(bands)[:1], level))
-            if not self.sampler.hold_means:
+            if guides is None and not self.sampler.hold_means:
                 return found
             image = haar_synthesis(found)
-            return haar_analysis(image + class_means_of(means - image, one_hot))
+            if guides is not None:
+                image = guides.pull(image, level, targets)
+            if self.sampler.hold_means:
+                image += class_means_of(means - image, one_hot)
+            return haar_analysis(image)
 
         return denoise
 
@@ -227,6 +240,18 @@ class DiffusionPainter(keras.Model):
         else:
             fields = [unit_fields(noise, height, width, n) for n in numbers]
         return tf.concat(fields, axis=-1)
+
+
+def condition_of(shown: tf.Tensor) -> tf.Tensor:
+    """What the denoiser sees of labels.
+
+    Args:
+        shown: `[batch, height, width, num_classes]`.
+
+    Returns:
+        `[batch, height / 2, width / 2, 4 * num_classes]`: the four pixels of each cell.
+    """
+    return tf.nn.space_to_depth(shown, 2)
 
 
 def class_means_of(values: tf.Tensor, one_hot: tf.Tensor) -> tf.Tensor:

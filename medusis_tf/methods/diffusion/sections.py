@@ -5,9 +5,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, model_validator
 
-from medusis_tf.config.optimization import Fraction
+from medusis_tf.config.optimization import AdamConfig, Fraction
 from medusis_tf.config.section import Section
 from medusis_tf.config.training import TrainingConfig
+from medusis_tf.losses.sections import MaskLossConfig
+from medusis_tf.models.sections import UNetSegmenterConfig
 
 MOST_STEPS = 1000
 """Largest number of sampling steps."""
@@ -15,6 +17,8 @@ LARGEST_GUIDANCE = 100.0
 """Largest weight of the labels."""
 LARGEST_LEVEL = 1000.0
 """Largest noise level. Images reach from -1 to 1."""
+
+GuideWeight = Annotated[float, Field(ge=0, le=1000)]
 
 # Beyond these, levels and their steps are lost in rounding.
 Level = Annotated[float, Field(ge=1e-4, le=LARGEST_LEVEL)]
@@ -105,6 +109,28 @@ class SamplerConfig(Section):
                 f"lowest must be below start_level. Received: {self.lowest} and {self.start_level}"
             )
         return self
+
+
+class GuidesConfig(Section):
+    """Losses that pull the image towards its label map while noise is removed.
+
+    The lower the noise level, the less they pull.
+    """
+
+    segmenter: UNetSegmenterConfig | None = UNetSegmenterConfig(base_channels=16, num_levels=4)
+    """The network that must find the label map in the image; null for none.
+
+    It is trained beside the denoiser, on its estimates of real images: with the true labels if
+    `condition.source` is `labels`, else with pseudo-labels of the appearance.
+    """
+    optimizer: AdamConfig = AdamConfig(learning_rate=2e-4, beta_1=0.9)
+    """Optimizer of the segmenter."""
+    segmentation: GuideWeight = 1.0
+    """Weight of the cross-entropy of the segmenter. 0 trains it without using it."""
+    mask: GuideWeight = 1.0
+    """Weight of the mask loss: the body must have the outline of the label map."""
+    mask_loss: MaskLossConfig = MaskLossConfig()
+    """Settings of the mask loss."""
 
 
 class DiffusionTrainingConfig(TrainingConfig):

@@ -58,7 +58,7 @@ class MedUSISConfig(ExperimentConfig):
         """See `ExperimentConfig`."""
         from medusis_tf.data.batches.record_order import record_order
         from medusis_tf.data.shards.slice_spacing import check_slice_spacing
-        from medusis_tf.methods.med_usis.air_threshold import mask_threshold
+        from medusis_tf.methods.air_threshold import mask_threshold
         from medusis_tf.methods.med_usis.class_counts import mean_class_counts
         from medusis_tf.methods.med_usis.med_usis import MedUSIS
 
@@ -73,7 +73,9 @@ class MedUSISConfig(ExperimentConfig):
         if self.volumes is not None:
             check_slice_spacing(shards, self.data)
             record_order(self, shards, depth=self.volumes.depth)  # refuses too few neighbours
-        quantiles = class_counts = None
+        quantiles = class_counts = air_threshold = None
+        if self.loss_weights.mask > 0:
+            air_threshold = mask_threshold(self.mask_loss, shards)
         if self.training.class_balance == "data_set":
             height, width = self.data.image_size
             depth = self.volumes.depth if self.volumes else 1
@@ -84,7 +86,7 @@ class MedUSISConfig(ExperimentConfig):
             from medusis_tf.appearance.estimation import load_or_estimate
 
             quantiles = load_or_estimate(self, shards).quantiles
-        return MedUSIS(self, num_replicas, mask_threshold(self, shards), quantiles, class_counts)
+        return MedUSIS(self, num_replicas, air_threshold, quantiles, class_counts)
 
     def build_painter(self) -> tuple[str, keras.Model]:
         """See `ExperimentConfig`."""
@@ -164,9 +166,7 @@ class MedUSISConfig(ExperimentConfig):
 
     @model_validator(mode="after")
     def _check_left_out(self) -> MedUSISConfig:
-        names = [entry.name for entry in self.data.classes]
-        if unknown := sorted(set(self.mask_loss.left_out) - set(names)):
-            raise ValueError(f"mask_loss.left_out names unknown classes {unknown}. Known: {names}")
+        self.mask_loss.check_left_out([entry.name for entry in self.data.classes])
         return self
 
     @model_validator(mode="after")

@@ -177,6 +177,8 @@ def _changes(default: dict[str, Any], node: Schema, definitions: Mapping[str, Sc
     if "discriminator" in node:
         name = default["name"]
         node = {"$ref": node["discriminator"]["mapping"][name]}
+    elif "anyOf" in node:  # a section or null
+        node = next(each for each in node["anyOf"] if "$ref" in each)
     own = {
         key: below.get("default") for key, below in resolve(node, definitions)["properties"].items()
     }

@@ -11,13 +11,11 @@ import tensorflow as tf
 import yaml
 
 import medusis_tf as mt
-from medusis_tf.config.yaml_files import merge
 from medusis_tf.data.batches.dataset import training_batches
 from medusis_tf.data.preparing.preparation import prepare_shards
 from medusis_tf.errors import UserError
 from medusis_tf.methods.diffusion.diffusion import band_deviations
-from medusis_tf.methods.distribution import distribute, mirrored, share_batch
-from medusis_tf.methods.experiment import validate
+from medusis_tf.methods.distribution import mirrored
 from medusis_tf.ops.haar import haar_analysis
 from medusis_tf.runs.checkpoints import load_painter
 from medusis_tf.serving.exporter import ExportOptions, export_run, painter_of_run
@@ -26,74 +24,8 @@ from medusis_tf.serving.predictor import Predictor
 from medusis_tf.serving.sampling import SamplingChoice
 from medusis_tf.serving.synthesis import SynthesisRequest, synthesize_files
 from medusis_tf.training.loop import TrainingLoop
-from tests.training.phantom_data import phantom_data
+from tests.methods.diffusion.tiny_diffusion import experiment, pairs_of, train, weights_of
 from tests.training.tiny_experiment import CLASSES
-
-
-@pytest.fixture(scope="module")
-def places(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("diffusion")
-    data = {**phantom_data(tmp_path_factory), "classes": CLASSES, "image_size": [32, 32]}
-    return {"runs_dir": str(folder / "runs"), "data": data}
-
-
-def experiment(places, **changes):
-    values = {
-        "method": "diffusion",
-        "name": "tiny",
-        **places,
-        "denoiser": {"base_channels": 8, "num_levels": 2, "num_blocks": 1},
-        "sampler": {"steps": 2},
-        "appearance": {"contrast": "t1"},
-        "training": {
-            "steps": 4,
-            "batch_size": 4,
-            "checkpoint_interval": 2,
-            "checkpoints_to_keep": 3,
-            "log_interval": 2,
-            "validation": {"interval": 0, "slices": 2},
-            "ema": {"decay": 0.5},
-        },
-    }
-    return validate(merge(values, changes), Path("tiny.yaml"))
-
-
-def pairs_of(places):
-    """The data with the pairs of the validation for training."""
-    subjects = []
-    for each in places["data"]["subjects"]:
-        whole = {key: value for key, value in each.items() if key != "streams"}
-        if each["split"] == "validation":
-            subjects.append({**whole, "split": "train"})
-        elif each["split"] == "test":
-            subjects.append(whole)
-    return {"subjects": subjects, "pairing": "paired"}
-
-
-def weights_of(method):
-    return [
-        tf.convert_to_tensor(weight.value).numpy()
-        for network in method.networks.values()
-        for weight in network.weights
-    ]
-
-
-def train(config, steps, strategy=None, compiled=False):
-    strategy = strategy or tf.distribute.get_strategy()
-    shards = prepare_shards(config)
-    keras.utils.set_random_seed(0)
-    with strategy.scope():
-        method = config.build_method(shards, strategy.num_replicas_in_sync)
-    options = {"field_of_view": method.needs_field_of_view, "pseudo_labels": method.pseudo_labels}
-    take_step = distribute(strategy, method.train_step)
-    if compiled:
-        take_step = tf.function(take_step, autograph=False)
-    losses = []
-    for batch in training_batches(config, shards, **options).take(steps):
-        found = take_step(share_batch(strategy, batch))
-        method.update_averages()
-        losses.append(float(found["denoising"]))
-    return method, losses
 
 
 @pytest.mark.parametrize(
@@ -134,9 +66,8 @@ def test_hidden_labels_are_no_class(places):
     method, _ = train(config, 1)
     found = np.concatenate([labels.ravel() for labels in method.pseudo_labels.values()])
     assert 255 in found
-    condition = method._condition(
-        {"pseudo_labels": tf.fill([4, 32, 32], 255), "position": tf.range(4)}, None
-    )
+    shown = method._shown_labels({"pseudo_labels": tf.fill([4, 32, 32], 255)}, None)
+    condition = method._condition(shown, tf.range(4))
     np.testing.assert_array_equal(condition, np.zeros([4, 16, 16, 20]))
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from medusis_tf.errors import UserError
-from medusis_tf.methods.med_usis.air_threshold import air_and_tissue, air_threshold
+from medusis_tf.methods.air_threshold import air_and_tissue, air_threshold
 from tests.data.made_shards import made_shards, subject_record
 
 ROWS, COLUMNS = np.mgrid[:64, :64]

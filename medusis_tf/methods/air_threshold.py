@@ -17,8 +17,7 @@ from medusis_tf.data.labels.body import (
 from medusis_tf.data.shards.shards import Shards
 from medusis_tf.data.shards.spread import spread_with_ends, step_within
 from medusis_tf.errors import UserError
-from medusis_tf.losses.sections import RealImagesThreshold
-from medusis_tf.methods.med_usis.config import MedUSISConfig
+from medusis_tf.losses.sections import MaskLossConfig, RealImagesThreshold
 
 logger = logging.getLogger(__name__)
 
@@ -111,23 +110,22 @@ def _dark_level(counts: np.ndarray) -> int:
         dark[:] = 0  # a view, so this removes the class from `counts`
 
 
-def mask_threshold(config: MedUSISConfig, shards: Shards) -> float | None:
+def mask_threshold(config: MaskLossConfig, shards: Shards) -> float | None:
     """The threshold of the mask loss, if it has to be estimated from the real training images.
 
     Args:
-        config: The experiment.
-        shards: Its prepared slices.
+        config: Settings of the mask loss.
+        shards: The prepared slices of the experiment.
 
     Returns:
-        An intensity in [-1, 1]; None without a mask loss, or with another kind of threshold.
+        An intensity in [-1, 1]; None with another kind of threshold.
 
     Raises:
         UserError: No threshold can be estimated.
     """
-    threshold = config.mask_loss.threshold
-    if config.loss_weights.mask == 0 or not isinstance(threshold, RealImagesThreshold):
+    if not isinstance(config.threshold, RealImagesThreshold):
         return None
-    level = air_threshold(shards, threshold.fraction)
+    level = air_threshold(shards, config.threshold.fraction)
     logger.info(
         "mask loss: intensities above %.3f count as body, estimated from the training images", level
     )
