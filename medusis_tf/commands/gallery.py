@@ -41,6 +41,14 @@ def gallery(
     slices: Annotated[
         int, typer.Option(min=1, max=LARGEST_COUNT, help="Slices of each subject.")
     ] = 4,
+    cuts: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=LARGEST_COUNT,
+            help="Cuts along the axis of each volume; for them, all of its slices are painted.",
+        ),
+    ] = 1,
     failures: Annotated[
         int, typer.Option(min=0, max=LARGEST_COUNT, help="Number of the worst slices.")
     ] = 6,
@@ -70,7 +78,7 @@ def gallery(
 
     chosen = read_split(split)
     options = GalleryOptions(
-        chosen, read_seeds(seeds), mean_of, slices, failures, not without_real_images
+        chosen, read_seeds(seeds), mean_of, slices, cuts, failures, not without_real_images
     )
     if run is not None and model is None:
         opened = open_run(run, batch_size, checkpoint, data)

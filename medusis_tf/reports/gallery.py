@@ -18,6 +18,7 @@ from medusis_tf.metrics.overlap import ConfusionMatrix
 from medusis_tf.metrics.segmentation import FindClasses
 from medusis_tf.metrics.similarity import compare_slices
 from medusis_tf.panels import Images, PanelRow, panel, write_png
+from medusis_tf.reports.cuts import cut, cut_rows
 from medusis_tf.reports.evaluation.images import error_map
 from medusis_tf.reports.formatting import template_environment, write_page
 from medusis_tf.written_files import foreign_files, listed, record_files
@@ -36,6 +37,7 @@ class GalleryOptions:
         seeds: Noise seeds of the samples.
         mean_of: Number of noises of the mean image; 0 for neither it nor the image without noise.
         slices: Slices of each subject.
+        cuts: Cuts along the axis of each volume.
         failures: Number of the worst slices of all subjects.
         real_images: Whether real images and errors are shown. They rank the slices in any case.
     """
@@ -44,6 +46,7 @@ class GalleryOptions:
     seeds: tuple[int, ...] = (0, 1, 2)
     mean_of: int = 8
     slices: int = 4
+    cuts: int = 1
     failures: int = 6
     real_images: bool = True
 
@@ -90,6 +93,7 @@ def write_gallery(
     for subject in subjects:
         places = spread_centres(min(options.slices, len(subject.label_map)), len(subject.label_map))
         rows = [_row(model, subject.one(place), options) for place in places.tolist()]
+        rows += _cut_rows(model, subject, options)
         written.append(folder / f"{subject.name}.png")
         write_png(written[-1], panel(rows, classes, f"{model.painter.name}: {subject.name}"))
         record_files(folder, [written[-1].name])
@@ -145,21 +149,49 @@ def _row(
     model: EvaluatedModel, subject: LabelledSubject, options: GalleryOptions, title: str = ""
 ) -> PanelRow:
     """A row of a subject with one slice."""
+    painted = {name: images[0] for name, images in _painted(model, subject, options).items()}
+    true_image = None if subject.image is None else subject.image[0]
+    title = title or f"{subject.name}, slice {subject.slice_indices[0]}"
+    return PanelRow(subject.label_map[0], _columns(painted, true_image, options), title)
+
+
+def _cut_rows(
+    model: EvaluatedModel, subject: LabelledSubject, options: GalleryOptions
+) -> Iterator[PanelRow]:
+    """Rows of a subject with one cut along the axis of the volume each."""
+    rows = cut_rows(subject.label_map, options.cuts)
+    painted = _painted(model, subject, options) if len(rows) else {}
+    for row in rows.tolist():
+        images = {name: cut(volume, row, subject) for name, volume in painted.items()}
+        true_image = None if subject.image is None else cut(subject.image, row, subject)
+        label_map = cut(subject.label_map, row, subject, outside=0)
+        title = f"{subject.name}, cut at row {row}"
+        yield PanelRow(label_map, _columns(images, true_image, options), title)
+
+
+def _painted(
+    model: EvaluatedModel, subject: LabelledSubject, options: GalleryOptions
+) -> dict[str, np.ndarray]:
+    """Synthetic images of all slices of a subject, by the title of their column."""
     painter = model.painter
     seeds = options.seeds if painter.is_random else options.seeds[:1]
-    samples = {f"sample, seed {seed}": painter.paint(subject, seed)[0] for seed in seeds}
-    images: Images = samples
+    painted = {f"sample, seed {seed}": painter.paint(subject, seed) for seed in seeds}
     titles = (f"mean of {options.mean_of}", "without noise")
     means = mean_painters(painter, options.mean_of, options.seeds[0])
     for name, mean in zip(titles, means, strict=False):
-        images = {**images, name: mean.paint(subject, 0)[0]}
-    if options.real_images:
-        true_image = None if subject.image is None else subject.image[0]
-        first = next(iter(samples.values()))
-        error = None if true_image is None else error_map(first, true_image)
-        images = {"real MR": true_image, **images, f"error, seed {seeds[0]}": error}
-    title = title or f"{subject.name}, slice {subject.slice_indices[0]}"
-    return PanelRow(subject.label_map[0], images, title)
+        painted[name] = mean.paint(subject, 0)
+    return painted
+
+
+def _columns(
+    painted: dict[str, np.ndarray], true_image: np.ndarray | None, options: GalleryOptions
+) -> Images:
+    """All images of a row, by the title of their column."""
+    if not options.real_images:
+        return painted
+    name, first = next(iter(painted.items()))
+    error = None if true_image is None else error_map(first, true_image)
+    return {"real MR": true_image, **painted, name.replace("sample", "error"): error}
 
 
 def _scored(

@@ -41,7 +41,7 @@ def test_every_subject_and_the_failures_have_a_file(shown):
 
 
 def test_without_real_images_there_are_two_columns_less(shown):
-    options = ("--seeds", "0,1", "--mean-of", 0, "--slices", 1, "--failures", 0)
+    options = ("--seeds", "0,1", "--mean-of", 0, "--slices", 1, "--cuts", 0, "--failures", 0)
     with_real, without = shown(*options)[0], shown(*options, "--without-real-images")[0]
     images = [imread(folder / "d.png") for folder in (with_real, without)]
     assert images[0].shape[0] == images[1].shape[0]
@@ -50,6 +50,12 @@ def test_without_real_images_there_are_two_columns_less(shown):
     assert 0 < margins < 60
     assert "synthetic images only" in (without / "gallery.html").read_text()
     assert not (without / "failures.png").exists()
+
+
+def test_a_cut_is_one_more_row(shown):
+    options = ("--seeds", 0, "--mean-of", 0, "--slices", 2, "--failures", 0)
+    heights = [imread(shown(*options, "--cuts", cuts)[0] / "d.png").shape[0] for cuts in (0, 1, 2)]
+    assert heights[2] - heights[1] == heights[1] - heights[0] > 160
 
 
 def test_no_real_image_of_an_earlier_gallery_is_left(shown, run_dir):

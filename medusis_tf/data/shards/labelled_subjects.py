@@ -32,6 +32,7 @@ class LabelledSubject:
         field_of_view: `[height, width]` bool, inside the volume; None if that is everywhere.
         whole: The subject with all slices, of which this has some; None if it has all itself.
         places: `[slices]`, places of the slices among all; None if it has all.
+        slice_mm: Distance between neighbouring slices of the volume.
     """
 
     name: str
@@ -43,6 +44,7 @@ class LabelledSubject:
     field_of_view: np.ndarray | None = None
     whole: LabelledSubject | None = None
     places: np.ndarray | None = None
+    slice_mm: float = 1.0
 
     @cached_property
     def body(self) -> np.ndarray:
@@ -124,12 +126,14 @@ class LabelledSubjects:
         slices = self._shards.read(record)
         if slices.label_map is None:
             raise ValueError(f"subject {record.subject} has no label map")
+        grid = record.grid(self._data)
         return LabelledSubject(
             record.subject,
             record.patient,
             slices.label_map,
             slices.image,
             slices.slice_indices,
-            record.grid(self._data).pixel_mm,
+            grid.pixel_mm,
             visible_pixels(record, self._data),
+            slice_mm=grid.slice_mm,
         )
