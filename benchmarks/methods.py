@@ -174,7 +174,7 @@ def train(config: Any, repeats: int) -> dict[str, Any]:
 
 
 def paint(config: Any, repeats: int) -> dict[str, Any]:
-    """Time of a synthetic slice, in batches as they are trained."""
+    """Time of a synthetic slice: four at once, or with neighbours as many as a sample has."""
     import tensorflow as tf
 
     from benchmarks.timing import compiled, spreads

@@ -80,7 +80,8 @@ def unit_fields(noise, height, width, index, depth=None, knot=None):
     """
     sides = [height, width] if depth is None else [depth, height, width]
     noise = _flat(noise)
-    bits = tf.bitcast(tf.reduce_sum(noise, axis=1), tf.int32)
+    # Of integers: a sum of floats depends on its order, which differs between devices.
+    bits = tf.reduce_sum(tf.bitcast(noise, tf.int32), axis=1)
     if knot is not None:
         bits += knot * _KNOT_STRIDE
     seeds = tf.stack([bits, tf.bitcast(noise[:, 0], tf.int32) + index], axis=1)

@@ -28,7 +28,9 @@ _MIN_TISSUE = 0.15
 _MAX_SLICES = 64
 
 
-def air_threshold(shards: Shards, fraction: float = 0.5, max_subjects: int = 32) -> float:
+def air_threshold(
+    shards: Shards, fraction: float = 0.5, max_subjects: int = 32, section: str = "mask_loss"
+) -> float:
     """Estimate a threshold between air and the darkest soft tissue of the training images.
 
     It is the median over subjects of `air + fraction * (tissue - air)`.
@@ -38,6 +40,7 @@ def air_threshold(shards: Shards, fraction: float = 0.5, max_subjects: int = 32)
         fraction: Position between air (0) and tissue (1), in (0, 1).
         max_subjects: Maximum number of subjects, evenly spaced in their order. At most 64 slices
             of each are read.
+        section: Path of the mask loss in the configuration, for messages.
 
     Returns:
         Intensity in [-1, 1].
@@ -67,7 +70,7 @@ def air_threshold(shards: Shards, fraction: float = 0.5, max_subjects: int = 32)
             "cannot estimate a threshold between air and body: none of the "
             f"{len(places)} training images examined{values} has a body brighter than the air "
             "around it. Check the images and data.intensity in the data report of medusis prepare, "
-            "or set mask_loss.threshold={name: fixed, value: ...} to a value in (-1, 1)."
+            f"or set {section}.threshold={{name: fixed, value: ...}} to a value in (-1, 1)."
         )
     return float(np.median(thresholds))
 
@@ -110,12 +113,15 @@ def _dark_level(counts: np.ndarray) -> int:
         dark[:] = 0  # a view, so this removes the class from `counts`
 
 
-def mask_threshold(config: MaskLossConfig, shards: Shards) -> float | None:
+def mask_threshold(
+    config: MaskLossConfig, shards: Shards, section: str = "mask_loss"
+) -> float | None:
     """The threshold of the mask loss, if it has to be estimated from the real training images.
 
     Args:
         config: Settings of the mask loss.
         shards: The prepared slices of the experiment.
+        section: Path of the settings in the configuration, for messages.
 
     Returns:
         An intensity in [-1, 1]; None with another kind of threshold.
@@ -125,7 +131,7 @@ def mask_threshold(config: MaskLossConfig, shards: Shards) -> float | None:
     """
     if not isinstance(config.threshold, RealImagesThreshold):
         return None
-    level = air_threshold(shards, config.threshold.fraction)
+    level = air_threshold(shards, config.threshold.fraction, section=section)
     logger.info(
         "mask loss: intensities above %.3f count as body, estimated from the training images", level
     )

@@ -42,12 +42,14 @@ def connected_components(mask, connectivity: int | None = None):
     Reference:
         FastSV (Zhang, Azad and Hu 2020), https://arxiv.org/abs/1910.05971
     """
-    return _label(mask, _checked(mask, connectivity) == _CONNECTIVITIES[mask.shape.rank][1])
+    corners = _checked(mask, connectivity) == _CONNECTIVITIES[mask.shape.rank][1]
+    # Graphs for any size, as in a SavedModel, would compile again for each size: for seconds.
+    label = _label_compiled if mask.shape.is_fully_defined() else _label
+    return label(mask, corners)
 
 
-@tf.function(jit_compile=True, autograph=False)
 def _label(mask, corners):
-    """Label components, compiled by XLA.
+    """Label components, in operations that XLA can compile.
 
     Compilation halves the CPU time and makes it almost independent of the shape. Minimum CPU
     time of keep_large_components and fill_holes, measured on two busy cores for four bodies of
@@ -69,6 +71,9 @@ def _label(mask, corners):
     number = tf.gather(tf.gather(number, first_runs), runs)
     before = tf.reduce_min(tf.where(mask, number, number.dtype.max), axes, keepdims=True)
     return tf.where(mask, number - before + 1, 0)
+
+
+_label_compiled = tf.function(_label, jit_compile=True, autograph=False)
 
 
 def largest_component(mask, connectivity: int | None = None):

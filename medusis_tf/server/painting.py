@@ -261,6 +261,12 @@ class Painting:
         first = self.model.draw_noise(request.seed + sample, request.truncation)
         if request.other_seed is None or request.blend is None:
             return [first]
+        if self.model.metadata.is_diffusion:
+            raise Refusal(
+                400,
+                "other_seed and blend are not for this model: images of a diffusion model do not "
+                "change smoothly with their noise.",
+            )
         last = self.model.draw_noise(request.other_seed + sample, request.truncation)
         return [between(first, last, request.blend, request.truncation)]
 

@@ -181,7 +181,13 @@ def _endpoints(
     if volumes is not None:
         depth_stride = metadata.stride if volumes.networks == "3d" else 1
     endpoints = Endpoints(
-        painter, metadata.num_classes, metadata.noise_shape, metadata.stride, labels, depth_stride
+        painter,
+        metadata.num_classes,
+        metadata.noise_shape,
+        metadata.stride,
+        labels,
+        depth_stride,
+        truncates=not metadata.is_diffusion,
     )
     return endpoints, metadata
 

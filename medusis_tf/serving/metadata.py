@@ -83,6 +83,11 @@ class ModelMetadata(Section):
         return len(self.classes)
 
     @property
+    def is_diffusion(self) -> bool:
+        """Whether the model is one of diffusion."""
+        return self.config.get("method") == "diffusion"
+
+    @property
     def has_noise(self) -> bool:
         """Whether images depend on noise."""
         return 0 not in self.noise_shape

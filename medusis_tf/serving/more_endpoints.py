@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from medusis_tf.methods.diffusion.sections import (
     LARGEST_GUIDANCE,
-    LARGEST_LEVEL,
     MOST_STEPS,
 )
 from medusis_tf.serving.signatures import (
@@ -18,6 +17,7 @@ from medusis_tf.serving.signatures import (
     SEED,
     TRUNCATION,
     Endpoints,
+    check_first_slice,
     check_label_map,
     same_batch,
 )
@@ -131,7 +131,15 @@ def sample_endpoint(
             for name, each in settings.items()
             if name != "guidance"
         ]
-        most = {"steps": MOST_STEPS, "start_level": LARGEST_LEVEL, "guidance": LARGEST_GUIDANCE}
+        checks.append(
+            tf.debugging.assert_non_negative(
+                guidance, "guidance must be 0 or more.", name="check_guidance"
+            )
+        )
+        if first_slice is not None:
+            checks.append(check_first_slice(first_slice, 1))
+        level = painter.highest_level
+        most = {"steps": MOST_STEPS, "start_level": level, "guidance": LARGEST_GUIDANCE}
         checks += [
             tf.debugging.assert_less_equal(
                 settings[name], limit, f"{name} must be at most {limit:g}.", name=f"most_{name}"

@@ -11,6 +11,7 @@ import numpy as np
 from medusis_tf.errors import UserError
 
 if TYPE_CHECKING:
+    from medusis_tf.serving.metadata import ModelMetadata
     from medusis_tf.serving.predictor import SlicePainter
 
 LARGEST_SEED = 2**31 - 1
@@ -55,13 +56,19 @@ class NoiseChoice:
             if not 0 <= seed <= LARGEST_SEED:
                 raise UserError(f"seeds must be from 0 to {LARGEST_SEED}. Received: {seed}")
 
-    def check(self, has_noise: bool, title: str) -> None:
+    def check(self, metadata: ModelMetadata) -> None:
         """Check that a model has the noise that is asked for.
 
         Raises:
-            UserError: It has none, and the samples need some.
+            UserError: It has none, and the samples need some; or noises have nothing between them.
         """
-        if not has_noise and (self.interpolate is not None or self.mean_of > 1):
+        title = metadata.title
+        if self.interpolate is not None and metadata.is_diffusion:
+            raise UserError(
+                f"--interpolate is not for {title}: images of a diffusion model do not change "
+                "smoothly with their noise. Use --samples."
+            )
+        if not metadata.has_noise and (self.interpolate is not None or self.mean_of > 1):
             raise UserError(
                 f"the model {title} has no noise, so there is one image for a label map. Leave out "
                 "--interpolate and --mean."

@@ -76,7 +76,7 @@ class SlicePainter:
             UserError: Truncated noise, other than 0, is weaker than a diffusion model expects.
         """
         is_weaker = math.isfinite(truncation) and truncation != 0
-        if is_weaker and self.metadata.config.get("method") == "diffusion":
+        if is_weaker and self.metadata.is_diffusion:
             raise UserError(
                 f"--truncation of a diffusion model, such as {self.metadata.title}, may only be 0, "
                 "the image without noise. --start-level makes images more or less alike."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import pydantic
@@ -55,7 +56,7 @@ class SamplingChoice:
         """
         if not self.changes:
             return {}
-        if metadata.config.get("method") != "diffusion":
+        if not metadata.is_diffusion:
             raise UserError(
                 f"the model {metadata.title} is none of diffusion: leave out --steps, "
                 "--start-level and --guidance."
@@ -75,10 +76,12 @@ class SamplingChoice:
             "guidance": (0.0, LARGEST_GUIDANCE),
         }
         for name, (lowest, largest) in limits.items():
-            if not lowest <= found[name] <= largest:
+            kind = "an integer" if name == "steps" else "a number"
+            is_number = isinstance(found[name], Integral if name == "steps" else Real)
+            if not is_number or not lowest <= found[name] <= largest:
                 raise UserError(
-                    f"--{name.replace('_', '-')} must be from {lowest:g} to {largest:g} for the "
-                    f"model {metadata.title}. Received: {found[name]}"
+                    f"--{name.replace('_', '-')} must be {kind} from {lowest:g} to {largest:g} "
+                    f"for the model {metadata.title}. Received: {found[name]}"
                 )
         if found["guidance"] != 1 and condition.source == "none":
             raise UserError(

@@ -47,6 +47,7 @@ class Endpoints:
         stride: int,
         labels: tf.DType = tf.int32,
         depth_stride: int | None = None,
+        truncates: bool = True,
     ) -> None:
         """Define the endpoints; they are traced later.
 
@@ -58,6 +59,7 @@ class Endpoints:
             stride: Divisor of H and W.
             labels: Type of the label map, int32 or int64.
             depth_stride: Divisor of D of a painter of volumes; None for one of slices.
+            truncates: Whether noise may be truncated; otherwise to 0 only.
         """
         axes = 2 if depth_stride is None else 3
         self.label_spec = label_spec = label_map_spec(labels, axes)
@@ -87,6 +89,8 @@ class Endpoints:
         @tf.function(input_signature=[SEED, TRUNCATION])
         def draw_noise(seed, truncation):
             same_batch(seed=seed, truncation=truncation)
+            if not truncates:
+                truncation = check_not_truncated(truncation)
             return {"noise": truncated_noise(seed, truncation, noise_shape)}
 
         @tf.function(input_signature=[label_spec, SEED, TRUNCATION])
@@ -197,6 +201,14 @@ def check_label_map(label_map: tf.Tensor, num_classes: int, strides: Sequence[in
     ]
     with tf.control_dependencies(checks):
         return tf.identity(label_map)
+
+
+def check_not_truncated(truncation: tf.Tensor) -> tf.Tensor:
+    """Check that noise keeps its strength, or is 0, and return the truncation."""
+    message = "truncation of a diffusion model must be 0, or inf for none."
+    is_right = (truncation == 0) | tf.math.is_inf(truncation)
+    with tf.control_dependencies([tf.debugging.assert_equal(is_right, True, message)]):
+        return tf.identity(truncation)
 
 
 def check_first_slice(first_slice: tf.Tensor, stride: int) -> tf.Operation:

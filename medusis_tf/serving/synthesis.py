@@ -159,7 +159,7 @@ def synthesize_files(
     """
     folder = find_model(request.model_dir)
     metadata = read_metadata(folder)
-    request.noise.check(metadata.has_noise, metadata.title)
+    request.noise.check(metadata)
     request.sampling.settings(metadata)  # refuses a model that it does not fit
     _check_attributes(request)
     _check_sources_exist(request)

@@ -61,6 +61,12 @@ class DiffusionConfig(ExperimentConfig):
 
         return "painter", build_painter(self)
 
+    def build_segmenter(self) -> keras.Model | None:
+        """See `ExperimentConfig`."""
+        from medusis_tf.methods.diffusion.diffusion import build_segmenter
+
+        return build_segmenter(self)
+
     @property
     def sample_slices(self) -> tuple[int, int]:
         """See `ExperimentConfig`. The denoiser learns single slices."""

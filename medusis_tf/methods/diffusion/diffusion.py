@@ -43,7 +43,18 @@ def build_painter(config: DiffusionConfig) -> DiffusionPainter:
             names = tuple(entry.name for entry in data.classes)
             guides = Guides(config.guides, names, data.image_channels)
     noise_length = 0.0 if config.volumes is None else config.volumes.noise_length
-    return DiffusionPainter(denoiser, data.num_classes, config.sampler, noise_length, guides)
+    highest_level = config.noise_levels.highest
+    return DiffusionPainter(
+        denoiser, data.num_classes, config.sampler, noise_length, guides, highest_level
+    )
+
+
+def build_segmenter(config: DiffusionConfig) -> UNetSegmenter | None:
+    """Build the guiding segmenter that an experiment trains, with new weights; None without."""
+    if config.guides is None or config.guides.segmenter is None:
+        return None
+    with dtype_policy(config.training.precision):
+        return config.guides.segmenter.build(config.data.num_classes, config.data.image_channels)
 
 
 class Diffusion(Method):
@@ -72,7 +83,7 @@ class Diffusion(Method):
         self.needs_field_of_view = config.training.field_of_view
         self._trained = build_painter(config.model_copy(update={"guides": None}))
         self._painter = build_painter(config)
-        self.denoiser, self.segmenter = self._trained.denoiser, self._build_segmenter()
+        self.denoiser, self.segmenter = self._trained.denoiser, build_segmenter(config)
         for average, network in self._averages:
             average.set_weights(network.get_weights())
         self._prepare(shards)
@@ -83,15 +94,6 @@ class Diffusion(Method):
         for name, optimizer in self._optimizers.items():
             optimizer.build(self.networks[name].trainable_variables)
         self.built = True
-
-    def _build_segmenter(self) -> UNetSegmenter | None:
-        config = self.config
-        if config.guides is None or config.guides.segmenter is None:
-            return None
-        with dtype_policy(config.training.precision):
-            return config.guides.segmenter.build(
-                config.data.num_classes, config.data.image_channels
-            )
 
     def _build_optimizer(self, network: str, section: AdamConfig) -> keras.optimizers.Optimizer:
         training = self.config.training
@@ -125,8 +127,13 @@ class Diffusion(Method):
 
     @property
     def evaluated_networks(self) -> dict[str, keras.Model]:
-        """The painter."""
-        return {"painter": self._painter}
+        """The painter, and the segmenter if there is one."""
+        return {name: each for name, each in self.networks.items() if name != "trained"}
+
+    @property
+    def restored_variables(self) -> list[keras.Variable]:
+        """See `Method`: the spectral norms of the segmenter, which its forward pass updates."""
+        return [] if self.segmenter is None else self.segmenter.non_trainable_weights
 
     def train_step(self, batch: Batch, kind: Any = None) -> Losses:
         """See `Method`."""
@@ -140,13 +147,15 @@ class Diffusion(Method):
         noisy = bands + sigma[:, tf.newaxis, tf.newaxis, tf.newaxis] * noise
         shown = self._shown_labels(batch, view)
         condition = self._condition(shown, batch["position"])
+        if shown is not None and view is not None:  # the segmenter learns only what was scanned
+            shown *= tf.cast(view, tf.float32)[..., tf.newaxis]
         descent = Descent(self._optimizers, self.networks, gates=True)
         with tf.GradientTape() as tape:
             found = self.denoiser(noisy, sigma, condition, training=True)
             losses = {"denoising": self._loss(found, bands, sigma, view)}
             if self.segmenter is not None:
                 estimate = tf.stop_gradient(haar_synthesis(found))
-                losses["segmentation"] = segmenter_loss(self.segmenter, estimate, shown)
+                losses["segmentation"] = segmenter_loss(self.segmenter, estimate, shown, True)
             total = tf.add_n(list(losses.values()))
         weights = {name: self.networks[name].trainable_variables for name in self._optimizers}
         gradients = tape.gradient(total, weights, output_gradients=1.0 / self.num_replicas)
@@ -159,6 +168,12 @@ class Diffusion(Method):
         decay = ema_decay(self.step - 1, ema.decay_per_step, ema.warm_up)
         for average, network in self._averages:
             update_average(average, network, decay)
+
+    def refresh_painter(self, batch: Batch, pass_number: tf.Tensor) -> None:
+        """See `Method`."""
+        guides = self._painter.guides
+        if guides is not None and guides.segmenter is not None:
+            guides.segmenter(batch["image"], training=True)
 
     def _levels(self, position: tf.Tensor) -> tf.Tensor:
         """Noise level of each sample, `[batch]`."""
@@ -231,8 +246,8 @@ class Diffusion(Method):
         tissues = [each.tissue for each in appearance.classes]
         if self.config.condition.source == "labels":
             tissues = [each.name for each in appearance.classes]
-        if (guides := self._painter.guides) is not None:
-            threshold = mask_threshold(guides.config.mask_loss, shards)
+        if (guides := self._painter.guides) is not None and guides.config.mask > 0:
+            threshold = mask_threshold(guides.config.mask_loss, shards, "guides.mask_loss")
             guides.air_threshold.assign(threshold or 0.0)
         for network in (self._trained, self._painter):
             network.class_means.assign(known_means(appearance))

@@ -31,10 +31,10 @@ class Targets(NamedTuple):
 class Guides(keras.Model):
     """Losses of an estimated image, whose gradients pull it while its noise is removed.
 
-    An estimate at noise level s becomes `estimate - s^2 * gradient`, the mean of a Gaussian of
-    deviation s that is multiplied by exp(-energy) to first order. The energy adds up pixels: the
+    An estimate with variance v becomes `estimate - v * gradient`, the mean of a Gaussian of that
+    variance that is multiplied by exp(-energy) to first order. The energy adds up pixels: the
     cross-entropy of the segmenter and the squared error of the body mask, with their weights. A
-    pixel moves by s at most.
+    pixel moves by the deviation, `sqrt(v)`, at most.
 
     Args:
         config: Weights, segmenter and mask loss.
@@ -87,6 +87,9 @@ class Guides(keras.Model):
         Returns:
             Scalar float32 of at least 0.
         """
+        # In the range of images, for which the segmenter was trained; the gradient passes, so that
+        # pixels beyond it are pulled too.
+        image += tf.stop_gradient(tf.clip_by_value(image, -1.0, 1.0) - image)
         total = tf.constant(0.0)
         if self.segmenter is not None and self.config.segmentation > 0:
             errors = _cross_entropy(self.segmenter, image, targets.shown)
@@ -97,12 +100,12 @@ class Guides(keras.Model):
             total += self.config.mask * pixels * loss
         return total
 
-    def pull(self, image: tf.Tensor, level: tf.Tensor, targets: Targets) -> tf.Tensor:
+    def pull(self, image: tf.Tensor, variance: tf.Tensor, targets: Targets) -> tf.Tensor:
         """Move an estimate towards its label map.
 
         Args:
             image: `[batch, height, width, channels]`.
-            level: Noise level of what it was estimated from, scalar.
+            variance: Variance of its pixels around the true image, scalar; see `variance_of`.
             targets: Those of its label maps.
 
         Returns:
@@ -112,25 +115,47 @@ class Guides(keras.Model):
             tape.watch(image)
             energy = self.energy(image, targets)
         gradient = tape.gradient(energy, image, unconnected_gradients="zero")
-        return image - tf.clip_by_value(tf.square(level) * gradient, -level, level)
+        deviation = tf.sqrt(variance)
+        return image - tf.clip_by_value(variance * gradient, -deviation, deviation)
 
 
-def segmenter_loss(segmenter: UNetSegmenter, image: tf.Tensor, shown: tf.Tensor) -> tf.Tensor:
+def variance_of(level: tf.Tensor, data_variance: tf.Tensor) -> tf.Tensor:
+    """Variance of a pixel, given its value with noise, if images are Gaussian.
+
+    Far above the deviation of images, noise says nothing, and their own variance remains.
+
+    Args:
+        level: Noise level, scalar.
+        data_variance: Variance of the pixels of images, scalar.
+
+    Returns:
+        Scalar, below the square of the level and below `data_variance`.
+    """
+    square = tf.square(level)
+    return square * data_variance / (square + data_variance)
+
+
+def segmenter_loss(
+    segmenter: UNetSegmenter, image: tf.Tensor, shown: tf.Tensor, training: bool = False
+) -> tf.Tensor:
     """Mean cross-entropy of a segmenter over the pixels with a label.
 
     Args:
         segmenter: The segmenter.
         image: `[batch, height, width, channels]`, estimates of the denoiser.
         shown: `[batch, height, width, num_classes]` float32 of 0 and 1; all 0 where hidden.
+        training: Whether the spectral norms of the segmenter are updated.
 
     Returns:
         Scalar float32: mean over images, so that replicas can share a batch.
     """
-    errors = tf.reduce_sum(_cross_entropy(segmenter, image, shown), axis=(1, 2))
+    errors = tf.reduce_sum(_cross_entropy(segmenter, image, shown, training), axis=(1, 2))
     return tf.reduce_mean(tf.math.divide_no_nan(errors, tf.reduce_sum(shown, axis=(1, 2, 3))))
 
 
-def _cross_entropy(segmenter: UNetSegmenter, image: tf.Tensor, shown: tf.Tensor) -> tf.Tensor:
+def _cross_entropy(
+    segmenter: UNetSegmenter, image: tf.Tensor, shown: tf.Tensor, training: bool = False
+) -> tf.Tensor:
     """Of each pixel, `[batch, height, width]`. Logit 0 belongs to no class."""
-    logits = tf.cast(segmenter(image)[..., 1:], tf.float32)
+    logits = tf.cast(segmenter(image, training=training)[..., 1:], tf.float32)
     return -tf.reduce_sum(shown * tf.nn.log_softmax(logits), axis=-1)

@@ -7,9 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from medusis_tf.layers.pixel_noise import drifting_fields, noise_strength, unit_fields
-from medusis_tf.methods.diffusion.guides import Guides
+from medusis_tf.methods.diffusion.guides import Guides, variance_of
 from medusis_tf.methods.diffusion.sampling import Denoise, sample
-from medusis_tf.methods.diffusion.sections import SamplerConfig
+from medusis_tf.methods.diffusion.sections import LARGEST_LEVEL, SamplerConfig
 from medusis_tf.models.denoisers.unet import UNetDenoiser
 from medusis_tf.ops.edm import sampling_levels
 from medusis_tf.ops.haar import haar_analysis, haar_synthesis
@@ -35,6 +35,7 @@ class DiffusionPainter(keras.Model):
         sampler: Steps and start.
         noise_length: Number of slices of a volume along which fields change; 0 for the same ones.
         guides: Losses that pull the estimates of the denoiser; None for none.
+        highest_level: Highest noise level of the training.
 
     Attributes:
         class_means: `[num_classes]`, grey level of each class in [-1, 1]; not trained.
@@ -49,6 +50,7 @@ class DiffusionPainter(keras.Model):
         sampler: SamplerConfig,
         noise_length: float = 0.0,
         guides: Guides | None = None,
+        highest_level: float = LARGEST_LEVEL,
     ):
         super().__init__(name="painter")
         self.denoiser = denoiser
@@ -56,6 +58,7 @@ class DiffusionPainter(keras.Model):
         self.sampler = sampler
         self.noise_length = noise_length
         self.guides = guides
+        self.highest_level = highest_level
         square = (num_classes, num_classes)
         options = {"trainable": False, "dtype": "float32"}
         self.class_means = self.add_weight(
@@ -197,6 +200,7 @@ class DiffusionPainter(keras.Model):
         guides = self.guides
         if guides is not None:
             targets = guides.targets(one_hot, shown)
+            data_variance = tf.reduce_mean(tf.square(self.denoiser.deviations))
 
         def guided(bands: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
             found = self.denoiser(bands, sigma, condition)
@@ -215,7 +219,7 @@ class DiffusionPainter(keras.Model):
                 return found
             image = haar_synthesis(found)
             if guides is not None:
-                image = guides.pull(image, level, targets)
+                image = guides.pull(image, variance_of(level, data_variance), targets)
             if self.sampler.hold_means:
                 image += class_means_of(means - image, one_hot)
             return haar_analysis(image)

@@ -123,7 +123,7 @@ class GuidesConfig(Section):
     It is trained beside the denoiser, on its estimates of real images: with the true labels if
     `condition.source` is `labels`, else with pseudo-labels of the appearance.
     """
-    optimizer: AdamConfig = AdamConfig(learning_rate=2e-4, beta_1=0.9)
+    optimizer: AdamConfig = AdamConfig(learning_rate=5e-4, beta_1=0.9)
     """Optimizer of the segmenter."""
     segmentation: GuideWeight = 1.0
     """Weight of the cross-entropy of the segmenter. 0 trains it without using it."""
@@ -131,6 +131,14 @@ class GuidesConfig(Section):
     """Weight of the mask loss: the body must have the outline of the label map."""
     mask_loss: MaskLossConfig = MaskLossConfig()
     """Settings of the mask loss."""
+
+    @model_validator(mode="after")
+    def _check_segmenter(self) -> "GuidesConfig":
+        if self.segmenter is None and self.mask == 0:
+            raise ValueError(
+                "without a segmenter and with mask: 0, nothing guides. Leave guides out"
+            )
+        return self
 
 
 class DiffusionTrainingConfig(TrainingConfig):

@@ -221,7 +221,7 @@ def test_python_takes_settings_of_the_sampler(exported):
     other = mt.synthesize(model, label_map, sampling=SamplingChoice(steps=1))
     assert np.abs(own - other).max() > 1e-3
     np.testing.assert_array_equal(mt.synthesize(model, label_map), own)
-    with pytest.raises(UserError, match="must be from 1 to 1000"):
+    with pytest.raises(UserError, match="must be an integer from 1 to 1000"):
         mt.synthesize(model, label_map, sampling=SamplingChoice(steps=0))
 
 
@@ -231,13 +231,31 @@ def test_truncated_noise_is_refused(exported):
     assert not Predictor(exported).draw_noise(0, truncation=0.0).any()
 
 
+def test_the_default_endpoint_keeps_the_strength_of_noise(exported):
+    endpoint = tf.saved_model.load(str(exported)).signatures["serving_default"]
+    given = {"label_map": tf.zeros([1, 32, 32], tf.int32), "seed": tf.zeros([1, 2], tf.int32)}
+    for truncation in (0.0, np.inf):
+        assert endpoint(**given, truncation=tf.constant([truncation], tf.float32))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="must be 0, or inf"):
+        endpoint(**given, truncation=tf.constant([2.0]))
+
+
+def test_noises_have_nothing_between_them(exported, tmp_path):
+    choice = {"interpolate": (0, 1), "samples": 3}
+    request = SynthesisRequest(exported, tmp_path / "no.nii.gz", tmp_path / "a.nii.gz", **choice)
+    with pytest.raises(UserError, match="--interpolate is not for"):
+        synthesize_files(request)
+
+
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ({"steps": 0}, "--steps must be from 1 to 1000"),
-        ({"start_level": 0.9}, "--start-level must be from 0.02 to 0.8"),
-        ({"start_level": float("nan")}, "--start-level must be from"),
-        ({"guidance": -1.0}, "--guidance must be from 0 to 100"),
+        ({"steps": 0}, "--steps must be an integer from 1 to 1000"),
+        ({"steps": 1.5}, "--steps must be an integer from 1 to 1000"),
+        ({"start_level": "0.5"}, "--start-level must be a number from"),
+        ({"start_level": 0.9}, "--start-level must be a number from 0.02 to 0.8"),
+        ({"start_level": float("nan")}, "--start-level must be a number from"),
+        ({"guidance": -1.0}, "--guidance must be a number from 0 to 100"),
     ],
 )
 def test_settings_outside_the_training_are_refused(exported, choice, message):
@@ -262,6 +280,8 @@ def test_the_endpoint_refuses_what_it_cannot_sample(exported):
         ("steps", [0, 0], "steps must be above 0"),
         ("steps", [1001, 1001], "at most 1000"),
         ("start_level", [0.0, 0.0], "start_level must be above 0"),
+        ("start_level", [0.9, 0.9], "start_level must be at most 0.8"),
+        ("guidance", [-1.0, -1.0], "guidance must be 0 or more"),
     ):
         with pytest.raises(tf.errors.InvalidArgumentError, match=message):
             endpoint(**{**good, name: tf.constant(value)})

@@ -8,9 +8,10 @@ from scipy import ndimage
 
 from medusis_tf.data.preparing.preparation import prepare_shards
 from medusis_tf.errors import UserError
+from medusis_tf.layers.spectral_conv import SpectralConv
 from medusis_tf.losses.segmentation import segmentation_loss
 from medusis_tf.methods.diffusion.diffusion import build_painter
-from medusis_tf.methods.diffusion.guides import Guides, segmenter_loss
+from medusis_tf.methods.diffusion.guides import Guides, segmenter_loss, variance_of
 from medusis_tf.methods.diffusion.painter import DiffusionPainter
 from medusis_tf.methods.diffusion.sections import GuidesConfig
 from medusis_tf.methods.distribution import mirrored
@@ -53,10 +54,10 @@ def images(seed=0, batch=1, size=16):
     return tf.constant(rng.uniform(-1, 1, [batch, size, size, 1]), tf.float32)
 
 
-def test_the_pull_is_the_numerical_gradient_times_the_squared_level():
+def test_the_pull_is_the_numerical_gradient_times_the_variance():
     model = guides(segmentation=0.1, mask=0.0)
     targets, image = targets_of(model, limb()), images()
-    shift = (model.pull(image, tf.constant(0.1), targets) - image).numpy()[0, ..., 0]
+    shift = (model.pull(image, tf.constant(0.01), targets) - image).numpy()[0, ..., 0]
     assert np.abs(shift).max() < 0.1  # nothing is cut off
     for place in [(3, 4), (8, 8), (12, 5)]:
         step = np.zeros([1, 16, 16, 1], np.float32)
@@ -65,11 +66,31 @@ def test_the_pull_is_the_numerical_gradient_times_the_squared_level():
         assert shift[place] == pytest.approx(-0.01 * (higher - lower) / 0.04, rel=0.05, abs=1e-6)
 
 
-def test_a_pixel_moves_by_its_noise_level_at_most():
+def test_a_pixel_moves_by_its_deviation_at_most():
     model = guides(segmentation=1000.0, mask=1000.0)
-    image, level = images(), tf.constant(0.3)
-    shift = np.abs(model.pull(image, level, targets_of(model, limb())) - image)
+    image, variance = images(), tf.constant(0.09)
+    shift = np.abs(model.pull(image, variance, targets_of(model, limb())) - image)
     assert shift.max() == pytest.approx(0.3, abs=1e-6)
+
+
+def test_the_variance_is_that_of_gaussians():
+    """Of pixels with a variance of 0.25, seen with noise: by regression on 100,000 samples."""
+    rng = np.random.default_rng(0)
+    true = 0.5 * rng.standard_normal(100_000)
+    for level in (0.1, 0.5, 5.0):
+        seen = true + level * rng.standard_normal(len(true))
+        rest = true - np.polyval(np.polyfit(seen, true, 1), seen)
+        found = float(variance_of(tf.constant(level), tf.constant(0.25)))
+        assert found == pytest.approx(rest.var(), rel=0.02)
+
+
+def test_pixels_beyond_the_range_are_pulled_as_those_at_its_end():
+    model = guides(segmentation=1.0, mask=0.0)
+    image, targets = images(), targets_of(model, limb())
+    bright = tf.where(image > 0.5, 1.0, image)
+    brighter = tf.where(image > 0.5, 3.0, image)
+    shifts = [model.pull(each, tf.constant(0.25), targets) - each for each in (bright, brighter)]
+    np.testing.assert_allclose(shifts[1], shifts[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("weights", [(1.0, 0.0), (1.0, 1.0)])
@@ -78,7 +99,7 @@ def test_pulling_lowers_the_energy(weights):
     targets, image = targets_of(model, limb()), images()
     energies = [float(model.energy(image, targets))]
     for _ in range(5):
-        image = model.pull(image, tf.constant(0.5), targets)
+        image = model.pull(image, tf.constant(0.25), targets)
         energies.append(float(model.energy(image, targets)))
     assert (np.diff(energies) < 0).all()
 
@@ -99,10 +120,10 @@ def test_the_mask_pulls_a_dark_body_above_the_threshold():
     body = ndimage.binary_fill_holes(label_map[0] > 0)
     np.testing.assert_array_equal(targets.body_mask[0].numpy() > 0, body)
     right = tf.constant(np.where(body, 0.5, -1)[None, ..., None], tf.float32)
-    np.testing.assert_allclose(model.pull(right, tf.constant(0.5), targets), right, atol=0.01)
+    np.testing.assert_allclose(model.pull(right, tf.constant(0.25), targets), right, atol=0.01)
     dark = tf.where(right > 0, -0.6, -1.0)
     for _ in range(4):
-        dark = model.pull(dark, tf.constant(0.5), targets)
+        dark = model.pull(dark, tf.constant(0.25), targets)
     assert np.mean(dark.numpy()[0, ..., 0][body] > -0.5) > 0.9
 
 
@@ -138,12 +159,17 @@ def test_guided_images_are_segmented_better(places):
     config = experiment(
         places,
         condition={"source": "none"},
-        guides={**GUIDED["guides"], "optimizer": {"learning_rate": 3e-4}},
+        guides={**GUIDED["guides"], "optimizer": {"learning_rate": 1e-3}},
         training={"ema": {"decay": 0.9}},
         sampler={"hold_means": False, "start_level": 0.8, "steps": 4},
     )
     method, losses = train(config, 300, compiled=True)
     assert set(method.pseudo_labels) == {"mr_0"}
+    for layer in method.segmenter._flatten_layers():
+        if isinstance(layer, SpectralConv):
+            matrix = layer.kernel.numpy().reshape(-1, layer.filters)
+            sigma = np.linalg.norm(matrix @ layer.u.value.numpy())
+            assert sigma == pytest.approx(np.linalg.norm(matrix, 2), rel=0.2)
     painter = method.painter
     label_map = prepare_shards(config).read("test_0").label_map
     one_hot = tf.one_hot(label_map, len(CLASSES))
@@ -155,7 +181,7 @@ def test_guided_images_are_segmented_better(places):
     guided, without = (
         float(segmenter_loss(segmenter, paint(one_hot, noise), shown)) for paint in (painter, free)
     )
-    assert guided < 0.8 * without
+    assert guided < 0.9 * without
     assert np.mean(losses[-10:]) < np.mean(losses[:5])
 
 
