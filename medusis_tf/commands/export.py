@@ -63,12 +63,15 @@ def export(
     inputs, images = "label_map, noise", "png, mean_image"
     if metadata.volumes is not None:
         inputs, images = f"{inputs}, first_slice", "mean_image"
+    segment = "; segment(image) -> label_map" if segmenter else ""
+    sample = f"; sample({inputs}, steps, start_level, guidance) -> image"
+    sample = sample if metadata.is_diffusion else ""
     written = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     logger.info(
         f"{metadata.name}, step {metadata.step}: wrote {folder} ({written / 1e6:.1f} MB)\n"
         "endpoints: serving_default(label_map, seed, truncation) -> image; "
         f"from_noise({inputs}) -> image; draw_noise(seed, truncation) -> noise; "
-        f"{images}: inputs of serving_default{'; segment(image)' if segmenter else ''}\n"
+        f"{images}: inputs of serving_default{segment}{sample}\n"
         f"classes, spacing and intensities: {folder / 'assets.extra' / 'medusis.json'}\n"
         f"for people: {folder / 'MODEL_CARD.md'}\n"
         f"next: medusis synthesize --model {folder.parent} "

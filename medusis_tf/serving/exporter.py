@@ -28,7 +28,7 @@ from medusis_tf.serving.formats import Format, Precision, check_format, write_fo
 from medusis_tf.serving.metadata import ModelMetadata, write_metadata
 from medusis_tf.serving.model_card import write_model_card
 from medusis_tf.serving.model_folders import new_version
-from medusis_tf.serving.more_endpoints import image_endpoints, sample_endpoint, segment_endpoint
+from medusis_tf.serving.more_endpoints import image_endpoints, sample_endpoints, segment_endpoint
 from medusis_tf.serving.predictor import SlicePainter
 from medusis_tf.serving.signatures import Endpoints, write_saved_model
 from medusis_tf.serving.static_painter import LabelType, StaticPainter
@@ -100,8 +100,7 @@ def export_run(
     labels = tf.dtypes.as_dtype(options.labels)
     endpoints, metadata = _endpoints(run_dir, config, painter, step, labels)
     more = _more_endpoints(endpoints, metadata, segmenter)
-    if hasattr(painter, "sample"):
-        more["sample"] = sample_endpoint(painter, metadata.num_classes, metadata.stride, endpoints)
+    more |= sample_endpoints(painter, metadata, endpoints)
     try:
         with new_version(out / metadata.name, version) as (folder, target):
             write_saved_model(endpoints, painter, folder, more, segmenter)
@@ -155,7 +154,8 @@ def painter_of_network(
         UserError: The manifest of the run cannot be read.
     """
     endpoints, metadata = _endpoints(run_dir, config, network, step)
-    return SlicePainter(endpoints.by_name, metadata)
+    sample = sample_endpoints(network, metadata, endpoints)
+    return SlicePainter({**endpoints.by_name, **sample}, metadata)
 
 
 def mean_intensity(manifest: Manifest) -> IntensityScale:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
@@ -21,6 +21,9 @@ from medusis_tf.serving.signatures import (
     check_label_map,
     same_batch,
 )
+
+if TYPE_CHECKING:
+    from medusis_tf.serving.metadata import ModelMetadata
 
 MEAN_OF = 8
 """Number of noises whose mean image `mean_image` gives."""
@@ -85,6 +88,15 @@ def segment_endpoint(
         return {"label_map": tf.argmax(logits, axis=-1, output_type=tf.int32)}
 
     return segment
+
+
+def sample_endpoints(
+    painter: Any, metadata: ModelMetadata, endpoints: Endpoints
+) -> dict[str, Callable[..., Any]]:
+    """The endpoint `sample` of a diffusion model, by name; none of other models."""
+    if not metadata.is_diffusion:
+        return {}
+    return {"sample": sample_endpoint(painter, metadata.num_classes, metadata.stride, endpoints)}
 
 
 def sample_endpoint(

@@ -18,7 +18,7 @@ class Targets(NamedTuple):
 
     Attributes:
         shown: `[batch, height, width, num_classes]` float32, one-hot labels that the segmenter
-            must find.
+            must find; all 0 where it need not find any.
         label_map: `[batch, height, width]` int32.
         body_mask: `[batch, height, width]` float32 of 0 and 1, with holes filled.
     """

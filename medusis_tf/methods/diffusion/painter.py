@@ -199,7 +199,9 @@ class DiffusionPainter(keras.Model):
         means = self._painted_means(one_hot)
         guides = self.guides
         if guides is not None:
-            targets = guides.targets(one_hot, shown)
+            # A class that is shown as another one must not be pulled towards that one.
+            is_own = tf.linalg.diag_part(tf.convert_to_tensor(self.tissue_of_class))
+            targets = guides.targets(one_hot, shown * is_own * one_hot)
             data_variance = tf.reduce_mean(tf.square(self.denoiser.deviations))
 
         def guided(bands: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:

@@ -62,6 +62,12 @@ class MedUSISConfig(ExperimentConfig):
         from medusis_tf.methods.med_usis.class_counts import mean_class_counts
         from medusis_tf.methods.med_usis.med_usis import MedUSIS
 
+        volumes = self.volumes
+        if volumes is not None and volumes.rank == 3 and self.generator.padding == "zeros":
+            logger.warning(
+                "3D networks with generator.padding: zeros paint a pattern that repeats along the "
+                "axis with the parts of a volume. Use generator.padding=reflect"
+            )
         start, steps = self.training.pseudo_labels.start, self.training.steps
         if self.uses_pseudo_labels and start >= steps:
             logger.warning(

@@ -225,6 +225,15 @@ def test_python_takes_settings_of_the_sampler(exported):
         mt.synthesize(model, label_map, sampling=SamplingChoice(steps=0))
 
 
+def test_a_run_samples_with_other_settings_too(run, exported):
+    label_map = np.ones([2, *Predictor(exported).metadata.image_size], np.uint8)
+    choice = {"sampling": SamplingChoice(steps=1)}
+    own = mt.synthesize(mt.open_run(run.config.run_dir), label_map, **choice)
+    np.testing.assert_allclose(
+        own, mt.synthesize(Predictor(exported), label_map, **choice), atol=1e-4
+    )
+
+
 def test_truncated_noise_is_refused(exported):
     with pytest.raises(UserError, match="may only be 0"):
         Predictor(exported).draw_noise(0, truncation=1.0)

@@ -13,8 +13,9 @@ from medusis_tf.losses.segmentation import segmentation_loss
 from medusis_tf.methods.diffusion.diffusion import build_painter
 from medusis_tf.methods.diffusion.guides import Guides, segmenter_loss, variance_of
 from medusis_tf.methods.diffusion.painter import DiffusionPainter
-from medusis_tf.methods.diffusion.sections import GuidesConfig
+from medusis_tf.methods.diffusion.sections import GuidesConfig, SamplerConfig
 from medusis_tf.methods.distribution import mirrored
+from medusis_tf.models.denoisers import UNetDenoiser
 from medusis_tf.models.sections import UNetSegmenterConfig
 from medusis_tf.runs.checkpoints import load_painter
 from medusis_tf.serving.exporter import export_run
@@ -183,6 +184,22 @@ def test_guided_images_are_segmented_better(places):
     )
     assert guided < 0.9 * without
     assert np.mean(losses[-10:]) < np.mean(losses[:5])
+
+
+def test_a_class_that_is_shown_as_another_is_not_pulled():
+    """Class 2 is tied to class 1, so the segmenter says nothing of its pixels."""
+    model = guides(segmentation=1.0, mask=0.0)
+    denoiser = UNetDenoiser(1, 0, 8, 2, 1)
+    denoiser.build((None, None, None, 4))
+    settings = SamplerConfig(start_level=0.5, steps=1, hold_means=False)
+    painter, free = (DiffusionPainter(denoiser, 3, settings, guides=each) for each in (model, None))
+    for each in (painter, free):
+        each.tissue_of_class.assign(np.array([[1, 0, 0], [0, 1, 0], [0, 1, 0]], np.float32))
+    noise = tf.random.stateless_normal([1, 1024], [0, 0])
+    for number, is_pulled in ((1, True), (2, False)):
+        one_hot = tf.one_hot(np.full([1, 16, 16], number), 3)
+        shift = np.abs(painter(one_hot, noise) - free(one_hot, noise)).max()
+        assert (shift > 1e-4) == is_pulled
 
 
 def test_one_and_two_replicas_end_with_the_same_weights(places):
