@@ -171,8 +171,6 @@ def synthesize(
     """
     _check_noise(seed, truncation)
     if sampling is not None:
-        if not isinstance(sampling, SamplingChoice):
-            raise UserError(f"sampling must be a SamplingChoice. Received: {sampling!r}")
         model = model.with_sampling(sampling)
     if isinstance(label_map, np.ndarray):
         if ct is not None:

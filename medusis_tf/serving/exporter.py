@@ -180,15 +180,8 @@ def _endpoints(
     volumes, depth_stride = metadata.volumes, None
     if volumes is not None:
         depth_stride = metadata.stride if volumes.networks == "3d" else 1
-    endpoints = Endpoints(
-        painter,
-        metadata.num_classes,
-        metadata.noise_shape,
-        metadata.stride,
-        labels,
-        depth_stride,
-        truncates=not metadata.is_diffusion,
-    )
+    size, truncates = (metadata.num_classes, metadata.noise_shape), not metadata.is_diffusion
+    endpoints = Endpoints(painter, *size, metadata.stride, labels, depth_stride, truncates)
     return endpoints, metadata
 
 

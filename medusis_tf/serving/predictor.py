@@ -57,6 +57,8 @@ class SlicePainter:
         Raises:
             UserError: The model is none of diffusion, or was not trained for these settings.
         """
+        if not isinstance(sampling, SamplingChoice):
+            raise UserError(f"sampling must be a SamplingChoice. Received: {sampling!r}")
         sampling.settings(self.metadata)
         other = copy.copy(self)
         other.sampling = sampling

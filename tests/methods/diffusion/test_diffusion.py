@@ -223,6 +223,8 @@ def test_python_takes_settings_of_the_sampler(exported):
     np.testing.assert_array_equal(mt.synthesize(model, label_map), own)
     with pytest.raises(UserError, match="must be an integer from 1 to 1000"):
         mt.synthesize(model, label_map, sampling=SamplingChoice(steps=0))
+    with pytest.raises(UserError, match="must be a SamplingChoice"):
+        mt.synthesize(model, label_map, sampling={"steps": 1})
 
 
 def test_a_run_samples_with_other_settings_too(run, exported):
