@@ -28,6 +28,7 @@ from benchmarks.isolation import (
     write_json,
 )
 
+_GUIDES = {"segmenter": {"name": "unet", "base_channels": 16, "num_levels": 4}}
 # Case: packaged experiment of the legs, and what differs from it.
 LEGS: dict[str, tuple[str, dict[str, Any]]] = {
     "slices": ("legs_ct_to_mr", {}),
@@ -36,7 +37,7 @@ LEGS: dict[str, tuple[str, dict[str, Any]]] = {
     "2.5d": ("legs_25d", {}),
     "3d": ("legs_3d", {}),
     "diffusion": ("legs_diffusion", {}),
-    "diffusion_guided": ("legs_diffusion", {"guides": {}}),
+    "diffusion_guided": ("legs_diffusion", {"guides": _GUIDES}),
 }
 _DENOISER = {"base_channels": 64, "num_levels": 4}
 THESIS: dict[str, dict[str, Any]] = {
@@ -45,7 +46,7 @@ THESIS: dict[str, dict[str, Any]] = {
     "transformer": {"generator": {"name": "transformer"}},
     "2.5d": {"generator": {"name": "oasis"}, "volumes": {"networks": "2.5d", "depth": 3}},
     "diffusion": {"method": "diffusion", "denoiser": _DENOISER},
-    "diffusion_guided": {"method": "diffusion", "denoiser": _DENOISER, "guides": {}},
+    "diffusion_guided": {"method": "diffusion", "denoiser": _DENOISER, "guides": _GUIDES},
 }
 _SIDES = {"legs": 128, "thesis": 256}
 

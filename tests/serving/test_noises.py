@@ -5,6 +5,7 @@ import pytest
 
 from medusis_tf.errors import UserError
 from medusis_tf.serving.noises import NoiseChoice, between
+from tests.serving.test_metadata import metadata
 
 
 class Painter:
@@ -61,4 +62,7 @@ def test_what_does_not_fit_together_is_refused():
     with pytest.raises(UserError, match="seeds must be from 0"):
         NoiseChoice(seed=2**31 - 2, samples=3)
     with pytest.raises(UserError, match="has no noise"):
-        NoiseChoice(mean_of=2).check(has_noise=False, title="m")
+        NoiseChoice(mean_of=2).check(metadata(noise_shape=(0,)))
+    with pytest.raises(UserError, match="--interpolate is not for"):
+        choice = NoiseChoice(samples=2, interpolate=(1, 2))
+        choice.check(metadata(config={"method": "diffusion"}))

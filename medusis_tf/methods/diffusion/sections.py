@@ -117,11 +117,12 @@ class GuidesConfig(Section):
     The lower the noise level, the less they pull.
     """
 
-    segmenter: UNetSegmenterConfig | None = UNetSegmenterConfig(base_channels=16, num_levels=4)
+    segmenter: UNetSegmenterConfig | None = None
     """The network that must find the label map in the image; null for none.
 
-    It is trained beside the denoiser, on its estimates of real images: with the true labels if
-    `condition.source` is `labels`, else with pseudo-labels of the appearance.
+    `{base_channels: 16, num_levels: 4}` trains on a laptop. It is trained beside the denoiser, on
+    its estimates of real images: with the true labels if `condition.source` is `labels`, else with
+    pseudo-labels of the appearance.
     """
     optimizer: AdamConfig = AdamConfig(learning_rate=5e-4, beta_1=0.9)
     """Optimizer of the segmenter."""

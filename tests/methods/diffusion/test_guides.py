@@ -16,7 +16,6 @@ from medusis_tf.methods.diffusion.painter import DiffusionPainter
 from medusis_tf.methods.diffusion.sections import GuidesConfig, SamplerConfig
 from medusis_tf.methods.distribution import mirrored
 from medusis_tf.models.denoisers import UNetDenoiser
-from medusis_tf.models.sections import UNetSegmenterConfig
 from medusis_tf.runs.checkpoints import load_painter
 from medusis_tf.serving.exporter import export_run
 from medusis_tf.serving.predictor import Predictor
@@ -234,7 +233,7 @@ def test_a_guided_run_is_resumed_exported_and_painted_alike(places, tmp_path):
 
 def test_guides_may_be_the_mask_alone(places):
     """No segmenter, no labels: images are not labelled, which takes time."""
-    config = experiment(places, condition={"source": "none"}, guides={"segmenter": None})
+    config = experiment(places, condition={"source": "none"}, guides={})
     method, losses = train(config, 2)
     assert method.pseudo_labels is None
     assert np.isfinite(losses).all()
@@ -271,5 +270,5 @@ def test_guides_that_do_not_fit_are_refused(places, changes, message):
         experiment(places, guides=changes)
 
 
-def test_the_default_segmenter_is_small():
-    assert GuidesConfig().segmenter == UNetSegmenterConfig(base_channels=16, num_levels=4)
+def test_by_default_the_mask_guides_alone():
+    assert (GuidesConfig().segmenter, GuidesConfig().mask) == (None, 1.0)
