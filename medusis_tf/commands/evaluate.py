@@ -118,7 +118,7 @@ def evaluate(
     classes that a segmenter finds, distance to the real images, jumps between slices, spread over
     noise seeds, and repeated training images; for comparison the same metrics of class means,
     random contrasts and retrieval. If the data of a run were moved, give data.root=FOLDER or set
-    MEDUSIS_DATA.
+    MEDUSIS_DATA. Diffusion runs take other settings of the sampler, such as sampler.steps=12.
     """
     from medusis_tf.evaluation.mask_ids import MaskIds
     from medusis_tf.evaluation.options import (

@@ -11,6 +11,7 @@ from medusis_tf.commands.options import ShardOption, parse_shard
 from medusis_tf.config.data import Split
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.config.limits import LARGEST_COUNT
+from medusis_tf.config.subject import Stream
 from medusis_tf.errors import UserError
 from medusis_tf.methods.experiment import load_config
 
@@ -101,10 +102,15 @@ def _write_png(shards: "Shards", experiment: ExperimentConfig, folder: Path, bit
 
 
 def _check_only(experiment: ExperimentConfig, jobs: int | None) -> None:
+    from medusis_tf.data.batches.neighbours import check_sequences
     from medusis_tf.data.preparing.data_warnings import data_warnings
     from medusis_tf.data.preparing.preparation import check_subjects, mask_weight
 
     records = check_subjects(experiment, jobs)
+    if experiment.volumes is not None:
+        for kind in get_args(Stream):
+            used = [each for each in records if each.split == "train" and kind in each.kinds]
+            check_sequences(used, kind, experiment.volumes.depth)
     _log_splits(records)
     _log_finer_classes(experiment, records)
     slices = sum(record.num_slices for record in records)

@@ -28,9 +28,11 @@ class ExperimentConfig(Section, ABC):
 
     Attributes:
         paints_volumes: Whether the method knows `volumes`.
+        synthesis_sections: Sections that a trained model can be used with other values of.
     """
 
     paints_volumes: ClassVar[bool] = False
+    synthesis_sections: ClassVar[tuple[str, ...]] = ()
 
     method: str
     """The learning method."""

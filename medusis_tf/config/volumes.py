@@ -50,6 +50,11 @@ class VolumesConfig(Section):
     def _check_slices(self) -> VolumesConfig:
         if self.context % 2 == 0:
             raise ValueError(f"context must be an odd number. Received: {self.context}")
+        if 0 < self.noise_length < 1:
+            raise ValueError(
+                "noise_length must be 0 or at least 1, with which neighbouring slices are already "
+                f"independent. Received: {self.noise_length}"
+            )
         if self.networks == "3d":
             fields = type(self).model_fields
             names = ("context", "adjacent", "noise_length")

@@ -63,16 +63,20 @@ def open_run(
         batch_size: Slices painted at once; see `SlicePainter.paint`.
         choice: Checkpoint of the run.
         data: YAML file of a configuration with other data; None for the data of the run.
-        overrides: Changes to the settings of the data, such as `data.root=FOLDER`.
+        overrides: Changes to the settings of the data, such as `data.root=FOLDER`, and of the
+            synthesis, such as `sampler.steps=12`.
 
     Raises:
         UserError: The folder is no run, has no such checkpoint, or its model does not fit the data.
     """
     from medusis_tf.evaluation.segmenters import own_segmenter
-    from medusis_tf.runs.checkpoints import load_painter
+    from medusis_tf.runs.checkpoints import config_of_run, load_painter
     from medusis_tf.serving.exporter import painter_of_network
 
-    config, network, step = load_painter(run_dir, choice)
+    sections = config_of_run(run_dir).synthesis_sections
+    of_synthesis = [each for each in overrides if each.partition(".")[0] in sections]
+    overrides = [each for each in overrides if each not in of_synthesis]
+    config, network, step = load_painter(run_dir, choice, of_synthesis)
     model = painter_of_network(run_dir, config, network, step)
     segmenter = own_segmenter(run_dir, choice, config)
     painter, trained = model_painter(model, batch_size), config.data

@@ -36,9 +36,11 @@ def located(
     """
     for override in overrides:
         if not override.startswith("data."):
+            sections = ("data", *config.synthesis_sections)
             raise UserError(
-                "only settings of the data can be changed for a run that is evaluated: "
-                f"data.KEY=VALUE. Received: {override!r}"
+                f"only settings of the {' and the '.join(sections)} can be changed for a run that "
+                f"is evaluated: {' or '.join(f'{each}.KEY=VALUE' for each in sections)}. "
+                f"Received: {override!r}"
             )
     changes = parse_overrides(overrides).get("data", {})
     if "root" not in changes:

@@ -78,6 +78,7 @@ def validate(values: Mapping[str, Any], path: Path) -> ExperimentConfig:
         UserError: One line for each problem.
     """
     config_class = _config_class(values.get("method", DEFAULT_METHOD), path)
+    _check_sections(values, config_class, path)
     try:
         return config_class.model_validate(values)
     except pydantic.ValidationError as error:
@@ -97,6 +98,21 @@ def _config_class(method: object, path: Path) -> type[ExperimentConfig]:
         f"{path} is not a valid configuration:\n"
         f"  method: unknown method {method!r}{suggestion(str(method), METHODS)}"
     )
+
+
+def _check_sections(
+    values: Mapping[str, Any], config_class: type[ExperimentConfig], path: Path
+) -> None:
+    """Refuse the sections of another method, as after an override of the method alone."""
+    unknown = [key for key in values if key not in config_class.model_fields]
+    method = values.get("method", DEFAULT_METHOD)
+    for other, its_class in METHODS.items():
+        if found := [key for key in unknown if key in its_class.model_fields]:
+            raise UserError(
+                f"{path} is not a valid configuration:\n"
+                f"  {', '.join(found)}: of method: {other}. Received: method: {method}. Remove "
+                "what belongs to the other method; an override keeps the sections of the file"
+            )
 
 
 def _preset(name: object) -> dict[str, Any]:

@@ -189,7 +189,9 @@ def _all_damaged(folder: Path, damaged: Sequence[str], advice: str) -> UserError
 
 
 def load_painter(
-    run_dir: Path, choice: CheckpointChoice = CheckpointChoice.NEWEST
+    run_dir: Path,
+    choice: CheckpointChoice = CheckpointChoice.NEWEST,
+    overrides: Sequence[str] = (),
 ) -> tuple[ExperimentConfig, keras.Model, int]:
     """Load the network to evaluate and export from a checkpoint of a run.
 
@@ -198,14 +200,15 @@ def load_painter(
     Args:
         run_dir: Folder of the run.
         choice: Checkpoint of the run.
+        overrides: Settings of `ExperimentConfig.synthesis_sections` that differ from the run's.
 
     Returns:
         The configuration of the run, the network, and the step of the checkpoint.
 
     Raises:
-        UserError: The folder is no run, or has no such checkpoint.
+        UserError: The folder is no run, or has no such checkpoint, or an override is invalid.
     """
-    config = _config_of(run_dir)
+    config = config_of_run(run_dir, overrides)
     name, painter = config.build_painter()
     path = _restore(run_dir, choice, {name: painter})
     return config, painter, int(path.name.rpartition("-")[2])
@@ -229,7 +232,7 @@ def load_segmenter(
     Raises:
         UserError: The folder is no run, or has no such checkpoint.
     """
-    config = config or _config_of(run_dir)
+    config = config or config_of_run(run_dir)
     segmenter = config.build_segmenter()
     if segmenter is None:
         return None
@@ -237,11 +240,20 @@ def load_segmenter(
     return config, segmenter
 
 
-def _config_of(run_dir: Path) -> ExperimentConfig:
+def config_of_run(run_dir: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
+    """Read the configuration of a run.
+
+    Args:
+        run_dir: Folder of the run.
+        overrides: Changes to it.
+
+    Raises:
+        UserError: The folder is no run, or an override is invalid.
+    """
     path = run_dir / "config.yaml"
     if not path.is_file():
         raise UserError(f"{run_dir} is not a run: it has no config.yaml. Give a folder in runs/.")
-    return load_config(path)
+    return load_config(path, overrides)
 
 
 def _restore(run_dir: Path, choice: CheckpointChoice, networks: Mapping[str, keras.Model]) -> Path:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from medusis_tf.config.data import TissueConfig
+from medusis_tf.config.data import ClassEntry, TissueConfig
 from medusis_tf.config.reading import ReadingConfig
 from medusis_tf.data.labels.refinement import holds_any, refine_volume
 from medusis_tf.data.labels.remapping import remap
-from medusis_tf.data.labels.tissue import tissue_label_map
+from medusis_tf.data.labels.tissue import TISSUES, tissue_label_map
 from medusis_tf.data.preparing.agreement import check_ct, check_hounsfield
 from medusis_tf.data.volumes.reading import read_volume
 from medusis_tf.data.volumes.volume import Volume
@@ -97,4 +97,14 @@ def _tissue_label_map(ct: Volume, thresholds: TissueConfig, metadata: ModelMetad
         raise UserError(
             f"no label map can be made from {ct.path} for the model {metadata.title}: {error}"
         ) from None
+    if missing := [entry.name for entry in metadata.taxonomy.classes if _needs_mask(entry)]:
+        lines = (
+            *lines,
+            f"a label map made from a CT has no {listed(missing)}: give a label map to have them",
+        )
     return Volume(array, ct.affine, ct.path, axes=ct.axes, warnings=lines)
+
+
+def _needs_mask(entry: ClassEntry) -> bool:
+    """Whether neither the thresholds of a CT nor the rules of finer classes find a class."""
+    return entry.part_of is None and entry.name not in TISSUES

@@ -182,6 +182,14 @@ def test_warnings_are_shown_by_subject(folder, config):
     assert lines[-1].endswith("1 warnings")
 
 
+def test_checking_finds_volumes_with_too_few_slices(config):
+    volumes = "volumes={networks: 2.5d, depth: %d}"
+    assert run_command(prepare, "--config", config, "--check", volumes % 6)[0] == 0
+    status, _, err = run_command(prepare, "--config", config, "--check", volumes % 7)
+    assert status == 2
+    assert "7 neighbouring slices of label maps: the most are 6. Lower volumes.depth" in err
+
+
 def test_cropped_bodies_and_other_sizes_are_reported(folder, config):
     narrow = ["data.field_of_view_mm=[24, 30]", "--jobs", 1]
     organ = np.zeros(SHAPE, np.uint8)

@@ -40,6 +40,13 @@ def test_a_preset_of_med_usis_is_refused_with_another_method():
     assert len(str(caught.value).splitlines()) == 2
 
 
+def test_sections_of_another_method_are_one_line():
+    with pytest.raises(UserError, match=r"generator.*: of method: med_usis. Received.* diffusion"):
+        load_config(THIGH, ["method=diffusion", "data.root=/volumes"])
+    with pytest.raises(UserError, match=r"  denoiser: of method: diffusion. .* an override keeps"):
+        load_config(THIGH, ["denoiser.num_levels=3", "data.root=/volumes"])
+
+
 def test_a_saved_config_keeps_every_subject_and_unusual_names(tmp_path):
     names = ["001", "no", "1e3", "0x10", "null", "2020-01-01", "a_b.c-d"]
     patients = [

@@ -31,7 +31,8 @@ def test_every_figure_can_be_chosen_and_says_which_way_is_better():
     assert higher == {"outline_dice", "ssim_slice", "psnr_slice", "ssim_body", "psnr_body"}
 
 
-def test_a_saved_configuration_from_before_there_was_validation_still_loads(tmp_path):
+def test_a_saved_configuration_from_before_there_was_validation_still_loads(tmp_path, monkeypatch):
+    monkeypatch.delenv("MEDUSIS_DATA", raising=False)
     config = tiny_experiment()
     save_config(config, tmp_path / "config.yaml")
     text = (tmp_path / "config.yaml").read_text()

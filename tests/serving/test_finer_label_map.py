@@ -58,6 +58,13 @@ def test_the_model_remembers_how_to_cut_and_to_make_a_label_map(files):
     assert (made.array == MARROW).any()
 
 
+def test_classes_that_no_ct_shows_are_named(files):
+    ct, labels, _ = files
+    (line,) = fine_label_map(None, ct, metadata()).warnings
+    assert line.startswith("a label map made from a CT has no tumour: give a label map")
+    assert not fine_label_map(read_label_map(labels), ct, metadata()).warnings
+
+
 def test_a_coarse_label_map_alone_is_refused(files, tmp_path):
     ct, labels, _ = files
     with pytest.raises(UserError, match=r"none of the finer classes .*\(marrow\)\. Give the CT"):

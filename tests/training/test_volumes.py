@@ -295,9 +295,29 @@ def test_volumes_with_different_slice_spacings_are_one_message(places):
         ({"volumes": {"networks": "3d", "depth": 6}}, "volumes.depth and data.image_size"),
         ({"volumes": {"networks": "2.5d", "noise_length": 3}}, "pixel_noise"),
         ({"volumes": {"networks": "2.5d"}, "generator": {"spade": "sparse"}}, "sparse"),
-        ({"volumes": {"networks": "3d", "depth": 8}, "generator": {"attention": [2]}}, "attention"),
+        ({"volumes": {"networks": "2.5d", "noise_length": 0.5}}, "0 or at least 1"),
+        (
+            {"volumes": {"networks": "3d", "depth": 8}, "generator": {"attention": [2]}},
+            "attention of the section generator is for images",
+        ),
+        (
+            {
+                "volumes": {"networks": "3d", "depth": 8},
+                "generator": {"name": "transformer", "transformer_finest": 2},
+            },
+            "the transformer generator of the section",
+        ),
     ],
 )
 def test_unsuitable_settings_are_one_message(changes, message):
     with pytest.raises(UserError, match=message):
         tiny_experiment(**changes)
+
+
+@pytest.mark.parametrize("padding", ["zeros", "reflect"])
+def test_zero_padding_along_the_axis_is_warned_of(places, caplog, padding):
+    config = experiment("3d", places, padding, steps=2)
+    generator = config.generator.model_copy(update={"padding": padding})
+    config = config.model_copy(update={"generator": generator})
+    config.build_method(prepare_shards(config))
+    assert ("Use generator.padding=reflect" in caplog.text) == (padding == "zeros")

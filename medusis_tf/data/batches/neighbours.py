@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,9 @@ import numpy as np
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.data.shards.manifest import Kind, SubjectRecord
 from medusis_tf.data.shards.shards import Shards
+from medusis_tf.errors import UserError
+
+_NAMES: dict[str, str] = {"label_map": "label maps", "image": "images"}
 
 
 class Neighbours(NamedTuple):
@@ -46,6 +50,25 @@ def longest_sequence(record: SubjectRecord) -> int:
     """Number of slices of a subject that follow each other without a gap, at most."""
     gaps = np.flatnonzero(np.diff(np.array(record.slice_indices, np.int64)) > 1)
     return int(np.diff([-1, *gaps, record.num_slices - 1]).max(initial=0))
+
+
+def check_sequences(records: Sequence[SubjectRecord], kind: Kind, depth: int) -> None:
+    """Refuse subjects of which none has enough neighbouring slices for a sample.
+
+    Args:
+        records: Training subjects with this kind.
+        kind: Kind of the slices.
+        depth: Slices of a sample.
+
+    Raises:
+        UserError: None has `depth` slices that follow each other.
+    """
+    most = max((longest_sequence(record) for record in records), default=0)
+    if most < depth:
+        raise UserError(
+            f"no training subject has {depth} neighbouring slices of {_NAMES[kind]}: the most are "
+            f"{most}. Lower volumes.depth, or data.minimum_foreground, which leaves out slices."
+        )
 
 
 def sample_numbers(shards: Shards, kind: Kind, depth: int, margin: int = 0) -> np.ndarray:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from medusis_tf.config.experiment import ExperimentConfig
 from medusis_tf.config.subject import Stream
-from medusis_tf.data.batches.neighbours import first_places, longest_sequence
+from medusis_tf.data.batches.neighbours import check_sequences, first_places
 from medusis_tf.data.shards.manifest import Kind, SubjectRecord
 from medusis_tf.data.shards.shards import Shards
 from medusis_tf.errors import UserError
@@ -21,8 +21,6 @@ from medusis_tf.errors import UserError
 POSITION_WINDOW = 0.025
 
 Numbers = dict[str, tf.Tensor]
-
-_NAMES: dict[str, str] = {"label_map": "label maps", "image": "images"}
 
 
 class Purpose(IntEnum):
@@ -156,15 +154,8 @@ def _numbers(entries: Sequence[SubjectRecord], kind: Kind, depth: int) -> np.nda
     Raises:
         UserError: No subject has `depth` neighbouring slices.
     """
-    numbers = np.concatenate([e.first_record[kind] + first_places(e, depth) for e in entries])
-    if len(numbers) == 0:
-        most = max(longest_sequence(entry) for entry in entries)
-        raise UserError(
-            f"no training subject has {depth} neighbouring slices of {_NAMES[kind]}: the most are "
-            f"{most}. Lower volumes.depth, or data.minimum_foreground, which leaves out "
-            "slices."
-        )
-    return numbers
+    check_sequences(entries, kind, depth)
+    return np.concatenate([e.first_record[kind] + first_places(e, depth) for e in entries])
 
 
 def _positions(entries: Sequence[SubjectRecord], depth: int) -> np.ndarray:

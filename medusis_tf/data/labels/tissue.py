@@ -18,6 +18,8 @@ _SMALLEST_BONE_VOXELS = 30
 # The frame of a CT that is cropped through a bone opens it by at most its width.
 _WIDEST_CUT_VOXELS = 64
 _SLICES_AT_ONCE = 16
+# Classes that the thresholds find.
+TISSUES = ("background", "fat", "soft_tissue", "bone")
 # Of the rules below. Label maps of another version are made again.
 TISSUE_VERSION = 2
 
@@ -51,7 +53,7 @@ def tissue_label_map(
     """
     overlays = overlays or {}
     ids = {entry.name: entry.id for entry in classes}
-    needed = ["background", "fat", "soft_tissue", "bone", *overlays]
+    needed = [*TISSUES, *overlays]
     if missing := [name for name in needed if name not in ids]:
         raise UserError(
             f"a label map made from a CT needs classes named {', '.join(missing)}. "

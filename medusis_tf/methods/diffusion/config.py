@@ -29,6 +29,7 @@ class DiffusionConfig(ExperimentConfig):
     """The configuration of one diffusion experiment. Each run saves its own as `config.yaml`."""
 
     paints_volumes: ClassVar[bool] = True
+    synthesis_sections: ClassVar[tuple[str, ...]] = ("sampler",)
 
     method: Literal["diffusion"]
     """Selects diffusion."""

@@ -138,6 +138,7 @@ class MedUSISConfig(ExperimentConfig):
     @model_validator(mode="after")
     def _check_network_sizes(self) -> MedUSISConfig:
         size = self.network_size
+        self._check_rank()
         setting = "data.image_size" if len(size) == 2 else "volumes.depth and data.image_size"
         for network in ("generator", "discriminator", "segmenter"):
             try:
@@ -148,6 +149,16 @@ class MedUSISConfig(ExperimentConfig):
                     f"{list(size)}. Change the size, or the number of blocks or levels"
                 ) from None
         return self
+
+    def _check_rank(self) -> None:
+        if self.volumes is None or self.volumes.rank == 2:
+            return
+        for name in ("generator", "segmenter"):
+            if setting := getattr(self, name).images_only():
+                raise ValueError(
+                    f"{setting} of the section {name} is for images, not for volumes.networks: 3d. "
+                    f"Use networks: 2.5d, or change the {name}"
+                )
 
     @model_validator(mode="after")
     def _check_volumes(self) -> MedUSISConfig:

@@ -13,7 +13,9 @@ import yaml
 import medusis_tf as mt
 from medusis_tf.data.batches.dataset import training_batches
 from medusis_tf.data.preparing.preparation import prepare_shards
+from medusis_tf.data.shards.labelled_subjects import LabelledSubjects
 from medusis_tf.errors import UserError
+from medusis_tf.evaluation.evaluated_model import open_run
 from medusis_tf.methods.diffusion.diffusion import band_deviations
 from medusis_tf.methods.distribution import mirrored
 from medusis_tf.ops.haar import haar_analysis
@@ -234,6 +236,19 @@ def test_a_run_samples_with_other_settings_too(run, exported):
     np.testing.assert_allclose(
         own, mt.synthesize(Predictor(exported), label_map, **choice), atol=1e-4
     )
+
+
+def test_a_run_is_evaluated_with_other_settings_of_the_sampler(run):
+    folder, data = run.config.run_dir, run.config.data
+    model = open_run(folder, overrides=["sampler.steps=1", f"data.root={data.root}"])
+    subject = next(iter(LabelledSubjects(prepare_shards(run.config), data, "train")))
+    choice = {"sampling": SamplingChoice(steps=1)}
+    expected = mt.synthesize(mt.open_run(folder), subject.label_map, **choice)
+    np.testing.assert_allclose(model.painter.paint_slices(subject, 0), expected, atol=1e-4)
+    with pytest.raises(UserError, match=r"data and the sampler .*: data\.KEY=VALUE or sampler"):
+        open_run(folder, overrides=["denoiser.num_levels=2"])
+    with pytest.raises(UserError, match="start_level must be at most"):
+        open_run(folder, overrides=["sampler.start_level=70"])
 
 
 def test_truncated_noise_is_refused(exported):
