@@ -159,7 +159,7 @@ class SPADE(keras.layers.Layer):
         folded = tf.concat([scale, beta - mean * scale], axis=-1)
         folded = tf.cast(folded, features.dtype)
         if neighbourhoods is not None:
-            folded = tf.gather(folded, neighbourhoods.rows)
+            folded = neighbourhoods.distribute(folded)
         scale, offset = tf.split(folded, 2, axis=-1)
         return features * scale + offset
 
@@ -193,15 +193,13 @@ class SPADE(keras.layers.Layer):
         kernel, bias = self._modulation_weights()
         channels = kernel.shape[-1]
         uniform, mixed = self.shared.respond(neighbourhoods, tf.shape(one_hot)[0], noise)
-        hidden = ops.relu(tf.concat([uniform, mixed], axis=0))
-        outside = tf.zeros_like(hidden[:1])
+        outside = tf.zeros_like(uniform[:1])
+        hidden = ops.relu(tf.concat([outside, uniform, mixed], axis=0))
         nine = tf.reshape(kernel, [9, self.hidden_channels, channels])
+        inside = tf.matmul(ops.relu(uniform), tf.reduce_sum(nine, axis=0))
         nine = tf.reshape(tf.transpose(nine, [1, 0, 2]), [self.hidden_channels, 9 * channels])
-        products = tf.matmul(tf.concat([outside, hidden], axis=0), nine)
-        products = tf.reshape(products, [-1, 9, channels])
-        inside = tf.reduce_sum(products[1 : 1 + tf.shape(uniform)[0]], axis=1)
-        picked = tf.gather(tf.reshape(products, [-1, channels]), neighbourhoods.taps * 9 + range(9))
-        return tf.concat([inside, tf.reduce_sum(picked, axis=1)], axis=0) + bias
+        products = tf.reshape(tf.matmul(hidden, nine), [-1, 9, channels])
+        return tf.concat([inside, neighbourhoods.sum_taps(products)], axis=0) + bias
 
     def _modulation_weights(self):
         """Concatenate kernel and bias of gamma and beta, so that one convolution computes both."""
