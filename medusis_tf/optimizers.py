@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -54,6 +54,16 @@ def approach(mean: tf.Variable, value: tf.Tensor | tf.Variable, fraction: tf.Ten
     mean.assign_add((value - mean) * fraction)
 
 
+class _Scalars(NamedTuple):
+    """What the update of every variable needs in one step."""
+
+    is_allowed: tf.Tensor
+    step_size: tf.Tensor
+    epsilon: tf.Tensor
+    fraction_1: tf.Tensor
+    fraction_2: tf.Tensor
+
+
 class Adam(keras.optimizers.Optimizer):
     """The Adam optimizer of Keras, with less time and memory.
 
@@ -89,6 +99,7 @@ class Adam(keras.optimizers.Optimizer):
         self.beta_2 = beta_2
         self.epsilon = epsilon
         self._is_allowed: tf.Tensor | None = None
+        self._scalars: _Scalars | None = None
 
     @contextmanager
     def only_if(self, is_allowed: tf.Tensor | None) -> Iterator[None]:
@@ -114,6 +125,14 @@ class Adam(keras.optimizers.Optimizer):
         if self.beta_1 > 0:
             self._momentums = self.add_optimizer_variables(variables, "momentum")
 
+    def apply(self, grads: Any, trainable_variables: Any = None) -> None:
+        """Move all variables against their gradients; see Keras."""
+        self._scalars = None
+        try:
+            super().apply(grads, trainable_variables)
+        finally:
+            self._scalars = None
+
     def update_step(
         self,
         gradient: tf.Tensor,
@@ -121,9 +140,19 @@ class Adam(keras.optimizers.Optimizer):
         learning_rate: keras.Variable,
     ) -> None:
         """Move a variable against its gradient."""
-        index, dtype = self._get_variable_index(variable), variable.dtype
+        index = self._get_variable_index(variable)
         # The gradient of a gather is sparse.
-        gradient = tf.cast(tf.convert_to_tensor(gradient), dtype)
+        gradient = tf.cast(tf.convert_to_tensor(gradient), variable.dtype)
+        if self._scalars is None:  # the same for all variables of a step
+            self._scalars = self._step_scalars(learning_rate, variable.dtype)
+        velocity = _beside(variable, self._velocities[index])
+        if self.beta_1 > 0:
+            momentum = _beside(variable, self._momentums[index])
+            _descend_with_momentum(variable, velocity, momentum, gradient, *self._scalars)
+        else:
+            _descend(variable, velocity, gradient, *self._scalars)
+
+    def _step_scalars(self, learning_rate: keras.Variable, dtype: tf.DType) -> _Scalars:
         step = tf.cast(self.iterations.value + 1, dtype)
         beta_1, beta_2, epsilon, fraction_1, fraction_2 = (
             tf.constant(value, dtype)
@@ -131,23 +160,15 @@ class Adam(keras.optimizers.Optimizer):
         )
         step_size = tf.cast(learning_rate, dtype) * tf.sqrt(1 - tf.pow(beta_2, step))
         step_size /= 1 - tf.pow(beta_1, step)
-        is_allowed = tf.constant(True)
-        if self._is_allowed is not None:
-            is_allowed = self._is_allowed
-            # Times 0, every difference below is 0.
+        if (is_allowed := self._is_allowed) is None:
+            is_allowed = tf.constant(True)
+        else:
+            # Times 0, every difference is 0.
             step_size, fraction_1, fraction_2 = (
                 tf.where(is_allowed, value, tf.zeros_like(value))
                 for value in (step_size, fraction_1, fraction_2)
             )
-            if self.beta_1 > 0:
-                gradient = tf.where(is_allowed, gradient, tf.zeros_like(gradient))
-        direction = gradient
-        if self.beta_1 > 0:
-            direction = _beside(variable, self._momentums[index])
-            approach(direction, gradient, fraction_1)
-        velocity = _beside(variable, self._velocities[index])
-        scalars = (step_size, fraction_2, epsilon, is_allowed)
-        _descend(variable, velocity, gradient, direction, *scalars)
+        return _Scalars(is_allowed, step_size, epsilon, fraction_1, fraction_2)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
@@ -193,17 +214,33 @@ def _descend(
     variable: tf.Variable,
     velocity: tf.Variable,
     gradient: tf.Tensor,
-    direction: tf.Tensor | tf.Variable,
-    step_size: tf.Tensor,
-    fraction: tf.Tensor,
-    epsilon: tf.Tensor,
     is_allowed: tf.Tensor,
+    step_size: tf.Tensor,
+    epsilon: tf.Tensor,
+    fraction_1: tf.Tensor,
+    fraction_2: tf.Tensor,
 ) -> None:
     gradient = tf.where(is_allowed, gradient, tf.zeros_like(gradient))
-    if not isinstance(direction, tf.Variable):
-        direction = tf.where(is_allowed, direction, tf.zeros_like(direction))
-    velocity.assign_add((tf.square(gradient) - velocity) * fraction)
-    variable.assign_sub(direction * step_size / (tf.sqrt(velocity) + epsilon))
+    velocity.assign_add((tf.square(gradient) - velocity) * fraction_2)
+    variable.assign_sub(gradient * step_size / (tf.sqrt(velocity) + epsilon))
+
+
+@fused
+def _descend_with_momentum(
+    variable: tf.Variable,
+    velocity: tf.Variable,
+    momentum: tf.Variable,
+    gradient: tf.Tensor,
+    is_allowed: tf.Tensor,
+    step_size: tf.Tensor,
+    epsilon: tf.Tensor,
+    fraction_1: tf.Tensor,
+    fraction_2: tf.Tensor,
+) -> None:
+    gradient = tf.where(is_allowed, gradient, tf.zeros_like(gradient))
+    momentum.assign_add((gradient - momentum) * fraction_1)
+    velocity.assign_add((tf.square(gradient) - velocity) * fraction_2)
+    variable.assign_sub(momentum * step_size / (tf.sqrt(velocity) + epsilon))
 
 
 def _beside(variable: tf.Variable, moment: keras.Variable) -> tf.Variable:
@@ -232,10 +269,11 @@ def update_average(average: keras.Model, network: keras.Model, decay: tf.Tensor)
 
     Call it outside `strategy.run`, where an assignment reaches all replicas.
     """
+    fraction = 1.0 - decay
     for mean, weight in zip(average.trainable_weights, network.trainable_weights, strict=True):
         for own_mean, own_weight in zip(copies(mean), copies(weight), strict=True):
             with tf.device(own_mean.device):
-                approach(own_mean, own_weight, 1.0 - decay)
+                approach(own_mean, own_weight, fraction)
     state = zip(average.non_trainable_weights, network.non_trainable_weights, strict=True)
     for mean, weight in state:
         mean.assign(weight)

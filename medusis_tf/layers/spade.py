@@ -45,8 +45,11 @@ class BatchStatistics(keras.layers.Layer):
         """
         if training:
             features = ops.cast(features, "float32")
-            axes = tuple(range(len(features.shape) - 1))
-            mean, variance = ops.moments(features, axes, synchronized=self.synchronized)
+            if self.synchronized:
+                axes = tuple(range(len(features.shape) - 1))
+                mean, variance = ops.moments(features, axes, synchronized=True)
+            else:
+                mean, variance = _moments(features)
             self._update(self.moving_mean, mean)
             self._update(self.moving_variance, variance)
         else:
@@ -78,6 +81,21 @@ class BatchStatistics(keras.layers.Layer):
     def _update(self, moving, statistic):
         fraction = 1.0 - self.momentum
         moving.assign(moving * self.momentum + ops.stop_gradient(statistic) * fraction)
+
+
+@tf.custom_gradient
+def _moments(features):
+    """Mean and variance of each channel, with a gradient that passes over the features once."""
+    axes = range(len(features.shape) - 1)
+    mean = tf.reduce_mean(features, axes)
+    variance = tf.reduce_mean(tf.math.squared_difference(features, mean), axes)
+
+    def gradient(of_mean, of_variance):
+        count = tf.cast(tf.size(features) // features.shape[-1], features.dtype)
+        slope = 2.0 * of_variance / count
+        return features * slope + (of_mean / count - mean * slope)
+
+    return (mean, variance), gradient
 
 
 @keras.saving.register_keras_serializable("medusis_tf")
