@@ -1,5 +1,6 @@
 """Two processes that run in turns, and what their times say."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -49,7 +50,8 @@ class Worker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._process.stdin.close()  # type: ignore[union-attr]
+        with contextlib.suppress(BrokenPipeError):  # it has ended already
+            self._process.stdin.close()  # type: ignore[union-attr]
         try:
             self._process.wait(_PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:

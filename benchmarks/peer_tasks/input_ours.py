@@ -1,7 +1,6 @@
 """Our preparation and input pipeline, for `benchmarks.peers`."""
 
 import itertools
-import os
 import tempfile
 from collections.abc import Iterator
 from functools import partial
@@ -102,7 +101,7 @@ def batches(
         "training": {"batch_size": BATCH_SIZE},
     }
     config = validate(values, Path("benchmark"))
-    shards = prepare_shards(config, jobs=len(os.sched_getaffinity(0)))
+    shards = prepare_shards(config, jobs=None)  # as `medusis train` does
 
     def encode(batch: dict[str, Any]) -> dict[str, Any]:
         return {**batch, "label_map": tf.one_hot(batch["label_map"], settings["classes"])}
