@@ -13,7 +13,10 @@ NETWORK_TESTS := $(wildcard tests/[l-m]*/)
 REFERENCE_PYTHON ?= python3.11
 REFERENCE_VENV ?= .venv-reference
 
-.PHONY: demo test lint format docs reference clean
+# The other tools that `make peers` compares speed with.
+PEERS_VENV ?= .venv-peers
+
+.PHONY: demo test lint format docs reference peers clean
 
 demo: $(VENV)/.installed ## Train on phantom volumes, evaluate, export and synthesize volumes
 	$(BIN)/medusis quickstart
@@ -42,8 +45,11 @@ docs: $(VENV)/.installed-dev ## The documentation site, in site/; broken links a
 reference: $(REFERENCE_VENV)/.installed ## Rewrite the reference arrays of tensorflow-addons and tensorflow-gan
 	TF_CPP_MIN_LOG_LEVEL=3 TF_ENABLE_ONEDNN_OPTS=0 CUDA_VISIBLE_DEVICES= $(REFERENCE_VENV)/bin/python tests/reference/write_reference.py
 
+peers: $(VENV)/.installed $(PEERS_VENV)/.installed ## Compare speed with other tools, in turns
+	$(BIN)/python -m benchmarks.peers --peer-python $(PEERS_VENV)/bin/python $(PEERS_OPTIONS)
+
 clean: ## Remove the environments, but no data, runs or models
-	rm -rf $(VENV) $(REFERENCE_VENV)
+	rm -rf $(VENV) $(REFERENCE_VENV) $(PEERS_VENV)
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("medusis_tf needs Python 3.11 or newer: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
@@ -60,4 +66,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 $(REFERENCE_VENV)/.installed: tests/reference/requirements.txt
 	$(REFERENCE_PYTHON) -m venv --clear $(REFERENCE_VENV)
 	$(REFERENCE_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+$(PEERS_VENV)/.installed: benchmarks/peers.txt
+	$(PYTHON) -m venv --clear $(PEERS_VENV)
+	$(PEERS_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
