@@ -4,7 +4,6 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from medusis_tf.layers.checkpointing import is_repeated
 from medusis_tf.layers.initializers import xavier_normal
 from medusis_tf.layers.label_conv import LabelConv
 from medusis_tf.layers.rank import check_rank, conv_class
@@ -51,9 +50,8 @@ class BatchStatistics(keras.layers.Layer):
                 mean, variance = ops.moments(features, axes, synchronized=True)
             else:
                 mean, variance = _moments(features)
-            if not is_repeated():
-                self._update(self.moving_mean, mean)
-                self._update(self.moving_variance, variance)
+            self._update(self.moving_mean, mean)
+            self._update(self.moving_variance, variance)
         else:
             mean = ops.convert_to_tensor(self.moving_mean)
             variance = ops.convert_to_tensor(self.moving_variance)

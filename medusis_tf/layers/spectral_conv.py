@@ -23,21 +23,15 @@ from medusis_tf.ops.convolution import (
 class Directions:
     """The singular vectors of the training calls of one pass, which other passes use again.
 
-    A pass over a share of a batch, or one that repeats another, then divides by the same sigmas.
+    A pass over a share of a batch then divides by the same sigmas as one over the whole batch.
 
-    Args:
-        outer: The vectors of a larger pass, of which this one is a part; None for none.
+    Attributes:
+        are_known: Whether the calls in the context use the vectors, instead of iterating.
     """
 
-    def __init__(self, outer=None):
-        self._outer = outer
-        self._are_known = False
+    def __init__(self):
+        self.are_known = False
         self._of_layer = {}
-
-    @classmethod
-    def recorded(cls):
-        """The vectors of a part of the pass of the current context, to repeat the part."""
-        return cls(_DIRECTIONS.get())
 
     @contextmanager
     def shared(self):
@@ -48,17 +42,17 @@ class Directions:
             yield
         finally:
             _DIRECTIONS.reset(token)
-            self._are_known = True
+            self.are_known = True
 
-    def find(self, layer, iterate):
-        """Return the vectors of a call: in the first pass new ones, then the same again."""
-        if self._are_known:
-            number = self._calls[id(layer)]
-            self._calls[id(layer)] = number + 1
-            return self._of_layer[id(layer)][number]
-        found = iterate() if self._outer is None else self._outer.find(layer, iterate)
-        self._of_layer.setdefault(id(layer), []).append(found)
-        return found
+    def add(self, layer, u, v):
+        """Remember the vectors of a call."""
+        self._of_layer.setdefault(id(layer), []).append((u, v))
+
+    def next(self, layer):
+        """Return the vectors of the same call in the first pass."""
+        number = self._calls[id(layer)]
+        self._calls[id(layer)] = number + 1
+        return self._of_layer[id(layer)][number]
 
 
 _DIRECTIONS: ContextVar[Directions | None] = ContextVar("directions", default=None)
@@ -201,15 +195,6 @@ class SpectralConv(keras.layers.Layer):
             aggregation="only_first_replica",
         )
 
-    def _iterate(self, matrix):
-        """Move the singular vectors by one power iteration."""
-        matrix = ops.stop_gradient(matrix)
-        v = _unit(ops.matmul(matrix, ops.convert_to_tensor(self.u)))
-        u = _unit(ops.matmul(v, matrix))
-        self.u.assign(u)
-        self.v.assign(v)
-        return u, v
-
     def _image_of_u(self):
         return _unit(ops.matmul(self._matrix(), ops.convert_to_tensor(self.u)))
 
@@ -226,13 +211,21 @@ class SpectralConv(keras.layers.Layer):
                 )
             return ops.cast(self.kernel, "float32")
         matrix = self._matrix()
-        if not training:
-            u, v = ops.convert_to_tensor(self.u), ops.convert_to_tensor(self.v)
-        elif (shared := _DIRECTIONS.get()) is not None:
-            u, v = shared.find(self, lambda: self._iterate(matrix))
+        u, v = ops.convert_to_tensor(self.u), ops.convert_to_tensor(self.v)
+        shared = _DIRECTIONS.get() if training else None
+        if shared is not None and shared.are_known:
+            u, v = shared.next(self)
+            image_of_v = ops.matmul(v, matrix)
+        elif training:
+            v = ops.stop_gradient(_unit(ops.matmul(matrix, u)))
+            image_of_v = ops.matmul(v, matrix)
+            u = ops.stop_gradient(_unit(image_of_v))
+            self.u.assign(u)
+            self.v.assign(v)
+            if shared is not None:
+                shared.add(self, u, v)
         else:
-            u, v = self._iterate(matrix)
-        image_of_v = ops.matmul(v, matrix)
+            image_of_v = ops.matmul(v, matrix)
         sigma = ops.sum(u * image_of_v)
         return _divide_by_sigma(ops.cast(self.kernel, "float32"), sigma, u, v)
 

@@ -3,8 +3,6 @@
 import tensorflow as tf
 from keras import ops
 
-from medusis_tf.layers.checkpointing import gradient_checkpointing
-
 
 def generator_adversarial_loss(synthetic_logits):
     """Reward the generator for images that the discriminator classifies as real.
@@ -84,8 +82,7 @@ def logits_and_r1_penalty(discriminator, real_images):
         The logits and the penalty.
     """
     real_images = tf.cast(real_images, tf.float32)
-    # The gradient is differentiated again, which checkpoints do not support.
-    with gradient_checkpointing(False), tf.GradientTape(persistent=True) as tape:
+    with tf.GradientTape(persistent=True) as tape:
         tape.watch(real_images)
         logits = discriminator(real_images)
         members = tf.nest.flatten(logits)

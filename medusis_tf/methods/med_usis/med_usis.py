@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 
 from medusis_tf.errors import UserError
-from medusis_tf.layers.checkpointing import gradient_checkpointing
 from medusis_tf.losses.mask import MaskLoss
 from medusis_tf.methods.med_usis.config import MedUSISConfig
 from medusis_tf.methods.med_usis.draws import Draws
@@ -140,8 +139,7 @@ class MedUSIS(Method):
         update = self._update_together if is_simultaneous else self._update_in_turn
         scale = None if self.loss_scale is None else tf.identity(self.loss_scale.scale)
         descent = Descent(self._optimizers, self._networks, self._updates_once, scale)
-        with gradient_checkpointing(self.config.training.gradient_checkpointing):
-            losses = update(passes, kind, descent)
+        losses = update(passes, kind, descent)
         losses |= self._regularize_in_own_step(passes, kind.regularizes, descent)
         return losses | descent.report(self.num_replicas)
 

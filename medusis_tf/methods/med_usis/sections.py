@@ -174,13 +174,6 @@ class MedUSISTrainingConfig(TrainingConfig):
     one, and the time of as many small steps. `batch_size` and the meaning of a step stay. Batch
     statistics of SPADE and textures of classes are those of a pass.
     """
-    gradient_checkpointing: bool = False
-    """Whether blocks compute their features again in the backward pass, instead of keeping them.
-
-    For large images and volumes, whose features need more memory than the weights. It takes about
-    a quarter more time, and changes no result. Steps with R1 keep the features of the
-    discriminator.
-    """
     initial_gain: PositiveFloat = 1.0
     """Xavier gain of the initial kernels of generator and segmenter.
 

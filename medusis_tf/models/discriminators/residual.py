@@ -2,7 +2,6 @@
 
 import keras
 
-from medusis_tf.layers.checkpointing import checkpointed
 from medusis_tf.layers.discriminator_blocks import ResidualDiscriminatorBlock
 from medusis_tf.layers.equalized import EqualizedConv
 from medusis_tf.layers.rank import unknown_sides
@@ -68,5 +67,5 @@ class ResidualDiscriminator(WholeImageDiscriminator):
     def _feature_maps(self, image):
         maps = [self.from_image(image)]
         for block in self.blocks:
-            maps.append(checkpointed(block, maps[-1]))
+            maps.append(block(maps[-1]))
         return maps

@@ -2,7 +2,6 @@
 
 import keras
 
-from medusis_tf.layers.checkpointing import checkpointed
 from medusis_tf.layers.discriminator_blocks import DiscriminatorBlock
 from medusis_tf.layers.equalized import EqualizedConv
 from medusis_tf.layers.rank import unknown_sides
@@ -73,5 +72,5 @@ class WaveletDiscriminator(WholeImageDiscriminator):
         maps = [self.from_bands[0](haar_analysis(image))]
         for block, from_bands in zip(self.blocks, self.from_bands[1:], strict=True):
             image = blur_down(image)
-            maps.append(checkpointed(block, maps[-1]) + from_bands(haar_analysis(image)))
+            maps.append(block(maps[-1]) + from_bands(haar_analysis(image)))
         return maps

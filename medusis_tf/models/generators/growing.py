@@ -1,6 +1,5 @@
 """Base class of the generators that grow an image by doubling features between blocks."""
 
-from medusis_tf.layers.checkpointing import checkpointed
 from medusis_tf.layers.initializers import xavier_normal
 from medusis_tf.layers.rank import conv_class, unknown_sides
 from medusis_tf.models.generators.conditional import ConditionalGenerator, stride_labels
@@ -42,7 +41,7 @@ class GrowingGenerator(ConditionalGenerator):
                 features = (upsample_linear if is_linear else upsample_nearest)(features)
             features = self._before_block(index, features, noise, training)
             labels = stride_labels(one_hot, self.stride // 2**index)
-            features = checkpointed(block, features, labels, vector, training=training)
+            features = block(features, labels, vector, training=training)
         features = leaky_relu(features)
         if self.padding == "reflect":
             features = pad_reflect(features, 1)

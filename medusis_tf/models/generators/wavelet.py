@@ -2,7 +2,6 @@
 
 import keras
 
-from medusis_tf.layers.checkpointing import checkpointed
 from medusis_tf.layers.generator_blocks import WaveletBlock
 from medusis_tf.layers.initializers import xavier_normal
 from medusis_tf.layers.rank import conv_class, unknown_sides
@@ -81,7 +80,7 @@ class WaveletGenerator(ConditionalGenerator):
             bands = self._before_block(index, bands, noise, training)
             # SPADE processes the image that the bands represent, at twice their resolution.
             labels = stride_labels(one_hot, self.stride // 2 ** (index + 1))
-            skip, residual = checkpointed(block, bands, labels, vector, training=training)
+            skip, residual = block(bands, labels, vector, training=training)
             if index < self.num_blocks - 1:
                 bands = upsample_bands(skip) + upsample_nearest(residual)
         return self._image(haar_synthesis(self.to_bands(skip + residual)), one_hot)

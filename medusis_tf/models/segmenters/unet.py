@@ -5,7 +5,6 @@ import math
 import keras
 from keras import ops
 
-from medusis_tf.layers.checkpointing import checkpointed
 from medusis_tf.layers.initializers import xavier_normal
 from medusis_tf.layers.rank import check_rank, conv_class, unknown_sides
 from medusis_tf.layers.unet_blocks import DecoderBlock, EncoderBlock
@@ -119,13 +118,13 @@ class UNetSegmenter(keras.Model):
         features = images
         encoded = []
         for block in self.encoder:
-            features = checkpointed(block, features, training=training)
+            features = block(features, training=training)
             encoded.append(features)
         for index, block in enumerate(self.decoder):
             if index > 0:
                 skip = encoded[self.num_levels - 1 - index]
                 features = ops.concatenate([skip, features], axis=-1)
-            features = checkpointed(block, features, training=training)
+            features = block(features, training=training)
         return self.to_logits(features)
 
     def get_config(self):
