@@ -1,7 +1,8 @@
 """A mixture of Gaussians of Hounsfield units, to split a class where nobody wrote a rule."""
 
+import math
+
 import numpy as np
-from scipy.stats import norm
 
 # Range of Hounsfield units of a mixture, its steps, and the least standard deviation.
 _LEVELS = np.arange(-1024.0, 3072.0)
@@ -39,8 +40,9 @@ def mixture_limits(values: np.ndarray, count: int) -> np.ndarray:
 
 def _likelihoods(means: np.ndarray, sds: np.ndarray, shares: np.ndarray) -> np.ndarray:
     """`[components, levels]`: density of each component, times its share."""
-    density: np.ndarray = norm.pdf(_LEVELS, means[:, None], sds[:, None])
-    return shares[:, None] * density
+    # Written out: SciPy's statistics take 0.4 s to import, in every process that reads volumes.
+    exponents = -0.5 * np.square((_LEVELS - means[:, None]) / sds[:, None])
+    return (shares / (sds * math.sqrt(2 * math.pi)))[:, None] * np.exp(exponents)
 
 
 def _crossings(means: np.ndarray, sds: np.ndarray, shares: np.ndarray) -> np.ndarray:

@@ -1,11 +1,13 @@
 """Run one function over many subjects in parallel processes."""
 
 import contextlib
+import math
 import multiprocessing
 import multiprocessing.connection
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -16,14 +18,17 @@ from medusis_tf.errors import UserError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Starting a process and importing NumPy and SciPy takes about a second: not worth it for fewer.
-_MIN_ITEMS = 4
+# Starting processes, which import NumPy and SciPy, takes 2 to 3 s: too long for a few small volumes.
+_SECONDS_TO_SAVE = 3.0
 
 
 def in_processes(
     function: Callable[[Item], Result], items: Sequence[Item], jobs: int | None = None
 ) -> Iterator[tuple[int, Result | UserError]]:
     """Yield results and `UserError`s as they occur, each with the number of its item.
+
+    The first items are worked on here. Processes are started once what is left would take so long
+    that they save several seconds.
 
     Args:
         function: Importable function with picklable arguments and results.
@@ -33,18 +38,42 @@ def in_processes(
     Raises:
         UserError: A process died.
     """
-    jobs = min(jobs or processors(), len(items))
-    if jobs <= 1 or len(items) < _MIN_ITEMS:
-        for number, item in enumerate(items):
-            yield number, _caught(function, item)
-        return
+    jobs = jobs or processors()
+    fastest = math.inf
+    for number, item in enumerate(items):
+        if _is_worth_it(fastest, len(items) - number, jobs):
+            yield from _elsewhere(function, items, number, min(jobs, len(items) - number))
+            return
+        start = time.perf_counter()
+        result = _caught(function, item)
+        fastest = min(fastest, time.perf_counter() - start)
+        yield number, result
+
+
+def _is_worth_it(seconds: float, count: int, jobs: int) -> bool:
+    """Whether `jobs` processes save time, if each of `count` items takes this long.
+
+    Nothing is known before the first item, which takes infinitely long then.
+    """
+    if math.isinf(seconds) or min(jobs, count) <= 1:
+        return False
+    return seconds * count * (1 - 1 / min(jobs, count)) >= _SECONDS_TO_SAVE
+
+
+def _elsewhere(
+    function: Callable[[Item], Result], items: Sequence[Item], first: int, jobs: int
+) -> Iterator[tuple[int, Result | UserError]]:
+    """The results of the items from number `first` on, from other processes."""
     # Not forked: the threads of TensorFlow, if it runs here, do not survive a fork.
     context = multiprocessing.get_context("spawn")
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(jobs, context, initializer=_end_with_parent)
     try:
         with _interrupts_held_back():
-            calls = {pool.submit(_caught, function, item): n for n, item in enumerate(items)}
+            calls = {
+                pool.submit(_caught, function, items[number]): number
+                for number in range(first, len(items))
+            }
         for call in as_completed(calls):
             yield calls[call], call.result()
     except BrokenProcessPool:

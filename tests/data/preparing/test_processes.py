@@ -1,5 +1,6 @@
 """One function over many items, here or in other processes."""
 
+import math
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from medusis_tf.data.preparing import processes
 from medusis_tf.data.preparing.processes import in_processes
 from medusis_tf.errors import UserError
 
@@ -19,7 +21,9 @@ import signal
 # A shell that starts the tests in the background ignores interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 import os, sys, time
+from medusis_tf.data.preparing import processes
 from medusis_tf.data.preparing.processes import in_processes
+processes._SECONDS_TO_SAVE = 0.0
 from medusis_tf.errors import UserError
 
 def work(number):
@@ -86,7 +90,25 @@ def test_processes_give_numbered_results_and_errors(tmp_path):
     rows = sorted(line.split(maxsplit=2) for line in lines)
     assert rows.pop(2) == ["2", "error", "two is odd here"]
     assert [row[:2] for row in rows] == [[str(n), str(n * n)] for n in (0, 1, 3, 4, 5)]
-    assert parent not in {row[2] for row in rows}
+    here = [row[0] for row in rows if row[2] == parent]
+    assert here == ["0"]  # the first shows how long an item takes
+
+
+@pytest.mark.parametrize(
+    ("seconds", "count", "jobs", "expected"),
+    [
+        (math.inf, 100, 8, False),  # nothing is known yet
+        (0.1, 8, 2, False),
+        (2.0, 8, 2, True),
+        (60.0, 1, 8, False),
+        (60.0, 2, 8, True),
+        (60.0, 8, 1, False),
+        (0.5, 11, 2, False),  # saves 2.75 s
+        (0.5, 12, 2, True),  # saves 3 s
+    ],
+)
+def test_processes_are_started_where_they_save_seconds(seconds, count, jobs, expected):
+    assert processes._is_worth_it(seconds, count, jobs) == expected
 
 
 def test_the_death_of_a_process_is_reported_with_a_remedy(tmp_path):
@@ -97,7 +119,8 @@ def test_the_death_of_a_process_is_reported_with_a_remedy(tmp_path):
 
 def test_no_process_outlives_a_killed_parent(tmp_path):
     process = start(tmp_path, "wait")
-    process.stdout.readline()
+    for _ in ("process", "first item, worked on here"):
+        process.stdout.readline()
     worker = int(process.stdout.readline().split()[-1])
     process.kill()
     process.communicate(timeout=60)
@@ -109,7 +132,8 @@ def test_no_process_outlives_a_killed_parent(tmp_path):
 
 def test_an_interrupt_ends_all_processes_quietly(tmp_path):
     process = start(tmp_path, "wait")
-    process.stdout.readline()
+    for _ in ("process", "first item, worked on here"):
+        process.stdout.readline()
     worker = int(process.stdout.readline().split()[-1])
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     out, err = process.communicate(timeout=60)
