@@ -18,7 +18,7 @@ from medusis_tf.errors import UserError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Starting processes, which import NumPy and SciPy, takes 2 to 3 s: too long for a few small volumes.
+# Starting processes, which import NumPy and SciPy, takes 2 to 3 s: too long for few small volumes.
 _SECONDS_TO_SAVE = 3.0
 
 
