@@ -174,11 +174,10 @@ class SPADE(keras.layers.Layer):
         gamma, beta = tf.split(tf.cast(modulation, tf.float32), 2, axis=-1)
         # Combine normalisation and modulation into one scale and one offset.
         scale = (1.0 + gamma) * reciprocal
-        folded = tf.concat([scale, beta - mean * scale], axis=-1)
-        folded = tf.cast(folded, features.dtype)
+        offset = beta - mean * scale
+        scale, offset = (tf.cast(each, features.dtype) for each in (scale, offset))
         if neighbourhoods is not None:
-            folded = neighbourhoods.distribute(folded)
-        scale, offset = tf.split(folded, 2, axis=-1)
+            scale, offset = (neighbourhoods.distribute(each) for each in (scale, offset))
         return features * scale + offset
 
     def compute_output_shape(self, features_shape, one_hot_shape, noise_shape=None):
