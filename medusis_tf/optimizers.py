@@ -99,7 +99,7 @@ class Adam(keras.optimizers.Optimizer):
         self.beta_2 = beta_2
         self.epsilon = epsilon
         self._is_allowed: tf.Tensor | None = None
-        self._scalars: _Scalars | None = None
+        self._scalars: dict[tf.DType, _Scalars] = {}
 
     @contextmanager
     def only_if(self, is_allowed: tf.Tensor | None) -> Iterator[None]:
@@ -127,11 +127,11 @@ class Adam(keras.optimizers.Optimizer):
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
         """Move all variables against their gradients; see Keras."""
-        self._scalars = None
+        self._scalars = {}
         try:
             super().apply(grads, trainable_variables)
         finally:
-            self._scalars = None
+            self._scalars = {}
 
     def update_step(
         self,
@@ -143,14 +143,15 @@ class Adam(keras.optimizers.Optimizer):
         index = self._get_variable_index(variable)
         # The gradient of a gather is sparse.
         gradient = tf.cast(tf.convert_to_tensor(gradient), variable.dtype)
-        if self._scalars is None:  # the same for all variables of a step
-            self._scalars = self._step_scalars(learning_rate, variable.dtype)
+        if variable.dtype not in self._scalars:  # the same for all variables of a step
+            self._scalars[variable.dtype] = self._step_scalars(learning_rate, variable.dtype)
+        scalars = self._scalars[variable.dtype]
         velocity = _beside(variable, self._velocities[index])
         if self.beta_1 > 0:
             momentum = _beside(variable, self._momentums[index])
-            _descend_with_momentum(variable, velocity, momentum, gradient, *self._scalars)
+            _descend_with_momentum(variable, velocity, momentum, gradient, *scalars)
         else:
-            _descend(variable, velocity, gradient, *self._scalars)
+            _descend(variable, velocity, gradient, *scalars)
 
     def _step_scalars(self, learning_rate: keras.Variable, dtype: tf.DType) -> _Scalars:
         step = tf.cast(self.iterations.value + 1, dtype)

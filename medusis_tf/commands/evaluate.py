@@ -193,5 +193,7 @@ def _open(
 def _default_folder(model: "EvaluatedModel", split: str, data: Path | None) -> Path:
     if model.run_dir is None:
         raise UserError("--model and --images need --out, the folder for metrics.json.")
+    if model.settings:
+        raise UserError(f"{', '.join(model.settings)} needs --out, to keep the tables of the run.")
     which = split if data is None else f"{split}_of_{model.config.name}"
     return model.run_dir / "evaluation" / f"{which}_step_{model.step:07d}"

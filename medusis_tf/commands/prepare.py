@@ -107,10 +107,11 @@ def _check_only(experiment: ExperimentConfig, jobs: int | None) -> None:
     from medusis_tf.data.preparing.preparation import check_subjects, mask_weight
 
     records = check_subjects(experiment, jobs)
-    if experiment.volumes is not None:
-        for kind in get_args(Stream):
-            used = [each for each in records if each.split == "train" and kind in each.kinds]
-            check_sequences(used, kind, experiment.volumes.depth)
+    depth, _ = experiment.sample_slices
+    if depth > 1:
+        for stream in get_args(Stream):
+            used = [each for each in records if each.split == "train" and stream in each.streams]
+            check_sequences(used, stream, depth)
     _log_splits(records)
     _log_finer_classes(experiment, records)
     slices = sum(record.num_slices for record in records)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ class EvaluatedModel:
         trained: Data that the model was trained on; None if unknown, as for exported models and
             images.
         slice_mm: Distance between the slices that a model of volumes needs; None for any.
+        settings: Settings of the synthesis that differ from those of the run, as `key=value`.
     """
 
     painter: Painter
@@ -47,6 +49,7 @@ class EvaluatedModel:
     path: Literal["network", "volumes"] = "network"
     trained: DataConfig | None = None
     slice_mm: float | None = None
+    settings: tuple[str, ...] = ()
 
 
 def open_run(
@@ -80,12 +83,22 @@ def open_run(
     model = painter_of_network(run_dir, config, network, step)
     segmenter = own_segmenter(run_dir, choice, config)
     painter, trained = model_painter(model, batch_size), config.data
-    config = located(config, run_dir, overrides) if data is None else load_config(data, overrides)
+    if of_synthesis:
+        painter = dataclasses.replace(painter, name=f"{painter.name}, {', '.join(of_synthesis)}")
+    config = located(config, run_dir, overrides) if data is None else _data(data, overrides)
     if data is not None or overrides:
         _check_fit(model.metadata, config, data or run_dir / "config.yaml")
     slice_mm = model.metadata.slice_mm if model.metadata.volumes else None
     return EvaluatedModel(
-        painter, config, run_dir, step, run_dir, segmenter, trained=trained, slice_mm=slice_mm
+        painter,
+        config,
+        run_dir,
+        step,
+        run_dir,
+        segmenter,
+        trained=trained,
+        slice_mm=slice_mm,
+        settings=tuple(of_synthesis),
     )
 
 
@@ -107,7 +120,7 @@ def open_exported(
         UserError: There is no exported model, the configuration is invalid, or its slices do not
             fit the model.
     """
-    config = load_config(data, overrides)
+    config = _data(data, overrides)
     from medusis_tf.serving.predictor import Predictor
 
     model = Predictor(model_dir)
@@ -133,10 +146,22 @@ def open_images(
     """
     from medusis_tf.evaluation.folder_volumes import FolderVolumes
 
-    config = load_config(data, overrides)
+    config = _data(data, overrides)
     volumes = FolderVolumes(folder, "image", config.data, split)
     painter = Painter(folder.name, "model", lambda subject, _: volumes.slices(subject))
     return EvaluatedModel(painter, config, folder, path="volumes")
+
+
+def _data(path: Path, overrides: Sequence[str]) -> ExperimentConfig:
+    """The configuration of the data, whose settings of the synthesis are not the model's."""
+    config = load_config(path, overrides)
+    for override in overrides:
+        if override.partition(".")[0] in config.synthesis_sections:
+            raise UserError(
+                f"{override!r} is no setting of the data, and can be changed only for runs of a "
+                f"method that has it. {path} tells where the data are"
+            )
+    return config
 
 
 def _check_fit(metadata: ModelMetadata, config: ExperimentConfig, config_path: Path) -> None:

@@ -59,8 +59,7 @@ class LabelConv(keras.layers.Layer):
             The same with `filters` channels.
         """
         kernel = ops.convert_to_tensor(self.kernel)
-        noise_kernel = kernel[..., : self.noise_dim, :]
-        label_kernel = kernel[..., self.noise_dim :, :]
+        noise_kernel, label_kernel = self._split(kernel, axis=-2)
         if noise is not None and len(noise.shape) == 3:
             return self._convolve_class_noise(one_hot, noise, noise_kernel, label_kernel)
         if self.padding == "reflect":
@@ -93,7 +92,7 @@ class LabelConv(keras.layers.Layer):
         """
         kernel = ops.convert_to_tensor(self.kernel)
         kernel = tf.reshape(kernel, [9, kernel.shape[2], self.filters])
-        noise_kernel, label_kernel = kernel[:, : self.noise_dim], kernel[:, self.noise_dim :]
+        noise_kernel, label_kernel = self._split(kernel, axis=1)
         num_classes = label_kernel.shape[1]
         if noise is not None and len(noise.shape) == 3:
             kernels = label_kernel + tf.einsum("bkz,tzf->btkf", noise, noise_kernel)
@@ -123,6 +122,11 @@ class LabelConv(keras.layers.Layer):
             "padding": self.padding,
             "rank": self.rank,
         }
+
+    def _split(self, kernel, axis):
+        """Split a kernel into those of the noise and of the labels."""
+        sizes = [self.noise_dim, kernel.shape[axis] - self.noise_dim]
+        return tf.split(kernel, sizes, axis=axis)
 
     def _convolve_class_noise(self, one_hot, noise, noise_kernel, label_kernel):
         is_reflected = self.padding == "reflect"

@@ -79,16 +79,37 @@ def upsample_bands(bands):
 
 def _pair_sum_and_difference(image, axis):
     """Compute sum and difference of the two pixels into which doubling splits each pixel."""
-    before, after = _adjacent(image, axis)
-    quarter = tf.constant(0.25, image.dtype)
-    pair_sum = quarter * (before + after) + tf.constant(1.5, image.dtype) * image
-    return pair_sum, quarter * (before - after)
+    quarter, middle = tf.constant(0.25, image.dtype), tf.constant(1.5, image.dtype)
+
+    def pair_sum(values):
+        before, after = _adjacent(values, axis)
+        return quarter * (before + after) + middle * values
+
+    @tf.custom_gradient
+    def pair(image):
+        before, after = _adjacent(image, axis)
+
+        def gradient(of_sum, of_difference):
+            # The sum is its own adjoint. That of the difference has edges of the other sign.
+            # TensorFlow's gradients of slices would pad each of them to the size of the image.
+            before, after = _adjacent(of_difference, axis, edge_sign=-1.0)
+            return pair_sum(of_sum) + quarter * (after - before)
+
+        return (pair_sum(image), quarter * (before - after)), gradient
+
+    return pair(image)
 
 
-def _adjacent(image, axis):
-    """Return the previous and the next pixel along an axis; edge pixels are repeated."""
-    others = (slice(None),) * axis
+def _adjacent(image, axis, edge_sign=1.0):
+    """Return the previous and the next pixel along an axis; edge pixels are repeated.
+
+    Args:
+        image: Image or volume.
+        axis: Axis.
+        edge_sign: Factor of the repeated edge pixels.
+    """
+    others, sign = (slice(None),) * axis, tf.constant(edge_sign, image.dtype)
     first, last = image[(*others, slice(1))], image[(*others, slice(-1, None))]
-    before = tf.concat([first, image[(*others, slice(-1))]], axis)
-    after = tf.concat([image[(*others, slice(1, None))], last], axis)
+    before = tf.concat([sign * first, image[(*others, slice(-1))]], axis)
+    after = tf.concat([image[(*others, slice(1, None))], sign * last], axis)
     return before, after

@@ -19,6 +19,7 @@ _IN_FIELDS = [
         (r", the table of the ids \(`medusis configs` lists the packaged ones\),", ""),
         (r"--unlisted CLASS", "unlisted=CLASS"),
         (r"--unlisted", "unlisted"),
+        (r"--truncation", "truncation"),
         (r"data\.reading\.(assume_axes|not_finite)", r"\1"),
         (r",? or raise data\.reading\.maximum_voxels", ""),
         (r"that are not in data\.classes", "that the model does not know"),

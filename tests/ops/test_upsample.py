@@ -41,6 +41,21 @@ def test_bfloat16_stays_bfloat16(upsample, bands):
     assert upsample(tf.cast(bands, tf.bfloat16)).dtype == tf.bfloat16
 
 
+@pytest.mark.parametrize("upsample", [upsample_linear, upsample_bands])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 2, 5), (2, 3, 4, 2)])
+def test_gradients_are_the_adjoint(upsample, shape):
+    random = np.random.default_rng(0)
+    features = tf.constant(random.standard_normal((2, *shape[:-1], 8)), tf.float64)
+    with tf.GradientTape() as tape:
+        tape.watch(features)
+        doubled = upsample(features)
+    upstream = random.standard_normal(doubled.shape)
+    gradient = tape.gradient(doubled, features, output_gradients=tf.constant(upstream))
+    other = random.standard_normal(features.shape)
+    expected = np.sum(upstream * upsample(tf.constant(other)))
+    np.testing.assert_allclose(np.sum(gradient * other), expected)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (3, 5), (8, 8)])
 def test_linear_doubling_equals_that_of_tensorflow(size):
     features = np.random.default_rng(0).standard_normal((2, *size, 3)).astype("float32")

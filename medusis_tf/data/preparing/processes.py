@@ -39,14 +39,15 @@ def in_processes(
         UserError: A process died.
     """
     jobs = jobs or processors()
-    fastest = math.inf
+    latest = math.inf
     for number, item in enumerate(items):
-        if _is_worth_it(fastest, len(items) - number, jobs):
+        if _is_worth_it(latest, len(items) - number, jobs):
             yield from _elsewhere(function, items, number, min(jobs, len(items) - number))
             return
         start = time.perf_counter()
         result = _caught(function, item)
-        fastest = min(fastest, time.perf_counter() - start)
+        if not isinstance(result, UserError):  # a damaged file says nothing of the others
+            latest = time.perf_counter() - start
         yield number, result
 
 

@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, model_validator
+from pydantic import Field, model_validator
 
 from medusis_tf.config.optimization import AdamConfig, Fraction
 from medusis_tf.config.section import Section
@@ -93,7 +93,7 @@ class SamplerConfig(Section):
     """
     rho: Annotated[float, Field(ge=1, le=100)] = 7.0
     """The larger, the shorter the steps at low levels."""
-    churn: NonNegativeFloat = 0.0
+    churn: Annotated[float, Field(ge=0, le=1000)] = 0.0
     """Noise that each step adds and removes again (`S_churn` of the paper). 0 for none."""
     guidance: Annotated[float, Field(ge=0, le=LARGEST_GUIDANCE)] = 1.0
     """Weight of the labels (classifier-free guidance). 1 uses them as learned; others double the

@@ -94,6 +94,25 @@ def test_processes_give_numbered_results_and_errors(tmp_path):
     assert here == ["0"]  # the first shows how long an item takes
 
 
+@pytest.mark.parametrize("first", ["quick", "damaged"])
+def test_one_quick_item_does_not_keep_all_others_here(monkeypatch, first):
+    elsewhere = []
+
+    def record(function, items, number, jobs):
+        elsewhere.append((number, jobs))
+        return iter(())
+
+    def work(item):
+        if item == 0 and first == "damaged":
+            raise UserError("damaged")
+        time.sleep(0.01 if item == 0 else 0.1)
+
+    monkeypatch.setattr(processes, "_elsewhere", record)
+    monkeypatch.setattr(processes, "_SECONDS_TO_SAVE", 0.2)
+    list(in_processes(work, range(8), 2))
+    assert elsewhere == [(2, 2)]
+
+
 @pytest.mark.parametrize(
     ("seconds", "count", "jobs", "expected"),
     [

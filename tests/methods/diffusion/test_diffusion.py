@@ -11,11 +11,12 @@ import tensorflow as tf
 import yaml
 
 import medusis_tf as mt
+from medusis_tf.commands.evaluate import _default_folder
 from medusis_tf.data.batches.dataset import training_batches
 from medusis_tf.data.preparing.preparation import prepare_shards
 from medusis_tf.data.shards.labelled_subjects import LabelledSubjects
 from medusis_tf.errors import UserError
-from medusis_tf.evaluation.evaluated_model import open_run
+from medusis_tf.evaluation.evaluated_model import open_images, open_run
 from medusis_tf.methods.diffusion.diffusion import band_deviations
 from medusis_tf.methods.distribution import mirrored
 from medusis_tf.ops.haar import haar_analysis
@@ -247,6 +248,11 @@ def test_a_run_is_evaluated_with_other_settings_of_the_sampler(run):
     np.testing.assert_allclose(model.painter.paint_slices(subject, 0), expected, atol=1e-4)
     with pytest.raises(UserError, match=r"data and the sampler .*: data\.KEY=VALUE or sampler"):
         open_run(folder, overrides=["denoiser.num_levels=2"])
+    assert model.painter.name.endswith(", sampler.steps=1")
+    with pytest.raises(UserError, match=r"sampler\.steps=1 needs --out"):
+        _default_folder(model, "test", None)
+    with pytest.raises(UserError, match="is no setting of the data"):
+        open_images(folder, folder / "config.yaml", "train", ["sampler.steps=1"])
     with pytest.raises(UserError, match="start_level must be at most"):
         open_run(folder, overrides=["sampler.start_level=70"])
 
