@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Costs that differ by less than this fraction do not grow: the rest is noise.
+# A cost grows if that of the largest n exceeds the least by this fraction: the rest is noise.
 FLAT = 0.1
 _EXPONENTS = np.linspace(0.05, 4, 80)
 
@@ -37,7 +37,7 @@ def fit(points: Sequence[tuple[float, float]]) -> Growth:
     """
     amounts, costs = np.array(sorted(points), float).T
     _, fixed, per_item = _fitted(amounts, costs, 1.0)
-    if costs.max() < (1 + FLAT) * costs.min():
+    if costs[-1] < (1 + FLAT) * costs.min():
         return Growth(fixed, per_item, 0.0, 0.0)
     return Growth(fixed, per_item, _exponent(amounts, costs), _last(amounts, costs - fixed))
 

@@ -39,8 +39,8 @@ def test_noise_of_a_fixed_cost_is_no_growth():
     assert found.slope == found.last_slope == 0
 
 
-def test_a_cost_that_ends_at_its_fixed_cost_has_no_last_exponent():
-    assert math.isnan(fit([(1, 1.0), (2, 3.0), (4, 1.0)]).last_slope)
+def test_a_cost_below_the_fixed_cost_gives_no_last_exponent():
+    assert math.isnan(fit([(1, 1.2), (2, 1.2), (4, 1.0), (8, 1.3)]).last_slope)
 
 
 def test_points_are_measured_once_and_drawn_with_their_slopes(monkeypatch, tmp_path):
