@@ -43,7 +43,7 @@ SECONDS = {
     "replicas": {
         "step_processor_seconds": "step",
         "step_seconds": "step, on the clock",
-        "first_step_seconds": "first step, on the clock",
+        "first_step_seconds": "first step, with tracing",
     },
 }
 GIGABYTES = {
@@ -137,6 +137,7 @@ def draw(results: Results, path: Path) -> None:
     """Plot seconds and peak memory of each axis, both logarithmic, with slopes in the legends."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     figure = Figure(figsize=(13, 8), dpi=90, layout="constrained")
     rows = ((SECONDS, "seconds"), (GIGABYTES, "peak memory, GB"))
@@ -149,6 +150,10 @@ def draw(results: Results, path: Path) -> None:
                     text = f"{title}: {_slopes(fit(curve))[0]}"
                     axes.loglog(*zip(*curve, strict=True), marker="o", label=text)
             axes.set_xticks(AXES[axis], [str(each) for each in AXES[axis]], minor=False)
+            axes.yaxis.set_major_locator(
+                LogLocator(subs=(1, 3) if axis == "patients" else (1, 2, 5))
+            )
+            axes.yaxis.set_major_formatter("{x:g}")
             axes.minorticks_off()
             axes.set(xlabel=TITLES[axis], ylabel=label)
             if row == 1:
@@ -157,7 +162,8 @@ def draw(results: Results, path: Path) -> None:
             axes.grid(alpha=0.3)
             axes.spines[["top", "right"]].set_visible(False)
             if axes.lines:
-                axes.legend(frameon=False, fontsize=8, title="slope", title_fontsize=8)
+                below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "ncol": 2}
+                axes.legend(frameon=False, fontsize=8, title="slope", title_fontsize=8, **below)
     FigureCanvasAgg(figure).print_png(path)
 
 

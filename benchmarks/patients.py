@@ -49,15 +49,14 @@ def write(folder: Path, patients: int) -> dict[str, float]:
     subjects = write_phantom_dataset(
         folder / "volumes", patients, 0, shape=(SIDE, SIDE, SLICES), with_pairs=True
     )[:patients]
-    split = [
-        each.model_copy(update={"split": "train" if number < patients // 2 else "test"})
-        .model_copy(update={"streams": None})
-        for number, each in enumerate(subjects)
-    ]  # fmt: skip
+    splits = ["train"] * (patients // 2) + ["test"] * (patients // 2)
+    subjects = [
+        each.model_copy(update={"split": split, "streams": None})
+        for each, split in zip(subjects, splits, strict=True)
+    ]
     values = phantom_experiment(
-        folder / "volumes", folder / "cache", split, SIDE, BATCH_SIZE,
-        minimum_foreground=0.0,
-    )  # fmt: skip
+        folder / "volumes", folder / "cache", subjects, SIDE, BATCH_SIZE, minimum_foreground=0.0
+    )
     (folder / "experiment.yaml").write_text(yaml.safe_dump(merge(values, small(folder))))
     return {}
 

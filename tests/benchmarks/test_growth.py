@@ -73,9 +73,18 @@ def test_every_task_of_the_patients_is_measured(tmp_path):
     assert (tmp_path / "evaluation" / "metrics.json").is_file()
 
 
-def test_steps_on_two_replicas_are_measured(tmp_path):
-    networks = {key: patients.small(tmp_path)[key] for key in ("discriminator", "segmenter")}
-    networks["generator"] = patients.small(tmp_path)["generator"]
-    found = replicas.measure(2, steps=2, networks=networks)
-    assert {*growth.SECONDS["replicas"], *growth.GIGABYTES["replicas"]} == {*found}
-    assert all(value > 0 for value in found.values())
+def test_steps_of_replicas_are_measured_after_both_kinds_are_traced(monkeypatch):
+    given = []
+    # Ends of the steps on the clock, and of the processor; the first is the start.
+    times = [0.0, 50.0, 90.0, 91.0, 94.0, 96.0], [0.0, 40.0, 70.0, 70.5, 72.0, 73.0]
+
+    def train(config, steps):
+        given.append(config.training)
+        return times
+
+    monkeypatch.setattr(replicas, "_train", train)
+    found = replicas.measure(4, steps=3)
+    assert (given[0].logical_devices, given[0].batch_size) == (4, 4)
+    assert found.pop("peak_gigabytes") > 0
+    expected = {"step_seconds": 2, "step_processor_seconds": 1, "first_step_seconds": 40}
+    assert found == pytest.approx(expected)
