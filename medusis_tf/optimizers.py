@@ -151,7 +151,8 @@ class Adam(keras.optimizers.Optimizer):
             momentum = _beside(variable, self._momentums[index])
             _descend_with_momentum(variable, velocity, momentum, gradient, *scalars)
         else:
-            _descend(variable, velocity, gradient, *scalars)
+            is_allowed, step_size, epsilon, _, fraction_2 = scalars
+            _descend(variable, velocity, gradient, is_allowed, step_size, epsilon, fraction_2)
 
     def _step_scalars(self, learning_rate: keras.Variable, dtype: tf.DType) -> _Scalars:
         step = tf.cast(self.iterations.value + 1, dtype)
@@ -218,7 +219,6 @@ def _descend(
     is_allowed: tf.Tensor,
     step_size: tf.Tensor,
     epsilon: tf.Tensor,
-    fraction_1: tf.Tensor,
     fraction_2: tf.Tensor,
 ) -> None:
     gradient = tf.where(is_allowed, gradient, tf.zeros_like(gradient))

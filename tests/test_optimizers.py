@@ -36,6 +36,21 @@ def take_steps(optimizer, variables, seeds):
 
 
 @pytest.mark.parametrize("beta_1", [0.0, 0.5])
+def test_weights_of_two_dtypes_take_the_same_steps_as_alone(beta_1):
+    dtypes, rng = ("float32", "bfloat16"), np.random.default_rng(0)
+    gradient = tf.constant(rng.normal(size=5), tf.float32)
+
+    def updated(dtypes):
+        variables = [keras.Variable(np.ones(5), dtype=dtype) for dtype in dtypes]
+        optimizer = built(Adam(0.1, beta_1), variables)
+        optimizer.apply([gradient] * len(variables), variables)
+        return [tf.cast(each.value, tf.float32).numpy() for each in variables]
+
+    alone = [updated([dtype])[0] for dtype in dtypes]
+    np.testing.assert_array_equal(updated(dtypes), alone)
+
+
+@pytest.mark.parametrize("beta_1", [0.0, 0.5])
 @pytest.mark.parametrize(("dtype", "rtol"), [("float32", 2e-6), ("bfloat16", 1e-2)])
 def test_steps_equal_those_of_adam_in_keras(beta_1, dtype, rtol):
     settings = {"learning_rate": 0.01, "beta_1": beta_1, "beta_2": 0.99, "epsilon": 1e-8}

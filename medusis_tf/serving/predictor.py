@@ -81,7 +81,7 @@ class SlicePainter:
         if is_weaker and self.metadata.is_diffusion:
             raise UserError(
                 f"--truncation of a diffusion model, such as {self.metadata.title}, may only be 0, "
-                "the image without noise. --start-level makes images more or less alike."
+                "the image without noise. Use --start-level to make images more or less alike."
             )
         words = [seed % _SEED_LIMIT, seed // _SEED_LIMIT]
         drawn = self._endpoints["draw_noise"](

@@ -190,6 +190,15 @@ def test_checking_finds_volumes_with_too_few_slices(config):
     assert "7 neighbouring slices of label maps: the most are 6. Lower volumes.depth" in err
 
 
+def test_a_depth_that_the_method_does_not_use_is_not_checked(config):
+    values = yaml.safe_load(config.read_text())
+    kept = ("name", "runs_dir", "data", "appearance")
+    sections = {"method": "diffusion", **{key: values[key] for key in kept}}
+    volumes = {"networks": "2.5d", "context": 1, "depth": 100, "noise_length": 2.0}
+    config.write_text(yaml.safe_dump(sections | {"volumes": volumes}))
+    assert run_command(prepare, "--config", config, "--check")[0] == 0
+
+
 def test_cropped_bodies_and_other_sizes_are_reported(folder, config):
     narrow = ["data.field_of_view_mm=[24, 30]", "--jobs", 1]
     organ = np.zeros(SHAPE, np.uint8)

@@ -25,6 +25,10 @@ SOURCE = Path("/tmp/medusis-serve-x/y/label_map.nii.gz")  # noqa: S108
         ("Give one of them with --label-source.", "Give one of them with label_source."),
         ("A. If so, give --label-source dlmuse", "A. If so, give label_source=dlmuse"),
         ("or --unlisted CLASS, such as fat", "or unlisted=CLASS, such as fat"),
+        (
+            "--truncation may only be 0. Use --start-level to change it.",
+            "truncation may only be 0.",
+        ),
         ("Crop it, or raise data.reading.maximum_voxels.", "Crop it."),
         ("It is empty. Check the path and data.root.", "It is empty."),
         ("It needs X. Install it: pip install 'medusis_tf[dicom]'.", "It needs X."),
