@@ -127,6 +127,9 @@ class Adam(keras.optimizers.Optimizer):
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
         """Move all variables against their gradients; see Keras."""
+        if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            # Ends the search of `medusis_tf.ops.replicas`, in the sum over replicas of Keras.
+            grads = [each if each is None else tf.stop_gradient(each) for each in grads]
         self._scalars = {}
         try:
             super().apply(grads, trainable_variables)

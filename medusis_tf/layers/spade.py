@@ -8,6 +8,7 @@ from medusis_tf.layers.initializers import xavier_normal
 from medusis_tf.layers.label_conv import LabelConv
 from medusis_tf.layers.rank import check_rank, conv_class
 from medusis_tf.ops.convolution import pad_reflect
+from medusis_tf.ops.replicas import replica_mean
 
 
 @keras.saving.register_keras_serializable("medusis_tf")
@@ -45,11 +46,7 @@ class BatchStatistics(keras.layers.Layer):
         """
         if training:
             features = ops.cast(features, "float32")
-            if self.synchronized:
-                axes = tuple(range(len(features.shape) - 1))
-                mean, variance = ops.moments(features, axes, synchronized=True)
-            else:
-                mean, variance = _moments(features)
+            mean, variance = _moments(features, replica_mean if self.synchronized else tf.identity)
             self._update(self.moving_mean, mean)
             self._update(self.moving_variance, variance)
         else:
@@ -83,19 +80,27 @@ class BatchStatistics(keras.layers.Layer):
         moving.assign(moving * self.momentum + ops.stop_gradient(statistic) * fraction)
 
 
-@tf.custom_gradient
-def _moments(features):
-    """Mean and variance of each channel, with a gradient that passes over the features once."""
+def _moments(features, over_replicas):
+    """Mean and variance of each channel, with a gradient that passes over the features once.
+
+    `over_replicas` averages a vector, or the gradients with respect to it, over the replicas.
+    """
     axes = range(len(features.shape) - 1)
-    mean = tf.reduce_mean(features, axes)
-    variance = tf.reduce_mean(tf.math.squared_difference(features, mean), axes)
 
-    def gradient(of_mean, of_variance):
-        count = tf.cast(tf.size(features) // features.shape[-1], features.dtype)
-        slope = 2.0 * of_variance / count
-        return features * slope + (of_mean / count - mean * slope)
+    @tf.custom_gradient
+    def moments(features):
+        mean = over_replicas(tf.reduce_mean(features, axes))
+        variance = tf.reduce_mean(tf.math.squared_difference(features, mean), axes)
 
-    return (mean, variance), gradient
+        def gradient(of_mean, of_variance):
+            of_mean, of_variance = tf.unstack(over_replicas(tf.stack([of_mean, of_variance])))
+            count = tf.cast(tf.size(features) // features.shape[-1], features.dtype)
+            slope = 2.0 * of_variance / count
+            return features * slope + (of_mean / count - mean * slope)
+
+        return (mean, over_replicas(variance)), gradient
+
+    return moments(features)
 
 
 @keras.saving.register_keras_serializable("medusis_tf")

@@ -144,32 +144,6 @@ def share_batch(
     return strategy.experimental_distribute_values_from_function(own_samples)
 
 
-def replica_mean(value: tf.Tensor) -> tf.Tensor:
-    """Average a value over the replicas, inside a step."""
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return value
-    return context.all_reduce(tf.distribute.ReduceOp.MEAN, value)
-
-
-def gathered_batch(value: tf.Tensor) -> tf.Tensor:
-    """Gather the samples of all replicas, inside a step; differentiable.
-
-    Args:
-        value: `[batch, ...]`, the samples of this replica.
-
-    Returns:
-        The samples of all replicas in the order of the global batch.
-    """
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return value
-    shape = value.shape
-    found = tf.reshape(context.all_gather(value, axis=0), [context.num_replicas_in_sync, *shape])
-    # Sample i is on replica i modulo R. Not tf.gather: all_gather takes no sparse gradient.
-    return tf.reshape(tf.experimental.numpy.swapaxes(found, 0, 1), [-1, *shape[1:]])
-
-
 def from_all_workers(strategy: tf.distribute.Strategy, value: int) -> list[int]:
     """Exchange an integer with the other workers, outside a step. All must call it.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from medusis_tf.methods.distribution import replica_mean
+from medusis_tf.ops.replicas import replica_mean
 from medusis_tf.optimizers import Adam, copies
 
 if TYPE_CHECKING:

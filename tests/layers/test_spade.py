@@ -86,6 +86,39 @@ def test_two_synchronized_replicas_normalise_as_one_batch(inputs):
     )
 
 
+def test_synchronized_statistics_have_the_gradient_of_one_batch():
+    draw = np.random.default_rng(0)
+    features = draw.normal(3, 2, (4, 5, 6, 3)).astype("float32")
+    weights = draw.standard_normal(features.shape).astype("float32")
+
+    def gradient(layer, features, weights):
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            mean, reciprocal = layer(features, training=True)
+            total = tf.reduce_sum(weights * (features - mean) * reciprocal**2)
+        return tape.gradient(total, features)
+
+    expected = gradient(alone := BatchStatistics(), tf.constant(features), weights)
+    strategy = mirrored(["CPU:0", "CPU:1"], on_gpu=False)
+    with strategy.scope():
+        layer = BatchStatistics(synchronized=True)
+        layer.build(features.shape)
+
+    def half(array):
+        return strategy.experimental_distribute_values_from_function(
+            lambda context: tf.constant(np.split(array, 2)[context.replica_id_in_sync_group])
+        )
+
+    @tf.function(autograph=False)
+    def gradients(*halves):
+        return strategy.run(lambda *own: gradient(layer, *own), halves)
+
+    found = strategy.experimental_local_results(gradients(half(features), half(weights)))
+    np.testing.assert_allclose(tf.concat(found, axis=0), expected, atol=1e-6)
+    for own, other in zip(layer.get_weights(), alone.get_weights(), strict=True):
+        np.testing.assert_allclose(own, other, rtol=1e-6)
+
+
 NUM_CLASSES = 4
 
 

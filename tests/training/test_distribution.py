@@ -2,17 +2,18 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.ops import op_selector
 
 from medusis_tf.errors import UserError
 from medusis_tf.losses import class_statistics
 from medusis_tf.methods.distribution import (
     distribute,
-    gathered_batch,
     make_strategy,
     mirrored,
     share_batch,
 )
 from medusis_tf.methods.med_usis.med_usis import MedUSIS, StepKind
+from medusis_tf.ops.replicas import gathered_batch
 from tests.training.tiny_experiment import tiny_batch, tiny_experiment
 
 STEPS = {False: 3, True: 10}  # by whether steps are compiled
@@ -114,6 +115,26 @@ def test_attention_of_one_and_two_replicas_ends_with_the_same_weights(generator)
 
 def test_compiled_steps_of_one_and_two_replicas_end_with_the_same_weights():
     assert_same_training(experiment({}), compiled=True)
+
+
+def test_tracing_of_two_replicas_does_not_search_their_graphs(monkeypatch):
+    """Otherwise tracing takes a time that grows with the square of the number of replicas."""
+    search, found = op_selector.get_backward_walk_ops, []
+
+    def record(*arguments, **options):
+        operations = search(*arguments, **options)
+        found.append(len(operations))
+        return operations
+
+    monkeypatch.setattr(op_selector, "get_backward_walk_ops", record)
+    config = experiment({}, loss_weights={"class_quantiles": 1.0, "class_texture": 1.0})
+    strategy = mirrored(["CPU:0", "CPU:1"], on_gpu=False)
+    with strategy.scope():
+        model = MedUSIS(config, 2, class_quantiles=QUANTILES)
+    step = distribute(strategy, lambda batch: model.train_step(batch, StepKind()))
+    shared = share_batch(strategy, tiny_batch(config, 0))
+    graph = tf.function(step, autograph=False).get_concrete_function(shared).graph
+    assert max(found) < len(graph.get_operations()) / 50
 
 
 def test_gathered_samples_are_those_of_the_global_batch_with_their_gradients():

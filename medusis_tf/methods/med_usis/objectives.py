@@ -26,11 +26,11 @@ from medusis_tf.losses.segmentation import (
     entropy_loss,
     segmentation_loss,
 )
-from medusis_tf.methods.distribution import gathered_batch
 from medusis_tf.methods.med_usis.config import MedUSISConfig
 from medusis_tf.methods.method import Batch, Losses
 from medusis_tf.methods.random_numbers import Purpose
 from medusis_tf.ops.field_of_view import continue_labels
+from medusis_tf.ops.replicas import gathered_batch
 
 
 class Objectives:

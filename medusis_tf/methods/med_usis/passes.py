@@ -10,11 +10,11 @@ import tensorflow as tf
 from medusis_tf.layers.spectral_conv import Directions
 from medusis_tf.losses.class_statistics import count_compared
 from medusis_tf.losses.segmentation import count_classes
-from medusis_tf.methods.distribution import replica_mean
 from medusis_tf.methods.med_usis.config import MedUSISConfig
 from medusis_tf.methods.med_usis.draws import Draws
 from medusis_tf.methods.method import Batch, Losses
 from medusis_tf.methods.nonfinite import Gradients
+from medusis_tf.ops.replicas import replica_mean
 
 
 def make_passes(
