@@ -22,7 +22,9 @@ class LabelNeighbourhoods(NamedTuple):
     Attributes:
         classes: `[patterns, 9]` int32, class of each of the nine pixels, `num_classes` outside.
         images: `[patterns]` int32, index in the batch.
-        taps: `[mixed_5x5, 9]` int32, row of each of the nine pixels in the first table.
+        taps: `[mixed_5x5 * 9]` int32, place of each of the nine pixels in the first table if that
+            has nine rows for each row: `row * 9 + tap`.
+        owners: `[mixed_5x5 * 9]` int32, the neighbourhood that it belongs to, ascending.
         rows: `[batch, height, width]` int32, row of each pixel in the second table.
         borders: `[mixed_5x5]` int32, number of each pixel with a mixed 5x5 neighbourhood, counted
             over the batch.
@@ -34,6 +36,7 @@ class LabelNeighbourhoods(NamedTuple):
     classes: tf.Tensor
     images: tf.Tensor
     taps: tf.Tensor
+    owners: tf.Tensor
     rows: tf.Tensor
     borders: tf.Tensor
     inner: tf.Tensor
@@ -52,9 +55,12 @@ class LabelNeighbourhoods(NamedTuple):
         @tf.custom_gradient
         def summed(products):
             flat = tf.reshape(products, [-1, products.shape[-1]])
-            total = tf.add_n([tf.gather(flat, self.taps[:, tap] * 9 + tap) for tap in range(9)])
+            # On one core, 0.4 to 0.7 of the time of nine gathers and their sum. It runs on one
+            # core only, but the layers of a generator do not wait for each other.
+            total = tf.sparse.segment_sum(flat, self.taps, self.owners, num_segments=count)
             return total, lambda upstream: self.users.spread(upstream, tf.shape(products)[0])
 
+        count = tf.shape(self.borders)[0]
         return summed(products)
 
     def distribute(self, table: tf.Tensor) -> tf.Tensor:
@@ -88,12 +94,12 @@ class TapUsers(NamedTuple):
 
     Attributes:
         rows: `[places]` int32, ascending: row of the first table of each place that is used.
-        pixels: `[places, 9]` int32, the pixel that uses the place as each of its nine taps, counted
-            among those with a mixed 5x5 neighbourhood; their number where there is none.
+        pixels: For each of nine taps `[places]` int32, the pixel that uses the place as this tap,
+            counted among those with a mixed 5x5 neighbourhood; their number where there is none.
     """
 
     rows: tf.Tensor
-    pixels: tf.Tensor
+    pixels: list[tf.Tensor]
 
     def spread(self, upstream: tf.Tensor, num_rows: tf.Tensor) -> tf.Tensor:
         """Gradient of `LabelNeighbourhoods.sum_taps`.
@@ -109,8 +115,8 @@ class TapUsers(NamedTuple):
         """
         values = tf.pad(upstream, [[0, 1], [0, 0]])
         sums = [
-            tf.sparse.segment_sum(values, self.pixels[:, tap], self.rows, num_segments=num_rows)
-            for tap in range(9)
+            tf.sparse.segment_sum(values, pixels, self.rows, num_segments=num_rows)
+            for pixels in self.pixels
         ]
         return tf.stack(sums, axis=1)
 
@@ -141,10 +147,13 @@ def label_neighbourhoods(one_hot: tf.Tensor, padding: str = "zeros") -> LabelNei
     pattern = tf.gather(tf.concat([pattern, [0]], axis=0), _rank(is_mixed))
     first_row = 1 + tf.where(is_mixed, uniform_rows + pattern, uniform_row)
     inner = one_hot * tf.cast(~is_border, one_hot.dtype)[..., None]
+    taps = _where(is_border, _nine(first_row, outside=None if is_reflected else 0))
+    owners = tf.repeat(tf.range(tf.shape(taps)[0]), 9)
     return LabelNeighbourhoods(
         classes=tf.gather(classes, first_of_pattern),
         images=tf.gather(images, first_of_pattern),
-        taps=_where(is_border, _nine(first_row, outside=None if is_reflected else 0)),
+        taps=tf.reshape(taps * 9 + range(9), [-1]),
+        owners=owners,
         rows=tf.where(is_border, uniform_rows + _rank(is_border), uniform_row),
         borders=tf.where(tf.reshape(is_border, [-1]))[:, 0],
         inner=tf.reshape(inner, [batch, -1, num_classes]),
@@ -171,7 +180,7 @@ def _users(first_row, is_border, is_reflected):
     is_used = tf.reduce_any(users != nobody, axis=-1)
     rows, pixels = _where(is_used, padded), _where(is_used, users)
     order = tf.argsort(rows, stable=True)
-    return TapUsers(tf.gather(rows, order), tf.gather(pixels, order))
+    return TapUsers(tf.gather(rows, order), tf.unstack(tf.gather(pixels, order), axis=1))
 
 
 def _nine(values, outside):

@@ -136,8 +136,13 @@ class SpectralConv(keras.layers.Layer):
         )
 
     def call(self, features, training=False):
-        kernel = self._normalized_kernel(training)
-        outputs = self._convolve(features, kernel)
+        if self.is_folded or not self._has_more_weights_than_outputs(features):
+            outputs = self._convolve(features, self._normalized_kernel(training))
+        else:
+            # The gradients of a small quotient read the kernel twice instead of six times.
+            sigma, _, _ = self._iterated_sigma(training)
+            outputs = self._convolve(features, ops.cast(self.kernel, "float32"))
+            outputs = ops.cast(ops.cast(outputs, "float32") / sigma, self.compute_dtype)
         return outputs if self.bias is None else outputs + self.bias
 
     def sigma(self):
@@ -202,14 +207,29 @@ class SpectralConv(keras.layers.Layer):
         """Return the kernel as a float32 matrix `[inputs, filters]`."""
         return ops.reshape(ops.cast(self.kernel, "float32"), (-1, self.filters))
 
+    def _has_more_weights_than_outputs(self, features):
+        shape = self.compute_output_shape(features.shape)
+        # Before the division, outputs may be too large for float16.
+        if None in shape or self.compute_dtype == "float16":
+            return False
+        return math.prod(shape) < math.prod(self.kernel.shape)
+
     def _normalized_kernel(self, training):
-        if self.is_folded:
-            if training:
-                raise RuntimeError(
-                    "This SpectralConv was folded for inference. Received: training=True. "
-                    "Train a network that has not been folded."
-                )
-            return ops.cast(self.kernel, "float32")
+        kernel = ops.cast(self.kernel, "float32")
+        if not self.is_folded:
+            return _divide_by_sigma(kernel, *self._iterated_sigma(training))
+        if training:
+            raise RuntimeError(
+                "This SpectralConv was folded for inference. Received: training=True. "
+                "Train a network that has not been folded."
+            )
+        return kernel
+
+    def _iterated_sigma(self, training):
+        """Return sigma, and the constant directions u and v that it is computed with.
+
+        In training, one power iteration moves the directions before.
+        """
         matrix = self._matrix()
         u, v = ops.convert_to_tensor(self.u), ops.convert_to_tensor(self.v)
         shared = _DIRECTIONS.get() if training else None
@@ -226,8 +246,7 @@ class SpectralConv(keras.layers.Layer):
                 shared.add(self, u, v)
         else:
             image_of_v = ops.matmul(v, matrix)
-        sigma = ops.sum(u * image_of_v)
-        return _divide_by_sigma(ops.cast(self.kernel, "float32"), sigma, u, v)
+        return ops.sum(u * image_of_v), u, v
 
 
 def fold_spectral_norms(network):
@@ -266,4 +285,4 @@ def _random_direction(shape, dtype=None):
 
 
 def _unit(vector):
-    return vector / ops.maximum(ops.norm(vector), 1e-12)
+    return tf.math.l2_normalize(vector, epsilon=1e-24)  # of the squared norm

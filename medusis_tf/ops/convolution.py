@@ -7,9 +7,9 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from medusis_tf.ops.wide_convolution import convolve_wide, is_wide, transpose_wide
+
 _MAX_PIXELS_TO_MULTIPLY = 64
-_MAX_WEIGHTS_IN_ONE = 2**19
-_FILTERS_IN_SLICE = 64
 
 
 def convolve(features, kernel, strides=1, padding="same"):
@@ -20,9 +20,7 @@ def convolve(features, kernel, strides=1, padding="same"):
     - A 3x3 kernel on a batch of at most 64 pixels becomes one matrix product. With 1024 channels,
       gradients included, this took a quarter of the time at 4x4 pixels and half at 8x8; at 16x16
       it saves nothing.
-    - A kernel too large for the cache of a core, on a single image, is split into slices of 64
-      filters: 117 ms instead of 196 ms at 64x64 pixels and 512 channels. For one image, oneDNN
-      reloads the kernel again and again; from two images on, its loop order is good.
+    - A kernel of many channels has other gradients (`medusis_tf.ops.wide_convolution`).
 
     Volumes have no such case: at all sizes, a matrix product or sums of convolutions of slices,
     gradients included, took longer than the convolution of the volume.
@@ -40,22 +38,11 @@ def convolve(features, kernel, strides=1, padding="same"):
     """
     if spatial_rank(features) == 3:
         return _conv3d(features, kernel, strides, padding)
-    if kernel.shape[0] != 3 or has_gpu():
-        return _conv2d(features, kernel, strides, padding)
-    batch, shape = features.shape[0], features.shape[:3]
+    shape = features.shape[:3]
     is_small = None not in shape and math.prod(shape) <= _MAX_PIXELS_TO_MULTIPLY
-    if is_small and strides == 1 and padding == "same":
+    if kernel.shape[0] == 3 and is_small and strides == 1 and padding == "same" and not has_gpu():
         return _multiply(features, kernel)
-    is_large = math.prod(kernel.shape) > _MAX_WEIGHTS_IN_ONE
-    if not is_large or kernel.shape[-1] % _FILTERS_IN_SLICE or batch not in (1, None):
-        return _conv2d(features, kernel, strides, padding)
-    if batch == 1:
-        return _convolve_in_slices(features, kernel, strides, padding)
-    return tf.cond(
-        tf.shape(features)[0] == 1,
-        lambda: _convolve_in_slices(features, kernel, strides, padding),
-        lambda: _conv2d(features, kernel, strides, padding),
-    )
+    return _conv2d(features, kernel, strides, padding)
 
 
 def spatial_rank(features) -> int:
@@ -64,6 +51,8 @@ def spatial_rank(features) -> int:
 
 
 def _conv2d(features, kernel, strides, padding):
+    if is_wide(kernel) and not has_gpu():
+        return convolve_wide(features, kernel, strides, padding.upper())
     return tf.nn.conv2d(features, kernel, strides=strides, padding=padding.upper())
 
 
@@ -71,35 +60,27 @@ def _conv3d(features, kernel, strides, padding):
     return tf.nn.conv3d(features, kernel, [1, strides, strides, strides, 1], padding.upper())
 
 
-def _convolve_in_slices(features, kernel, strides, padding):
-    """Convolve 64 filters at a time. The gradients stay whole, since they are fast that way."""
-
-    @tf.custom_gradient
-    def convolve_slices(features, kernel):
-        slices = tf.split(kernel, kernel.shape[-1] // _FILTERS_IN_SLICE, axis=-1)
-        outputs = tf.concat([_conv2d(features, each, strides, padding) for each in slices], -1)
-
-        def gradient(upstream):
-            options = {"strides": [1, strides, strides, 1], "padding": padding.upper()}
-            of_features = tf.raw_ops.Conv2DBackpropInput(
-                input_sizes=tf.shape(features), filter=kernel, out_backprop=upstream, **options
-            )
-            of_kernel = tf.raw_ops.Conv2DBackpropFilter(
-                input=features, filter_sizes=tf.shape(kernel), out_backprop=upstream, **options
-            )
-            return tf.ensure_shape(of_features, features.shape), of_kernel
-
-        return outputs, gradient
-
-    return convolve_slices(features, kernel)
-
-
 def _multiply(features, kernel):
     batch, height, width, inputs = features.shape
     filters = kernel.shape[-1]
     around = tf.reshape(tf.concat(neighbours(features), axis=-1), [-1, 9 * inputs])
-    products = tf.matmul(around, tf.reshape(kernel, [9 * inputs, filters]))
+    products = _product(around, tf.reshape(kernel, [9 * inputs, filters]))
     return tf.reshape(products, [batch, height, width, filters])
+
+
+@tf.custom_gradient
+def _product(rows, matrix):
+    """Product of few rows with a large matrix.
+
+    The gradient of `tf.matmul` with respect to the rows takes 2 to 4 times as long on two cores, in
+    float32 with 1024 channels.
+    """
+
+    def gradient(upstream):
+        of_rows = tf.transpose(tf.matmul(matrix, upstream, transpose_b=True))
+        return of_rows, tf.matmul(rows, upstream, transpose_a=True)
+
+    return tf.matmul(rows, matrix), gradient
 
 
 @functools.cache
@@ -165,7 +146,7 @@ def conv_then_halve(features, kernel):
     # "SAME" pads both sides by 1. The same padding given explicitly took three times as long.
     if spatial_rank(features) == 3:
         return _conv3d(features, kernel, 2, "same")
-    return tf.nn.conv2d(features, kernel, strides=2, padding="SAME")
+    return _conv2d(features, kernel, 2, "same")
 
 
 def double_then_conv(features, kernel):
@@ -185,8 +166,11 @@ def double_then_conv(features, kernel):
     filters = kernel.shape[-2]
     batch, *sides, _ = tf.unstack(tf.shape(features))
     shape = [batch, *(2 * side for side in sides), filters]
-    transposed = tf.nn.conv3d_transpose if len(sides) == 3 else tf.nn.conv2d_transpose
-    doubled = transposed(features, kernel, shape, strides=2, padding="SAME")
+    if len(sides) == 2 and is_wide(kernel) and not has_gpu():
+        doubled = transpose_wide(features, kernel, shape, 2, "SAME")
+    else:
+        transposed = tf.nn.conv3d_transpose if len(sides) == 3 else tf.nn.conv2d_transpose
+        doubled = transposed(features, kernel, shape, strides=2, padding="SAME")
     lengths = [None if length is None else 2 * length for length in features.shape[1:-1]]
     return tf.ensure_shape(doubled, [features.shape[0], *lengths, filters])
 

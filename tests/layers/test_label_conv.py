@@ -180,7 +180,7 @@ def test_only_pixels_near_borders_and_the_frame_have_their_own_rows():
     windows = np.lib.stride_tricks.sliding_window_view(padded, (5, 5), axis=(1, 2))
     expected = (windows == label_map[..., None, None]).all(axis=(-1, -2))
     np.testing.assert_array_equal(inside, expected)
-    assert found.taps.shape == (np.sum(~expected), 9)
+    assert found.taps.shape == found.owners.shape == (9 * np.sum(~expected),)
     uniform = np.arange(2)[:, None, None] * NUM_CLASSES + label_map
     np.testing.assert_array_equal(found.rows.numpy()[expected], uniform[expected])
 

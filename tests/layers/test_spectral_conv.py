@@ -160,3 +160,47 @@ def test_later_passes_divide_by_the_sigmas_of_the_first():
     np.testing.assert_array_equal(again, first)
     assert (first[0].numpy() != first[1].numpy()).any()
     np.testing.assert_array_equal(layer.u.numpy(), before)
+
+
+@pytest.mark.parametrize("resample", [None, "halve", "double"])
+@pytest.mark.parametrize("rank", [2, 3])
+@pytest.mark.parametrize(
+    "precision, tolerance", [("float32", 1e-5), ("mixed_bfloat16", 2e-2)], ids=lambda value: value
+)
+def test_divided_outputs_equal_those_of_a_divided_kernel(resample, rank, precision, tolerance):
+    if rank == 3 and precision != "float32":
+        pytest.skip("Gradients of bfloat16 kernels of volumes are wrong in TensorFlow.")
+    features = tf.random.stateless_normal([1, *(2,) * rank, 16], [1, 2])
+    results = []
+    for divides_outputs in (True, False):
+        layer = SpectralConv(24, resample=resample, rank=rank, dtype=precision)
+        layer.build(features.shape)
+        assert layer._has_more_weights_than_outputs(features)
+        if not divides_outputs:
+            layer._has_more_weights_than_outputs = lambda features: False
+        layer.kernel.assign(tf.random.stateless_normal(layer.kernel.shape, [3, 4]))
+        layer.u.assign(np.eye(24)[0])
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            outputs = tf.cast(layer(features, training=True), tf.float32)
+            weights = tf.random.stateless_normal(outputs.shape, [5, 6])
+            total = tf.reduce_sum(outputs * weights)
+        gradients = tape.gradient(total, [features, layer.kernel.value])
+        results.append((outputs, layer.u.value, layer.v.value, *gradients))
+    for ours, expected in zip(*results, strict=True):
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(ours, expected, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 16, 16), (None, 2, 2, 16)])
+def test_kernels_smaller_than_the_outputs_are_divided(shape):
+    layer = SpectralConv(6)
+    layer.build(shape)
+    assert not layer._has_more_weights_than_outputs(keras.Input(batch_shape=shape))
+
+
+def test_float16_features_are_convolved_with_a_divided_kernel():
+    layer = SpectralConv(24, dtype="mixed_float16")
+    layer.build((1, 2, 2, 16))
+    layer.kernel.assign(tf.fill(layer.kernel.shape, 1e4))
+    assert np.isfinite(layer(tf.ones([1, 2, 2, 16]), training=True)).all()

@@ -4,6 +4,7 @@ import tensorflow as tf
 from scipy import ndimage
 
 from medusis_tf.ops import convolution as module
+from medusis_tf.ops import wide_convolution
 from medusis_tf.ops.convolution import (
     conv_then_halve,
     convolve,
@@ -14,11 +15,13 @@ from medusis_tf.ops.convolution import (
     pad_reflect,
 )
 
-# One matrix product (twice); slices of filters; neither, because of the batch; a pointwise kernel.
+# One matrix product (twice); a wide kernel, also in slices of filters; a plain one; a pointwise one.
 CASES = [
     ((1, 4, 4, 5), (3, 3, 5, 6)),
     ((2, 3, 7, 5), (3, 3, 5, 6)),
     ((1, 9, 10, 512), (3, 3, 512, 128)),
+    ((2, 9, 10, 512), (3, 3, 512, 128)),
+    ((1, 33, 35, 128), (3, 3, 128, 512)),
     ((2, 9, 10, 8), (3, 3, 8, 128)),
     ((1, 4, 4, 5), (1, 1, 5, 6)),
 ]
@@ -26,6 +29,13 @@ CASES = [
 
 def draw(shape, seed=0):
     return tf.constant(np.random.default_rng(seed).standard_normal(shape), tf.float32)
+
+
+@pytest.fixture
+def all_wide(monkeypatch):
+    """Thresholds such that every kernel is wide."""
+    monkeypatch.setattr(wide_convolution, "_LEAST_WEIGHTS", 0)
+    monkeypatch.setattr(wide_convolution, "_LEAST_CHANNELS", 0)
 
 
 @pytest.mark.parametrize("shape, kernel_shape", CASES)
@@ -52,6 +62,27 @@ def test_equals_plain_convolution_and_its_gradients(shape, kernel_shape, strides
         np.testing.assert_allclose(ours, expected, atol=1e-5 * scale)
 
 
+@pytest.mark.usefixtures("all_wide")
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("strides", [1, 2, 3])
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+@pytest.mark.parametrize("limit", [0, 10**6])
+def test_wide_convolution_equals_tensorflow_and_its_gradients(
+    size, strides, padding, limit, monkeypatch
+):
+    monkeypatch.setattr(wide_convolution, "_MAX_MATRIX", limit)
+    features, kernel = draw((2, 7, 10, 3)), draw((size, size, 3, 4), 1)
+    results = []
+    for function in (wide_convolution.convolve_wide, tf.nn.conv2d):
+        with tf.GradientTape() as tape:
+            tape.watch([features, kernel])
+            outputs = function(features, kernel, strides, padding)
+            total = tf.reduce_sum(outputs * draw(outputs.shape, 2))
+        results.append((outputs, *tape.gradient(total, [features, kernel])))
+    for ours, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, expected, atol=1e-4)
+
+
 @pytest.mark.parametrize("batch", [1, 2])
 def test_batch_size_may_be_unknown(batch):
     kernel = draw((3, 3, 512, 128), 1) / 68
@@ -62,7 +93,7 @@ def test_batch_size_may_be_unknown(batch):
     np.testing.assert_allclose(traced(features), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("shape, kernel_shape", CASES[:3])
+@pytest.mark.parametrize("shape, kernel_shape", CASES[:4])
 def test_a_gpu_runs_one_convolution(shape, kernel_shape, monkeypatch):
     monkeypatch.setattr(module, "has_gpu", lambda: True)
     traced = tf.function(convolve).get_concrete_function(draw(shape), draw(kernel_shape, 1))
@@ -122,7 +153,12 @@ FOLDED = {
 
 @pytest.mark.parametrize("form", FOLDED)
 @pytest.mark.parametrize("size", [(2, 2), (4, 6), (16, 10), (2, 2, 2), (4, 6, 2), (6, 4, 8)])
-def test_folded_kernel_equals_the_two_steps_and_their_gradients(form, size):
+@pytest.mark.parametrize("is_wide", [False, True])
+def test_folded_kernel_equals_the_two_steps_and_their_gradients(
+    form, size, is_wide, request
+):
+    if is_wide:
+        request.getfixturevalue("all_wide")
     features, kernel = draw((2, *size, 3)), draw((*(3,) * len(size), 3, 5))
     results = []
     for function in FOLDED[form]:
