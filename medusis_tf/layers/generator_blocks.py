@@ -1,6 +1,7 @@
 """Residual blocks of the generators, conditioned on the label map and the noise."""
 
 import keras
+import tensorflow as tf
 
 from medusis_tf.layers.neighbourhoods import label_neighbourhoods
 from medusis_tf.layers.rank import check_rank, check_sparse
@@ -151,7 +152,10 @@ class SPADEBlock(ConditionalBlock):
             normalized = modulate(self.norm_shortcut, features)
             shortcut = self.conv_shortcut(normalized, training=training)
 
-        residual = self.conv_0(leaky_relu(modulate(self.norm_0, features)), training=training)
+        # To paint, one path after the other: less memory than both at once.
+        with tf.control_dependencies([] if training else [shortcut]):
+            residual = leaky_relu(modulate(self.norm_0, features))
+        residual = self.conv_0(residual, training=training)
         residual = leaky_relu(modulate(self.norm_1, residual))
         return shortcut + self.conv_1(residual, training=training)
 

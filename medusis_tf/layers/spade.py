@@ -181,9 +181,13 @@ class SPADE(keras.layers.Layer):
         scale = (1.0 + gamma) * reciprocal
         offset = beta - mean * scale
         scale, offset = (tf.cast(each, features.dtype) for each in (scale, offset))
-        if neighbourhoods is not None:
-            scale, offset = (neighbourhoods.distribute(each) for each in (scale, offset))
-        return features * scale + offset
+        if neighbourhoods is None:
+            return features * scale + offset
+        # To paint, one layer after the other: half the memory of all at once.
+        with tf.control_dependencies([] if training else [features]):
+            scaled = features * neighbourhoods.distribute(scale)
+        with tf.control_dependencies([] if training else [scaled]):
+            return scaled + neighbourhoods.distribute(offset)
 
     def compute_output_shape(self, features_shape, one_hot_shape, noise_shape=None):
         return features_shape
