@@ -64,6 +64,7 @@ class _Scalars(NamedTuple):
     fraction_2: tf.Tensor
 
 
+@keras.saving.register_keras_serializable("medusis_tf")
 class Adam(keras.optimizers.Optimizer):
     """The Adam optimizer of Keras, with less time and memory.
 
@@ -80,7 +81,10 @@ class Adam(keras.optimizers.Optimizer):
         beta_1: Decay of the first moment; 0 for no first moment.
         beta_2: Decay of the second moment.
         epsilon: Constant added to the root of the second moment.
-        **kwargs: Arguments of all Keras optimizers.
+        **kwargs: Arguments of all Keras optimizers, without weight decay and gradient accumulation.
+
+    Raises:
+        ValueError: Weight decay or gradient accumulation is asked for.
 
     Reference:
         D. Kingma, J. Ba, Adam: a method for stochastic optimization (2015)
@@ -94,6 +98,9 @@ class Adam(keras.optimizers.Optimizer):
         epsilon: float = 1e-7,
         **kwargs: Any,
     ):
+        for name in ("weight_decay", "gradient_accumulation_steps"):
+            if kwargs.get(name) is not None:  # Keras would apply them outside `only_if`
+                raise ValueError(f"Adam has no {name}. Received: {name}={kwargs[name]}.")
         super().__init__(learning_rate=learning_rate, **kwargs)
         self.beta_1 = beta_1
         self.beta_2 = beta_2

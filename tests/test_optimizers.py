@@ -106,6 +106,37 @@ def test_two_replicas_apply_the_sum_of_their_gradients(beta_1):
             np.testing.assert_allclose(copy.numpy(), oracle, rtol=1e-6)
 
 
+def test_a_sparse_gradient_of_two_replicas_counts_once_for_each():
+    strategy = mirrored(["CPU:0", "CPU:1"], on_gpu=False)
+    with strategy.scope():
+        table = keras.Variable(np.ones((4, 2), np.float32))
+        unused = keras.Variable(np.ones(3, np.float32))
+        optimizer = Adam(0.1, beta_1=0.0)
+        optimizer.build([table, unused])
+
+    @tf.function(autograph=False)
+    def step():
+        def descend():
+            with tf.GradientTape() as tape:
+                total = tf.reduce_sum(tf.gather(table.value, [1, 1, 3]))
+            gradients = tape.gradient(total, [table.value, unused.value])
+            assert isinstance(gradients[0], tf.IndexedSlices) and gradients[1] is None
+            optimizer.apply(gradients, [table, unused])
+
+        strategy.run(descend)
+
+    with pytest.warns(UserWarning, match="Gradients do not exist for variables"):
+        step()
+    np.testing.assert_allclose(table, [[1, 1], [0.9, 0.9], [1, 1], [0.9, 0.9]], atol=1e-4)
+    np.testing.assert_array_equal(unused, np.ones(3))
+
+
+@pytest.mark.parametrize("options", [{"weight_decay": 0.1}, {"gradient_accumulation_steps": 2}])
+def test_options_that_keras_applies_outside_of_a_condition_are_refused(options):
+    with pytest.raises(ValueError, match=f"Adam has no {next(iter(options))}. Received: "):
+        Adam(**options)
+
+
 def test_a_sparse_gradient_changes_only_its_rows():
     table = keras.Variable(np.zeros([3, 2]))
     optimizer = built(Adam(0.1, beta_1=0.0), [table])
@@ -113,6 +144,12 @@ def test_a_sparse_gradient_changes_only_its_rows():
         loss = tf.reduce_sum(tf.gather(table.value, [1]))
     optimizer.apply([tape.gradient(loss, table.value)], [table])
     np.testing.assert_allclose(table.numpy(), [[0, 0], [-0.1, -0.1], [0, 0]], rtol=1e-5)
+
+
+def test_a_serialized_optimizer_is_found_by_its_registered_name():
+    values = keras.optimizers.serialize(Adam(0.2, beta_1=0.3))
+    assert values["registered_name"] == "medusis_tf>Adam"
+    assert isinstance(keras.optimizers.deserialize(values), Adam)
 
 
 def test_the_configuration_creates_an_equal_optimizer():

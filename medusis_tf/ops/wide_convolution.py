@@ -1,8 +1,8 @@
 """Convolutions of images whose kernels are wide, with gradients that are fast on a CPU.
 
-oneDNN reaches the peak of the machine with most convolutions, but not in the gradient with respect to
-a wide kernel: 108 to 190 of 400 GFLOP/s in bfloat16 (two cores of an AMD EPYC, 512 channels). A matrix
-product of all neighbourhoods with the upstream gradient took 0.45 to 0.95 of its time:
+oneDNN reaches the peak of the machine with most convolutions, but not in the gradient with respect
+to a wide kernel: 108 to 190 of 400 GFLOP/s in bfloat16 (two cores of an AMD EPYC, 512 channels). A
+matrix product of all neighbourhoods with the upstream gradient took 0.45 to 0.95 of its time:
 
 | 3x3, channels | output pixels | float32, ms | as a product | bfloat16, ms | as a product |
 |---|---|---|---|---|---|
@@ -11,7 +11,8 @@ product of all neighbourhoods with the upstream gradient took 0.45 to 0.95 of it
 | 128 to 512, stride 2 | 64x64 | 42 | 28 | 20 | 17 |
 | 512 to 512, stride 2 | 8x8 | 4.3 | 3.0 | 5.9 | 2.1 |
 
-Below 512 channels, the matrix of neighbourhoods costs more than it saves. It is formed up to 128 MiB.
+Below 512 channels, the matrix of neighbourhoods costs more than it saves. It is formed up to
+128 MiB.
 """
 
 import math
@@ -123,7 +124,7 @@ def _kernel_gradient(features, upstream, shape, strides, padding):
 
 
 def _seen_by_taps(features, sides, size, strides, padding):
-    """List the pixels that each tap of a kernel is multiplied by, each `[batch, *sides, inputs]`."""
+    """List the pixels that each tap is multiplied by, each `[batch, *sides, inputs]`."""
     batch, *lengths, channels = features.shape
     margins, blocks = [], []
     for length, side in zip(lengths, sides, strict=True):

@@ -15,7 +15,7 @@ from medusis_tf.ops.convolution import (
     pad_reflect,
 )
 
-# One matrix product (twice); a wide kernel, also in slices of filters; a plain one; a pointwise one.
+# One matrix product (twice); wide kernels, the last one in slices; a plain one; a pointwise one.
 CASES = [
     ((1, 4, 4, 5), (3, 3, 5, 6)),
     ((2, 3, 7, 5), (3, 3, 5, 6)),
@@ -154,9 +154,7 @@ FOLDED = {
 @pytest.mark.parametrize("form", FOLDED)
 @pytest.mark.parametrize("size", [(2, 2), (4, 6), (16, 10), (2, 2, 2), (4, 6, 2), (6, 4, 8)])
 @pytest.mark.parametrize("is_wide", [False, True])
-def test_folded_kernel_equals_the_two_steps_and_their_gradients(
-    form, size, is_wide, request
-):
+def test_folded_kernel_equals_the_two_steps_and_their_gradients(form, size, is_wide, request):
     if is_wide:
         request.getfixturevalue("all_wide")
     features, kernel = draw((2, *size, 3)), draw((*(3,) * len(size), 3, 5))
