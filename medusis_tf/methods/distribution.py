@@ -144,6 +144,21 @@ def share_batch(
     return strategy.experimental_distribute_values_from_function(own_samples)
 
 
+def copied_ahead(strategy: tf.distribute.Strategy, batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Copy batches to a single GPU while the step before runs.
+
+    Several replicas get shares of a batch, which `share_batch` copies. A CPU needs no copies.
+
+    Args:
+        strategy: Strategy of the steps.
+        batches: Batches as they are made; nothing may be applied to them afterwards.
+    """
+    gpus = tf.config.list_logical_devices("GPU")
+    if strategy.num_replicas_in_sync > 1 or not gpus:
+        return batches
+    return batches.apply(tf.data.experimental.prefetch_to_device(gpus[0].name))
+
+
 def from_all_workers(strategy: tf.distribute.Strategy, value: int) -> list[int]:
     """Exchange an integer with the other workers, outside a step. All must call it.
 

@@ -16,7 +16,7 @@ from medusis_tf.data.batches.record_order import paired_subjects
 from medusis_tf.data.shards.shards import Shards
 from medusis_tf.data.shards.watch import Watch
 from medusis_tf.errors import UserError
-from medusis_tf.methods.distribution import own_positions, share_batch
+from medusis_tf.methods.distribution import copied_ahead, own_positions, share_batch
 from medusis_tf.methods.nonfinite import SKIPPED
 from medusis_tf.progress import TrainingProgress
 from medusis_tf.runs.best_checkpoint import BestCheckpoint
@@ -159,7 +159,7 @@ class TrainingLoop:
             logger.info(
                 "%s: %d subjects are pairs: %s", self.config.data.pairing, len(pairs), names
             )
-        batches = iter(self._batches(start))
+        batches = iter(copied_ahead(self.strategy, self._batches(start)))
         panel = TrainingPanel(self.config, self.shards, self.method.needs_field_of_view)
         interval = Interval(training.batch_size)
         for step in range(start + 1, self._last_step + 1):

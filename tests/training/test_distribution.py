@@ -7,6 +7,7 @@ from tensorflow.python.ops import op_selector
 from medusis_tf.errors import UserError
 from medusis_tf.losses import class_statistics
 from medusis_tf.methods.distribution import (
+    copied_ahead,
     distribute,
     make_strategy,
     mirrored,
@@ -158,6 +159,22 @@ def test_gathered_samples_are_those_of_the_global_batch_with_their_gradients():
     for replica in range(2):
         np.testing.assert_array_equal(gathered[replica], whole)
         np.testing.assert_array_equal(gradients[replica], weights[replica::2])
+
+
+def test_batches_are_copied_ahead_to_a_single_gpu_only(monkeypatch):
+    batches = tf.data.Dataset.range(3).map(lambda n: {"n": n, "label_map": tf.cast([n], tf.uint8)})
+    alone, both = tf.distribute.get_strategy(), mirrored(["CPU:0", "CPU:1"], on_gpu=False)
+    assert copied_ahead(alone, batches) is batches
+    stand_in = tf.config.list_logical_devices("CPU")[:1]
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: stand_in)
+    assert copied_ahead(both, batches) is batches
+    ahead = copied_ahead(alone, batches)
+    assert ahead is not batches and ahead.element_spec == batches.element_spec
+    assert [(int(b["n"]), b["label_map"].numpy().tolist()) for b in ahead] == [
+        (0, [0]),
+        (1, [1]),
+        (2, [2]),
+    ]
 
 
 def test_the_samples_of_a_batch_alternate_between_replicas():
