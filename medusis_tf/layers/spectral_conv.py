@@ -266,13 +266,14 @@ def fold_spectral_norms(network):
 def _divide_by_sigma(kernel, sigma, u, v):
     """Compute `kernel / sigma`; the gradient includes `sigma = u' W v` with constant `u` and `v`.
 
-    A kernel may be larger than the features. This gradient reads it four times; the gradients of
-    the separate operations would read it nine times.
+    This gradient reads the kernel five times; the gradients of the separate operations would read
+    it nine times.
     """
     normalized = kernel / sigma
 
     def gradient(upstream):
-        along = tf.tensordot(tf.reshape(upstream, [-1]), tf.reshape(normalized, [-1]), 1)
+        # Not a product of two long vectors, which adds up rounding errors of float32.
+        along = tf.reduce_sum(upstream * normalized)
         of_sigma = tf.reshape(tf.matmul((v * (along / sigma))[:, None], u[None]), kernel.shape)
         return upstream * (1.0 / sigma) - of_sigma, None, None, None
 

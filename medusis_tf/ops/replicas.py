@@ -10,14 +10,22 @@ import tensorflow as tf
 
 
 def replica_mean(value: tf.Tensor) -> tf.Tensor:
-    """Average a value over the replicas. No gradient flows through it.
+    """Average a value over the replicas; differentiable.
 
     Args:
         value: Tensor of one shape on all replicas.
     """
-    value = tf.stop_gradient(value)
     context = _several_replicas()
-    return value if context is None else context.all_reduce(tf.distribute.ReduceOp.MEAN, value)
+    if context is None:
+        return value
+
+    @tf.custom_gradient
+    def mean(value: tf.Tensor) -> tuple[tf.Tensor, object]:
+        # The gradient of a mean over replicas is itself such a mean.
+        total = context.all_reduce(tf.distribute.ReduceOp.MEAN, tf.stop_gradient(value))
+        return total, replica_mean
+
+    return mean(value)
 
 
 def gathered_batch(value: tf.Tensor) -> tf.Tensor:

@@ -28,7 +28,8 @@ _LEAST_PIXELS_TO_SLICE = 32 * 32
 
 def is_wide(kernel: tf.Tensor) -> bool:
     """Whether a kernel `[size, size, inputs, filters]` has enough weights for these functions."""
-    return kernel.shape[0] > 1 and math.prod(kernel.shape) > _LEAST_WEIGHTS
+    is_static = None not in kernel.shape
+    return is_static and kernel.shape[0] > 1 and math.prod(kernel.shape) > _LEAST_WEIGHTS
 
 
 def convolve_wide(features, kernel, strides, padding):
@@ -50,7 +51,7 @@ def convolve_wide(features, kernel, strides, padding):
 
         return _forward(features, kernel, strides, padding), gradient
 
-    return convolved(features, kernel)
+    return convolved(features, tf.convert_to_tensor(kernel))
 
 
 def transpose_wide(features, kernel, shape, strides, padding):
@@ -76,7 +77,7 @@ def transpose_wide(features, kernel, shape, strides, padding):
             input_sizes=shape, filter=kernel, out_backprop=features, **options
         ), gradient
 
-    return transposed(features, kernel)
+    return transposed(features, tf.convert_to_tensor(kernel))
 
 
 def _forward(features, kernel, strides, padding):

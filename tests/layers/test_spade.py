@@ -119,6 +119,41 @@ def test_synchronized_statistics_have_the_gradient_of_one_batch():
         np.testing.assert_allclose(own, other, rtol=1e-6)
 
 
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_synchronized_statistics_have_the_second_gradient_of_one_batch(replicas):
+    features = tf.constant(np.random.default_rng(0).normal(1, 2, (4, 3, 2)), tf.float32)
+
+    def second(layer, features):
+        """Gradient of the squared gradient; the first sums over the batch of all replicas."""
+        with tf.GradientTape() as outer:
+            outer.watch(features)
+            with tf.GradientTape() as inner:
+                inner.watch(features)
+                mean, reciprocal = layer(features, training=True)
+                total = tf.reduce_sum(mean**3 + reciprocal**3)
+            penalty = tf.reduce_sum(inner.gradient(total, features) ** 2)
+        return outer.gradient(penalty, features)
+
+    expected = second(BatchStatistics(), features)
+    if replicas == 1:
+        np.testing.assert_allclose(
+            second(BatchStatistics(synchronized=True), features), expected, rtol=1e-4
+        )
+        return
+    strategy = mirrored(["CPU:0", "CPU:1"], on_gpu=False)
+    with strategy.scope():
+        layer = BatchStatistics(synchronized=True)
+        layer.build(features.shape)
+    own = strategy.experimental_distribute_values_from_function(
+        lambda context: features[2 * context.replica_id_in_sync_group :][:2]
+    )
+    found = tf.function(lambda own: strategy.run(lambda x: second(layer, x), (own,)))(own)
+    found = tf.concat(strategy.experimental_local_results(found), axis=0)
+    # Each replica has its own total, of equal value, so that the first gradient is twice as large,
+    # and half of the images, each with both penalties.
+    np.testing.assert_allclose(found, 4 * expected, rtol=1e-3)
+
+
 NUM_CLASSES = 4
 
 

@@ -204,3 +204,15 @@ def test_float16_features_are_convolved_with_a_divided_kernel():
     layer.build((1, 2, 2, 16))
     layer.kernel.assign(tf.fill(layer.kernel.shape, 1e4))
     assert np.isfinite(layer(tf.ones([1, 2, 2, 16]), training=True)).all()
+
+
+def test_the_gradient_of_a_divided_kernel_is_orthogonal_to_it():
+    """Scaling the kernel changes nothing."""
+    layer = SpectralConv(128)
+    layer.build((1, 32, 32, 128))
+    features = tf.random.stateless_normal([1, 32, 32, 128], [1, 2])
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(layer(features) ** 3)
+    gradient = tape.gradient(total, layer.kernel.value)
+    length = tf.norm(gradient) * tf.norm(layer.kernel.value)
+    assert abs(tf.reduce_sum(gradient * layer.kernel.value)) < 1e-6 * length

@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -81,6 +82,27 @@ def test_wide_convolution_equals_tensorflow_and_its_gradients(
         results.append((outputs, *tape.gradient(total, [features, kernel])))
     for ours, expected in zip(*results, strict=True):
         np.testing.assert_allclose(ours, expected, atol=1e-4)
+
+
+@pytest.mark.usefixtures("all_wide")
+@pytest.mark.parametrize("function", [convolve, conv_then_halve, double_then_conv])
+def test_a_wide_kernel_may_be_a_variable_of_keras(function):
+    features, kernel = draw((2, 12, 12, 3)), keras.Variable(draw((4, 4, 3, 3), 1))
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(function(features, kernel) ** 2)
+    with tf.GradientTape() as plain_tape:
+        plain_tape.watch(value := tf.constant(kernel))
+        plain_total = tf.reduce_sum(function(features, value) ** 2)
+    expected = plain_tape.gradient(plain_total, value)
+    np.testing.assert_allclose(tape.gradient(total, kernel.value), expected, rtol=1e-5)
+
+
+def test_a_kernel_may_have_an_unknown_shape():
+    signature = [tf.TensorSpec([None] * 4), tf.TensorSpec([4, 4, 3, None])]
+    traced = tf.function(conv_then_halve, input_signature=signature)
+    features, kernel = draw((2, 6, 8, 3)), draw((4, 4, 3, 5), 1)
+    expected = tf.nn.conv2d(features, kernel, 2, "SAME")
+    np.testing.assert_allclose(traced(features, kernel), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("batch", [1, 2])
