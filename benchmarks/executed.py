@@ -21,6 +21,8 @@ CONVOLUTIONS = ("Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter")
 PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3")
 # oneDNN and grappler replace operations by others with the same name in the graph.
 _REPLACED = re.compile("^_(Mkl)?(Native)?(PadWith)?(Fused)?")
+# Grappler puts this into the names of products that it folds a transposition into.
+_TRANSPOSED = "ArithmeticOptimizer/FoldTransposeIntoMatMul_"
 _DEPTHWISE = (
     "DepthwiseConv2dNative",
     "DepthwiseConv2dNativeBackpropInput",
@@ -86,6 +88,7 @@ def executed(function: Callable[..., Any], *arguments: Any) -> Executed:
 
 def _origin(name: str, known: Mapping[str, Any], followers: Mapping[str, str]) -> str:
     """Original operation of a fused one: the convolution before bias or activation."""
+    name = name.replace(_TRANSPOSED, "")
     for _ in range(3):
         if name in known:
             return name

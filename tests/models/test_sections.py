@@ -66,13 +66,15 @@ def test_changing_the_name_of_a_discriminator_keeps_its_sizes():
 
 
 @pytest.mark.parametrize("name", DISCRIMINATORS)
-def test_a_saved_configuration_is_loaded_unchanged(name, tmp_path):
+def test_a_saved_configuration_is_loaded_unchanged(name, tmp_path, monkeypatch):
+    monkeypatch.delenv("MEDUSIS_DATA", raising=False)
     config = tiny_experiment(discriminator={"name": name}, generator={"class_noise": True})
     save_config(config, tmp_path / "config.yaml")
     assert load_config(tmp_path / "config.yaml") == config
 
 
-def test_a_saved_configuration_keeps_its_attention(tmp_path):
+def test_a_saved_configuration_keeps_its_attention(tmp_path, monkeypatch):
+    monkeypatch.delenv("MEDUSIS_DATA", raising=False)
     config = tiny_experiment(generator={"attention": [1, 2], "attention_window": 4})
     save_config(config, tmp_path / "config.yaml")
     assert load_config(tmp_path / "config.yaml") == config
