@@ -50,11 +50,11 @@ def count_exchange(config: Any) -> Exchange:
         for layer in networks["generator"]._flatten_layers()
         if isinstance(layer, BatchStatistics)
     ]
-    # Mean and mean square of each channel; in the backward pass their gradients.
+    # Mean and, after it, variance of each channel; in the backward pass both gradients in one sum.
     return Exchange(
         _FLOAT_BYTES * (weights - state),
         _FLOAT_BYTES * 4 * sum(channels),
-        len(trained) + 4 * len(channels) + _SCALARS,
+        len(trained) + 3 * len(channels) + _SCALARS,
     )
 
 

@@ -64,6 +64,7 @@ class _Scalars(NamedTuple):
     fraction_2: tf.Tensor
 
 
+@keras.saving.register_keras_serializable("medusis_tf")
 class Adam(keras.optimizers.Optimizer):
     """The Adam optimizer of Keras, with less time and memory.
 

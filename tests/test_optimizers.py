@@ -146,6 +146,12 @@ def test_a_sparse_gradient_changes_only_its_rows():
     np.testing.assert_allclose(table.numpy(), [[0, 0], [-0.1, -0.1], [0, 0]], rtol=1e-5)
 
 
+def test_a_serialized_optimizer_is_found_by_its_registered_name():
+    values = keras.optimizers.serialize(Adam(0.2, beta_1=0.3))
+    assert values["registered_name"] == "medusis_tf>Adam"
+    assert isinstance(keras.optimizers.deserialize(values), Adam)
+
+
 def test_the_configuration_creates_an_equal_optimizer():
     optimizer = Adam(0.1, 0.2, 0.3, 0.4, name="mine")
     config = Adam.from_config(optimizer.get_config()).get_config()

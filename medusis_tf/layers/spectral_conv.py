@@ -139,7 +139,7 @@ class SpectralConv(keras.layers.Layer):
         if self.is_folded or not self._has_more_weights_than_outputs(features):
             outputs = self._convolve(features, self._normalized_kernel(training))
         else:
-            # The gradients of a small quotient read the kernel twice instead of six times.
+            # Dividing the kernel, and the gradient of that, would read and write it several times.
             sigma, _, _ = self._iterated_sigma(training)
             outputs = self._convolve(features, ops.cast(self.kernel, "float32"))
             outputs = ops.cast(ops.cast(outputs, "float32") / sigma, self.compute_dtype)
@@ -266,8 +266,7 @@ def fold_spectral_norms(network):
 def _divide_by_sigma(kernel, sigma, u, v):
     """Compute `kernel / sigma`; the gradient includes `sigma = u' W v` with constant `u` and `v`.
 
-    This gradient reads the kernel five times; the gradients of the separate operations would read
-    it nine times.
+    The gradients of the separate operations would read the kernel more often.
     """
     normalized = kernel / sigma
 

@@ -119,6 +119,26 @@ def test_synchronized_statistics_have_the_gradient_of_one_batch():
         np.testing.assert_allclose(own, other, rtol=1e-6)
 
 
+@pytest.mark.parametrize("training, waiting", [(False, 2), (True, 0)])
+def test_scale_and_offset_are_distributed_in_order_only_to_paint(training, waiting):
+    """Otherwise those of all layers are held in memory at once."""
+    layer = SPADE(8)
+    one_hot = tf.one_hot(two_regions(), NUM_CLASSES)
+    features = tf.ones([*one_hot.shape[:3], 3])
+
+    @tf.function(autograph=False)
+    def normalise(features, one_hot):
+        found = label_neighbourhoods(one_hot)
+        return layer(features, one_hot, training=training, neighbourhoods=found)
+
+    layer(features, one_hot)
+    operations = normalise.get_concrete_function(features, one_hot).graph.get_operations()
+    gathers = [each for each in operations if each.type == "GatherV2"]
+    # TensorFlow lets the number of the axis wait, an input of the gather.
+    waits = [any(value.op.control_inputs for value in each.inputs) for each in gathers]
+    assert sum(waits) == waiting
+
+
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_synchronized_statistics_have_the_second_gradient_of_one_batch(replicas):
     features = tf.constant(np.random.default_rng(0).normal(1, 2, (4, 3, 2)), tf.float32)

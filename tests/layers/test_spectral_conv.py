@@ -164,9 +164,7 @@ def test_later_passes_divide_by_the_sigmas_of_the_first():
 
 @pytest.mark.parametrize("resample", [None, "halve", "double"])
 @pytest.mark.parametrize("rank", [2, 3])
-@pytest.mark.parametrize(
-    "precision, tolerance", [("float32", 1e-5), ("mixed_bfloat16", 2e-2)], ids=lambda value: value
-)
+@pytest.mark.parametrize("precision, tolerance", [("float32", 1e-5), ("mixed_bfloat16", 2e-2)])
 def test_divided_outputs_equal_those_of_a_divided_kernel(resample, rank, precision, tolerance):
     if rank == 3 and precision != "float32":
         pytest.skip("Gradients of bfloat16 kernels of volumes are wrong in TensorFlow.")
@@ -207,12 +205,14 @@ def test_float16_features_are_convolved_with_a_divided_kernel():
 
 
 def test_the_gradient_of_a_divided_kernel_is_orthogonal_to_it():
-    """Scaling the kernel changes nothing."""
+    """Scaling the kernel changes nothing. A dot of long vectors in float32 misses that by 4e-7."""
     layer = SpectralConv(128)
-    layer.build((1, 32, 32, 128))
-    features = tf.random.stateless_normal([1, 32, 32, 128], [1, 2])
+    layer.build((1, 64, 64, 128))
+    features = tf.random.stateless_normal([1, 64, 64, 128], [1, 2])
+    assert not layer._has_more_weights_than_outputs(features)
     with tf.GradientTape() as tape:
-        total = tf.reduce_sum(layer(features) ** 3)
-    gradient = tape.gradient(total, layer.kernel.value)
-    length = tf.norm(gradient) * tf.norm(layer.kernel.value)
-    assert abs(tf.reduce_sum(gradient * layer.kernel.value)) < 1e-6 * length
+        total = tf.reduce_sum(layer(features) ** 2)
+    gradient = tape.gradient(total, layer.kernel.value).numpy().astype(np.float64)
+    kernel = layer.kernel.numpy().astype(np.float64)
+    length = np.linalg.norm(gradient) * np.linalg.norm(kernel)
+    assert abs(np.sum(gradient * kernel)) < 1e-7 * length
