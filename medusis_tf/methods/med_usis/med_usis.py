@@ -205,7 +205,7 @@ class MedUSIS(Method):
         networks = {"generator": self.generator, "segmenter": self.segmenter}
         gradients = self._gradients(tape, total, networks)
         # The losses on real images wait for the gradients above: this lowers the peak memory.
-        with tf.control_dependencies(tf.nest.flatten(gradients)), discriminator_tape:
+        with tf.control_dependencies([tf.group(gradients)]), discriminator_tape:
             discriminator_losses = objectives.discriminator_losses(
                 batch, synthetic_logits, kind.regularizes
             )

@@ -80,7 +80,7 @@ def accumulate(
     with directions.shared():
         gradients, losses = descend(passes[0])
     for batch in passes[1:]:
-        with tf.control_dependencies(tf.nest.flatten(gradients)), directions.shared():
+        with tf.control_dependencies([tf.group(gradients)]), directions.shared():
             more, other = descend(batch)
         gradients = {
             name: [a + b for a, b in zip(each, more[name], strict=True)]
