@@ -99,7 +99,8 @@ class LabelConv(keras.layers.Layer):
             uniform = tf.reshape(tf.reduce_sum(kernels, axis=1), [-1, self.filters])
             mixed = _pick_each(neighbourhoods, kernels)
             return uniform + self.bias, mixed + self.bias
-        uniform = tf.repeat(tf.reduce_sum(label_kernel, axis=0)[None], batch, axis=0)
+        uniform = tf.reduce_sum(label_kernel, axis=0)
+        uniform = tf.broadcast_to(uniform, [batch, *uniform.shape])
         ones = tf.reshape(
             tf.one_hot(neighbourhoods.classes, num_classes, dtype=kernel.dtype),
             [-1, 9 * num_classes],

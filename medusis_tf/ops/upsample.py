@@ -1,6 +1,7 @@
 """Double the resolution of feature maps and of Haar bands, of images and of volumes."""
 
 import tensorflow as tf
+from keras import ops
 
 from medusis_tf.ops.haar import haar_synthesis
 
@@ -14,10 +15,12 @@ def upsample_nearest(features):
     Returns:
         `[batch, 2 * height, 2 * width, channels]`, or with `2 * depth`.
     """
-    # The gradient of `tf.image.resize` has no deterministic GPU kernel.
+    # The gradient of `tf.image.resize` has no deterministic GPU kernel, and `tf.repeat` makes ten
+    # times as many operations, which slow the first step down.
+    batch, *sides, channels = ops.shape(features)
     for axis in reversed(_spatial_axes(features)):
-        features = tf.repeat(features, 2, axis=axis)
-    return features
+        features = tf.stack([features, features], axis + 1)
+    return tf.reshape(features, [batch, *(2 * side for side in sides), channels])
 
 
 def upsample_linear(features):
@@ -30,20 +33,34 @@ def upsample_linear(features):
         `[batch, 2 * height, 2 * width, channels]`, or with `2 * depth`.
     """
     for axis in _spatial_axes(features):
-        size = features.shape[axis]
-        length = tf.shape(features)[axis] if size is None else size
-        places = tf.range(length)
-        before = tf.gather(features, tf.maximum(places - 1, 0), axis=axis)
-        after = tf.gather(features, tf.minimum(places + 1, length - 1), axis=axis)
-        pairs = tf.stack(
-            [0.25 * before + 0.75 * features, 0.25 * after + 0.75 * features], axis + 1
-        )
-        shape = tf.unstack(tf.shape(features))
-        shape[axis] = 2 * length
-        static = list(features.shape)
-        static[axis] = None if size is None else 2 * size
-        features = tf.ensure_shape(tf.reshape(pairs, shape), static)
+        sides = list(ops.shape(features))
+        sides[axis] *= 2
+        features = tf.reshape(tf.stack(_linear_pairs(features, axis), axis + 1), sides)
     return features
+
+
+def _linear_pairs(features, axis):
+    """Interpolate the two pixels into which doubling splits each pixel."""
+
+    @tf.custom_gradient
+    def pairs(features):
+        before, after = _adjacent(features, axis)
+        middle = 0.75 * features
+
+        def gradient(of_first, of_second):
+            # TensorFlow's gradients of slices would pad each of them to the size of the image.
+            others = (slice(None),) * axis
+            after = tf.concat(
+                [of_first[(*others, slice(1, None))], of_second[(*others, slice(-1, None))]], axis
+            )
+            before = tf.concat(
+                [of_first[(*others, slice(1))], of_second[(*others, slice(-1))]], axis
+            )
+            return 0.75 * (of_first + of_second) + 0.25 * (before + after)
+
+        return (middle + 0.25 * before, middle + 0.25 * after), gradient
+
+    return pairs(features)
 
 
 def _spatial_axes(features):

@@ -3,11 +3,9 @@ import pytest
 import tensorflow as tf
 
 from medusis_tf.layers.label_conv import LabelConv
-from medusis_tf.layers.neighbourhoods import label_neighbourhoods
 from tests.layer_checks import check_contract
 
 SIZES = [(1, 1), (1, 7), (2, 2), (2, 5), (3, 3), (4, 3), (6, 8)]
-NUM_CLASSES = 4
 
 
 def draw_inputs(height, width, noise_dim=5):
@@ -161,38 +159,3 @@ def test_gradients_with_class_noise_equal_those_of_the_plain_convolution():
         tape.gradient(ours, sources), tape.gradient(plain, sources), strict=True
     ):
         np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-6)
-
-
-def regions(height=12, width=15):
-    """Two label maps with organs that are wide enough to have uniform 5x5 neighbourhoods."""
-    label_map = np.zeros((2, height, width), int)
-    label_map[0, 2:10, 3:14] = 1
-    label_map[0, 4, 6] = 2
-    label_map[1, :, width // 2 :] = 3
-    return label_map
-
-
-def test_only_pixels_near_borders_and_the_frame_have_their_own_rows():
-    label_map = regions()
-    found = label_neighbourhoods(tf.constant(np.eye(NUM_CLASSES, dtype="float32")[label_map]))
-    inside = found.rows.numpy() < 2 * NUM_CLASSES
-    padded = np.pad(label_map, ((0, 0), (2, 2), (2, 2)), constant_values=-1)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (5, 5), axis=(1, 2))
-    expected = (windows == label_map[..., None, None]).all(axis=(-1, -2))
-    np.testing.assert_array_equal(inside, expected)
-    assert found.taps.shape == found.owners.shape == (9 * np.sum(~expected),)
-    uniform = np.arange(2)[:, None, None] * NUM_CLASSES + label_map
-    np.testing.assert_array_equal(found.rows.numpy()[expected], uniform[expected])
-
-
-def test_each_pattern_of_an_image_is_listed_once():
-    label_map = np.concatenate([regions(), regions()[:1]])
-    found = label_neighbourhoods(tf.constant(np.eye(NUM_CLASSES, dtype="float32")[label_map]))
-    padded = np.pad(label_map, ((0, 0), (1, 1), (1, 1)), constant_values=NUM_CLASSES)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
-    windows = windows.reshape(*label_map.shape, 9)
-    mixed = (windows != label_map[..., None]).any(axis=-1)
-    expected = {(int(i), *map(int, windows[i, y, x])) for i, y, x in np.argwhere(mixed)}
-    rows = np.concatenate([found.images.numpy()[:, None], found.classes.numpy()], axis=1)
-    assert len(rows) == len(expected)
-    assert set(map(tuple, rows.tolist())) == expected
