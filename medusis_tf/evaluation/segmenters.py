@@ -23,7 +23,7 @@ from medusis_tf.evaluation.folder_volumes import FolderVolumes
 from medusis_tf.evaluation.mask_ids import MaskIds
 from medusis_tf.files import literal
 from medusis_tf.methods.med_usis.config import require_med_usis
-from medusis_tf.metrics.independent_segmenter import SUFFIX, IndependentSegmenter, read_classes
+from medusis_tf.metrics.independent_segmenter import SUFFIX, IndependentSegmenter, class_finder
 from medusis_tf.metrics.segmentation import CoarseSegmenter, FindClasses
 from medusis_tf.runs.checkpoints import CheckpointChoice
 
@@ -52,17 +52,18 @@ def own_segmenter(
     Raises:
         UserError: The folder is no run, or has no such checkpoint.
     """
+    from medusis_tf.layers.spectral_conv import fold_spectral_norms
     from medusis_tf.runs.checkpoints import load_segmenter
 
     found = load_segmenter(run_dir, choice, config)
     if found is None:
         return None
     own, segmenter = found
+    fold_spectral_norms(segmenter)
     channels = own.data.image_channels
-    if own.volumes is None:
-        return lambda _, images: read_classes(segmenter, images, channels)
-    if own.volumes.networks == "2.5d":
-        return lambda _, images: read_classes(segmenter.network, images, channels)
+    if own.volumes is None or own.volumes.networks == "2.5d":
+        find = class_finder(segmenter if own.volumes is None else segmenter.network, channels)
+        return lambda _, images: find(images)
     tiles = Tiles.of(own.volumes, require_med_usis(own).segmenter.stride)
 
     def read_volume(subject: LabelledSubject, images: np.ndarray) -> np.ndarray:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,6 +62,7 @@ class IndependentSegmenter:
     def __init__(self, network: UNetSegmenter, record: SegmenterRecord):
         self.network = network
         self.record = record
+        self._find_classes = class_finder(network)
 
     @classmethod
     def open(cls, weights: Path) -> IndependentSegmenter:
@@ -106,8 +108,8 @@ class IndependentSegmenter:
             ) from None
 
     def read_classes(self, images: np.ndarray) -> np.ndarray:
-        """The most likely class of each pixel; see `read_classes`."""
-        return read_classes(self.network, images)
+        """The most likely class of each pixel; see `class_finder`."""
+        return self._find_classes(images)
 
     def check_fit(self, data: DataConfig) -> bool:
         """Check that a data set has slices like those that the segmenter was trained on.
@@ -139,23 +141,34 @@ class IndependentSegmenter:
         return is_coarse
 
 
-def read_classes(network: keras.Model, images: np.ndarray, channels: int = 1) -> np.ndarray:
-    """The most likely class of each pixel; logit 0, the synthetic class, is ignored.
+def class_finder(network: keras.Model, channels: int = 1) -> Callable[[np.ndarray], np.ndarray]:
+    """Compile a segmenter into a function that finds the most likely class of each pixel.
+
+    Logit 0, the synthetic class, is ignored. The function takes `[slices, height, width]` in
+    [-1, 1] and returns uint8 class ids of the same shape. It sees later changes of the weights.
 
     Args:
         network: Segmenter of images with `channels` channels.
-        images: `[slices, height, width]` in [-1, 1].
         channels: Number of equal channels that the network is given.
-
-    Returns:
-        Same shape, uint8 class ids.
     """
-    found = np.empty(images.shape, np.uint8)
-    for part in batches_of(len(images)):
-        batch = images[part, ..., np.newaxis].astype(np.float32)
-        logits = np.asarray(network(np.repeat(batch, channels, axis=-1), training=False))
-        found[part] = logits[..., 1:].argmax(axis=-1)
-    return found
+
+    def classes(images: tf.Tensor) -> tf.Tensor:
+        logits = network(tf.repeat(images[..., tf.newaxis], channels, axis=-1), training=False)
+        return tf.cast(tf.argmax(logits[..., 1:], axis=-1), tf.uint8)
+
+    @functools.cache
+    def compiled(size: tuple[int, int]) -> Callable[[tf.Tensor], tf.Tensor]:
+        signature = [tf.TensorSpec([None, *size], tf.float32)]
+        return tf.function(classes, input_signature=signature, autograph=False)
+
+    def find(images: np.ndarray) -> np.ndarray:
+        found = np.empty(images.shape, np.uint8)
+        for part in batches_of(len(images)):
+            batch = tf.constant(images[part], tf.float32)
+            found[part] = compiled(images.shape[1:])(batch).numpy()
+        return found
+
+    return find
 
 
 def build_segmenter(record: SegmenterRecord) -> UNetSegmenter:

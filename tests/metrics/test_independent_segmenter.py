@@ -11,6 +11,7 @@ from medusis_tf.metrics.independent_segmenter import (
     SegmenterExtractor,
     SegmenterRecord,
     build_segmenter,
+    class_finder,
 )
 from medusis_tf.models.sections import UNetSegmenterConfig
 
@@ -119,3 +120,15 @@ def test_weights_that_are_damaged_or_not_finite_are_refused(weights, tmp_path):
     with pytest.raises(UserError, match="truncated file") as raised:
         IndependentSegmenter.open(path)
     assert len(str(raised.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_compiled_segmenter_finds_the_classes_of_the_network(images, channels):
+    network = UNetSegmenterConfig(base_channels=2, num_levels=3).build(4, image_channels=channels)
+    find = class_finder(network, channels)
+    for _ in range(2):
+        logits = np.asarray(network(np.repeat(images[..., np.newaxis], channels, axis=-1)))
+        found = find(images)
+        np.testing.assert_array_equal(found, logits[..., 1:].argmax(axis=-1))
+        assert found.dtype == np.uint8
+        network.set_weights([np.roll(weight, 1) for weight in network.get_weights()])

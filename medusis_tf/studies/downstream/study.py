@@ -21,8 +21,8 @@ from medusis_tf.methods.med_usis.config import require_med_usis
 from medusis_tf.metrics.independent_segmenter import (
     IndependentSegmenter,
     SegmenterRecord,
+    class_finder,
     load_weights,
-    read_classes,
 )
 from medusis_tf.studies.downstream.rows import REAL, SOURCES, Row, make_rows, trainings
 from medusis_tf.studies.downstream.scores import TestVolume, score
@@ -170,9 +170,7 @@ class DownstreamStudy:
             record = self.record.model_copy(update=subjects)
             IndependentSegmenter(network, record).save(self.store.weights(row, seed))
 
-        def find(images: np.ndarray) -> np.ndarray:
-            return read_classes(network, images)
-
+        find = class_finder(network)
         if seed == self.options.seeds[0] and not row.is_fine_tuning:
             self._save_examples(row, pairs, find)
         scores = score(find, self._volumes(), self.record.class_names)
