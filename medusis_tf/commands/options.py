@@ -25,7 +25,8 @@ BatchSizeOption = Annotated[
     typer.Option(
         min=1,
         max=LARGEST_BATCH,
-        help="Slices per batch of the generator; by default 8 on a GPU and 1 on a CPU.",
+        help="Slices per batch of the generator; by default 8 on a GPU, on a CPU 4 of 128x128 or "
+        "less and 1 of 256x256.",
     ),
 ]
 ShardOption = Annotated[

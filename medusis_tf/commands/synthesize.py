@@ -2,6 +2,8 @@
 
 import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -158,15 +160,38 @@ def synthesize(
             logger.info("share %s has no label map", shard)
             return
     try:
-        if members is None:
-            _one(model, label_map, out, ct, preview, {**shared, "format": chosen})
-        else:
-            _check_cohort(ct, preview, out)
-            _many(model, members, out, chosen or "nii.gz", shared)
+        with _unoptimized_graphs():
+            if members is None:
+                _one(model, label_map, out, ct, preview, {**shared, "format": chosen})
+            else:
+                _check_cohort(ct, preview, out)
+                _many(model, members, out, chosen or "nii.gz", shared)
     except MemoryError:
         raise UserError(
             f"not enough memory for {label_map or ct}. Crop it, or lower --batch-size."
         ) from None
+
+
+@contextmanager
+def _unoptimized_graphs() -> Iterator[None]:
+    """On a CPU, the first image waits for TensorFlow's optimizations, and none is painted faster.
+
+    On a GPU, they choose the layout of features.
+    """
+    import tensorflow as tf
+
+    from medusis_tf.ops.convolution import has_gpu
+
+    if has_gpu():
+        yield
+        return
+    options = tf.config.optimizer
+    before = options.get_experimental_options()
+    options.set_experimental_options({"disable_meta_optimizer": True})
+    try:
+        yield
+    finally:
+        options.set_experimental_options({"disable_meta_optimizer": False, **before})
 
 
 def _one(

@@ -5,9 +5,11 @@ import os
 import nibabel as nib
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from medusis_tf.commands.synthesize import synthesize
 from medusis_tf.data.volumes.reading import read_volume
+from medusis_tf.serving.predictor import SlicePainter
 from tests.command_runner import run_command, user_error
 from tests.serving.small_run import SHAPE, ellipses, make_model, make_run, write_nifti
 
@@ -284,3 +286,25 @@ def test_what_messages_advise_can_be_done(model_dir, label_map, tmp_path):
     assert nib.load(tmp_path / "o.nii").header["sform_code"] > 0
     wrong = user_error(synthesize, *arguments, "--out", tmp_path / "p.nii", "data.axis=coronal")
     assert "only data.reading.KEY=VALUE can be changed here" in wrong
+
+
+def test_graphs_are_not_optimized_while_images_are_painted(
+    model_dir, label_map, tmp_path, monkeypatch
+):
+    """The first image would wait for it, and none would be painted faster."""
+    seen, paint = [], SlicePainter.paint
+
+    def record(*arguments, **options):
+        seen.append(tf.config.optimizer.get_experimental_options())
+        return paint(*arguments, **options)
+
+    monkeypatch.setattr(SlicePainter, "paint", record)
+    before = tf.config.optimizer.get_experimental_options()
+    run("--model", model_dir, "--label-map", label_map, "--out", tmp_path / "mr.nii.gz")
+    assert [each["disable_meta_optimizer"] for each in seen] == [True]
+    assert tf.config.optimizer.get_experimental_options() == before
+    label_map.write_bytes(b"damaged")
+    assert user_error(
+        synthesize, "--model", model_dir, "--label-map", label_map, "--out", tmp_path / "b.nii.gz"
+    )
+    assert tf.config.optimizer.get_experimental_options() == before

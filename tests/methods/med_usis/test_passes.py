@@ -66,3 +66,19 @@ def test_two_passes_end_with_the_weights_of_one(training, without_batch_statisti
 def test_a_batch_that_cannot_be_divided_into_passes_is_refused():
     with pytest.raises(UserError, match=r"training.accumulate \(3\). Received: 4"):
         make_strategy("one_device", 4, passes=3)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_one_operation_stands_for_all_gradients_that_others_wait_for(accumulate):
+    """Each of hundreds of operations would have an edge from each gradient, and start late."""
+    config = experiment(accumulate)
+    model = MedUSIS(config)
+    batch = tiny_batch(config, 0)
+    batch["is_paired"] = tf.fill([8], True)
+    batch = share_batch(tf.distribute.get_strategy(), batch)
+    step = tf.function(model.train_step, autograph=False).get_concrete_function(batch)
+    operations = step.graph.get_operations()
+    waits = [len(each.control_inputs) for each in operations]
+    barriers = [each for each in operations if each.type == "NoOp" and "group" in each.name]
+    assert max(len(each.control_inputs) for each in barriers) > 50
+    assert sum(waits) < len(operations)
