@@ -45,9 +45,14 @@ FORMS: dict[str, dict[str, Any]] = {
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
-    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
-    parser.add_argument("--form", nargs="+", choices=list(FORMS), default=list(FORMS))
+    for option, choices in {
+        "--networks": NETWORKS,
+        "--precision": PRECISIONS,
+        "--form": FORMS,
+    }.items():
+        parser.add_argument(
+            option, nargs="+", choices=list(choices), default=list(choices), help="default: all"
+        )
     parser.add_argument("--repeats", type=int, default=7, help="calls after two for warm-up")
     parser.add_argument("--smallest", action="store_true", help="tiny networks, to try the command")
     parser.add_argument("--json", type=Path, help="file for the measurements")
@@ -67,6 +72,7 @@ def main() -> None:
                 "precision": precision,
             }
             title = f"{networks} B={batch} {precision} {form}"
+            print(title, flush=True)
             columns[title] = _measured({**settings, "form": form, "repeats": arguments.repeats})
             write_json(arguments.json, columns)
     for title, values in columns.items():

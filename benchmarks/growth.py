@@ -59,7 +59,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, required=True, help="measurements, read and extended")
     parser.add_argument("--png", type=Path, help="plot")
-    parser.add_argument("--axes", nargs="+", default=list(AXES), choices=list(AXES))
+    parser.add_argument(
+        "--axes", nargs="+", default=list(AXES), choices=list(AXES), help="default: all; an hour"
+    )
     for axis, amounts in AXES.items():
         parser.add_argument(f"--{axis}", type=int, nargs="+", default=list(amounts))
     parser.add_argument("--plot-only", action="store_true", help="plot without measuring")

@@ -46,11 +46,21 @@ sys.exit(", ".join(name for name in sys.argv[1:] if not importlib.util.find_spec
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--case", nargs="+", choices=list(CASES), default=list(CASES))
-    parser.add_argument("--size", nargs="+", choices=list(SIZES), default=["laptop", "thesis"])
+    parser.add_argument(
+        "--case", nargs="+", choices=list(CASES), default=list(CASES), help="default: all"
+    )
+    parser.add_argument(
+        "--size",
+        nargs="+",
+        choices=list(SIZES),
+        default=["laptop", "thesis"],
+        help="default: %(default)s",
+    )
     parser.add_argument("--repeats", type=int, default=5, help="turns after two for warm-up")
     parser.add_argument("--busy", action="store_true", help="one core, processor time")
-    parser.add_argument("--peer-python", type=Path, default=PEER_PYTHON)
+    parser.add_argument(
+        "--peer-python", type=Path, default=PEER_PYTHON, help="Python of the other tools"
+    )
     parser.add_argument("--json", type=Path, help="file for the measurements")
     arguments = parser.parse_args()
     if problem := missing_environment(arguments.peer_python):

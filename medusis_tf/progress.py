@@ -88,6 +88,8 @@ class TrainingProgress(_ProgressDisplay):
         self._task = self._bars.add_task(
             "train", total=steps, completed=start, speed="compiling", left=""
         )
+        if not self._is_live:
+            logger.info("compiling the first step: on a CPU about half a minute")
 
     def advance(self) -> None:
         """Count one step."""
@@ -98,7 +100,8 @@ class TrainingProgress(_ProgressDisplay):
         terms = "  ".join(f"{name} {value:.3f}" for name, value in sorted(losses.items()))
         speed = f"{images_per_second:.1f} images/s"
         left = ""
-        # The steps of the first report include compilation: nothing follows from their speed.
+        # Nothing follows from the speed of the first report.
+        note = "" if self._has_compiled else " (compilation included)"
         if self._has_compiled and step < self._steps:
             seconds = (self._steps - step) * self._batch_size / images_per_second
             left = f"{timedelta(seconds=round(seconds))} left"
@@ -106,7 +109,7 @@ class TrainingProgress(_ProgressDisplay):
         self._bars.footer = terms
         self._bars.update(self._task, speed=speed, left=left)
         if not self._is_live:
-            remaining = f"  {left}" if left else ""
+            remaining = f"  {left}" if left else note
             logger.info("step %d/%d  %s  %s%s", step, self._steps, terms, speed, remaining)
 
 

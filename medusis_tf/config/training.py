@@ -136,9 +136,9 @@ class TrainingConfig(Section):
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     """Precision of the computation.
 
-    `mixed_bfloat16` is faster on hardware with matrix units for it: recent GPUs and CPUs with AMX.
-    On other CPUs it is slower. `mixed_float16` is for GPUs that lack bfloat16, such as the V100:
-    its losses are scaled, and steps that overflow are skipped.
+    `mixed_bfloat16` is faster on hardware with fast bfloat16: recent GPUs, CPUs with AMX, and some
+    with AVX512-BF16. On others it is slower. `mixed_float16` is for GPUs that lack bfloat16, such
+    as the V100: its losses are scaled, and steps that overflow are skipped.
     """
     strategy: Literal["auto", "one_device", "mirrored", "multi_worker"] = "auto"
     """How training is distributed. `mirrored` uses all GPUs, `one_device` only one.

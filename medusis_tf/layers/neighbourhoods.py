@@ -63,14 +63,7 @@ class LabelNeighbourhoods(NamedTuple):
             # core only, but the layers of a generator do not wait for each other.
             count = tf.size(self.owners) // 9
             total = tf.sparse.segment_sum(flat, self.taps, self.owners, num_segments=count)
-
-            def gradient(upstream):
-                # Sorted rows, because sums by row number take two to three times as long.
-                places = tf.shape(flat)[0]
-                spread = tf.sparse.segment_sum(upstream, self.users, self.used, num_segments=places)
-                return tf.reshape(spread, tf.shape(products))
-
-            return total, gradient
+            return total, lambda upstream: self._spread(upstream, tf.shape(products)[0])
 
         return summed(products)
 
@@ -83,26 +76,42 @@ class LabelNeighbourhoods(NamedTuple):
         Returns:
             `[batch, height, width, channels]`.
         """
+        distributed = tf.custom_gradient(lambda table: (tf.gather(table, self.rows), self._collect))
+        return distributed(table)
+
+    # The two adjoints have gradients of their own: TensorFlow's of a sum over no pixels is memory
+    # that was never written.
+
+    def _spread(self, upstream: tf.Tensor, num_rows: tf.Tensor) -> tf.Tensor:
+        """Adjoint of `sum_taps`: `[mixed_5x5, channels]` to `[num_rows, 9, channels]`."""
 
         @tf.custom_gradient
-        def distributed(table):
-            def gradient(upstream):
-                channels = upstream.shape[-1]
-                # Inside the classes a matrix product, and elsewhere sums of sorted rows: a third of
-                # the time of a sum by row number.
-                pixels = tf.reshape(upstream, [tf.shape(self.inner)[0], -1, channels])
-                inside = tf.matmul(tf.cast(self.inner, pixels.dtype), pixels, transpose_a=True)
-                outside = tf.sparse.segment_sum(
-                    tf.reshape(pixels, [-1, channels]),
-                    self.borders,
-                    self.kinds,
-                    num_segments=tf.shape(table)[0] - tf.size(inside) // channels,
-                )
-                return tf.concat([tf.reshape(inside, [-1, channels]), outside], axis=0)
+        def spread(upstream):
+            # Sorted rows, because sums by row number take two to three times as long.
+            flat = tf.sparse.segment_sum(upstream, self.users, self.used, num_segments=num_rows * 9)
+            return tf.reshape(flat, [num_rows, 9, upstream.shape[-1]]), self.sum_taps
 
-            return tf.gather(table, self.rows), gradient
+        return spread(upstream)
 
-        return distributed(table)
+    def _collect(self, pixels: tf.Tensor) -> tf.Tensor:
+        """Adjoint of `distribute`: sum the pixels of each row of the second table."""
+
+        @tf.custom_gradient
+        def collected(pixels):
+            channels = pixels.shape[-1]
+            # Inside the classes a matrix product, and elsewhere sums of sorted rows: a third of
+            # the time of a sum by row number.
+            flat = tf.reshape(pixels, [tf.shape(self.inner)[0], -1, channels])
+            inside = tf.matmul(tf.cast(self.inner, pixels.dtype), flat, transpose_a=True)
+            outside = tf.sparse.segment_sum(
+                tf.reshape(flat, [-1, channels]),
+                self.borders,
+                self.kinds,
+                num_segments=tf.size(self.owners) // 9,
+            )
+            return tf.concat([tf.reshape(inside, [-1, channels]), outside], axis=0), self.distribute
+
+        return collected(pixels)
 
 
 def label_neighbourhoods(one_hot: tf.Tensor, padding: str = "zeros") -> LabelNeighbourhoods:

@@ -137,9 +137,7 @@ def write_saved_model(
         name: endpoint.get_concrete_function()
         for name, endpoint in {**endpoints.by_name, **(more or {})}.items()
     }
-    # Nobody trains a SavedModel: without functions for its gradients it loads faster.
-    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-    tf.saved_model.save(module, str(folder), signatures, options)
+    tf.saved_model.save(module, str(folder), signatures=signatures)
 
 
 def truncated_noise(

@@ -315,3 +315,31 @@ def test_with_reflected_labels_a_uniform_label_map_is_modulated_alike_everywhere
     for neighbourhoods in (None, label_neighbourhoods(tf.constant(one_hot), "reflect")):
         image = layer(tf.ones([1, 6, 7, 5]), one_hot, noise, neighbourhoods=neighbourhoods).numpy()
         assert np.ptp(image, axis=(1, 2)).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    "label_map", [np.zeros((2, 6, 8), int), two_regions()], ids=["none", "some"]
+)
+def test_second_gradients_are_those_of_each_pixel_also_without_borders(label_map):
+    """TensorFlow's gradient of a sum over no pixels is memory that was never written."""
+    one_hot = tf.one_hot(label_map, NUM_CLASSES)
+    features = tf.constant(draw(*label_map.shape, 3))
+    layer = SPADE(4, padding="reflect")
+    layer.build(features.shape, one_hot.shape)
+
+    def second(neighbourhoods):
+        with tf.GradientTape() as outer:
+            outer.watch(features)
+            with tf.GradientTape() as inner:
+                inner.watch(features)
+                outputs = layer(features, one_hot, training=True, neighbourhoods=neighbourhoods)
+                total = tf.reduce_sum(outputs**3)
+            sources = [features, *(weight.value for weight in layer.trainable_weights)]
+            penalty = sum(tf.reduce_sum(each**2) for each in inner.gradient(total, sources))
+        return outer.gradient(penalty, features)
+
+    expected = second(None)
+    for _ in range(3):
+        found = second(label_neighbourhoods(one_hot, "reflect"))
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(found, expected, atol=1e-4 * scale)

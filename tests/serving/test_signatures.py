@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from scipy.stats import truncnorm
-from tensorflow.core.protobuf import saved_model_pb2
 
 from medusis_tf.serving.signatures import Endpoints, truncated_noise, write_saved_model
 from tests.serving.stand_in import StandInGenerator
@@ -172,19 +171,3 @@ def test_each_example_has_its_own_truncation():
     assert np.abs(noise[2]).max() > 2
     # The seed is the same, so the order of the values is too.
     np.testing.assert_array_equal(np.argsort(noise[1][:20]), np.argsort(noise[2][:20]))
-
-
-def test_a_saved_model_holds_no_functions_for_gradients(tmp_path):
-    """They would be loaded by everybody and used by nobody."""
-
-    class Doubled(StandInGenerator):
-        def call(self, *inputs, **options):
-            doubled = tf.custom_gradient(lambda image: (2 * image, lambda upstream: 2 * upstream))
-            return doubled(super().call(*inputs, **options))
-
-    painter = Doubled(NUM_CLASSES)
-    write_saved_model(Endpoints(painter, NUM_CLASSES, (NOISE_DIM,), STRIDE), painter, tmp_path)
-    content = saved_model_pb2.SavedModel.FromString((tmp_path / "saved_model.pb").read_bytes())
-    functions = content.meta_graphs[0].graph_def.library.function
-    assert functions
-    assert not [each.signature.name for each in functions if "grad" in each.signature.name]
