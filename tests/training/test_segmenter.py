@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medusis_tf.metrics.independent_segmenter import SegmenterRecord, read_classes
+from medusis_tf.metrics.independent_segmenter import SegmenterRecord, class_finder
 from medusis_tf.models.sections import UNetSegmenterConfig
 from medusis_tf.training.segmenter import Pairs, SegmenterTraining
 
@@ -52,7 +52,7 @@ def test_a_restart_repeats_a_training(training, discs):
 
 def test_training_continues_from_the_present_weights(training, discs):
     def dice():
-        found = read_classes(training.network, discs.image)
+        found = class_finder(training.network)(discs.image)
         return 2 * (found & discs.label_map).sum() / (found.sum() + discs.label_map.sum())
 
     training.restart(0)
