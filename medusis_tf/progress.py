@@ -89,7 +89,7 @@ class TrainingProgress(_ProgressDisplay):
             "train", total=steps, completed=start, speed="compiling", left=""
         )
         if not self._is_live:
-            logger.info("compiling the first step: on a CPU about half a minute")
+            logger.info("compiling the first step, for up to a minute on a CPU")
 
     def advance(self) -> None:
         """Count one step."""
@@ -100,17 +100,18 @@ class TrainingProgress(_ProgressDisplay):
         terms = "  ".join(f"{name} {value:.3f}" for name, value in sorted(losses.items()))
         speed = f"{images_per_second:.1f} images/s"
         left = ""
-        # Nothing follows from the speed of the first report.
-        note = "" if self._has_compiled else " (compilation included)"
+        # The steps of the first report include compilation: nothing follows from their speed.
         if self._has_compiled and step < self._steps:
             seconds = (self._steps - step) * self._batch_size / images_per_second
             left = f"{timedelta(seconds=round(seconds))} left"
-        self._has_compiled = True
         self._bars.footer = terms
         self._bars.update(self._task, speed=speed, left=left)
         if not self._is_live:
-            remaining = f"  {left}" if left else note
+            remaining = f"  {left}" if left else ""
+            if not self._has_compiled:
+                remaining = " (compilation included)"
             logger.info("step %d/%d  %s  %s%s", step, self._steps, terms, speed, remaining)
+        self._has_compiled = True
 
 
 class PreparationProgress(_ProgressDisplay):

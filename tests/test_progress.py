@@ -93,7 +93,7 @@ def test_a_training_elsewhere_is_one_line_per_report(log, capsys):
             progress.report(step, {"segmentation": 0.5, "adversarial": 1.25}, 12.5)
     losses = "adversarial 1.250  segmentation 0.500  12.5 images/s"
     assert log.messages == [
-        "compiling the first step: on a CPU about half a minute",
+        "compiling the first step, for up to a minute on a CPU",
         f"step 3/1004  {losses} (compilation included)",
         f"step 4/1004  {losses}  0:10:40 left",
         f"step 1004/1004  {losses}",

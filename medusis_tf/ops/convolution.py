@@ -102,18 +102,30 @@ def neighbours(values, outside=0):
     Returns:
         Nine tensors with the shape of `values`. The fifth is `values`.
     """
-    rest = [[0, 0]] * (len(values.shape) - 3)
-    margins = [[0, 0], [1, 1], [1, 1], *rest]
-    if outside is None:
-        padded = tf.pad(values, margins, "SYMMETRIC")
-    else:
-        padded = tf.pad(values, margins, constant_values=outside)
+    padded = pad_frame(values, outside)
     height, width = ops.shape(values)[1:3]
     return [
         padded[:, row : row + height, column : column + width]
         for row in range(3)
         for column in range(3)
     ]
+
+
+def pad_frame(values, outside):
+    """Add a pixel on each side of images.
+
+    Args:
+        values: `[batch, height, width, ...]`.
+        outside: Value of the new pixels; None for the values mirrored at the border, as in
+            `pad_reflect`.
+
+    Returns:
+        `[batch, height + 2, width + 2, ...]`.
+    """
+    margins = [[0, 0], [1, 1], [1, 1], *[[0, 0]] * (len(values.shape) - 3)]
+    if outside is None:
+        return tf.pad(values, margins, "SYMMETRIC")
+    return tf.pad(values, margins, constant_values=outside)
 
 
 def pad_reflect(features, margin):

@@ -120,9 +120,10 @@ class SlicePainter:
         if self.metadata.volumes is not None:
             tiles = Tiles.of(self.metadata.volumes, self.metadata.stride)
             return self._paint_volume(tiles, label_maps, noise, progress, slice_indices)
-        images, (_, *sides) = np.empty(label_maps.shape, np.float32), label_maps.shape
+        images = np.empty(label_maps.shape, np.float32)
         settings = self._settings()
-        for part in batches_of(len(label_maps), batch_size or default_batch_size(*sides)):
+        batch_size = batch_size or default_batch_size(*label_maps.shape[1:])
+        for part in batches_of(len(label_maps), batch_size):
             batch = label_maps[part]
             size = len(batch)
             painted = self._endpoints["sample" if settings else "from_noise"](

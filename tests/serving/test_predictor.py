@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from medusis_tf.data.volumes.nifti import read_label_map
 from medusis_tf.errors import UserError
@@ -52,6 +53,14 @@ def test_the_batch_size_does_not_change_images(predictor):
     images = predictor.paint(random_slices(5), noise, 2, lambda *counts: reported.append(counts))
     np.testing.assert_allclose(images, predictor.paint(random_slices(5), noise, 5), atol=1e-6)
     assert reported == [(2, 5), (4, 5), (5, 5)]
+
+
+def test_small_slices_are_painted_four_at_a_time_on_a_cpu(predictor, monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    reported = []
+    noise = predictor.draw_noise(0)
+    predictor.paint(random_slices(5), noise, progress=lambda *counts: reported.append(counts))
+    assert reported == [(4, 5), (5, 5)]
 
 
 def test_a_volume_has_its_own_grid_and_the_units_of_the_training_images(predictor, label_map):
