@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from medusis_tf.errors import UserError
 from medusis_tf.json_files import parse_json
+from medusis_tf.methods.meeting import meet
 from medusis_tf.methods.slurm import slurm_tasks
 
 VARIABLE = "TF_CONFIG"
@@ -155,11 +156,12 @@ def start_workers(worker: Worker, timeout: int) -> Any:
         {"cluster": worker.addresses, "task": {"type": worker.job, "index": worker.index}}
     )
     start = _START_FACTOR * timeout
+    addresses = [address for each in worker.addresses.values() for address in each]
+    meet(addresses, worker.number, start)
     _set_timeouts(worker, timeout, start)
     late = (
-        f"the {worker.count} workers have not found each other within {start} seconds. Check that "
-        "all are started and reach each other at the addresses "
-        f"{', '.join(a for each in worker.addresses.values() for a in each)}."
+        f"the {worker.count} workers have found each other, but are not connected within {start} "
+        f"seconds. Check that each reaches all others at the addresses {', '.join(addresses)}."
     )
     try:
         with _deadline(start + timeout, late):
