@@ -47,6 +47,12 @@ def prepare(
     ] = None,
     png_bits: Annotated[int, typer.Option(help="Bits of exported images: 8 or 16.")] = 16,
     shard: ShardOption = None,
+    prune: Annotated[
+        bool,
+        typer.Option(
+            "--prune", help="Then remove all other data sets from data.cache_dir, to free the disk."
+        ),
+    ] = False,
 ) -> None:
     """Check every volume, convert it to slices once, and write report.html.
 
@@ -54,11 +60,15 @@ def prepare(
     are not converted again. With --check, the exit status is 0, or 2 after one line for each
     problem. With --shard, only every N-th subject is converted; a last call without it assembles
     all and writes the report.
+
+    Every change of subjects or settings writes a new data set. Earlier ones stay, because earlier
+    runs may need them to resume, until --prune removes them.
     """
     experiment = load_config(config, overrides or [])
-    _check_options(experiment, check, report, export_png, png_bits)
+    _check_options(experiment, check, report, export_png, png_bits, prune)
     if (share := parse_shard(shard)) is not None:
-        _convert_share(experiment, share, jobs, alone=not (check or report or export_png))
+        alone = not (check or report or export_png or prune)
+        _convert_share(experiment, share, jobs, alone)
         return
     if check:
         _check_only(experiment, jobs)
@@ -74,6 +84,30 @@ def prepare(
         _write_png(shards, experiment, export_png, png_bits)
     _log_splits(shards.records.subjects)
     _log_finer_classes(experiment, shards.records.subjects)
+    if shards.folder is not None:
+        _prune(experiment, shards.folder, prune)
+
+
+def _prune(experiment: ExperimentConfig, kept: Path, prune: bool) -> None:
+    """Remove other data sets than the one that is kept, or say that there are some."""
+    from medusis_tf.data.preparing.store import Store, num_bytes
+    from medusis_tf.reports.formatting import file_size
+
+    store = Store(experiment.data.cache_dir, experiment.data.image_size)
+    if prune:
+        count, size = store.remove_data_sets_beside(kept)
+        if count:
+            size_text = file_size(size)
+            logger.info("removed %d other data sets (%s) from %s", count, size_text, store.folder)
+        else:
+            logger.info("no other data sets are in %s", store.folder)
+    elif others := store.data_sets_beside(kept):
+        logger.info(
+            "%s also holds other data sets: %d, %s. If no run needs them, --prune removes them.",
+            store.folder,
+            len(others),
+            file_size(num_bytes(others)),
+        )
 
 
 def _convert_share(
@@ -83,8 +117,8 @@ def _convert_share(
 
     if not alone or experiment.data.cache == "memory":
         raise UserError(
-            "--shard only converts to data.cache_dir: remove --check, --report, --export-png and "
-            "data.cache=memory."
+            "--shard only converts to data.cache_dir: remove --check, --report, --export-png, "
+            "--prune and data.cache=memory."
         )
     count = prepare_share(experiment, share, jobs)
     logger.info(
@@ -151,11 +185,14 @@ def _check_options(
     report: Path | None,
     export_png: Path | None,
     png_bits: int,
+    prune: bool,
 ) -> None:
     if png_bits not in (8, 16):
         raise UserError(f"--png-bits must be 8 or 16. Received: {png_bits}")
-    if check and (report or export_png):
-        raise UserError("--check writes nothing: remove --report and --export-png.")
+    if check and (report or export_png or prune):
+        raise UserError("--check writes nothing: remove --report, --export-png and --prune.")
+    if experiment.data.cache == "memory" and prune:
+        raise UserError("--prune needs data.cache=shards: data.cache=memory has no data sets.")
     if experiment.data.cache == "memory" and not check and report is None:
         raise UserError(
             "with data.cache=memory no slices are written, so there is nothing to prepare. "

@@ -12,6 +12,7 @@ import yaml
 from PIL import Image
 
 from medusis_tf.commands.prepare import prepare
+from medusis_tf.reports.formatting import file_size
 from tests.command_runner import run_command, user_error
 from tests.data.small_subjects import (
     AFFINE,
@@ -231,13 +232,74 @@ def test_cropped_bodies_and_other_sizes_are_reported(folder, config):
         (["--png-bits", 12], r"--png-bits must be 8 or 16\. Received: 12"),
         (["--check", "--report", "r.html"], r"--check writes nothing: remove"),
         (["--check", "--export-png", "png"], r"--check writes nothing: remove"),
+        (["--check", "--prune"], r"--check writes nothing: remove"),
+        (["--shard", "1/2", "--prune"], r"--shard only converts .*--prune"),
         (["data.cache=memory"], r"data\.cache=memory no slices are written"),
+        (
+            ["data.cache=memory", "--report", "r.html", "--prune"],
+            r"--prune needs data\.cache=shards",
+        ),
     ],
 )
 def test_options_that_exclude_each_other(folder, config, arguments, message):
     before = tree(folder)
     assert re.search(message, user_error(prepare, "--config", config, *arguments))
     assert tree(folder) == before
+
+
+def test_other_data_sets_are_named_and_removed_on_request(folder, config):
+    cache = folder / "cache"
+    run_command(prepare, "--config", config, "--jobs", 1)
+    first = data_set(folder)
+    # What looks like a data set, but is none.
+    for other in ("0123456789abcdef", "my slices"):
+        (cache / other).mkdir()
+    (cache / "my slices/manifest.json").write_text("{}")
+    (cache / "fedcba9876543210").symlink_to(first, target_is_directory=True)
+    size = sum(path.stat().st_size for path in first.iterdir())
+
+    write_manifest(folder, listed(folder)[:-1])
+    _, out, _ = run_command(prepare, "--config", config, "--jobs", 1)
+    assert out.splitlines()[-1] == (
+        f"{cache} also holds other data sets: 1, {file_size(size)}. If no run needs them, --prune "
+        "removes them."
+    )
+    (second,) = (path.parent for path in cache.glob("*/manifest.json") if is_new(path, first))
+    before, kept = tree(second), {path.name for path in cache.iterdir()} - {first.name}
+
+    status, out, err = run_command(prepare, "--config", config, "--jobs", 1, "--prune")
+    assert (status, err) == (0, "")
+    assert out.splitlines()[-1] == f"removed 1 other data sets ({file_size(size)}) from {cache}"
+    assert {path.name for path in cache.iterdir()} == kept
+    after = tree(second)
+    before.pop("report.html"), after.pop("report.html")
+    assert before == after
+    _, out, _ = run_command(prepare, "--config", config, "--jobs", 1, "--prune")
+    assert out.splitlines()[-1] == f"no other data sets are in {cache}"
+
+
+def is_new(manifest, other):
+    folder = manifest.parent
+    return folder != other and not folder.is_symlink() and folder.name != "my slices"
+
+
+def test_a_data_set_that_was_removed_in_part_is_removed_next_time(folder, config, monkeypatch):
+    run_command(prepare, "--config", config, "--jobs", 1)
+    write_manifest(folder, listed(folder)[:-1])
+    run_command(prepare, "--config", config, "--jobs", 1)
+    rmtree = shutil.rmtree
+
+    def refuse(path, **_):
+        (path / "manifest.json").unlink()
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    message = user_error(prepare, "--config", config, "--jobs", 1, "--prune")
+    assert message.startswith(f"cannot remove data sets from data.cache_dir={folder / 'cache'}: ")
+    monkeypatch.setattr(shutil, "rmtree", rmtree)
+    assert run_command(prepare, "--config", config, "--jobs", 1)[0] == 0
+    left = [path.name for path in (folder / "cache").iterdir() if path.is_dir()]
+    assert sorted(left) == sorted([data_set(folder).name, "subjects"])
 
 
 def test_slices_in_memory_can_be_checked_and_reported(folder, config):

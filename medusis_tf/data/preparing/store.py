@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,10 @@ logger = logging.getLogger(__name__)
 
 RECORD_FILE = "record.json"
 _SHARE_LOCK = ".lock-share-"
+# As `files.replacing` names files that are incomplete.
+_PARTIAL = ".partial-"
+# See `data_set_hash`.
+_DATA_SET = re.compile("[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
@@ -220,9 +225,39 @@ class Store:
             raise OSError(f"{path} ends before its last slice")
         return slices
 
+    def data_sets_beside(self, kept: Path) -> list[Path]:
+        """Folders of all other data sets, but for links to them."""
+        found = (path.parent for path in sorted(self.folder.glob(f"*/{FILE_NAME}")))
+        own = (each for each in found if _DATA_SET.fullmatch(each.name) and not each.is_symlink())
+        return [each for each in own if each.name != kept.name]
+
+    def remove_data_sets_beside(self, kept: Path) -> tuple[int, int]:
+        """Remove all other data sets, each one completely or not at all.
+
+        Returns:
+            The number of data sets, and of their bytes.
+
+        Raises:
+            UserError: The disk refuses.
+        """
+        size = 0
+        try:
+            with self.locked():
+                others = self.data_sets_beside(kept)
+                for each in others:
+                    size += num_bytes([each])
+                    # What a killed process leaves of it is removed by the next one.
+                    shutil.rmtree(each.rename(self.folder / f"{_PARTIAL}{each.name}"))
+        except OSError as error:
+            raise UserError(
+                f"cannot remove data sets from data.cache_dir={self.folder}: "
+                f"{error.strerror or error}."
+            ) from None
+        return len(others), size
+
     def _clear_partial(self) -> None:
         for folder in (self.folder, self.folder / "subjects"):
-            for left in folder.glob(".partial-*"):
+            for left in folder.glob(f"{_PARTIAL}*"):
                 if left.is_dir():
                     shutil.rmtree(left)
                 else:
@@ -239,3 +274,10 @@ class Store:
         except (OSError, ValueError):
             return None
         return record
+
+
+def num_bytes(folders: Sequence[Path]) -> int:
+    """Size of all files in some folders."""
+    return sum(
+        path.stat().st_size for each in folders for path in each.rglob("*") if path.is_file()
+    )
