@@ -75,8 +75,9 @@ def measure(
     from benchmarks.thesis_networks import batch
     from benchmarks.timing import compiled, spreads
     from medusis_tf.methods.distribution import share_batch
+    from medusis_tf.training.graph_optimizers import limit_graph_optimizers
 
-    tf.config.optimizer.set_experimental_options({"remapping": False})  # as in training
+    limit_graph_optimizers()
     before = machine()
     model, maps, built = build(labels, **settings)
     values = batch(maps)

@@ -19,8 +19,9 @@ def prepare(settings: dict[str, Any]) -> tuple[dict[str, Task], dict[str, Any]]:
     import tensorflow as tf
 
     from benchmarks.label_maps import made_label_maps
+    from medusis_tf.training.graph_optimizers import limit_graph_optimizers
 
-    tf.config.optimizer.set_experimental_options({"remapping": False})  # as in training
+    limit_graph_optimizers()
     most = max(*settings["batch_sizes"], settings["batch_size"])
     maps = made_label_maps(settings["side"], settings["classes"], most)
     np.save(Path(settings["folder"], "label_maps.npy"), maps)

@@ -26,6 +26,7 @@ from medusis_tf.runs.records import NoRecords, Records
 from medusis_tf.runs.run_dir import check_run_dir
 from medusis_tf.runs.run_folder import open_run
 from medusis_tf.runs.trackers import RunFacts, Trackers
+from medusis_tf.training.graph_optimizers import limit_graph_optimizers
 from medusis_tf.training.health import Health, HealthWarnings
 from medusis_tf.training.interval import Interval, learning_rate
 from medusis_tf.training.panel import TrainingPanel
@@ -60,8 +61,7 @@ class TrainingLoop:
         self.workers = Workers(self.strategy)
         self.workers.check(config, shards)
         self.watch = Watch(shards)
-        # Grappler's remapper fails on this graph with an error message, and would gain nothing.
-        tf.config.optimizer.set_experimental_options({"remapping": False})
+        limit_graph_optimizers()
         keras.utils.set_random_seed(config.seed)
         if training.deterministic:
             tf.config.experimental.enable_op_determinism()

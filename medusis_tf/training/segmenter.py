@@ -18,6 +18,7 @@ from medusis_tf.layers.initializers import scale_kernels
 from medusis_tf.losses.segmentation import segmentation_loss
 from medusis_tf.metrics.independent_segmenter import SegmenterRecord, build_segmenter
 from medusis_tf.progress import TrainingProgress
+from medusis_tf.training.graph_optimizers import limit_graph_optimizers
 
 if TYPE_CHECKING:
     from medusis_tf.models.segmenters.unet import UNetSegmenter
@@ -69,8 +70,7 @@ class SegmenterTraining:
     """
 
     def __init__(self, record: SegmenterRecord, batch_size: int):
-        # Grappler's remapper fails on this graph with an error message, and would gain nothing.
-        tf.config.optimizer.set_experimental_options({"remapping": False})
+        limit_graph_optimizers()
         self._record, self._batch_size = record, batch_size
         self.network: UNetSegmenter = build_segmenter(record)
         self._compiled = functools.cache(self._compile)
