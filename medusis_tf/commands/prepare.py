@@ -90,23 +90,22 @@ def prepare(
 
 def _prune(experiment: ExperimentConfig, kept: Path, prune: bool) -> None:
     """Remove other data sets than the one that is kept, or say that there are some."""
-    from medusis_tf.data.preparing.store import Store, num_bytes
+    from medusis_tf.data.preparing.store import Store
     from medusis_tf.reports.formatting import file_size
 
     store = Store(experiment.data.cache_dir, experiment.data.image_size)
-    if prune:
-        count, size = store.remove_data_sets_beside(kept)
-        if count:
-            size_text = file_size(size)
-            logger.info("removed %d other data sets (%s) from %s", count, size_text, store.folder)
-        else:
-            logger.info("no other data sets are in %s", store.folder)
-    elif others := store.data_sets_beside(kept):
+    others = store.remove_data_sets_beside(kept) if prune else store.data_sets_beside(kept)
+    size = file_size(sum(others.values()))
+    if prune and others:
+        logger.info("removed %d other data sets (%s) from %s", len(others), size, store.folder)
+    elif prune:
+        logger.info("no other data sets are in %s", store.folder)
+    elif others:
         logger.info(
             "%s also holds other data sets: %d, %s. If no run needs them, --prune removes them.",
             store.folder,
             len(others),
-            file_size(num_bytes(others)),
+            size,
         )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from typing import Any, NoReturn
 
 from medusis_tf.errors import UserError
 from medusis_tf.json_files import parse_json
-from medusis_tf.methods.meeting import meet
+from medusis_tf.methods.meeting import listen, meet
 from medusis_tf.methods.slurm import slurm_tasks
 
 VARIABLE = "TF_CONFIG"
@@ -150,7 +149,7 @@ def start_workers(worker: Worker, timeout: int) -> Any:
     """
     import tensorflow as tf
 
-    _check_port(worker)
+    listen(worker.address, worker.number).close()
     # The resolver of TensorFlow for TF_CONFIG uses all visible GPUs; the others count them anew.
     os.environ[VARIABLE] = json.dumps(
         {"cluster": worker.addresses, "task": {"type": worker.job, "index": worker.index}}
@@ -173,19 +172,6 @@ def start_workers(worker: Worker, timeout: int) -> Any:
             f"the workers must be connected before TensorFlow is used: {error}. Start the run in a "
             "new process."
         ) from None
-
-
-def _check_port(worker: Worker) -> None:
-    port = int(worker.address.rpartition(":")[2])
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("", port))
-        except OSError as error:
-            raise UserError(
-                f"worker {worker.number} cannot listen at {worker.address}: {error.strerror}. Stop "
-                f"the program that uses port {port}, or give the worker another one in {VARIABLE}."
-            ) from None
 
 
 def _set_timeouts(worker: Worker, timeout: int, start: int) -> None:

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import logging
 import re
+import selectors
 import socket
 import time
-from contextlib import ExitStack, suppress
+from contextlib import suppress
+from dataclasses import dataclass
 
 from medusis_tf.errors import UserError
 
 logger = logging.getLogger(__name__)
 
 # A worker sends its number. The chief asks all whether they are still there, then starts them.
-_GREETING = re.compile(rb"medusis_tf worker (\d{1,6})\n")
+_GREETING = re.compile(rb"medusis_tf worker (\d{1,6}) of (\d{1,6})\n")
+_LONGEST_GREETING = 64
 _ASK, _ANSWER, _START = b"?", b"!", b"*"
-# Seconds between attempts to connect, and until whoever connected must have answered.
+# Seconds between looks at the clock, and until whoever connected must have answered.
 _PAUSE, _PATIENCE = 0.2, 2.0
 
 
@@ -32,100 +35,213 @@ def meet(addresses: list[str], number: int, seconds: float) -> None:
         seconds: Longest wait.
 
     Raises:
-        UserError: A worker did not come in time.
+        UserError: A worker did not come in time, or the port of the chief is in use.
     """
-    if len(addresses) == 1:
+    count = len(addresses)
+    if count == 1:
         return
     deadline = time.monotonic() + seconds
     if number == 0:
-        missing = _wait_for_others(addresses, deadline)
+        logger.info("waiting for %d other workers at %s", count - 1, addresses[0])
+        with listen(addresses[0], 0) as server:
+            missing = _Reception(server, count).wait(deadline)
     else:
-        missing = [] if _reach_chief(addresses[0], number, deadline) else [0]
+        logger.info("waiting for the chief at %s and all other workers", addresses[0])
+        missing = [] if _reach_chief(addresses[0], number, count, deadline) else [0]
     if missing:
         listed = ", ".join(f"{_name(each)} ({addresses[each]})" for each in missing)
         raise UserError(
-            f"the {len(addresses)} workers have not found each other within {seconds:g} seconds, "
-            f"ten times training.worker_timeout. Missing: {listed}. Check that all are started and "
-            f"reach the chief at {addresses[0]}."
+            f"the {count} workers have not found each other within {seconds:g} seconds, ten times "
+            f"training.worker_timeout. Missing: {listed}. Check that all are started and reach the "
+            f"chief at {addresses[0]}."
         )
+
+
+def listen(address: str, number: int) -> socket.socket:
+    """Listen at the port of a worker.
+
+    Args:
+        address: Its `host:port`.
+        number: Its number, for the message.
+
+    Raises:
+        UserError: Its port is in use.
+    """
+    port = int(address.rpartition(":")[2])
+    try:
+        if socket.has_dualstack_ipv6():
+            return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+        return socket.create_server(("", port))
+    except OSError as error:
+        raise UserError(
+            f"worker {number} cannot listen at {address}: {error.strerror}. Stop the program that "
+            f"uses port {port}, or give the worker another one in TF_CONFIG."
+        ) from None
 
 
 def _name(number: int) -> str:
     return f"worker {number}" if number else "the chief"
 
 
-def _wait_for_others(addresses: list[str], deadline: float) -> list[int]:
-    """Wait at the port of the chief, and return the numbers of the workers that did not come."""
-    others: dict[int, socket.socket] = {}
-    numbers = range(1, len(addresses))
-    logger.info("waiting for %d other workers at %s", len(numbers), addresses[0])
-    with _listen(int(addresses[0].rpartition(":")[2])) as server, ExitStack() as opened:
-        while len(others) < len(numbers) and (left := deadline - time.monotonic()) > 0:
-            server.settimeout(left)
-            try:
-                connection = opened.enter_context(server.accept()[0])
-            except TimeoutError:
-                break
-            number = _greeted(connection)
-            if number is not None and number in numbers:
-                others[number] = connection
-            else:
-                connection.close()
-            if len(others) == len(numbers):
-                # Some may have ended while the last one came.
-                others = {each: others[each] for each in others if _answers(others[each])}
-        missing = [each for each in numbers if each not in others]
-        return missing or [each for each in numbers if not _sent(others[each], _START)]
+@dataclass(eq=False)
+class _Guest:
+    """Whoever has connected with the chief.
+
+    Attributes:
+        connection: The connection, which does not block.
+        leaves: Time at which the guest is sent away if it has not said what it must.
+        received: What it has said so far.
+        number: Number of the worker, once it has said it.
+    """
+
+    connection: socket.socket
+    leaves: float
+    received: bytes = b""
+    number: int | None = None
 
 
-def _listen(port: int) -> socket.socket:
-    if socket.has_dualstack_ipv6():
-        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
-    return socket.create_server(("", port))
+class _Reception:
+    """Lets workers in at the port of the chief, until all are there.
+
+    Args:
+        server: Listens at the port.
+        count: Number of workers, with the chief.
+    """
+
+    def __init__(self, server: socket.socket, count: int):
+        self._server, self._count = server, count
+        self._selector = selectors.DefaultSelector()
+        self._guests: set[_Guest] = set()
+        self._awaited: set[_Guest] | None = None  # those that have not answered, once asked
+
+    def wait(self, deadline: float) -> list[int]:
+        """Start all once they are there, and return the numbers of those that did not come."""
+        self._server.setblocking(False)
+        self._selector.register(self._server, selectors.EVENT_READ)
+        try:
+            while (left := deadline - time.monotonic()) > 0:
+                for key, _ in self._selector.select(min(left, _PAUSE)):
+                    if key.data is None:
+                        self._let_in()
+                    else:
+                        self._hear(key.data)
+                self._send_late_away()
+                if self._are_there():
+                    return self._unreached()
+            return self._missing()
+        finally:
+            for guest in tuple(self._guests):
+                self._send_away(guest)
+            self._selector.close()
+
+    def _let_in(self) -> None:
+        try:
+            connection = self._server.accept()[0]
+        except OSError as error:  # it has gone again, or there are too many
+            logger.debug("cannot accept a connection: %s", error)
+            return
+        connection.setblocking(False)
+        guest = _Guest(connection, time.monotonic() + _PATIENCE)
+        self._guests.add(guest)
+        self._selector.register(connection, selectors.EVENT_READ, guest)
+
+    def _hear(self, guest: _Guest) -> None:
+        if guest not in self._guests:
+            return
+        try:
+            said = guest.connection.recv(_LONGEST_GREETING)
+        except BlockingIOError:
+            return
+        except OSError:
+            said = b""
+        if not said:
+            self._send_away(guest)
+        elif guest.number is None:
+            guest.received += said
+            if b"\n" in guest.received or len(guest.received) >= _LONGEST_GREETING:
+                self._recognize(guest)
+        elif self._awaited is not None and _ANSWER in said:
+            self._awaited.discard(guest)
+
+    def _recognize(self, guest: _Guest) -> None:
+        found = _GREETING.fullmatch(guest.received)
+        number, count = map(int, found.groups()) if found else (0, 0)
+        if count != self._count or not 0 < number < count:
+            self._send_away(guest)
+            return
+        for other in tuple(self._guests):
+            if other.number == number:  # started again; if it still lives, it connects again
+                self._send_away(other)
+        guest.number = number
+
+    def _send_away(self, guest: _Guest) -> None:
+        self._guests.discard(guest)
+        self._selector.unregister(guest.connection)
+        guest.connection.close()
+        if guest.number is not None:
+            self._awaited = None  # ask all again once it is back
+
+    def _send_late_away(self) -> None:
+        now = time.monotonic()
+        late = {each for each in self._guests if each.number is None} | (self._awaited or set())
+        for guest in late:
+            if guest.leaves < now:
+                self._send_away(guest)
+
+    def _are_there(self) -> bool:
+        """Whether all are there and have answered; ask them if they are."""
+        if self._missing():
+            return False
+        if self._awaited is None:
+            self._awaited = {each for each in self._guests if each.number is not None}
+            for guest in tuple(self._awaited):
+                guest.leaves = time.monotonic() + _PATIENCE
+                with suppress(OSError):  # heard of next time
+                    guest.connection.send(_ASK)
+        return not self._awaited
+
+    def _missing(self) -> list[int]:
+        present = {each.number for each in self._guests}
+        return [number for number in range(1, self._count) if number not in present]
+
+    def _unreached(self) -> list[int]:
+        """Start all, and return the numbers of those that have gone since they answered."""
+        gone = []
+        for guest in self._guests:
+            if guest.number is not None:
+                try:
+                    guest.connection.send(_START)
+                except OSError:
+                    gone.append(guest.number)
+        return sorted(gone)
 
 
-def _greeted(connection: socket.socket) -> int | None:
-    """Receive the number of a worker; None of anybody else."""
-    connection.settimeout(_PATIENCE)
-    try:
-        with connection.makefile("rb") as lines:
-            greeting = _GREETING.fullmatch(lines.readline(64))
-    except OSError:
-        return None
-    return int(greeting[1]) if greeting else None
-
-
-def _answers(connection: socket.socket) -> bool:
-    """Ask a worker whether it is still there. One that is too late has to connect again."""
-    if _sent(connection, _ASK):
-        with suppress(OSError):
-            if connection.recv(1) == _ANSWER:
-                return True
-    connection.close()
-    return False
-
-
-def _sent(connection: socket.socket, message: bytes) -> bool:
-    try:
-        connection.sendall(message)
-    except OSError:
-        return False
-    return True
-
-
-def _reach_chief(address: str, number: int, deadline: float) -> bool:
+def _reach_chief(address: str, number: int, count: int, deadline: float) -> bool:
     """Connect with the chief, again and again, and return whether it started all in time."""
     host, _, port = address.rpartition(":")
     while (left := deadline - time.monotonic()) > 0:
+        patience = min(left, _PATIENCE)
         try:
-            with socket.create_connection((host.strip("[]"), int(port)), _PATIENCE) as connection:
-                connection.sendall(b"medusis_tf worker %d\n" % number)
-                connection.settimeout(left)
-                while (received := connection.recv(1)) == _ASK:
-                    connection.sendall(_ANSWER)
-                if received == _START:
+            with socket.create_connection((host.strip("[]"), int(port)), patience) as connection:
+                connection.sendall(b"medusis_tf worker %d of %d\n" % (number, count))
+                if _is_started(connection, deadline):
                     return True
         except (OSError, UnicodeError) as error:
             logger.debug("the chief at %s does not answer yet: %s", address, error)
         time.sleep(_PAUSE)
+    return False
+
+
+def _is_started(connection: socket.socket, deadline: float) -> bool:
+    """Answer the chief until it starts all, closes the connection, or the time is over."""
+    connection.settimeout(_PAUSE)
+    while time.monotonic() < deadline:
+        try:
+            said = connection.recv(1)
+        except TimeoutError:
+            continue
+        if said == _ASK:
+            connection.sendall(_ANSWER)
+        else:
+            return said == _START
     return False

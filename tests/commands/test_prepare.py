@@ -1,5 +1,6 @@
 """Output, files and error messages of `prepare`."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -12,6 +13,8 @@ import yaml
 from PIL import Image
 
 from medusis_tf.commands.prepare import prepare
+from medusis_tf.data.preparing.store import Store
+from medusis_tf.errors import UserError
 from medusis_tf.reports.formatting import file_size
 from tests.command_runner import run_command, user_error
 from tests.data.small_subjects import (
@@ -251,12 +254,12 @@ def test_other_data_sets_are_named_and_removed_on_request(folder, config):
     cache = folder / "cache"
     run_command(prepare, "--config", config, "--jobs", 1)
     first = data_set(folder)
-    # What looks like a data set, but is none.
-    for other in ("0123456789abcdef", "my slices"):
+    # What looks like a data set, but is none: a patient or a run with such a name.
+    for other, text in (("0123456789abcdef", '{"modality": "CT"}'), ("my slices", "{}")):
         (cache / other).mkdir()
-    (cache / "my slices/manifest.json").write_text("{}")
+        (cache / other / "manifest.json").write_text(text)
     (cache / "fedcba9876543210").symlink_to(first, target_is_directory=True)
-    size = sum(path.stat().st_size for path in first.iterdir())
+    size = sum(path.stat().st_size for path in first.glob("*.npy"))
 
     write_manifest(folder, listed(folder)[:-1])
     _, out, _ = run_command(prepare, "--config", config, "--jobs", 1)
@@ -264,7 +267,7 @@ def test_other_data_sets_are_named_and_removed_on_request(folder, config):
         f"{cache} also holds other data sets: 1, {file_size(size)}. If no run needs them, --prune "
         "removes them."
     )
-    (second,) = (path.parent for path in cache.glob("*/manifest.json") if is_new(path, first))
+    (second,) = (path.parent for path in cache.glob("*/image.npy") if is_new(path.parent, first))
     before, kept = tree(second), {path.name for path in cache.iterdir()} - {first.name}
 
     status, out, err = run_command(prepare, "--config", config, "--jobs", 1, "--prune")
@@ -278,9 +281,8 @@ def test_other_data_sets_are_named_and_removed_on_request(folder, config):
     assert out.splitlines()[-1] == f"no other data sets are in {cache}"
 
 
-def is_new(manifest, other):
-    folder = manifest.parent
-    return folder != other and not folder.is_symlink() and folder.name != "my slices"
+def is_new(folder, other):
+    return folder != other and not folder.is_symlink()
 
 
 def test_a_data_set_that_was_removed_in_part_is_removed_next_time(folder, config, monkeypatch):
@@ -290,16 +292,40 @@ def test_a_data_set_that_was_removed_in_part_is_removed_next_time(folder, config
     rmtree = shutil.rmtree
 
     def refuse(path, **_):
-        (path / "manifest.json").unlink()
+        (path / "manifest.json").unlink(missing_ok=True)
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(shutil, "rmtree", refuse)
     message = user_error(prepare, "--config", config, "--jobs", 1, "--prune")
     assert message.startswith(f"cannot remove data sets from data.cache_dir={folder / 'cache'}: ")
+    # It is named as long as it cannot be removed, and stops nobody.
+    status, out, err = run_command(prepare, "--config", config, "--jobs", 1)
+    assert status == 0
+    assert re.search(r"warning: cannot remove .*\.partial-.*: Input/output error", out + err)
     monkeypatch.setattr(shutil, "rmtree", rmtree)
     assert run_command(prepare, "--config", config, "--jobs", 1)[0] == 0
     left = [path.name for path in (folder / "cache").iterdir() if path.is_dir()]
     assert sorted(left) == sorted([data_set(folder).name, "subjects"])
+
+
+def test_a_data_set_of_another_user_is_left_whole(folder, config, monkeypatch):
+    run_command(prepare, "--config", config, "--jobs", 1)
+    first = data_set(folder)
+    before = tree(first)
+    write_manifest(folder, listed(folder)[:-1])
+    monkeypatch.setattr(os, "access", lambda path, mode: path != first)
+    message = user_error(prepare, "--config", config, "--jobs", 1, "--prune")
+    assert message.endswith(f"cache: {first.name} cannot be written.")
+    assert tree(first) == before
+
+
+def test_nothing_is_removed_if_another_process_removed_the_own_data_set(folder, config):
+    run_command(prepare, "--config", config, "--jobs", 1)
+    before = tree(folder / "cache")
+    store = Store(folder / "cache", (32, 32))
+    with pytest.raises(UserError, match=r"another process has removed .* meanwhile"):
+        store.remove_data_sets_beside(folder / "cache" / "0123456789abcdef")
+    assert tree(folder / "cache") == before
 
 
 def test_slices_in_memory_can_be_checked_and_reported(folder, config):

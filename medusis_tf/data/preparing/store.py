@@ -11,7 +11,9 @@ A subject with the same content in another data set is copied from there, not co
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
+import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
@@ -225,43 +227,56 @@ class Store:
             raise OSError(f"{path} ends before its last slice")
         return slices
 
-    def data_sets_beside(self, kept: Path) -> list[Path]:
-        """Folders of all other data sets, but for links to them."""
-        found = (path.parent for path in sorted(self.folder.glob(f"*/{FILE_NAME}")))
-        own = (each for each in found if _DATA_SET.fullmatch(each.name) and not each.is_symlink())
-        return [each for each in own if each.name != kept.name]
+    def data_sets_beside(self, kept: Path) -> dict[Path, int]:
+        """Folders of all other complete data sets, with the bytes of their slices.
 
-    def remove_data_sets_beside(self, kept: Path) -> tuple[int, int]:
-        """Remove all other data sets, each one completely or not at all.
+        A folder that only has a name like theirs is none.
+        """
+        found = {}
+        for path in sorted(self.folder.glob(f"*/{FILE_NAME}")):
+            folder = path.parent
+            if folder.is_symlink() or not _DATA_SET.fullmatch(folder.name):
+                continue
+            if folder.resolve() != kept.resolve() and (shards := Shards.open(folder)) is not None:
+                found[folder] = sum(file.bytes for file in shards.records.files.values())
+        return found
 
-        Returns:
-            The number of data sets, and of their bytes.
+    def remove_data_sets_beside(self, kept: Path) -> dict[Path, int]:
+        """Remove all other data sets, and return what they were.
 
         Raises:
-            UserError: The disk refuses.
+            UserError: The disk refuses; or another process has removed the one that is kept.
         """
-        size = 0
         try:
             with self.locked():
+                if Shards.open(kept) is None:
+                    raise UserError(
+                        f"another process has removed {kept} meanwhile; no data set was removed "
+                        "here. Prepare again."
+                    )
                 others = self.data_sets_beside(kept)
-                for each in others:
-                    size += num_bytes([each])
+                for folder in others:
+                    if not os.access(folder, os.W_OK | os.X_OK):
+                        raise PermissionError(errno.EACCES, f"{folder.name} cannot be written")
                     # What a killed process leaves of it is removed by the next one.
-                    shutil.rmtree(each.rename(self.folder / f"{_PARTIAL}{each.name}"))
+                    shutil.rmtree(folder.rename(self.folder / f"{_PARTIAL}{folder.name}"))
         except OSError as error:
             raise UserError(
                 f"cannot remove data sets from data.cache_dir={self.folder}: "
                 f"{error.strerror or error}."
             ) from None
-        return len(others), size
+        return others
 
     def _clear_partial(self) -> None:
         for folder in (self.folder, self.folder / "subjects"):
             for left in folder.glob(f"{_PARTIAL}*"):
-                if left.is_dir():
-                    shutil.rmtree(left)
-                else:
-                    left.unlink()
+                try:
+                    if left.is_dir() and not left.is_symlink():
+                        shutil.rmtree(left)
+                    else:
+                        left.unlink()
+                except OSError as error:  # that of another user, or still in use
+                    logger.warning("warning: cannot remove %s: %s", left, error.strerror or error)
 
     def _read_subject(self, folder: Path) -> SubjectRecord | None:
         """The record of a single subject; None if another version wrote it or it is damaged."""
@@ -274,10 +289,3 @@ class Store:
         except (OSError, ValueError):
             return None
         return record
-
-
-def num_bytes(folders: Sequence[Path]) -> int:
-    """Size of all files in some folders."""
-    return sum(
-        path.stat().st_size for each in folders for path in each.rglob("*") if path.is_file()
-    )
