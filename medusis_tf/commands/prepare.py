@@ -50,7 +50,9 @@ def prepare(
     prune: Annotated[
         bool,
         typer.Option(
-            "--prune", help="Then remove all other data sets from data.cache_dir, to free the disk."
+            "--prune",
+            help="Then remove all other data sets from data.cache_dir, also those of other "
+            "configurations, but for those that a process uses.",
         ),
     ] = False,
 ) -> None:
@@ -61,8 +63,9 @@ def prepare(
     problem. With --shard, only every N-th subject is converted; a last call without it assembles
     all and writes the report.
 
-    Every change of subjects or settings writes a new data set. Earlier ones stay, because earlier
-    runs may need them to resume, until --prune removes them.
+    Every change of subjects or settings writes a new data set. The others stay, because other runs
+    may need them to resume or to be evaluated, until --prune removes them. Without them, such a
+    command converts the volumes again.
     """
     experiment = load_config(config, overrides or [])
     _check_options(experiment, check, report, export_png, png_bits, prune)
@@ -97,9 +100,9 @@ def _prune(experiment: ExperimentConfig, kept: Path, prune: bool) -> None:
     others = store.remove_data_sets_beside(kept) if prune else store.data_sets_beside(kept)
     size = file_size(sum(others.values()))
     if prune and others:
-        logger.info("removed %d other data sets (%s) from %s", len(others), size, store.folder)
+        logger.info("removed other data sets from %s: %d, %s", store.folder, len(others), size)
     elif prune:
-        logger.info("no other data sets are in %s", store.folder)
+        logger.info("no other data sets to remove are in %s", store.folder)
     elif others:
         logger.info(
             "%s also holds other data sets: %d, %s. If no run needs them, --prune removes them.",

@@ -42,11 +42,13 @@ def meet(addresses: list[str], number: int, seconds: float) -> None:
         return
     deadline = time.monotonic() + seconds
     if number == 0:
-        logger.info("waiting for %d other workers at %s", count - 1, addresses[0])
+        others = f"{count - 1} other workers" if count > 2 else f"worker 1 ({addresses[1]})"
+        logger.info("waiting for %s, for up to %g s", others, seconds)
         with listen(addresses[0], 0) as server:
             missing = _Reception(server, count).wait(deadline)
     else:
-        logger.info("waiting for the chief at %s and all other workers", addresses[0])
+        all_ = f"the chief ({addresses[0]})" + (" and all other workers" if count > 2 else "")
+        logger.info("waiting for %s, for up to %g s", all_, seconds)
         missing = [] if _reach_chief(addresses[0], number, count, deadline) else [0]
     if missing:
         listed = ", ".join(f"{_name(each)} ({addresses[each]})" for each in missing)

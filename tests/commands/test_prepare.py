@@ -13,8 +13,11 @@ import yaml
 from PIL import Image
 
 from medusis_tf.commands.prepare import prepare
+from medusis_tf.data.preparing.preparation import prepare_shards
 from medusis_tf.data.preparing.store import Store
+from medusis_tf.data.shards.shards import Shards
 from medusis_tf.errors import UserError
+from medusis_tf.methods.experiment import load_config
 from medusis_tf.reports.formatting import file_size
 from tests.command_runner import run_command, user_error
 from tests.data.small_subjects import (
@@ -272,13 +275,13 @@ def test_other_data_sets_are_named_and_removed_on_request(folder, config):
 
     status, out, err = run_command(prepare, "--config", config, "--jobs", 1, "--prune")
     assert (status, err) == (0, "")
-    assert out.splitlines()[-1] == f"removed 1 other data sets ({file_size(size)}) from {cache}"
+    assert out.splitlines()[-1] == f"removed other data sets from {cache}: 1, {file_size(size)}"
     assert {path.name for path in cache.iterdir()} == kept
     after = tree(second)
     before.pop("report.html"), after.pop("report.html")
     assert before == after
     _, out, _ = run_command(prepare, "--config", config, "--jobs", 1, "--prune")
-    assert out.splitlines()[-1] == f"no other data sets are in {cache}"
+    assert out.splitlines()[-1] == f"no other data sets to remove are in {cache}"
 
 
 def is_new(folder, other):
@@ -306,6 +309,23 @@ def test_a_data_set_that_was_removed_in_part_is_removed_next_time(folder, config
     assert run_command(prepare, "--config", config, "--jobs", 1)[0] == 0
     left = [path.name for path in (folder / "cache").iterdir() if path.is_dir()]
     assert sorted(left) == sorted([data_set(folder).name, "subjects"])
+
+
+def test_a_data_set_that_a_process_uses_stays(folder, config):
+    """A training opens files again and again, long after it has started."""
+    used = prepare_shards(load_config(config))
+    write_manifest(folder, listed(folder)[:-1])
+    status, out, _ = run_command(prepare, "--config", config, "--jobs", 1, "--prune")
+    assert status == 0
+    assert out.splitlines()[-2:] == [
+        f"keeping {used.folder}, which another process uses",
+        f"no other data sets to remove are in {folder / 'cache'}",
+    ]
+    assert Shards.open(used.folder) is not None
+    place = used.folder
+    del used
+    run_command(prepare, "--config", config, "--jobs", 1, "--prune")
+    assert not place.exists()
 
 
 def test_a_data_set_of_another_user_is_left_whole(folder, config, monkeypatch):

@@ -149,7 +149,7 @@ def test_a_chief_that_waits_can_be_stopped(config, number):
     addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
     tf_config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": 0}}
     chief = start(config, tf_config, "name=stopped", "training.strategy=multi_worker")
-    while "waiting for 1 other workers" not in chief.stdout.readline():
+    while "waiting for worker 1" not in chief.stdout.readline():
         assert chief.poll() is None
     chief.send_signal(number)
     assert finish(chief)[0] == 128 + number

@@ -65,7 +65,7 @@ def prepare_shards(config: ExperimentConfig, jobs: int | None = 1) -> Shards:
         store = Store(config.data.cache_dir, config.data.image_size)
         try:
             with store.locked():
-                shards = _stored(config.data, store, jobs)
+                shards = _stored(config.data, store, jobs).in_use()
         except OSError as error:
             raise UserError(
                 f"cannot write prepared slices to data.cache_dir={store.folder}: "

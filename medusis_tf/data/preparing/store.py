@@ -28,6 +28,7 @@ from medusis_tf.data.preparing.conversion import ConvertedSubject
 from medusis_tf.data.shards.manifest import FILE_NAME, FileRecord, Kind, Manifest, SubjectRecord
 from medusis_tf.data.shards.shards import Shards
 from medusis_tf.data.shards.slice_files import SliceLayout, map_slices, slice_file, write_slices
+from medusis_tf.data.shards.use import is_used
 from medusis_tf.errors import UserError
 from medusis_tf.files import replacing_folder
 from medusis_tf.json_files import read_json
@@ -242,7 +243,7 @@ class Store:
         return found
 
     def remove_data_sets_beside(self, kept: Path) -> dict[Path, int]:
-        """Remove all other data sets, and return what they were.
+        """Remove all other data sets but those that a process uses, and return what they were.
 
         Raises:
             UserError: The disk refuses; or another process has removed the one that is kept.
@@ -254,10 +255,9 @@ class Store:
                         f"another process has removed {kept} meanwhile; no data set was removed "
                         "here. Prepare again."
                     )
-                others = self.data_sets_beside(kept)
-                for folder in others:
-                    if not os.access(folder, os.W_OK | os.X_OK):
-                        raise PermissionError(errno.EACCES, f"{folder.name} cannot be written")
+                found = self.data_sets_beside(kept)
+                removed = {each: size for each, size in found.items() if not self._is_used(each)}
+                for folder in removed:
                     # What a killed process leaves of it is removed by the next one.
                     shutil.rmtree(folder.rename(self.folder / f"{_PARTIAL}{folder.name}"))
         except OSError as error:
@@ -265,7 +265,15 @@ class Store:
                 f"cannot remove data sets from data.cache_dir={self.folder}: "
                 f"{error.strerror or error}."
             ) from None
-        return others
+        return removed
+
+    def _is_used(self, folder: Path) -> bool:
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, f"{folder.name} cannot be written")
+        used = is_used(folder)
+        if used:
+            logger.info("keeping %s, which another process uses", folder)
+        return used
 
     def _clear_partial(self) -> None:
         for folder in (self.folder, self.folder / "subjects"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from medusis_tf.config.subject import Split, Stream
 from medusis_tf.data.shards.manifest import FILE_NAME, Kind, Manifest, SubjectRecord
 from medusis_tf.data.shards.slice_files import IMAGE_LEVELS, SliceLayout, map_slices
+from medusis_tf.data.shards.use import Use
 from medusis_tf.json_files import read_json
 
 
@@ -41,11 +42,13 @@ class Shards:
         records: The manifest.
         arrays: Kind to `[slices, ...]`, stored as `slice_files` describes.
         folder: Folder of the files and of `manifest.json`; None if the arrays are only in memory.
+        use: Keeps `medusis prepare --prune` from removing the folder.
     """
 
     records: Manifest
     arrays: Mapping[Kind, np.ndarray]
     folder: Path | None = None
+    use: Use | None = None
 
     @classmethod
     def open(cls, folder: Path) -> Shards | None:
@@ -65,6 +68,10 @@ class Shards:
         except (OSError, ValueError):  # pydantic's errors are ValueErrors
             return None
         return cls(records, arrays, folder)
+
+    def in_use(self) -> Shards:
+        """The same slices, whose folder no `medusis prepare --prune` removes meanwhile."""
+        return self if self.folder is None else replace(self, use=Use(self.folder))
 
     @property
     def manifest(self) -> dict[str, Any]:
