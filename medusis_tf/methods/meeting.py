@@ -47,15 +47,14 @@ def meet(addresses: list[str], number: int, seconds: float) -> None:
         with listen(addresses[0], 0) as server:
             missing = _Reception(server, count).wait(deadline)
     else:
-        all_ = f"the chief ({addresses[0]})" + (" and all other workers" if count > 2 else "")
-        logger.info("waiting for %s, for up to %g s", all_, seconds)
+        logger.info("waiting until the chief (%s) has all, for up to %g s", addresses[0], seconds)
         missing = [] if _reach_chief(addresses[0], number, count, deadline) else [0]
     if missing:
         listed = ", ".join(f"{_name(each)} ({addresses[each]})" for each in missing)
         raise UserError(
-            f"the {count} workers have not found each other within {seconds:g} seconds, ten times "
-            f"training.worker_timeout. Missing: {listed}. Check that all are started and reach the "
-            f"chief at {addresses[0]}."
+            f"the {count} workers have not found each other within {seconds:g} seconds. Missing: "
+            f"{listed}. Check that all are started and reach the chief at {addresses[0]}; raise "
+            "training.worker_timeout to wait longer."
         )
 
 
@@ -129,7 +128,7 @@ class _Reception:
                         self._hear(key.data)
                 self._send_late_away()
                 if self._are_there():
-                    return self._unreached()
+                    return self._start_all()
             return self._missing()
         finally:
             for guest in tuple(self._guests):
@@ -206,7 +205,7 @@ class _Reception:
         present = {each.number for each in self._guests}
         return [number for number in range(1, self._count) if number not in present]
 
-    def _unreached(self) -> list[int]:
+    def _start_all(self) -> list[int]:
         """Start all, and return the numbers of those that have gone since they answered."""
         gone = []
         for guest in self._guests:

@@ -2,7 +2,6 @@
 
 import contextlib
 import socket
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -156,22 +155,28 @@ def test_whoever_is_no_worker_is_sent_away(addresses, greeting):
         chief.result(SECONDS)
 
 
-def test_the_slow_are_sent_away_and_hold_nobody_up(addresses, monkeypatch):
-    monkeypatch.setattr(meeting, "_PATIENCE", 1.0)
-    ended = threading.Event()
-
-    def drip(connection):
-        with contextlib.suppress(OSError):
-            while not ended.wait(0.1):
-                connection.sendall(b"m")
-
-    with ThreadPoolExecutor(2) as pool, contextlib.ExitStack() as opened:
+def test_who_says_too_little_is_sent_away_in_time(addresses, monkeypatch):
+    """Also if it says a little again and again: the greeting is 25 bytes long."""
+    monkeypatch.setattr(meeting, "_PATIENCE", 0.5)
+    with ThreadPoolExecutor(1) as pool:
         chief = pool.submit(meet, addresses[:2], 0, SECONDS)
-        silent = [opened.enter_context(connect(addresses)) for _ in range(30)]
-        pool.submit(drip, silent[0])
-        assert all(is_closed(each) for each in silent)
-        ended.set()
-        silent = [opened.enter_context(connect(addresses)) for _ in range(30)]
+        stranger, said = connect(addresses), 0
+        with stranger, contextlib.suppress(OSError):
+            while said < 1000:
+                stranger.sendall(b"m")
+                said += 1
+                time.sleep(0.1)
+        assert said < meeting._LONGEST_GREETING
+        meet(addresses[:2], 1, SECONDS)
+        chief.result(SECONDS)
+
+
+def test_the_silent_hold_nobody_up(addresses, monkeypatch):
+    monkeypatch.setattr(meeting, "_PATIENCE", 10.0 * SECONDS)
+    with ThreadPoolExecutor(1) as pool, contextlib.ExitStack() as opened:
+        chief = pool.submit(meet, addresses[:2], 0, SECONDS)
+        for _ in range(30):
+            opened.enter_context(connect(addresses))
         meet(addresses[:2], 1, SECONDS)
         chief.result(SECONDS)
 

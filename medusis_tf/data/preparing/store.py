@@ -37,10 +37,8 @@ logger = logging.getLogger(__name__)
 
 RECORD_FILE = "record.json"
 _SHARE_LOCK = ".lock-share-"
-# As `files.replacing` names files that are incomplete.
-_PARTIAL = ".partial-"
-# See `data_set_hash`.
-_DATA_SET = re.compile("[0-9a-f]{16}")
+_PARTIAL = ".partial-"  # as `files.replacing` names what is incomplete
+_DATA_SET = re.compile("[0-9a-f]{16}")  # a `data_set_hash`
 
 
 @dataclass(frozen=True)
@@ -140,13 +138,10 @@ class Store:
                 process left them.
         """
         found = {}
-        for manifest in sorted(self.folder.glob(f"*/{FILE_NAME}")):
-            shards = Shards.open(manifest.parent)
-            if shards is not None:
-                for record in shards.records.subjects:
-                    if record.needs_check:
-                        continue
-                    found[record.content] = Stored(record, manifest.parent)
+        for place, records in self._data_sets():
+            for record in records.subjects:
+                if not record.needs_check:
+                    found[record.content] = Stored(record, place)
         for folder in sorted((self.folder / "subjects").glob("[!.]*")):
             single = self._read_subject(folder)
             if folder.name in found:
@@ -204,43 +199,18 @@ class Store:
             raise OSError(f"the slices written to {folder} cannot be read back")
         return shards
 
-    def _concatenate(
-        self, kind: Kind, folder: Path, parts: Sequence[Stored], firsts: list[dict[Kind, int]]
-    ) -> FileRecord:
-        """Write the slices of one kind to one file, and note where each part starts."""
-        having, count = [], 0
-        for part, first in zip(parts, firsts, strict=True):
-            if kind in part.record.kinds:
-                having.append(part)
-                first[kind] = count
-                count += part.record.num_slices
-        slices = (self._slices(part, kind) for part in having)
-        return write_slices(folder, self._layouts[kind], slices, count)
-
-    def _slices(self, part: Stored, kind: Kind) -> np.ndarray:
-        path = slice_file(part.folder, kind)
-        first = part.record.first_record.get(kind, 0)
-        try:
-            slices = map_slices(path, self._layouts[kind])[first : first + part.record.num_slices]
-        except ValueError:
-            slices = np.empty(0)
-        if len(slices) < part.record.num_slices:
-            raise OSError(f"{path} ends before its last slice")
-        return slices
-
     def data_sets_beside(self, kept: Path) -> dict[Path, int]:
         """Folders of all other complete data sets, with the bytes of their slices.
 
         A folder that only has a name like theirs is none.
         """
-        found = {}
-        for path in sorted(self.folder.glob(f"*/{FILE_NAME}")):
-            folder = path.parent
-            if folder.is_symlink() or not _DATA_SET.fullmatch(folder.name):
-                continue
-            if folder.resolve() != kept.resolve() and (shards := Shards.open(folder)) is not None:
-                found[folder] = sum(file.bytes for file in shards.records.files.values())
-        return found
+        return {
+            folder: sum(file.bytes for file in records.files.values())
+            for folder, records in self._data_sets()
+            if _DATA_SET.fullmatch(folder.name)
+            and not folder.is_symlink()
+            and folder.resolve() != kept.resolve()
+        }
 
     def remove_data_sets_beside(self, kept: Path) -> dict[Path, int]:
         """Remove all other data sets but those that a process uses, and return what they were.
@@ -266,6 +236,37 @@ class Store:
                 f"{error.strerror or error}."
             ) from None
         return removed
+
+    def _concatenate(
+        self, kind: Kind, folder: Path, parts: Sequence[Stored], firsts: list[dict[Kind, int]]
+    ) -> FileRecord:
+        """Write the slices of one kind to one file, and note where each part starts."""
+        having, count = [], 0
+        for part, first in zip(parts, firsts, strict=True):
+            if kind in part.record.kinds:
+                having.append(part)
+                first[kind] = count
+                count += part.record.num_slices
+        slices = (self._slices(part, kind) for part in having)
+        return write_slices(folder, self._layouts[kind], slices, count)
+
+    def _slices(self, part: Stored, kind: Kind) -> np.ndarray:
+        path = slice_file(part.folder, kind)
+        first = part.record.first_record.get(kind, 0)
+        try:
+            slices = map_slices(path, self._layouts[kind])[first : first + part.record.num_slices]
+        except ValueError:
+            slices = np.empty(0)
+        if len(slices) < part.record.num_slices:
+            raise OSError(f"{path} ends before its last slice")
+        return slices
+
+    def _data_sets(self) -> Iterator[tuple[Path, Manifest]]:
+        """Folder and manifest of each complete data set."""
+        for manifest in sorted(self.folder.glob(f"*/{FILE_NAME}")):
+            shards = Shards.open(manifest.parent)
+            if shards is not None:
+                yield manifest.parent, shards.records
 
     def _is_used(self, folder: Path) -> bool:
         if not os.access(folder, os.W_OK | os.X_OK):

@@ -27,7 +27,7 @@ class Use:
             return
         file = os.open(folder / FILE_NAME, os.O_RDONLY)
         weakref.finalize(self, os.close, file)
-        # A file system without locks can only be trusted.
+        # Where files cannot be locked, `is_used` fails, so that nothing is removed.
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
@@ -36,7 +36,7 @@ def is_used(folder: Path) -> bool:
     """Whether a process uses a data set.
 
     Raises:
-        OSError: Its manifest cannot be opened for writing.
+        OSError: Its manifest cannot be opened for writing, or be locked.
     """
     if fcntl is None:
         return False
