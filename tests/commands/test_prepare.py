@@ -257,12 +257,14 @@ def test_other_data_sets_are_named_and_removed_on_request(folder, config):
     cache = folder / "cache"
     run_command(prepare, "--config", config, "--jobs", 1)
     first = data_set(folder)
-    # What looks like a data set, but is none: a patient or a run with such a name.
+    # A copy with a name of its own; and what looks like a data set, but is a patient or a run.
+    shutil.copytree(first, cache / "backup")
     for other, text in (("0123456789abcdef", '{"modality": "CT"}'), ("my slices", "{}")):
         (cache / other).mkdir()
         (cache / other / "manifest.json").write_text(text)
     (cache / "fedcba9876543210").symlink_to(first, target_is_directory=True)
     size = sum(path.stat().st_size for path in first.glob("*.npy"))
+    earlier = names(cache)
 
     write_manifest(folder, listed(folder)[:-1])
     _, out, _ = run_command(prepare, "--config", config, "--jobs", 1)
@@ -270,13 +272,13 @@ def test_other_data_sets_are_named_and_removed_on_request(folder, config):
         f"{cache} also holds other data sets: 1, {file_size(size)}. If no run needs them, --prune "
         "removes them."
     )
-    (second,) = (path.parent for path in cache.glob("*/image.npy") if is_new(path.parent, first))
-    before, kept = tree(second), {path.name for path in cache.iterdir()} - {first.name}
+    (second,) = (cache / name for name in names(cache) - earlier - {".lock", "subjects"})
+    before, kept = tree(second), names(cache) - {first.name}
 
     status, out, err = run_command(prepare, "--config", config, "--jobs", 1, "--prune")
     assert (status, err) == (0, "")
     assert out.splitlines()[-1] == f"removed other data sets from {cache}: 1, {file_size(size)}"
-    assert {path.name for path in cache.iterdir()} == kept
+    assert names(cache) == kept
     after = tree(second)
     before.pop("report.html"), after.pop("report.html")
     assert before == after
@@ -284,8 +286,8 @@ def test_other_data_sets_are_named_and_removed_on_request(folder, config):
     assert out.splitlines()[-1] == f"no other data sets to remove are in {cache}"
 
 
-def is_new(folder, other):
-    return folder != other and not folder.is_symlink()
+def names(folder):
+    return {path.name for path in folder.iterdir()}
 
 
 def test_a_data_set_that_was_removed_in_part_is_removed_next_time(folder, config, monkeypatch):
